@@ -1,0 +1,49 @@
+"""Reasoning-aware dense retrieval (RaDeR) for applications.
+
+Names are imported when they are first used, so that ``import rader_plugins`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rader_plugins.documents import Document, Hit
+    from rader_plugins.encoding import Encoder, load_encoder
+    from rader_plugins.index import RaderIndex
+    from rader_plugins.recipes import Recipe
+    from rader_plugins.retrieval import RaderRetriever
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Document": "rader_plugins.documents",
+    "Encoder": "rader_plugins.encoding",
+    "Hit": "rader_plugins.documents",
+    "RaderIndex": "rader_plugins.index",
+    "RaderRetriever": "rader_plugins.retrieval",
+    "Recipe": "rader_plugins.recipes",
+    "load_encoder": "rader_plugins.encoding",
+}
+
+__all__ = [
+    "Document",
+    "Encoder",
+    "Hit",
+    "RaderIndex",
+    "RaderRetriever",
+    "Recipe",
+    "__version__",
+    "load_encoder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rader_plugins' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,67 @@
+"""`load_encoder`: from a name to an encoder."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import Any
+
+from rader_plugins.encoding.base import Encoder
+from rader_plugins.errors import InputError
+from rader_plugins.recipes import Recipe
+from rader_plugins.recipes.resolve import resolve
+
+__all__ = ["load_encoder"]
+
+
+def load_encoder(name_or_path_or_url: str | os.PathLike[str] | Recipe, **options: Any) -> Encoder:
+    """Return the encoder of a model.
+
+    Args:
+        name_or_path_or_url: A registered name (``"mini"``, ``"rader-7b"``; see ``rader models``) or the hub id of
+            one, a :class:`~rader_plugins.Recipe`, a model directory, another hub id with a Sentence Transformers
+            configuration, or the URL of an OpenAI-compatible embedding server.
+        **options: Of :class:`~rader_plugins.encoding.local.LocalEncoder` (``device``, ``dtype``, ``batch_tokens``,
+            ``attn_implementation``, ``trust_remote_code``, ``show_progress``) or, for a URL, of
+            :class:`~rader_plugins.encoding.http.HTTPEncoder` (``recipe``, ``model``, ``concurrency``, ...).
+            ``recipe`` states how a directory or hub id makes vectors. ``cache`` is the path of an on-disk cache.
+
+    Raises:
+        InputError: The model cannot be found, does not say how it makes vectors, or an option is unknown.
+        MissingExtraError: A local model needs the extra ``local``.
+
+    Example:
+        >>> load_encoder("mini").dimension
+        384
+    """
+    cache = options.pop("cache", None)
+    encoder = _load(name_or_path_or_url, options)
+    if cache is None:
+        return encoder
+    from rader_plugins.encoding.cache import CachedEncoder, VectorCache
+
+    return CachedEncoder(encoder, VectorCache(cache))
+
+
+def _load(source: str | os.PathLike[str] | Recipe, options: dict[str, Any]) -> Encoder:
+    name = source if isinstance(source, Recipe) else os.fspath(source)
+    if not isinstance(name, (str, Recipe)) or not name:
+        raise InputError("load_encoder takes a name, a directory, a hub id, a URL or a Recipe.")
+    if isinstance(name, str) and name.startswith(("http://", "https://")):
+        from rader_plugins.encoding.http import HTTPEncoder
+
+        _check_options(options, HTTPEncoder, leave_out=("url",))
+        return HTTPEncoder(name, **options)
+    from rader_plugins.encoding.local import LocalEncoder
+
+    _check_options(options, LocalEncoder, leave_out=("location", "model"))
+    stated = options.pop("recipe", None)
+    resolved = resolve(name, stated)
+    return LocalEncoder(resolved.recipe, location=resolved.location, **options)
+
+
+def _check_options(options: dict[str, Any], encoder: type, *, leave_out: tuple[str, ...]) -> None:
+    names = list(inspect.signature(encoder).parameters)
+    valid = sorted({name for name in names if name not in leave_out} | {"cache", "recipe"})
+    if unknown := sorted(set(options) - set(valid)):
+        raise InputError(f"Unknown options {unknown}; {encoder.__name__} takes: {', '.join(valid)}.")

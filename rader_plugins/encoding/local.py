@@ -1,0 +1,348 @@
+"""`LocalEncoder`: vectors from a checkpoint on this machine, through sentence-transformers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rader_plugins.documents import check_text
+from rader_plugins.encoding.base import Encoder, Vectors
+from rader_plugins.encoding.batching import halves, plan_batches
+from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
+from rader_plugins.encoding.tokens import format_texts, prompt_length, tokenize
+from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
+from rader_plugins.recipes import Recipe, Role
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["LocalEncoder", "checked_texts"]
+
+# Where memory bandwidth rules (CPU), small batches win; a GPU wants to be filled.
+_CPU_TOKENS = 2048
+_GPU_TOKENS = 32768
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate")
+
+
+class LocalEncoder(Encoder):
+    """Encodes with a checkpoint on this machine. Safe to use from several threads and from asyncio.
+
+    Texts are tokenised by :func:`rader_plugins.encoding.tokens.tokenize`, sorted by length, run in batches of a
+    token budget and returned in the order given. Equal texts are encoded once. A batch that does not fit into
+    memory is halved. The model is locked for a batch at a time, so that a query passes between the batches of a
+    large ``add``.
+
+    An empty text gets the vector of its template and special tokens.
+
+    Args:
+        recipe: How texts become vectors.
+        location: Directory or hub id of the checkpoint; default ``recipe.model``.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; default: the best there is.
+        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``; default: the recipe's on CUDA, float32 elsewhere.
+        attn_implementation: As in transformers: ``"sdpa"``, ``"flash_attention_2"``, ``"eager"``.
+        batch_tokens: Padded tokens in a batch; default 2048 on a CPU, 32768 on a GPU.
+        trust_remote_code: Let the checkpoint's repository run its own code.
+        show_progress: True, False, or None for "if the standard error is a terminal".
+        model: An already loaded model with the modules that the recipe states, instead of ``location``.
+
+    Raises:
+        InputError: An option or the checkpoint is unusable.
+        MissingExtraError: The extra ``local`` is not installed.
+
+    Example:
+        >>> from rader_plugins import load_encoder
+        >>> load_encoder("mini").encode_queries(["fewest guests so that three share a hobby"]).shape
+        (1, 384)
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        location: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        attn_implementation: str | None = None,
+        batch_tokens: int | None = None,
+        trust_remote_code: bool = False,
+        show_progress: bool | None = None,
+        model: SentenceTransformer | None = None,
+    ) -> None:
+        if batch_tokens is not None and (not isinstance(batch_tokens, int) or batch_tokens < 1):
+            raise InputError(f"batch_tokens must be a positive integer, not {batch_tokens!r}.")
+        self.recipe = recipe
+        self.location = os.fspath(location) if location is not None else recipe.model
+        if model is None:
+            chosen = pick_device(device)
+            options = LoadOptions(chosen, pick_dtype(dtype, recipe, chosen), attn_implementation, trust_remote_code)
+            model = build_model(recipe, self.location, options)
+        self.model = model
+        self.batch_tokens = batch_tokens or (_CPU_TOKENS if model.device.type == "cpu" else _GPU_TOKENS)
+        self.show_progress = show_progress
+        self._torch = import_extra("torch", "local")
+        self._forward_lock = threading.Lock()
+        self._count_lock = threading.Lock()
+        self._truncated = 0
+        self._dimension = self._find_dimension()
+        if recipe.dimension is not None and recipe.dimension != self._dimension:
+            raise InputError(
+                f"Recipe {recipe.name!r} states dimension {recipe.dimension}, but the model in {self.location!r} "
+                f"gives {self._dimension}. It is another checkpoint, or the recipe is wrong."
+            )
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self._dimension
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were cut so far (equal texts of one call count once)."""
+        return self._truncated
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer."""
+        return self.model.tokenizer
+
+    def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
+        """Encode queries; see :meth:`Encoder.encode_queries`."""
+        return self._encode("query", texts, instruction)
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """Encode documents; see :meth:`Encoder.encode_documents`."""
+        return self._encode("document", texts, None)
+
+    async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
+        """As :meth:`encode_queries`, in a thread."""
+        return await asyncio.to_thread(self._encode, "query", texts, instruction)
+
+    async def aencode_documents(self, texts: Sequence[str]) -> Vectors:
+        """As :meth:`encode_documents`, in a thread."""
+        return await asyncio.to_thread(self._encode, "document", texts, None)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a Sentence Transformers directory; see :func:`rader_plugins.encoding.saving.save_encoder`."""
+        from rader_plugins.encoding.saving import save_encoder
+
+        save_encoder(self, path)
+
+    def _encode(self, role: Role, texts: Sequence[str], instruction: str | None) -> Vectors:
+        given = checked_texts(texts, role)
+        if role == "query":
+            self.recipe.query_prefix(instruction)  # an unusable instruction is an error even without a text
+        unique: dict[str, int] = {}
+        places = [unique.setdefault(text, len(unique)) for text in given]
+        distinct = list(unique)
+        if not distinct:
+            return np.zeros((0, self._dimension), dtype=np.float32)
+        if self._reads_tokens():
+            rows = self._encode_tokens(role, distinct, instruction)
+        else:
+            rows = self._encode_strings(role, distinct, instruction)
+        self._check(rows)
+        return rows if len(distinct) == len(given) else rows[places]
+
+    def _reads_tokens(self) -> bool:
+        """Whether the model takes token ids of plain text; static embeddings, routers and chat inputs do not."""
+        first = self.model[0]
+        return (
+            type(first).__name__ == "Transformer"
+            and getattr(self.model.tokenizer, "is_fast", False)
+            and "message" not in first.modality_config
+        )
+
+    def _encode_tokens(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
+        tokens = tokenize(self.model.tokenizer, self.recipe, role, texts, instruction=instruction)
+        if tokens.truncated:
+            self._report_truncated(len(tokens.truncated), role)
+        skipped = self._prompt_tokens(role, instruction)
+        lengths = [len(row) for row in tokens.ids]
+        # A text that its prompt left no room for has nothing else to pool: the prompt stays in.
+        groups = [(skipped, [at for at, length in enumerate(lengths) if length > skipped])]
+        if skipped:
+            groups.append((0, [at for at, length in enumerate(lengths) if length <= skipped]))
+        rows = np.empty((len(texts), self._dimension), dtype=np.float32)
+        with _progress(len(texts), self._shows(len(texts)), f"Encoding {role}s") as advance:
+            for prompt, members in groups:
+                plan = plan_batches([lengths[at] for at in members], self.batch_tokens)
+                batches = [[members[place] for place in batch] for batch in plan]
+                self._run(batches, tokens.ids, prompt, rows, advance)
+        return rows
+
+    def _run(
+        self,
+        batches: list[list[int]],
+        ids: list[list[int]],
+        prompt: int,
+        rows: Vectors,
+        advance: Callable[[int], None],
+    ) -> None:
+        ceiling = sys.maxsize
+        waiting = batches[::-1]
+        while waiting:
+            batch = waiting.pop()
+            size = len(batch) * max(len(ids[at]) for at in batch)
+            if size > ceiling and len(batch) > 1:
+                waiting.extend(reversed(halves(batch)))
+                continue
+            vectors = self._try_forward([ids[at] for at in batch], prompt)
+            if vectors is None:
+                if len(batch) == 1:
+                    raise EncodingError(
+                        f"A single text of {size} tokens does not fit into the memory of {self.model.device}. "
+                        "Shorten max_query_length or max_document_length of the recipe, load with "
+                        "dtype='bfloat16', or free memory."
+                    )
+                # What did not fit will not fit a moment later: later batches are cut before they are tried.
+                ceiling = max(1, size // 2)
+                waiting.append(batch)
+                continue
+            rows[batch] = vectors
+            advance(len(batch))
+
+    def _try_forward(self, batch: list[list[int]], prompt: int) -> Vectors | None:
+        """Run one batch; None if it does not fit into memory."""
+        try:
+            return self._forward(batch, prompt)
+        except (self._torch.OutOfMemoryError, MemoryError):
+            pass
+        except (RuntimeError, IndexError) as error:
+            if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                longest = max(len(row) for row in batch)
+                raise EncodingError(
+                    f"The model failed on a batch of {len(batch)} texts, the longest of {longest} tokens: {error} "
+                    "(A model with fewer positions than the recipe's maximum length fails like this.)"
+                ) from error
+        if self.model.device.type == "cuda":
+            self._torch.cuda.empty_cache()
+        return None
+
+    def _forward(self, batch: list[list[int]], prompt: int) -> Vectors:
+        torch = self._torch
+        lengths = [len(row) for row in batch]
+        width = max(lengths)
+        features: dict[str, Any] = {}
+        if min(lengths) == width:
+            ids = np.array(batch, dtype=np.int64)
+        else:
+            ids = np.full((len(batch), width), self._pad_id(), dtype=np.int64)
+            mask = np.zeros((len(batch), width), dtype=np.int64)
+            for at, row in enumerate(batch):
+                ids[at, : len(row)] = row
+                mask[at, : len(row)] = 1
+            features["attention_mask"] = torch.from_numpy(mask).to(self.model.device)
+        features["input_ids"] = torch.from_numpy(ids).to(self.model.device)
+        if prompt:
+            features["prompt_length"] = prompt
+        with self._forward_lock, torch.inference_mode():
+            pooled = self.model(features)["sentence_embedding"].float()
+            if self.recipe.normalize:
+                # Once more in float32: a bfloat16 vector that was normalised in bfloat16 is off by up to 1%.
+                pooled = torch.nn.functional.normalize(pooled, p=2, dim=-1)
+            return np.asarray(pooled.cpu().numpy(), dtype=np.float32)
+
+    def _encode_strings(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
+        formatted = format_texts(self.recipe, role, texts, instruction)
+        with self._forward_lock:
+            rows = self.model.encode(
+                formatted,
+                prompt="",
+                normalize_embeddings=self.recipe.normalize,
+                show_progress_bar=self._shows(len(texts)),
+                convert_to_numpy=True,
+            )
+        return np.asarray(rows, dtype=np.float32)
+
+    def _prompt_tokens(self, role: Role, instruction: str | None) -> int:
+        if self.recipe.pool_prompt:
+            return 0
+        if role == "query":
+            prefix = self.recipe.query_prefix(instruction)
+        else:
+            prefix = self.recipe.document_template.partition("{text}")[0]
+        return prompt_length(self.model.tokenizer, self.recipe, prefix) if prefix else 0
+
+    def _pad_id(self) -> int:
+        # Padding is masked, so any token will do where the tokenizer has none of its own.
+        found = self.model.tokenizer.pad_token_id
+        return int(found) if found is not None else 0
+
+    def _find_dimension(self) -> int:
+        found = self.model.get_embedding_dimension()
+        if not isinstance(found, int):
+            raise InputError(f"The model in {self.location!r} does not say how long its vectors are.")
+        return found
+
+    def _shows(self, count: int) -> bool:
+        if self.show_progress is None:
+            return count > 64 and sys.stderr is not None and sys.stderr.isatty()
+        return self.show_progress
+
+    def _report_truncated(self, count: int, role: Role) -> None:
+        with self._count_lock:
+            first = self._truncated == 0
+            self._truncated += count
+        if first:
+            warnings.warn(
+                f"{count} of the {'queries' if role == 'query' else 'documents'} were longer than the "
+                f"{self.recipe.max_length(role)} tokens of recipe {self.recipe.name!r} and were cut. Split long texts, "
+                "or raise the recipe's maximum. (Shown once for this encoder; its `truncated` counts on.)",
+                TruncationWarning,
+                stacklevel=5,
+            )
+
+    def _check(self, rows: Vectors) -> None:
+        if rows.ndim != 2 or rows.shape[1] != self._dimension:
+            raise EncodingError(f"The model gave vectors of shape {rows.shape}; dimension {self._dimension} was expected.")
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise EncodingError(
+                f"The model gave NaN or infinite numbers for {int((~finite).sum())} of {len(rows)} texts. Precision "
+                "float16 overflows in many models: use dtype='bfloat16' or 'float32'; otherwise the weights are damaged."
+            )
+        if self.recipe.normalize and not rows.any(axis=1).all():
+            raise EncodingError("The model gave a zero vector, which has no direction. The weights are damaged.")
+
+
+def checked_texts(texts: Sequence[str], role: Role) -> list[str]:
+    """Return the texts as a list of strings that can be tokenised.
+
+    Raises:
+        InputError: ``texts`` is a single string, or an element is not a valid one.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"Pass a list of {role} texts, not one string: [text].")
+    return [check_text(text, f"{role} {at}") for at, text in enumerate(texts)]
+
+
+class _progress:  # noqa: N801  (used as a function)
+    """A progress bar on the standard error, or nothing."""
+
+    def __init__(self, total: int, shown: bool, label: str) -> None:
+        self._total, self._label = total, label
+        self._bar: Any = None
+        if shown:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+
+    def __enter__(self) -> Callable[[int], None]:
+        if self._bar is None:
+            return lambda count: None
+        self._bar.start()
+        task = self._bar.add_task(self._label, total=self._total)
+        return lambda count: self._bar.update(task, advance=count)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

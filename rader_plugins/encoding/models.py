@@ -1,0 +1,213 @@
+"""Building the sentence-transformers model of a recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rader_plugins.errors import EncodingError, InputError, RaderError, import_extra
+from rader_plugins.recipes import Recipe
+from rader_plugins.recipes.resolve import fetch
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["LoadOptions", "build_model", "local_folder", "pick_device", "pick_dtype"]
+
+# sentence-transformers 6 sends plain strings through a tokenizer's chat template where there is one; the published
+# checkpoints carry one and were not trained with it.
+_PLAIN_TEXT: dict[str, Any] = {
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadOptions:
+    """How to load a checkpoint; nothing here is part of a recipe."""
+
+    device: str
+    dtype: torch.dtype
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+
+    def model_kwargs(self) -> dict[str, Any]:
+        """Return what transformers' ``from_pretrained`` gets; weights in pickle files are never opened."""
+        kwargs: dict[str, Any] = {
+            "dtype": self.dtype,
+            "use_safetensors": True,
+            "trust_remote_code": self.trust_remote_code,
+        }
+        if self.attn_implementation is not None:
+            kwargs["attn_implementation"] = self.attn_implementation
+        return kwargs
+
+
+def pick_device(device: str | None) -> str:
+    """Return the device asked for, else the best one there is."""
+    torch = import_extra("torch", "local")
+    if device is not None:
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def pick_dtype(dtype: str | torch.dtype | None, recipe: Recipe, device: str) -> torch.dtype:
+    """Return the precision asked for; by default the recipe's (or bfloat16) on CUDA and float32 elsewhere.
+
+    On a CPU without a matrix unit for it, bfloat16 is the slower one.
+    """
+    torch = import_extra("torch", "local")
+    wanted = dtype if dtype is not None else (recipe.dtype or "bfloat16") if device.startswith("cuda") else "float32"
+    found = getattr(torch, wanted, None) if isinstance(wanted, str) else wanted
+    if found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        raise InputError(f"dtype is {dtype!r}; it must be float32, bfloat16, float16 or float64.")
+    return found  # type: ignore[no-any-return]
+
+
+def local_folder(location: str, revision: str | None, *, remote_code: bool = False) -> Path:
+    """Return the folder of a model that is given as a directory or a hub id."""
+    path = Path(location)
+    return path if path.is_dir() else fetch(location, revision, remote_code=remote_code)
+
+
+def build_model(recipe: Recipe, location: str, options: LoadOptions) -> SentenceTransformer:
+    """Load a checkpoint into the modules that its recipe states.
+
+    Args:
+        recipe: With pooling ``"model"``, a Sentence Transformers directory is loaded as it is; otherwise the
+            modules are Transformer, Pooling and, for normalised vectors, Normalize.
+        location: Directory or hub id. One with ``adapter_config.json`` is a LoRA adapter and merged into its base.
+        options: Device, precision and so on.
+
+    Raises:
+        InputError: The files cannot be had, need remote code that is switched off, or are not a model.
+        MissingExtraError: sentence-transformers (or peft) is not installed.
+    """
+    st = import_extra("sentence_transformers", "local")
+    if recipe.needs_remote_code and not options.trust_remote_code:
+        raise InputError(
+            f"{recipe.model!r} runs code from its repository. If you trust it: "
+            f"load_encoder({recipe.name!r}, trust_remote_code=True)."
+        )
+    folder = local_folder(location, recipe.revision, remote_code=options.trust_remote_code)
+    try:
+        with _quiet():
+            model = _load(st, recipe, folder, options)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        if isinstance(error, RaderError):
+            raise
+        raise InputError(
+            f"{location!r} cannot be loaded as the model of recipe {recipe.name!r}: {error} (Weights must be "
+            "safetensors files; a checkpoint with code of its own needs trust_remote_code=True.)"
+        ) from error
+    model.eval()
+    model.requires_grad_(False)
+    return model  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Switch the progress bars of transformers off where no one watches."""
+    logging = import_extra("transformers.utils.logging", "local")
+    switch = logging.is_progress_bar_enabled() and not (sys.stderr is not None and sys.stderr.isatty())
+    if switch:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if switch:
+            logging.enable_progress_bar()
+
+
+def _load(st: Any, recipe: Recipe, folder: Path, options: LoadOptions) -> Any:
+    if recipe.pooling != "model":
+        return st.SentenceTransformer(modules=_modules(recipe, folder, options), device=options.device)
+    return st.SentenceTransformer(
+        str(folder),
+        device=options.device,
+        trust_remote_code=options.trust_remote_code,
+        local_files_only=True,
+        model_kwargs=options.model_kwargs(),
+    )
+
+
+def _modules(recipe: Recipe, folder: Path, options: LoadOptions) -> list[Any]:
+    modules = import_extra("sentence_transformers.sentence_transformer.modules", "local")
+    if (folder / "adapter_config.json").is_file():
+        transformer = _merged_adapter(recipe, folder, options)
+    else:
+        transformer = _transformer(folder, options)
+    pooling = modules.Pooling(
+        transformer.get_embedding_dimension(), pooling_mode=recipe.pooling, include_prompt=recipe.pool_prompt
+    )
+    return [transformer, pooling, *([modules.Normalize()] if recipe.normalize else [])]
+
+
+def _transformer(folder: Path, options: LoadOptions) -> Any:
+    modules = import_extra("sentence_transformers.sentence_transformer.modules", "local")
+    remote = {"trust_remote_code": options.trust_remote_code}
+    return modules.Transformer(
+        str(folder),
+        model_kwargs=options.model_kwargs(),
+        processor_kwargs=dict(remote),
+        config_kwargs=dict(remote),
+        **_PLAIN_TEXT,
+    )
+
+
+def _merged_adapter(recipe: Recipe, folder: Path, options: LoadOptions) -> Any:
+    """Load a LoRA adapter's base model and merge the adapter into it, insisting that every tensor found its place."""
+    peft = import_extra("peft", "local")
+    torch_file = import_extra("safetensors.torch", "local")
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise InputError(f"The adapter in {str(folder)!r} has no adapter_model.safetensors.")
+    stated = json.loads((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
+    base = recipe.base_model or stated
+    if not base:
+        raise InputError(
+            f"The adapter of recipe {recipe.name!r} does not name its base model. State it: "
+            "dataclasses.replace(recipe, base_model='owner/model')."
+        )
+    transformer = _transformer(local_folder(base, None, remote_code=options.trust_remote_code), options)
+    adapted = peft.PeftModel(transformer.model, peft.PeftConfig.from_pretrained(str(folder)))
+    state = _match_prefix(torch_file.load_file(str(weights)), set(peft.get_peft_model_state_dict(adapted)))
+    outcome = peft.set_peft_model_state_dict(adapted, state)
+    if outcome.unexpected_keys:
+        raise EncodingError(f"The adapter did not fit its base model {base!r}: {outcome.unexpected_keys[:3]} ...")
+    transformer.model = adapted.merge_and_unload()
+    if (folder / "tokenizer_config.json").is_file():
+        auto = import_extra("transformers", "local").AutoTokenizer
+        transformer.processor = auto.from_pretrained(str(folder), trust_remote_code=options.trust_remote_code)
+    return transformer
+
+
+def _match_prefix(state: dict[str, Any], expected: set[str]) -> dict[str, Any]:
+    """Rename the tensors of an adapter that was trained on the model with its language-model head.
+
+    There the encoder is ``base_model.model.model``, here it is ``base_model.model``; peft would take neither for an
+    error and leave the adapter at its initial values, which do nothing.
+    """
+    root = "base_model.model."
+    for inner in ("", "model.", "transformer.", "backbone."):
+        renamed = {
+            root + key[len(root + inner) :] if inner and key.startswith(root + inner) else key: tensor
+            for key, tensor in state.items()
+        }
+        if set(renamed) == expected:
+            return renamed
+        if not inner:
+            continue
+    missing, unexpected = sorted(expected - set(state)), sorted(set(state) - expected)
+    raise InputError(
+        f"The adapter's tensors are not those of its base model: {len(missing)} missing ({', '.join(missing[:2])}), "
+        f"{len(unexpected)} unknown ({', '.join(unexpected[:2])}). Is it the right base_model?"
+    )

