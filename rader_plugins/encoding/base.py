@@ -20,11 +20,21 @@ class Encoder(ABC):
     """Turns texts into L2-normalised vectors by a recipe. Safe to use from several threads and from asyncio."""
 
     recipe: Recipe
+    location: str | None = None
+    """Directory or hub id that it was loaded from, if it was; an index records it to load its encoder again."""
 
     @property
     def fingerprint(self) -> str:
         """The fingerprint of everything that decides the vectors; an index or a cache stores it."""
         return self.recipe.fingerprint
+
+    @property
+    def variant(self) -> str:
+        """What may change vectors in their last digits and is no part of the recipe (precision, served model).
+
+        An index does not mind; a cache keeps variants apart.
+        """
+        return ""
 
     @property
     @abstractmethod

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rader_plugins.documents import check_text
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.batching import halves, plan_batches
 from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
+from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
 from rader_plugins.encoding.tokens import format_texts, prompt_length, tokenize
 from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
 from rader_plugins.recipes import Recipe, Role
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["LocalEncoder", "checked_texts"]
+__all__ = ["LocalEncoder"]
 
 # Where memory bandwidth rules (CPU), small batches win; a GPU wants to be filled.
 _CPU_TOKENS = 2048
@@ -79,7 +79,8 @@ class LocalEncoder(Encoder):
         if batch_tokens is not None and (not isinstance(batch_tokens, int) or batch_tokens < 1):
             raise InputError(f"batch_tokens must be a positive integer, not {batch_tokens!r}.")
         self.recipe = recipe
-        self.location = os.fspath(location) if location is not None else recipe.model
+        where = os.fspath(location) if location is not None else recipe.model
+        self.location: str = where
         if model is None:
             chosen = pick_device(device)
             options = LoadOptions(chosen, pick_dtype(dtype, recipe, chosen), attn_implementation, trust_remote_code)
@@ -102,6 +103,11 @@ class LocalEncoder(Encoder):
     def dimension(self) -> int:
         """Length of the vectors."""
         return self._dimension
+
+    @property
+    def variant(self) -> str:
+        """The precision of the weights."""
+        return str(self.model.dtype)
 
     @property
     def truncated(self) -> int:
@@ -153,7 +159,7 @@ class LocalEncoder(Encoder):
 
     def _reads_tokens(self) -> bool:
         """Whether the model takes token ids of plain text; static embeddings, routers and chat inputs do not."""
-        first = self.model[0]
+        first: Any = self.model[0]
         return (
             type(first).__name__ == "Transformer"
             and getattr(self.model.tokenizer, "is_fast", False)
@@ -171,7 +177,7 @@ class LocalEncoder(Encoder):
         if skipped:
             groups.append((0, [at for at, length in enumerate(lengths) if length <= skipped]))
         rows = np.empty((len(texts), self._dimension), dtype=np.float32)
-        with _progress(len(texts), self._shows(len(texts)), f"Encoding {role}s") as advance:
+        with progress(len(texts), wants_progress(self.show_progress, len(texts)), f"Encoding {role}s") as advance:
             for prompt, members in groups:
                 plan = plan_batches([lengths[at] for at in members], self.batch_tokens)
                 batches = [[members[place] for place in batch] for batch in plan]
@@ -257,7 +263,7 @@ class LocalEncoder(Encoder):
                 formatted,
                 prompt="",
                 normalize_embeddings=self.recipe.normalize,
-                show_progress_bar=self._shows(len(texts)),
+                show_progress_bar=wants_progress(self.show_progress, len(texts)),
                 convert_to_numpy=True,
             )
         return np.asarray(rows, dtype=np.float32)
@@ -282,11 +288,6 @@ class LocalEncoder(Encoder):
             raise InputError(f"The model in {self.location!r} does not say how long its vectors are.")
         return found
 
-    def _shows(self, count: int) -> bool:
-        if self.show_progress is None:
-            return count > 64 and sys.stderr is not None and sys.stderr.isatty()
-        return self.show_progress
-
     def _report_truncated(self, count: int, role: Role) -> None:
         with self._count_lock:
             first = self._truncated == 0
@@ -302,47 +303,14 @@ class LocalEncoder(Encoder):
 
     def _check(self, rows: Vectors) -> None:
         if rows.ndim != 2 or rows.shape[1] != self._dimension:
-            raise EncodingError(f"The model gave vectors of shape {rows.shape}; dimension {self._dimension} was expected.")
+            raise EncodingError(
+                f"The model gave vectors of shape {rows.shape}; dimension {self._dimension} was expected."
+            )
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             raise EncodingError(
-                f"The model gave NaN or infinite numbers for {int((~finite).sum())} of {len(rows)} texts. Precision "
-                "float16 overflows in many models: use dtype='bfloat16' or 'float32'; otherwise the weights are damaged."
+                f"The model gave NaN or infinite numbers for {int((~finite).sum())} of {len(rows)} texts. "
+                "float16 overflows in many models: use dtype='bfloat16' or 'float32'. Or the weights are damaged."
             )
         if self.recipe.normalize and not rows.any(axis=1).all():
             raise EncodingError("The model gave a zero vector, which has no direction. The weights are damaged.")
-
-
-def checked_texts(texts: Sequence[str], role: Role) -> list[str]:
-    """Return the texts as a list of strings that can be tokenised.
-
-    Raises:
-        InputError: ``texts`` is a single string, or an element is not a valid one.
-    """
-    if isinstance(texts, str):
-        raise InputError(f"Pass a list of {role} texts, not one string: [text].")
-    return [check_text(text, f"{role} {at}") for at, text in enumerate(texts)]
-
-
-class _progress:  # noqa: N801  (used as a function)
-    """A progress bar on the standard error, or nothing."""
-
-    def __init__(self, total: int, shown: bool, label: str) -> None:
-        self._total, self._label = total, label
-        self._bar: Any = None
-        if shown:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-
-    def __enter__(self) -> Callable[[int], None]:
-        if self._bar is None:
-            return lambda count: None
-        self._bar.start()
-        task = self._bar.add_task(self._label, total=self._total)
-        return lambda count: self._bar.update(task, advance=count)
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()

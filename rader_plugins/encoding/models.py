@@ -69,7 +69,7 @@ def pick_dtype(dtype: str | torch.dtype | None, recipe: Recipe, device: str) -> 
     found = getattr(torch, wanted, None) if isinstance(wanted, str) else wanted
     if found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise InputError(f"dtype is {dtype!r}; it must be float32, bfloat16, float16 or float64.")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def local_folder(location: str, revision: str | None, *, remote_code: bool = False) -> Path:

@@ -114,7 +114,7 @@ def _append_eos_by_itself(tokenizer: PreTrainedTokenizerBase, end: int) -> None:
         return
     if not tokenizer.is_fast:
         raise InputError("Only a fast tokenizer can be saved so that it appends the end-of-sequence token itself.")
-    token = tokenizer.convert_ids_to_tokens(end)
+    token = str(tokenizer.convert_ids_to_tokens(end))
     backend = tokenizer.backend_tokenizer
     state = json.loads(backend.to_str())
     state["post_processor"] = _with_suffix(state["post_processor"], token, end)

@@ -62,20 +62,20 @@ def eos_id(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> int:
         InputError: The recipe's ``eos_token`` is not a token of this tokenizer, or neither of them names one.
     """
     if recipe.eos_token is None:
-        found = tokenizer.eos_token_id
+        found: Any = tokenizer.eos_token_id
         if found is None:
             raise InputError(
                 f"Recipe {recipe.name!r} appends an end-of-sequence token, but the tokenizer of {recipe.model!r} "
                 "has none. Name it: dataclasses.replace(recipe, eos_token='<|endoftext|>')."
             )
         return int(found)
-    found = tokenizer.convert_tokens_to_ids(recipe.eos_token)
-    if found is None or (found == tokenizer.unk_token_id and recipe.eos_token != tokenizer.unk_token):
+    named: Any = tokenizer.convert_tokens_to_ids(recipe.eos_token)
+    if named is None or (named == tokenizer.unk_token_id and recipe.eos_token != tokenizer.unk_token):
         raise InputError(
             f"Recipe {recipe.name!r} appends {recipe.eos_token!r}, which is not a token of {recipe.model!r} "
             f"(its own end-of-sequence token is {tokenizer.eos_token!r})."
         )
-    return int(found)
+    return int(named)
 
 
 def tokenize(
@@ -88,10 +88,10 @@ def tokenize(
 ) -> TokenizedTexts:
     """Format texts by the recipe and turn them into token ids.
 
-    With ``append_eos``: the whole text is tokenised, end-of-sequence tokens that already stand at its end (put
-    there by the tokenizer or by the text) are dropped, what is left is cut to ``max_length - 1`` and the token is appended. So every text ends in exactly one,
-    and one that is too long has exactly ``max_length`` tokens. Without it, the tokenizer adds its own special tokens
-    and cuts at ``max_length``.
+    With ``append_eos``: the whole text is tokenised; end-of-sequence tokens that already stand at its end (put there
+    by the tokenizer or by the text) are dropped; what is left is cut to ``max_length - 1`` and one such token is
+    appended. So every text ends in exactly one, and a text that is too long has exactly ``max_length`` tokens.
+    Without it, the tokenizer adds its own special tokens and cuts at ``max_length``.
 
     A text without any token (an empty one, where neither template nor tokenizer adds something) becomes the single
     end-of-sequence token, or the padding token where there is none.
@@ -142,9 +142,9 @@ def prompt_length(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prefix: st
 def _with_eos(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int, end: int
 ) -> tuple[list[list[int]], list[int]]:
-    encoded = tokenizer(
-        texts, add_special_tokens=True, truncation=False, return_attention_mask=False, verbose=False
-    )["input_ids"]
+    encoded = tokenizer(texts, add_special_tokens=True, truncation=False, return_attention_mask=False, verbose=False)[
+        "input_ids"
+    ]
     rows: list[list[int]] = []
     cut: list[int] = []
     for position, row in enumerate(encoded):

@@ -17,10 +17,11 @@ __all__ = ["ANALYZER", "STOP_WORDS", "analyze", "analyze_all"]
 ANALYZER = "lucene-english/1"
 """Name of this analysis; stored in every index, so that terms of two analyses never meet."""
 
-STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
-    "this to was will with".split()
-)
+_LUCENE_STOP_WORDS = """
+a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to
+was will with
+"""
+STOP_WORDS = frozenset(_LUCENE_STOP_WORDS.split())
 
 # One ideograph or kana is a word of its own; elsewhere a word runs on over an apostrophe, full stop or colon between
 # letters, and over a decimal or thousands separator between digits.

@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 ROUNDING = 4e-6
 _GATHER = 4096
 _MINIMUM_ROWS = 1000
+_GPU_MOST = 2048  # what FAISS returns at most from a GPU
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,30 @@ class AnnConfig:
     """An approximate structure of FAISS.
 
     Args:
-        kind: ``hnsw`` (fast, keeps a float32 copy of the vectors in memory) or ``ivfpq`` (compressed).
+        kind: ``hnsw`` (fast, keeps a float32 copy of the vectors in memory), ``ivfpq`` (compressed) or ``flat``
+            (exact; worth it on a GPU only).
         links: HNSW: neighbours per node.
         ef_construction, ef_search: HNSW: breadth of the search while building and while searching.
         lists: IVF: number of clusters; None takes 4 * sqrt(rows).
         probes: IVF: clusters looked into per query.
         code_bytes: PQ: bytes per vector; None takes a quarter of the dimension. Must divide the dimension.
+        gpu: Search on all GPUs (``flat`` and ``ivfpq``); needs the extra ``gpu``.
     """
 
-    kind: Literal["hnsw", "ivfpq"]
+    kind: Literal["hnsw", "ivfpq", "flat"]
     links: int = 32
     ef_construction: int = 200
     ef_search: int = 128
     lists: int | None = None
     probes: int = 32
     code_bytes: int | None = None
+    gpu: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("hnsw", "ivfpq"):
-            raise InputError(f"ann is 'hnsw', 'ivfpq' or None (exact), not {self.kind!r}.")
+        if self.kind not in ("hnsw", "ivfpq", "flat"):
+            raise InputError(f"ann is 'hnsw', 'ivfpq', 'flat' or None (exact), not {self.kind!r}.")
+        if self.gpu and self.kind == "hnsw":
+            raise InputError("FAISS has no HNSW on GPUs: use ann={'kind': 'flat', 'gpu': True} or 'ivfpq'.")
 
 
 def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array, rows: int) -> Array:
@@ -104,9 +110,18 @@ class Approximate:
 
     def __init__(self, index: Any, config: AnnConfig) -> None:
         self._faiss = import_extra("faiss", "cpu", "gpu")
-        self._index = index
         self.config = config
         self.rows = int(index.ntotal)
+        self._index = index
+        self._searched = self._on_gpus(index) if config.gpu else index
+
+    def _on_gpus(self, index: Any) -> Any:
+        if not hasattr(self._faiss, "index_cpu_to_all_gpus") or self._faiss.get_num_gpus() == 0:
+            raise InputError(
+                "gpu=True needs a GPU and FAISS with GPU support: pip install 'rader-plugins[gpu]'. An index that was "
+                "built so opens without one if its derived/*.faiss file is removed."
+            )
+        return self._faiss.index_cpu_to_all_gpus(index)
 
     @classmethod
     def build(cls, shards: Sequence[Array], config: AnnConfig, seed: int = 0) -> Approximate | None:
@@ -119,6 +134,8 @@ class Approximate:
         if config.kind == "hnsw":
             index = faiss.IndexHNSWFlat(dimension, config.links, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction = config.ef_construction
+        elif config.kind == "flat":
+            index = faiss.IndexFlatIP(dimension)
         else:
             code_bytes = config.code_bytes or max(
                 size for size in range(1, dimension // 4 + 2) if dimension % size == 0
@@ -141,19 +158,30 @@ class Approximate:
 
     def candidates(self, query: Array, k: int, mask: npt.NDArray[np.bool_] | None) -> Array:
         """Return up to ``k`` promising rows (with PQ a few times more, to be scored exactly), in no order."""
+        if self.config.kind == "ivfpq":
+            k = 4 * k
+        if self.config.gpu:
+            return self._gpu_candidates(query, k, mask)
         faiss = self._faiss
         options: dict[str, Any] = {}
         if mask is not None:
-            bits = np.packbits(mask[: self.rows], bitorder="little")
-            options["sel"] = faiss.IDSelectorBitmap(bits)
+            options["sel"] = faiss.IDSelectorBitmap(np.packbits(mask[: self.rows], bitorder="little"))
         if self.config.kind == "hnsw":
             parameters = faiss.SearchParametersHNSW(efSearch=max(self.config.ef_search, 2 * k), **options)
-        else:
-            k = 4 * k
+        elif self.config.kind == "ivfpq":
             parameters = faiss.SearchParametersIVF(nprobe=self.config.probes, **options)
-        _, rows = self._index.search(query[None, :], min(k, self.rows), params=parameters)
+        else:
+            parameters = faiss.SearchParameters(**options)
+        _, rows = self._searched.search(query[None, :], min(k, self.rows), params=parameters)
         found: Array = rows[0][rows[0] >= 0]
         return found
+
+    def _gpu_candidates(self, query: Array, k: int, mask: npt.NDArray[np.bool_] | None) -> Array:
+        # GPU structures know no selectors: more rows are asked for, and where too few pass the caller searches exactly.
+        asked = min(k if mask is None else 4 * k, self.rows, _GPU_MOST)
+        _, rows = self._searched.search(query[None, :], asked)
+        found: Array = rows[0][rows[0] >= 0]
+        return found if mask is None else found[mask[found]]
 
     def write(self, path: Path) -> None:
         """Write FAISS's own format."""

@@ -4,7 +4,8 @@
 
 - A bare value means ``$eq``; several keys, and several operators of one key, must all hold.
 - Nested objects are reached with dots (``"author.name"``). Lists compare as a whole.
-- ``$ne``, ``$nin`` and ``$not`` also hold where the key is missing. ``{"key": None}`` holds where it is null or missing.
+- ``$ne``, ``$nin`` and ``$not`` also hold where the key is missing. ``{"key": None}``
+  holds where it is null or missing.
 - Numbers compare with numbers (1 equals 1.0), strings with strings by code point; True and 1 differ.
 """
 
@@ -22,7 +23,18 @@ from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 
-__all__ = ["BOOLEAN", "JSON", "NULL", "NUMBER", "TEXT", "Filter", "FieldTable", "filter_mask", "flatten", "typed"]
+__all__ = [
+    "BOOLEAN",
+    "JSON",
+    "NULL",
+    "NUMBER",
+    "TEXT",
+    "Filter",
+    "FieldTable",
+    "filter_mask",
+    "flatten",
+    "typed",
+]
 
 Filter: TypeAlias = "Mapping[str, Any] | Callable[[Document], bool]"
 """A dict of conditions, or a function from document to bool."""
@@ -90,12 +102,12 @@ def filter_mask(condition: Mapping[str, Any], fields: FieldTable, alive: Mask) -
     """
     if not isinstance(condition, Mapping):
         raise InputError(f"A filter is a dict or a function, not {type(condition).__name__}.")
-    mask = alive.copy()
+    mask: Mask = alive.copy()
     for key, value in condition.items():
         if key in ("$and", "$or"):
             if not isinstance(value, Sequence) or isinstance(value, str) or not value:
                 raise InputError(f"{key} takes a non-empty list of filters, not {value!r}.")
-            parts = [filter_mask(part, fields, alive) for part in value]
+            parts: list[Mask] = [filter_mask(part, fields, alive) for part in value]
             mask &= np.logical_and.reduce(parts) if key == "$and" else np.logical_or.reduce(parts)
         elif key == "$not":
             mask &= ~filter_mask(value, fields, alive)
@@ -109,7 +121,7 @@ def filter_mask(condition: Mapping[str, Any], fields: FieldTable, alive: Mask) -
 def _field_mask(key: str, value: Any, fields: FieldTable, alive: Mask) -> Mask:
     if not (isinstance(value, Mapping) and any(str(name).startswith("$") for name in value)):
         value = {"$eq": value}
-    mask = alive.copy()
+    mask: Mask = alive.copy()
     for operator, operand in value.items():
         if operator not in _OPERATORS:
             raise InputError(f"Unknown filter operator {operator!r} for {key!r}; known: {', '.join(_OPERATORS)}.")
@@ -138,11 +150,14 @@ def _field_mask(key: str, value: Any, fields: FieldTable, alive: Mask) -> Mask:
 
 
 def _equal(key: str, value: Any, fields: FieldTable, alive: Mask) -> Mask:
-    found = _rows(fields.field_rows(key, "type = ? AND value = ?", typed(value)), alive)
-    return found | ~_rows(fields.field_rows(key, "1", ()), alive) if value is None else found
+    found: Mask = _rows(fields.field_rows(key, "type = ? AND value = ?", typed(value)), alive)
+    if value is None:
+        found |= ~_rows(fields.field_rows(key, "1", ()), alive)
+    return found
 
 
 def _rows(rows: npt.NDArray[np.int64], alive: Mask) -> Mask:
-    mask = np.zeros_like(alive)
+    mask: Mask = np.zeros_like(alive)
     mask[rows[rows < len(mask)]] = True  # rows beyond the end were committed after this view was taken
-    return mask & alive
+    mask &= alive
+    return mask

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -28,19 +26,22 @@ from rader_plugins.errors import (
 )
 from rader_plugins.index.dense import AnnConfig, Approximate
 from rader_plugins.index.filters import Filter, filter_mask
+from rader_plugins.index.home import Home, ann_config, create_home, open_home
 from rader_plugins.index.lexical import Bm25Config
-from rader_plugins.index.loader import Home, load_snapshot, read_shards, write_lexical
+from rader_plugins.index.loader import load_snapshot, read_shards
+from rader_plugins.index.maintenance import (
+    damaged_rows,
+    fill_missing,
+    lexical_is_behind,
+    storable,
+    store_derived,
+)
 from rader_plugins.index.snapshot import Snapshot
-from rader_plugins.index.store import FORMAT_VERSION, Store, set_meta
-from rader_plugins.index.vectors import FileShards, MemoryShards
+from rader_plugins.index.store import FORMAT_VERSION
 from rader_plugins.index.writer import Prepared, commit_documents, compact, delete_documents, prepare
 from rader_plugins.recipes import Recipe
 
 __all__ = ["RaderIndex"]
-
-_LOG = logging.getLogger(__name__)
-_DATABASE = "index.db"
-_LEXICAL_TAIL = 5000  # rows that may stand behind the stored postings before they are stored anew
 
 
 class RaderIndex:
@@ -58,20 +59,35 @@ class RaderIndex:
         1
     """
 
-    def __init__(self, home: Home, recipe: Recipe, fingerprint: str, dimension: int, dtype: str) -> None:
+    def __init__(self, home: Home, encoder: Encoder | None = None) -> None:
         self._home = home
-        self.recipe = recipe
-        self.fingerprint = fingerprint
-        self.dimension = dimension
-        self.dtype = dtype
-        self._encoder: Encoder | None = None
+        self._encoder = encoder
         self._encoder_lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._snapshot_lock = threading.Lock()
         self._write_lock = threading.RLock()
-        self._file_lock = (
-            filelock.FileLock(home.folder / "write.lock", timeout=0, thread_local=False) if home.folder else None
-        )
+        lock_file = home.folder / "write.lock" if home.folder else None
+        self._file_lock = filelock.FileLock(lock_file, timeout=0, thread_local=False) if lock_file else None
+
+    @property
+    def path(self) -> Path | None:
+        """Its folder, or None in memory."""
+        return self._home.folder
+
+    @property
+    def recipe(self) -> Recipe:
+        """Whose vectors it holds."""
+        return self._home.recipe
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the vectors; encoders must have the same."""
+        return self._home.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self._home.dimension
 
     # Making and opening
 
@@ -91,56 +107,26 @@ class RaderIndex:
             path: Folder to make; None keeps the index in memory.
             encoder: What makes the vectors: an encoder, or what :func:`rader_plugins.load_encoder` takes.
             dtype: How vectors are stored; ``float16`` halves their size and rounds scores to about 1e-3.
-            ann: None searches exactly; ``"hnsw"``, ``"ivfpq"`` or their parameters build a FAISS structure at
-                :meth:`optimize`. Rows added later are searched exactly until the next :meth:`optimize`.
+            ann: None searches exactly; ``"hnsw"``, ``"ivfpq"`` or their parameters (see :class:`AnnConfig`, also for
+                GPUs) build a FAISS structure at :meth:`optimize`. Rows added later are searched exactly until the next :meth:`optimize`.
             bm25: Parameters of BM25.
 
         Raises:
             InputError: There is an index already, or an option is unknown.
             IndexWriteError: The folder cannot be written.
         """
-        if dtype not in ("float32", "float16"):
-            raise InputError(f"dtype is 'float32' or 'float16', not {dtype!r}.")
-        config = _ann_config(ann)
+        config = ann_config(ann)
         encoder = _as_encoder(encoder)
         folder = Path(path) if path is not None else None
-        if folder is not None:
-            if (folder / _DATABASE).exists():
-                raise InputError(f"{folder} already holds an index: RaderIndex.open({str(folder)!r}) opens it.")
-            try:
-                for part in (folder / "vectors", folder / "derived"):
-                    part.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise IndexWriteError(f"Could not make the folder {folder}: {error}") from error
-        # The database gets its name when it is complete, so a process killed here leaves no half index behind.
-        unfinished = folder / f".{_DATABASE}.new" if folder else None
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
-        store = Store(unfinished, create=True)
-        with store.writing() as database:
-            set_meta(
-                database,
-                {
-                    "generation": 0,
-                    "epoch": 0,
-                    "rows": 0,
-                    "dimension": encoder.dimension,
-                    "dtype": dtype,
-                    "recipe": encoder.recipe.to_dict(),
-                    "fingerprint": encoder.fingerprint,
-                    "bm25": asdict(bm25 or Bm25Config()),
-                    "ann": asdict(config) if config else None,
-                },
-            )
-        if folder is not None and unfinished is not None:
-            store.close()
-            unfinished.replace(folder / _DATABASE)
-            store = Store(folder / _DATABASE, create=False)
-        return cls._assemble(folder, store, encoder)
+        return cls(create_home(folder, encoder, dtype, config, bm25 or Bm25Config()), encoder)
 
     @classmethod
     def open(
-        cls, path: str | PathLike[str], encoder: Encoder | Recipe | str | None = None, *, verify: bool | None = None
+        cls,
+        path: str | PathLike[str],
+        encoder: Encoder | Recipe | str | None = None,
+        *,
+        verify: bool | None = None,
     ) -> RaderIndex:
         """Open an index.
 
@@ -156,27 +142,12 @@ class RaderIndex:
             IndexCorruptError: A file is damaged or truncated.
             IndexVersionError: A newer version of the library wrote it.
         """
-        folder = Path(path)
-        if not (folder / _DATABASE).is_file():
-            raise InputError(f"{folder} holds no index. RaderIndex.create or `rader index build` makes one.")
-        index = cls._assemble(folder, Store(folder / _DATABASE, create=False), None)
+        index = cls(open_home(path))
         if encoder is not None:
             index._use(_as_encoder(encoder))
         snapshot = index.snapshot()
         if verify or (verify is None and snapshot.rows * index.dimension * 4 <= 1 << 30):
             index.verify()
-        return index
-
-    @classmethod
-    def _assemble(cls, folder: Path | None, store: Store, encoder: Encoder | None) -> RaderIndex:
-        dimension, dtype, ann = store.meta("dimension"), store.meta("dtype"), store.meta("ann")
-        shards = FileShards(folder / "vectors", dimension, dtype) if folder else MemoryShards(dimension, dtype)
-        home = Home(
-            folder, store, shards, Bm25Config(**store.meta("bm25")), AnnConfig(**ann) if ann is not None else None
-        )
-        recipe = Recipe.from_dict(store.meta("recipe"))
-        index = cls(home, recipe, store.meta("fingerprint"), dimension, dtype)
-        index._encoder = encoder
         return index
 
     def _use(self, encoder: Encoder) -> None:
@@ -193,11 +164,24 @@ class RaderIndex:
         """The encoder; loaded from the recorded recipe if none was given."""
         with self._encoder_lock:
             if self._encoder is None:
-                self._use(_as_encoder(self.recipe))
+                self._use(self._recorded_encoder())
             encoder = self._encoder
         if encoder is None:  # pragma: no cover - `_use` sets it or raises
             raise InputError("This index has no encoder.")
         return encoder
+
+    def _recorded_encoder(self) -> Encoder:
+        # A directory is known by its content; where it lay is only a hint, and a retrained one has another fingerprint.
+        location = self._home.store.meta("location")
+        by_content = self.recipe.model.startswith("sha256:")
+        recipe = replace(self.recipe, model=location) if by_content and location else self.recipe
+        try:
+            return _as_encoder(recipe)
+        except InputError as error:
+            raise InputError(
+                f"The encoder of this index (recipe {recipe.name!r}) could not be loaded: {error} Or name one that "
+                "gives the same vectors: RaderIndex.open(path, encoder=...)."
+            ) from error
 
     def close(self) -> None:
         """Close the database. An index in memory is gone afterwards."""
@@ -241,8 +225,10 @@ class RaderIndex:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[Snapshot]:
         """Give the newest snapshot and keep every writer waiting until the block ends."""
-        with self._home.store.reading():
-            yield self.snapshot()
+        # In this order: another thread may hold the snapshot's lock and wait for the database.
+        with self._snapshot_lock, self._home.store.reading():
+            self._snapshot = load_snapshot(self._home, self._snapshot)
+            yield self._snapshot
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents with these ids, in this order; ids that are not stored are left out."""
@@ -269,7 +255,7 @@ class RaderIndex:
             "documents": len(snapshot),
             "deleted_rows": snapshot.rows - len(snapshot),
             "dimension": self.dimension,
-            "dtype": self.dtype,
+            "dtype": self._home.dtype,
             "recipe": self.recipe.name,
             "model": self.recipe.model,
             "fingerprint": self.fingerprint,
@@ -289,29 +275,11 @@ class RaderIndex:
         Raises:
             IndexCorruptError: Vectors were changed since they were written; the message says how many documents.
         """
-        if self._home.folder is None:
-            return
-        if damaged := self._damaged_rows():
+        if damaged := damaged_rows(self._home):
             raise IndexCorruptError(
                 f"The vectors of {len(damaged)} rows in {self._home.folder} differ from what was written. The "
                 "documents are intact in the database; `rader index repair` encodes the damaged vectors again."
             )
-
-    def _damaged_rows(self) -> list[int]:
-        with self._home.store.reading() as database:
-            blocks = database.execute("SELECT start, rows, crc FROM blocks ORDER BY start").fetchall()
-            arrays = self._home.shards.arrays(shards := read_shards(self._home.store))
-        ends = [shard.start + shard.rows for shard in shards]
-        damaged: list[int] = []
-        for start, rows, expected in blocks:
-            check = 0
-            for shard, array, end in zip(shards, arrays, ends, strict=True):
-                low, high = max(start, shard.start), min(start + rows, end)
-                if low < high:
-                    check = zlib.crc32(np.ascontiguousarray(array[low - shard.start : high - shard.start]).data, check)
-            if check != expected:
-                damaged += range(start, start + rows)
-        return damaged
 
     # Writing
 
@@ -329,7 +297,9 @@ class RaderIndex:
                     "when it has finished."
                 ) from None
             except OSError as error:
-                raise IndexWriteError(f"{self._home.folder} cannot be written: {error}. Nothing was changed.") from error
+                raise IndexWriteError(
+                    f"{self._home.folder} cannot be written: {error}. Nothing was changed."
+                ) from error
             try:
                 yield
             finally:
@@ -370,35 +340,21 @@ class RaderIndex:
         prepared: Iterable[Prepared] = (_once(prepare(document), seen) for document in documents)
         if isinstance(documents, Sequence) or vectors is not None:
             prepared = list(prepared)
-        given = None if vectors is None else self._checked(vectors, len(list(prepared)))
+        given = None if vectors is None else storable(vectors, len(list(prepared)), self.dimension, self._home.dtype)
         added = 0
         iterator = iter(prepared)
         while batch := list(itertools.islice(iterator, commit_every)):
             if given is None:
                 texts = [item.document.text for item in batch]
-                part = self._checked(self.encoder.encode_documents(texts), len(batch))
+                part = storable(self.encoder.encode_documents(texts), len(batch), self.dimension, self._home.dtype)
             else:
                 part = given[added : added + len(batch)]
             with self._writing():
                 commit_documents(self._home, batch, part)
-                self._store_lexical()
+                if lexical_is_behind(self._home):
+                    store_derived(self._home, self.snapshot(), None)
             added += len(batch)
         return added
-
-    def _checked(self, vectors: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
-        array = np.asarray(vectors)
-        if array.ndim == 1 and count == 0:
-            array = array.reshape(0, self.dimension)
-        if array.shape != (count, self.dimension):
-            raise InputError(f"Vectors must have the shape ({count}, {self.dimension}), not {array.shape}.")
-        with np.errstate(all="ignore"):
-            array = array.astype(np.float32)
-            lengths = np.linalg.norm(array.astype(np.float64), axis=1)
-        if len(wrong := np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))):
-            raise InputError(f"Vector {wrong[0]} is zero or holds NaN or infinity; nothing of it was stored.")
-        if np.abs(lengths - 1).max(initial=0) > 1e-4:
-            array = (array / lengths[:, None]).astype(np.float32)
-        return array.astype(np.dtype(self.dtype))
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents by id; ids that are not stored are ignored. Returns how many were deleted."""
@@ -418,55 +374,37 @@ class RaderIndex:
                 compact(self._home, snapshot)
                 snapshot = self.snapshot()
                 self._home.store.vacuum()
-            records: dict[str, tuple[str, int, int]] = {}
             approximate = None
             if self._home.ann is not None and snapshot.rows:
                 approximate = Approximate.build(snapshot.shards, self._home.ann)
-            if self._home.derived is not None:
-                records["lexical"] = write_lexical(self._home.derived, snapshot)
-                if approximate is not None:
-                    records["ann"] = _write_approximate(self._home.derived, approximate, snapshot)
+            store_derived(self._home, snapshot, approximate)
             snapshot.approximate = approximate
-            self._record(records)
             self._home.shards.remove_unused(read_shards(self._home.store))
 
-    def _store_lexical(self) -> None:
-        """Keep opening fast: store the postings again once enough rows stand behind the stored ones."""
-        if self._home.derived is None:
-            return
-        with self._home.store.reading() as database:
-            found = database.execute("SELECT rows FROM derived WHERE kind = 'lexical'").fetchone()
-            rows = self._home.store.meta("rows")
-        covered = found[0] if found else 0
-        if rows - covered >= max(_LEXICAL_TAIL, covered // 2):
-            self._record({"lexical": write_lexical(self._home.derived, self.snapshot())})
+    @classmethod
+    def repair(cls, path: str | PathLike[str], encoder: Encoder | Recipe | str | None = None) -> int:
+        """Encode again the documents whose vectors are damaged, truncated or lost.
 
-    def _record(self, records: Mapping[str, tuple[str, int, int]]) -> None:
-        with self._home.store.writing() as database:
-            for kind, record in records.items():
-                database.execute("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", (kind, *record))
-            used = {file for (file,) in database.execute("SELECT file FROM derived")}
-        if self._home.derived is not None:
-            for file in self._home.derived.glob("*-*-*.*"):
-                if file.name not in used:
-                    file.unlink(missing_ok=True)
+        The texts come from the database, so a damaged database cannot be repaired this way.
 
+        Args:
+            path: Folder of the index.
+            encoder: As in :meth:`open`.
 
-def _write_approximate(folder: Path, approximate: Approximate, snapshot: Snapshot) -> tuple[str, int, int]:
-    name = f"{approximate.config.kind}-{snapshot.epoch:06d}-{snapshot.generation:010d}.faiss"
-    temporary = folder / f".{name}.tmp"
-    approximate.write(temporary)
-    temporary.replace(folder / name)
-    return name, approximate.rows, (folder / name).stat().st_size
-
-
-def _ann_config(ann: str | AnnConfig | Mapping[str, Any] | None) -> AnnConfig | None:
-    if ann is None or isinstance(ann, AnnConfig):
-        return ann
-    try:
-        return AnnConfig(**ann) if isinstance(ann, Mapping) else AnnConfig(kind=ann)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise InputError(f"Unknown option for ann: {error}") from None
+        Returns:
+            How many documents were encoded again.
+        """
+        index = cls(open_home(path))
+        if encoder is not None:
+            index._use(_as_encoder(encoder))
+        with index._writing():
+            fill_missing(index._home)
+            damaged = set(damaged_rows(index._home))
+            documents = [document for row, document in index._home.store.scan() if row in damaged]
+            index.add(documents)
+            index.optimize()
+        index.close()
+        return len(documents)
 
 
 def _as_encoder(encoder: Encoder | Recipe | str) -> Encoder:

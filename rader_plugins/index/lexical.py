@@ -66,9 +66,7 @@ class Postings:
         """Invert documents given as rows and :func:`pack_terms` blobs."""
         pairs = np.frombuffer(b"".join(packed), dtype="<u4").reshape(-1, 2)
         sizes = [len(blob) // 8 for blob in packed]
-        return cls._sorted(
-            pairs[:, 0].astype(np.int32), np.repeat(np.array(rows, dtype=np.int32), sizes), pairs[:, 1]
-        )
+        return cls._sorted(pairs[:, 0].astype(np.int32), np.repeat(np.array(rows, dtype=np.int32), sizes), pairs[:, 1])
 
     @classmethod
     def merge(cls, parts: Sequence[Postings]) -> Postings:

@@ -7,48 +7,24 @@ import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.errors import IndexCorruptError
-from rader_plugins.files import atomic_write
-from rader_plugins.index.dense import AnnConfig, Approximate
-from rader_plugins.index.lexical import Bm25Config, LexicalView, Postings
+from rader_plugins.index.dense import Approximate
+from rader_plugins.index.home import Home
+from rader_plugins.index.lexical import LexicalView, Postings
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.store import Store
-from rader_plugins.index.vectors import Shard, Shards
+from rader_plugins.index.vectors import Shard
 
-__all__ = ["Home", "load_snapshot", "read_shards", "write_lexical"]
+__all__ = ["load_snapshot", "read_shards"]
 
 Array = npt.NDArray[Any]
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Home:
-    """The parts of one index.
-
-    Attributes:
-        folder: Where it lies; None in memory.
-        store: Its database.
-        shards: Its vectors.
-        bm25, ann: How it searches.
-    """
-
-    folder: Path | None
-    store: Store
-    shards: Shards
-    bm25: Bm25Config
-    ann: AnnConfig | None
-
-    @property
-    def derived(self) -> Path | None:
-        """Folder of what can be rebuilt."""
-        return self.folder / "derived" if self.folder else None
 
 
 @dataclass
@@ -155,7 +131,9 @@ def _read_state(home: Home, previous: Snapshot | None, lexical_first: int) -> _S
             lexical=database.execute(lexical, (lexical_first,)).fetchall(),
             terms=database.execute("SELECT COALESCE(MAX(id) + 1, 0) FROM terms").fetchone()[0],
             shards=read_shards(home.store),
-            derived={kind: (file, rows, check) for kind, file, rows, check in database.execute("SELECT * FROM derived")},
+            derived={
+                kind: (file, rows, check) for kind, file, rows, check in database.execute("SELECT * FROM derived")
+            },
         )
 
 
@@ -165,17 +143,6 @@ def _merged(parts: Sequence[Postings]) -> list[Postings]:
     while len(blocks) > 1 and 2 * len(blocks[-1]) >= len(blocks[-2]):
         blocks[-2:] = [Postings.merge(blocks[-2:])]
     return blocks
-
-
-def write_lexical(folder: Path, snapshot: Snapshot) -> tuple[str, int, int]:
-    """Store a snapshot's postings and lengths; return file name, rows and checksum for the table of derived files."""
-    buffer = io.BytesIO()
-    Postings.merge(snapshot.postings or [Postings.build([], [])]).write(buffer)
-    np.lib.format.write_array(buffer, snapshot.lengths, allow_pickle=False)
-    name = f"lexical-{snapshot.epoch:06d}-{snapshot.rows:010d}.bin"
-    with atomic_write(folder / name) as stream:
-        stream.write(buffer.getbuffer())
-    return name, snapshot.rows, zlib.crc32(buffer.getbuffer())
 
 
 def _read_lexical(home: Home) -> tuple[Postings, Array] | None:

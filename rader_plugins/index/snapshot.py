@@ -109,7 +109,9 @@ class Snapshot:
         if not self.rows:
             return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
         if (approximate := self.approximate) is not None:
-            return [self._approximate_top(approximate, query, k, mask) for query, mask in zip(queries, masks, strict=True)]
+            return [
+                self._approximate_top(approximate, query, k, mask) for query, mask in zip(queries, masks, strict=True)
+            ]
         rankings: list[Ranking] = []
         step = max(1, _SCORE_BLOCK // (4 * self.rows))
         for first in range(0, len(queries), step):
@@ -165,7 +167,9 @@ def best_rows(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Ranking
     certain = np.flatnonzero(scores > limit)
     tied = np.flatnonzero(scores == limit)
     if len(certain) + len(tied) > k:
-        tied = np.array(sorted(tied.tolist(), key=lambda place: ids[rows[place]])[: k - len(certain)], dtype=np.int64)
+        row_list: list[int] = rows.tolist()
+        by_id = sorted(tied.tolist(), key=lambda place: ids[row_list[place]])
+        tied = np.array(by_id[: k - len(certain)], dtype=np.int64)
     keep = np.concatenate([certain, tied])
     return rows[keep], scores[keep]
 

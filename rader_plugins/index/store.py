@@ -200,12 +200,12 @@ class Store:
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Return id -> row for those ids that are stored."""
         with self.reading() as database:
-            return {id: row for id, row in _select_in(database, "SELECT id, row FROM documents WHERE id", ids)}
+            return dict(_select_in(database, "SELECT id, row FROM documents WHERE id", ids))
 
     def term_ids(self, terms: Sequence[str]) -> dict[str, int]:
         """Return term -> id for those terms that the index has met."""
         with self.reading() as database:
-            return {term: id for term, id in _select_in(database, "SELECT term, id FROM terms WHERE term", terms)}
+            return dict(_select_in(database, "SELECT term, id FROM terms WHERE term", terms))
 
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return id -> document for those ids that are stored."""
@@ -219,7 +219,8 @@ class Store:
         while True:
             with self.reading() as database:
                 found = database.execute(
-                    "SELECT row, id, text, metadata FROM documents WHERE row > ? ORDER BY row LIMIT ?", (last, batch)
+                    "SELECT row, id, text, metadata FROM documents WHERE row > ? ORDER BY row LIMIT ?",
+                    (last, batch),
                 ).fetchall()
             if not found:
                 return
@@ -247,7 +248,7 @@ def new_term_ids(database: sqlite3.Connection, terms: Iterable[str]) -> dict[str
     return known
 
 
-def _select_in(database: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+def _select_in(database: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[Any]:
     for start in range(0, len(values), _BATCH):
         part = values[start : start + _BATCH]
         try:

@@ -37,6 +37,10 @@ class Shard:
 class Shards(Protocol):
     """Storage of vectors, shape (rows, dimension), spread over shards."""
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one vector."""
+
     def append(self, shards: Sequence[Shard], vectors: Array, epoch: int) -> list[Shard]:
         """Write vectors durably behind the committed rows and return the new list of shards (not yet committed)."""
 

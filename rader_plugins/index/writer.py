@@ -17,8 +17,9 @@ from rader_plugins.errors import InputError
 from rader_plugins.index.analysis import analyze
 from rader_plugins.index.dense import gather
 from rader_plugins.index.filters import flatten
+from rader_plugins.index.home import Home
 from rader_plugins.index.lexical import pack_terms
-from rader_plugins.index.loader import Home, read_shards
+from rader_plugins.index.loader import read_shards
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.store import new_term_ids, set_meta
 from rader_plugins.index.vectors import Shard, checksum
@@ -98,7 +99,7 @@ def delete_documents(home: Home, ids: Sequence[str]) -> int:
 
 
 def compact(home: Home, snapshot: Snapshot) -> list[Shard]:
-    """Write the living rows anew, without gaps; return the new shards. Old shards stay until the caller removes them."""
+    """Write the living rows anew, without gaps, and return the new shards; the caller removes the old ones."""
     epoch = snapshot.epoch + 1
     living = np.flatnonzero(snapshot.alive)
     shards: list[Shard] = []
@@ -111,11 +112,15 @@ def compact(home: Home, snapshot: Snapshot) -> list[Shard]:
         _next_generation(database)
         database.execute("CREATE TEMP TABLE moved (old INTEGER PRIMARY KEY, new INTEGER)")
         try:
-            database.executemany("INSERT INTO moved VALUES (?, ?)", zip(living.tolist(), range(len(living)), strict=True))
+            database.executemany(
+                "INSERT INTO moved VALUES (?, ?)", zip(living.tolist(), range(len(living)), strict=True)
+            )
             # Rows only move down, and in ascending order each lands on a free place.
             for table in ("documents", "lexical"):
                 database.executemany(f"UPDATE {table} SET row = ? WHERE row = ?", _moves(living))
-            database.execute("CREATE TEMP TABLE kept AS SELECT key, type, value, new FROM fields JOIN moved ON row = old")
+            database.execute(
+                "CREATE TEMP TABLE kept AS SELECT key, type, value, new FROM fields JOIN moved ON row = old"
+            )
             database.execute("DELETE FROM fields")
             database.execute("INSERT INTO fields SELECT key, type, value, new FROM kept ORDER BY key, type, value, new")
         finally:

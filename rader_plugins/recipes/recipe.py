@@ -19,7 +19,16 @@ Role = Literal["query", "document"]
 RECIPE_FILE = "rader_recipe.json"
 """Name under which a model directory carries its recipe."""
 
-_RUNTIME_FIELDS = {"name", "dtype", "licence", "source", "dimension", "needs_remote_code", "package", "sha256"}
+_RUNTIME_FIELDS = {
+    "name",
+    "dtype",
+    "licence",
+    "source",
+    "dimension",
+    "needs_remote_code",
+    "package",
+    "sha256",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +99,8 @@ class Recipe:
         for field, allowed in (("pooling", get_args(Pooling)), ("kind", get_args(Kind))):
             if getattr(self, field) not in allowed:
                 raise InputError(
-                    f"Recipe {self.name!r}: {field} is {getattr(self, field)!r}; it must be one of {', '.join(allowed)}."
+                    f"Recipe {self.name!r}: {field} is {getattr(self, field)!r}; "
+                    f"it must be one of {', '.join(allowed)}."
                 )
         for field in ("query_template", "document_template"):
             if getattr(self, field).count("{text}") != 1:

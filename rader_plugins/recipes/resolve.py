@@ -17,7 +17,16 @@ from rader_plugins.recipes.recipe import RECIPE_FILE, Recipe
 from rader_plugins.recipes.registry import RECIPES, get_recipe, recipe_names
 from rader_plugins.recipes.st_directory import recipe_from_modules
 
-__all__ = ["Resolved", "content_digest", "fetch", "named_recipe", "read_directory", "resolve", "write_recipe"]
+__all__ = [
+    "Resolved",
+    "content_digest",
+    "fetch",
+    "identified",
+    "named_recipe",
+    "read_directory",
+    "resolve",
+    "write_recipe",
+]
 
 _EXAMPLE = (
     "State how it makes vectors, for example: load_encoder(Recipe(name='mine', model={model!r}, "
@@ -116,14 +125,18 @@ def _retriever(resolved: Resolved) -> Resolved:
     return resolved
 
 
+def identified(recipe: Recipe) -> Recipe:
+    """Return the recipe with the content of its model as identity, if that is a directory here."""
+    path = Path(recipe.model)
+    return dataclasses.replace(recipe, model=f"sha256:{content_digest(path)}") if path.is_dir() else recipe
+
+
 def _locate(recipe: Recipe) -> Resolved:
     if recipe.package is not None and (folder := _packaged(recipe)) is not None:
         return Resolved(recipe, str(folder))
-    path = Path(recipe.model)
-    if path.is_dir():
-        return Resolved(dataclasses.replace(recipe, model=f"sha256:{content_digest(path)}"), recipe.model)
-    check_hub_id(recipe.model)
-    return Resolved(recipe, recipe.model)
+    if not Path(recipe.model).is_dir():
+        check_hub_id(recipe.model)
+    return Resolved(identified(recipe), recipe.model)
 
 
 def _packaged(recipe: Recipe) -> Path | None:
@@ -244,6 +257,8 @@ def fetch(
         InputError: It does not exist, or cannot be had now; the message says how to get the files.
         MissingExtraError: ``huggingface_hub`` is not installed.
     """
+    import httpx  # here, since nothing else that reads recipes needs it
+
     hub = import_extra("huggingface_hub", "local")
     patterns = ["*.json", "*.txt", "*.jinja"]
     if not configuration_only:
@@ -251,11 +266,11 @@ def fetch(
         patterns += ["*.safetensors", "*.model", *(["*.py"] if remote_code else [])]
     try:
         return Path(hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
-    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, httpx.HTTPError, hub.errors.HfHubHTTPError) as error:
         pinned = f", revision={revision!r}" if revision else ""
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"The files of {repository!r} are neither in the local hub cache nor could they be downloaded "
-            f"({first_line}). With access to the hub: python -c \"from huggingface_hub import snapshot_download; "
-            f"snapshot_download({repository!r}{pinned})\"; or pass a Recipe whose model is a local directory."
+            f'({first_line}). With access to the hub: python -c "from huggingface_hub import snapshot_download; '
+            f'snapshot_download({repository!r}{pinned})"; or pass a Recipe whose model is a local directory.'
         ) from error

@@ -110,7 +110,9 @@ def _prompts(settings: dict[str, Any]) -> tuple[str, str]:
     prompts = settings.get("prompts") or {}
     default = prompts.get(settings.get("default_prompt_name") or "") or ""
     query = prompts.get("query")
-    document = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name) is not None), None)
+    document = next(
+        (prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name) is not None), None
+    )
     return (default if query is None else query), (default if document is None else document)
 
 
@@ -121,6 +123,7 @@ def _json(path: Path, kind: type, *, optional: bool = False) -> Any:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, kind) or not all(isinstance(item, dict) for item in (content if kind is list else [])):
+    entries = content if isinstance(content, list) else []
+    if not isinstance(content, kind) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path} is not a Sentence Transformers configuration.")
     return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,12 @@ def z_scores(scores: Array) -> npt.NDArray[np.float64]:
     wide = scores.astype(np.float64)
     if not len(wide) or wide.max() == wide.min():
         return np.zeros_like(wide)
-    normalised: npt.NDArray[np.float64] = (wide - wide.mean()) / wide.std()
+    # Correctly rounded sums do not depend on the order of the candidates, hence neither do ties.
+    mean = math.fsum(wide) / len(wide)
+    deviation = math.sqrt(math.fsum((wide - mean) ** 2) / len(wide))
+    if deviation == 0:
+        return np.zeros_like(wide)
+    normalised: npt.NDArray[np.float64] = (wide - mean) / deviation
     return normalised
 
 

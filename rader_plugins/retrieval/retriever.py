@@ -185,9 +185,7 @@ class RaderRetriever:
     def _check_vectors(self, vectors: npt.ArrayLike, count: int) -> Vectors:
         array = np.asarray(vectors, dtype=np.float32)
         if array.shape != (count, self.index.dimension):
-            raise InputError(
-                f"query_vectors must have the shape ({count}, {self.index.dimension}), not {array.shape}."
-            )
+            raise InputError(f"query_vectors must have the shape ({count}, {self.index.dimension}), not {array.shape}.")
         if not np.isfinite(array).all():
             raise InputError("query_vectors hold NaN or infinity.")
         return array
@@ -297,5 +295,3 @@ def _check_queries(queries: Sequence[str], exclude_ids: Sequence[Sequence[str]] 
     if len(excluded) != len(queries) or any(isinstance(ids, str) for ids in excluded):
         raise InputError("exclude_ids holds a list of ids for every query (for search(): one list of ids).")
     return excluded
-
-

@@ -11,8 +11,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Qwen2Co
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
 )
 _TRAINING_TEXT = [
     "Among any six people there are three mutual friends or three mutual strangers.",
@@ -27,14 +26,19 @@ def _bpe() -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_TRAINING_TEXT, trainer)
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer.to_str()
 
 
-def bpe_tokenizer(*, chat_template: bool = True, adds_eos: bool = False, adds_bos: bool = False) -> PreTrainedTokenizerFast:
+def bpe_tokenizer(
+    *, chat_template: bool = True, adds_eos: bool = False, adds_bos: bool = False
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer like Qwen2's: end of sequence ``<|im_end|>``, padding ``<|endoftext|>``."""
     backend = Tokenizer.from_str(_bpe())
     if adds_eos or adds_bos:

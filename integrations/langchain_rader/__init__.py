@@ -1,0 +1,18 @@
+"""RaDeR for LangChain: an embedding model, a retriever and a vector store on :mod:`rader_plugins`.
+
+Three lines from documents to a chain:
+
+    from langchain_rader import RaderRetriever
+    retriever = RaderRetriever.from_documents(documents, model="mini")
+    chain = {"context": retriever, "question": RunnablePassthrough()} | prompt | llm
+"""
+
+from rader_plugins.errors import import_extra
+
+import_extra("langchain_core", "langchain")  # before anything below imports it and fails without a remedy
+
+from langchain_rader.embeddings import RaderEmbeddings  # noqa: E402
+from langchain_rader.retrievers import RaderRetriever  # noqa: E402
+from langchain_rader.vectorstores import RaderVectorStore  # noqa: E402
+
+__all__ = ["RaderEmbeddings", "RaderRetriever", "RaderVectorStore"]

@@ -1,0 +1,238 @@
+"""`RaderRetriever`: hybrid, dense or BM25 search over a RaDeR index as a LangChain retriever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from pydantic import BeforeValidator, ConfigDict, Field, SkipValidation
+from typing_extensions import Self
+
+from langchain_rader._convert import (
+    DocumentFilter,
+    check_names,
+    from_hit,
+    to_core,
+    to_core_filter,
+    to_documents,
+)
+from langchain_rader._encoders import EmbeddingsEncoder, Model, as_encoder, default_instruction
+from langchain_rader._indexing import aadd, add, open_or_create
+from rader_plugins.encoding import Encoder
+from rader_plugins.index import RaderIndex
+from rader_plugins.retrieval import Mode
+from rader_plugins.retrieval import RaderRetriever as CoreRetriever
+
+__all__ = ["RaderRetriever"]
+
+_CALL_OPTIONS = ("k", "filter", "mode", "alpha", "exclude_ids", "instruction")
+
+
+def _open(index: object) -> object:
+    return RaderIndex.open(index) if isinstance(index, str | os.PathLike) else index
+
+
+class RaderRetriever(BaseRetriever):
+    """Finds documents by reasoning-aware embeddings, by BM25, or by both.
+
+    Each document that it returns has its ``id``, and in a copy of its metadata ``doc_id`` (the same id, for retrievers
+    that merge results by a key), ``score`` (higher is better) and ``scores`` (what made the score: ``dense``,
+    ``bm25``, ``fused``). Stored metadata of these names is then found under ``stored``.
+
+    Setup:
+        ```bash
+        pip install 'rader-plugins[langchain,local,mini]'
+        ```
+
+    Key init args:
+        index: A ``rader_plugins.RaderIndex``, or the path of one.
+        k: How many documents; more than the index holds gives all.
+        mode: ``"hybrid"``, ``"dense"`` or ``"bm25"`` (only documents that share a word with the query).
+        alpha: Weight of the dense score in hybrid mode, 0 to 1.
+        filter: Dict of metadata conditions (``{"year": {"$gte": 2000}}``; ``$eq $ne $in $nin $gt $gte $lt $lte $exists
+            $and $or $not``) or a function from document to bool. Applied before ranking: k documents come back if k
+            match.
+        instruction: Replaces the model's own task instruction for queries.
+        exclude_ids: Documents that must not be returned.
+
+    Instantiate:
+        ```python
+        from langchain_rader import RaderRetriever
+
+        retriever = RaderRetriever.from_documents(documents, model="mini", path="my-index")  # makes or extends it
+        retriever = RaderRetriever(index="my-index", k=4)  # opens it
+        ```
+
+    Usage:
+        >>> retriever = RaderRetriever.from_texts(
+        ...     ["Ramsey: among six people, three know each other or three do not.", "Bayes' theorem ..."],
+        ...     ids=["ramsey", "bayes"],
+        ... )
+        >>> retriever.invoke("How many guests must I invite?", k=1)[0].id
+        'ramsey'
+
+        Everything but ``index`` can be set anew for one call, sync or async: ``invoke(query, k=2, filter={...})``. None
+        keeps what the retriever was made with; ``filter={}`` takes a filter away.
+
+    Use within a chain:
+        ```python
+        chain = (
+            {"context": retriever | format_documents, "question": RunnablePassthrough()}
+            | prompt
+            | llm
+            | StrOutputParser()
+        )
+        chain.invoke("How many guests must I invite so that three of them share a hobby?")
+        ```
+
+    Raises:
+        ValueError: An argument is unknown or out of its range, or there is no index at a path.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
+
+    index: Annotated[RaderIndex, BeforeValidator(_open)] = Field(repr=False)
+    k: int = Field(default=4, ge=0)
+    mode: Mode = "hybrid"
+    alpha: float = Field(default=0.8, ge=0, le=1)
+    filter: SkipValidation[DocumentFilter | None] = None
+    instruction: str | None = None
+    exclude_ids: Sequence[str] = ()
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        model: Model = "mini",
+        path: str | os.PathLike[str] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Index documents and return a retriever over them.
+
+        Args:
+            documents: The documents; their metadata must be JSON. One without an id gets a digest of its text and
+                metadata, so that indexing it again does not double it.
+            model: What embeds: a name, directory, hub id, URL, ``Recipe``, ``Encoder`` or LangChain ``Embeddings``.
+            path: Folder of the index; one that is there is opened and extended, and documents that it holds
+                unchanged are not embedded again. None keeps the index in memory.
+            ids: Ids in place of the documents' own.
+            encoder_options: Options of ``rader_plugins.load_encoder``: ``device``, ``dtype``, ``cache``, ...
+            **kwargs: Fields of the retriever: ``k``, ``mode``, ``alpha``, ...
+
+        Raises:
+            InputError: A document cannot be stored, or one id stands for two different documents.
+            FingerprintMismatchError: The index at ``path`` was built with another model.
+        """
+        cls._check_fields(kwargs)
+        prepared = to_core(documents, ids)
+        encoder = as_encoder(model, encoder_options)
+        retriever = cls._over(path, encoder, default_instruction(model), kwargs)
+        add(retriever.index, prepared)
+        return retriever
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+        model: Model = "mini",
+        path: str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Index texts and return a retriever over them; see :meth:`from_documents`."""
+        return cls.from_documents(to_documents(texts, metadatas), model, path, ids=ids, **kwargs)
+
+    @classmethod
+    async def afrom_documents(
+        cls,
+        documents: Iterable[Document],
+        model: Model = "mini",
+        path: str | os.PathLike[str] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """As :meth:`from_documents`, without blocking the event loop."""
+        cls._check_fields(kwargs)
+        prepared = await asyncio.to_thread(to_core, documents, ids)
+        encoder = await asyncio.to_thread(as_encoder, model, encoder_options)
+        if isinstance(encoder, EmbeddingsEncoder):
+            await encoder.afind_dimension()
+        instruction = default_instruction(model)
+        retriever = await asyncio.to_thread(cls._over, path, encoder, instruction, kwargs)
+        await aadd(retriever.index, prepared)
+        return retriever
+
+    @classmethod
+    async def afrom_texts(
+        cls,
+        texts: Iterable[str],
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+        model: Model = "mini",
+        path: str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """As :meth:`from_texts`, without blocking the event loop."""
+        return await cls.afrom_documents(to_documents(texts, metadatas), model, path, ids=ids, **kwargs)
+
+    @classmethod
+    def _over(
+        cls,
+        path: str | os.PathLike[str] | None,
+        encoder: Encoder,
+        instruction: str | None,
+        fields: Mapping[str, Any],
+    ) -> Self:
+        index = open_or_create(path, encoder)
+        return cls(index=index, **{"instruction": instruction, **fields})
+
+    @classmethod
+    def _check_fields(cls, fields: Mapping[str, Any]) -> None:
+        """Find a misspelt argument before anything is embedded."""
+        check_names(fields, [name for name in cls.model_fields if name != "index"], cls.__name__)
+
+    def add_documents(self, documents: Iterable[Document], ids: Sequence[str | None] | None = None) -> list[str]:
+        """Add documents to the index, or replace those of the same id; return their ids."""
+        return add(self.index, to_core(documents, ids))
+
+    async def aadd_documents(self, documents: Iterable[Document], ids: Sequence[str | None] | None = None) -> list[str]:
+        """As :meth:`add_documents`, without blocking the event loop."""
+        return await aadd(self.index, await asyncio.to_thread(to_core, documents, ids))
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        hits = CoreRetriever(self.index).search(query, **self._search_options(kwargs))
+        return [from_hit(hit) for hit in hits]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        hits = await CoreRetriever(self.index).asearch(query, **self._search_options(kwargs))
+        return [from_hit(hit) for hit in hits]
+
+    def _search_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        # BaseRetriever reads `verbose` for its callbacks and hands it on.
+        given = {name: value for name, value in given.items() if name != "verbose"}
+        check_names(given, _CALL_OPTIONS, f"{type(self).__name__}.invoke()")
+        options = {name: getattr(self, name) if given.get(name) is None else given[name] for name in _CALL_OPTIONS}
+        return options | {"filter": to_core_filter(options["filter"])}
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        """Tell traces which index and which model answered."""
+        params = super()._get_ls_params(**kwargs)
+        params["ls_vector_store_provider"] = type(self.index).__name__
+        params["ls_embedding_provider"] = "rader_plugins"
+        params["ls_embedding_model"] = self.index.recipe.name
+        return params

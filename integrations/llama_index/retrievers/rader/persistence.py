@@ -1,0 +1,132 @@
+"""What a retriever keeps beside its index, and copies of an index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llama_index.core.vector_stores.types import MetadataFilters
+from llama_index.retrievers.rader.filters import NodeFilter
+
+from rader_plugins import Document, RaderIndex
+from rader_plugins.errors import FingerprintMismatchError, InputError
+from rader_plugins.files import atomic_write
+from rader_plugins.index.dense import gather
+from rader_plugins.index.lexical import Bm25Config
+
+__all__ = ["copy_index", "holds_index", "pack_filters", "read_config", "unpack_filters", "write_config"]
+
+_FILE = "llama_index_retriever.json"
+_SCHEMA = "rader-llama-index-retriever/1"
+_ROWS = 8192
+
+
+def holds_index(path: Path) -> bool:
+    """Say whether a folder holds an index."""
+    return (path / "index.db").is_file()
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write a retriever's configuration beside its index.
+
+    Raises:
+        InputError: Something in it is not JSON.
+    """
+    try:
+        text = json.dumps({"schema": _SCHEMA, **config}, ensure_ascii=False, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The retriever's configuration cannot be written as JSON: {error}.") from None
+    with atomic_write(folder / _FILE) as stream:
+        stream.write(text.encode("utf-8") + b"\n")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read what :func:`write_config` wrote.
+
+    Raises:
+        InputError: There is none, or it is not of this version.
+    """
+    file = folder / _FILE
+    if not file.is_file():
+        raise InputError(
+            f"{folder} holds no retriever that was persisted. RaderRetriever(index={str(folder)!r}) opens an index "
+            "without one."
+        )
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON: {error}. Persist the retriever again.") from None
+    if not isinstance(config, dict) or config.pop("schema", None) != _SCHEMA:
+        raise InputError(
+            f"{file} is not of the schema {_SCHEMA!r}, which this version reads. Persist the retriever again."
+        )
+    return config
+
+
+def pack_filters(filters: NodeFilter | None) -> dict[str, Any] | None:
+    """Return filters as JSON; a function leaves only the note that there was one."""
+    if filters is None:
+        return None
+    if isinstance(filters, MetadataFilters):
+        return {"metadata_filters": filters.model_dump(mode="json")}
+    return {"dict": dict(filters)} if isinstance(filters, Mapping) else {"function": True}
+
+
+def unpack_filters(packed: Mapping[str, Any] | None) -> NodeFilter | None:
+    """Return what :func:`pack_filters` was given.
+
+    Raises:
+        InputError: It was a function.
+    """
+    if packed is None:
+        return None
+    if "function" in packed:
+        raise InputError(
+            "This retriever was persisted with a function as its filter, which a file cannot hold. Pass it again: "
+            "from_persist_dir(path, filters=...)."
+        )
+    if "dict" in packed:
+        found: dict[str, Any] = packed["dict"]
+        return found
+    return MetadataFilters.model_validate(packed["metadata_filters"])
+
+
+def copy_index(source: RaderIndex, folder: Path) -> None:
+    """Make the index in ``folder`` hold what ``source`` holds, vectors included; nothing is encoded.
+
+    An index that is there already keeps what has not changed.
+
+    Raises:
+        FingerprintMismatchError: The index in ``folder`` holds vectors of another recipe.
+    """
+    if holds_index(folder):
+        target = RaderIndex.open(folder)
+        if target.fingerprint != source.fingerprint:
+            raise FingerprintMismatchError(
+                f"{folder} holds an index of recipe {target.recipe.name!r} (fingerprint {target.fingerprint}), not of "
+                f"{source.recipe.name!r} (fingerprint {source.fingerprint}). Persist to another folder."
+            )
+    else:
+        figures = source.stats()
+        target = RaderIndex.create(
+            folder, source.encoder, dtype=figures["dtype"], ann=figures["ann"], bm25=Bm25Config(**figures["bm25"])
+        )
+    with target, source.frozen() as snapshot:
+        rows = np.flatnonzero(snapshot.alive)
+        names = [snapshot.ids[row] for row in rows.tolist()]
+        for first in range(0, len(names), _ROWS):
+            part = names[first : first + _ROWS]
+            stored = {document.id: document for document in target.get(part)}
+            documents = source.get(part)
+            changed = [place for place, document in enumerate(documents) if stored.get(document.id) != document]
+            _add(target, [documents[place] for place in changed], snapshot, rows[first : first + _ROWS][changed])
+        kept = set(names)
+        target.delete([document.id for document in target.documents() if document.id not in kept])
+
+
+def _add(target: RaderIndex, documents: list[Document], snapshot: Any, rows: Any) -> None:
+    if documents:
+        target.add(documents, vectors=gather(snapshot.shards, snapshot.starts, rows))

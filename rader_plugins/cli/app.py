@@ -1,0 +1,180 @@
+"""The application behind ``rader``: its commands, those of plug-ins, and how errors become exit codes.
+
+Exit codes: 0 done (a search without hits included), 1 failed at run time, 2 bad input or usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rader_plugins import __version__
+from rader_plugins.cli import doctor, index, models, search
+from rader_plugins.cli.output import fail, note
+from rader_plugins.errors import InputError, RaderError, RaderWarning
+
+__all__ = ["PLUGIN_GROUP", "build_app", "load_plugin", "main", "plugins"]
+
+PLUGIN_GROUP = "rader.commands"
+"""Entry-point group: each entry is a Typer app (becomes a group of commands) or a function (becomes a command)."""
+
+_ORDER = ("index", "search", "models", "doctor")
+_FAILURE, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+
+
+class RaderGroup(TyperGroup):
+    """The top level. Plug-ins are imported when their command is called, or for the list in ``--help``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the built-in commands, then those of plug-ins."""
+        own = sorted(super().list_commands(ctx), key=_ORDER.index)
+        return own + sorted(name for name in plugins() if name not in own)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by name; None if there is none, or if its plug-in cannot be loaded (which is reported)."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or (entry := plugins().get(cmd_name)) is None:
+            return own
+        command, error = load_plugin(entry)
+        if command is None:
+            note(f"Warning: the plug-in command {entry.name!r} ({entry.value}) cannot be loaded: {error}")
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of a call; a plug-in that cannot be loaded is a failure, not an unknown command."""
+        if args and args[0] in plugins() and self.get_command(ctx, args[0]) is None:
+            raise typer.Exit(_FAILURE)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; errors of this library become one line on the standard error and an exit code."""
+        try:
+            with _quiet():
+                result = super().invoke(ctx)
+                # A reader that went away shows only when the buffer is written out: here, not at exit.
+                sys.stdout.flush()
+                return result
+        except BrokenPipeError:
+            _discard_output()
+            raise typer.Exit(0) from None
+        except InputError as error:
+            fail(str(error))
+            raise typer.Exit(_BAD_INPUT) from error
+        except (RaderError, OSError) as error:
+            fail(str(error))
+            raise typer.Exit(_FAILURE) from error
+        except KeyboardInterrupt:
+            note("Interrupted.")
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+def build_app() -> typer.Typer:
+    """Return the Typer application with the built-in commands and those of plug-ins.
+
+    Example:
+        >>> from typer.testing import CliRunner
+        >>> CliRunner().invoke(build_app(), ["models", "--json"]).exit_code
+        0
+    """
+    app = typer.Typer(
+        name="rader",
+        cls=RaderGroup,
+        help="Reasoning-aware dense retrieval: index documents, search them, look after the installation.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_root)
+    app.command("search")(search.search)
+    app.command("models")(models.models)
+    app.command("doctor")(doctor.doctor)
+    app.add_typer(index.app, name="index")
+    return app
+
+
+def main() -> None:
+    """Run ``rader`` with the arguments of the process."""
+    # Libraries read these when they are imported, which no command has done yet.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal of another encoding shows \u escapes rather than ending the command.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        build_app()(prog_name="rader")
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            # Requests that are under way are waited for at exit; a second Ctrl-C ends that.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"rader-plugins {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """Return the entry points of plug-in commands by name, without importing them."""
+    return {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}
+
+
+def load_plugin(entry: EntryPoint) -> tuple[Any, str | None]:
+    """Import a plug-in; return its command and None, or None and what is wrong with it."""
+    try:
+        return _as_command(entry.load(), entry.name), None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - one plug-in must not take the others down
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _as_command(plugin: Any, name: str) -> Any:
+    if isinstance(plugin, typer.Typer):
+        command = typer.main.get_group(plugin)
+        command.name = name
+        return command
+    if not callable(plugin):
+        raise TypeError(f"expected a Typer app or a function, found {type(plugin).__name__}")
+    single = typer.Typer(rich_markup_mode=None, add_completion=False)
+    single.command(name)(plugin)
+    return typer.main.get_command(single)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Show warnings of this library as one line each and keep those of other libraries to themselves."""
+    if sys.warnoptions:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", RaderWarning)
+        warnings.showwarning = lambda message, *_, **__: note(f"Warning: {message}")
+        yield
+
+
+def _discard_output() -> None:
+    """Point the standard output nowhere, so that what is still buffered does not fail again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

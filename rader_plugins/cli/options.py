@@ -1,0 +1,187 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rader_plugins.errors import InputError
+
+if TYPE_CHECKING:
+    from rader_plugins.encoding import Encoder
+    from rader_plugins.index import RaderIndex
+
+__all__ = [
+    "AnnKind",
+    "ChunkOverlap",
+    "ChunkSize",
+    "Device",
+    "Globs",
+    "IndexFolder",
+    "JsonOutput",
+    "Model",
+    "ModelChoice",
+    "RecipeName",
+    "SearchMode",
+    "ServedModel",
+    "SourcePath",
+    "StorageType",
+    "TrustRemoteCode",
+    "open_index",
+]
+
+
+class StorageType(str, Enum):
+    """How vectors are stored."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+class AnnKind(str, Enum):
+    """Approximate structures of FAISS."""
+
+    hnsw = "hnsw"
+    ivfpq = "ivfpq"
+
+
+class SearchMode(str, Enum):
+    """How documents are ranked."""
+
+    hybrid = "hybrid"
+    dense = "dense"
+    bm25 = "bm25"
+
+
+IndexFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the index.", show_default=False)]
+SourcePath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="Folder of .txt, .md, .markdown and .rst files; a BEIR folder (corpus.jsonl); a .jsonl file with "
+        "'text' in every row; or a single text file.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Registered name (see `rader models`), model directory, hub id, or URL of an embedding server.",
+        show_default=False,
+    ),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Registered name of the recipe by which --model (a directory, hub id or URL) makes vectors; "
+        "'plain' for a server that takes plain text.",
+        show_default=False,
+    ),
+]
+ServedModel = Annotated[
+    str | None,
+    typer.Option("--served-model", metavar="NAME", help="What the server at a --model URL calls its model."),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps. Default: the best there is.")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let the model's repository run its own code.")
+]
+ChunkSize = Annotated[
+    int | None,
+    typer.Option("--chunk-size", min=1, metavar="N", help="Split texts into chunks of at most N characters."),
+]
+ChunkOverlap = Annotated[
+    int | None,
+    typer.Option("--chunk-overlap", min=0, metavar="N", help="Characters that neighbouring chunks may share."),
+]
+Globs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--glob",
+        metavar="PATTERN",
+        help="Files of the folder to read instead, such as '*.tex' or 'notes/**/*.md'; repeatable.",
+    ),
+]
+JsonOutput = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model a user asked for; see the options above.
+
+    Args:
+        model: None for the index's own.
+    """
+
+    model: str | None = None
+    recipe: str | None = None
+    served_model: str | None = None
+    device: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def given(self) -> bool:
+        """Whether anything departs from loading the index's own recipe as it is."""
+        return self != ModelChoice()
+
+    def load(self, index: RaderIndex | None = None) -> Encoder:
+        """Load the encoder; without ``model``, that of ``index``.
+
+        Raises:
+            InputError: An option does not go with the model, or the index's model has to be named.
+        """
+        from rader_plugins.encoding import load_encoder
+
+        source: Any = self.model
+        recipe: Any = self.recipe
+        if source is None:
+            if index is None:
+                raise InputError("Name a model with --model; `rader models` lists those known by name.")
+            source = index.recipe
+        remote = isinstance(source, str) and source.startswith(("http://", "https://"))
+        options: dict[str, Any] = {"show_progress": False}
+        if remote:
+            for name, value in (("--device", self.device), ("--trust-remote-code", self.trust_remote_code)):
+                if value:
+                    raise InputError(f"{name} is for a model on this machine; {source} runs elsewhere.")
+            served = self.served_model
+            if recipe is None and index is not None:
+                recipe = index.recipe
+                if recipe.name == "plain":
+                    recipe, served = "plain", served or index.recipe.model
+            if recipe is None:
+                raise InputError(
+                    "A server does not say how its model wants its texts: add --recipe with a registered name "
+                    "(`rader models`), or --recipe plain if it takes plain text."
+                )
+            options["model"] = served
+        else:
+            if self.served_model is not None:
+                raise InputError("--served-model goes with a --model that is a URL.")
+            options |= {"device": self.device, "trust_remote_code": self.trust_remote_code}
+        return load_encoder(source, **options, **({} if recipe is None else {"recipe": recipe}))
+
+
+def open_index(folder: Path, choice: ModelChoice | None = None) -> RaderIndex:
+    """Open an index with the model that was asked for.
+
+    Raises:
+        InputError: There is no index, or its model lies in a directory and has to be named.
+    """
+    from rader_plugins.index import RaderIndex
+
+    if choice is None or not choice.given:
+        return RaderIndex.open(folder)
+    with RaderIndex.open(folder, verify=False) as index:
+        encoder = choice.load(index)
+    return RaderIndex.open(folder, encoder)

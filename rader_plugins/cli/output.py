@@ -1,0 +1,147 @@
+"""What commands write: results to the standard output, everything else to the standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import typer
+
+__all__ = [
+    "cell_width",
+    "clip",
+    "count",
+    "emit_json",
+    "fail",
+    "facts",
+    "human_bytes",
+    "note",
+    "one_line",
+    "progress",
+    "table",
+    "wrap",
+    "width",
+]
+
+_PIPE_WIDTH = 100
+
+
+def emit_json(value: object, *, indent: int | None = 2) -> None:
+    """Write one JSON value to the standard output, as UTF-8 where the stream can, else with escapes."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
+    typer.echo(json.dumps(value, ensure_ascii=encoding != "utf8", allow_nan=False, indent=indent))
+
+
+def note(message: str) -> None:
+    """Write one line to the standard error."""
+    typer.echo(" ".join(message.split()), err=True)
+
+
+def fail(message: str) -> None:
+    """Write an error as one line to the standard error."""
+    note(f"Error: {message}")
+
+
+def width() -> int:
+    """Return the columns of the terminal (or ``COLUMNS``); 100 in a pipe."""
+    return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns
+
+
+def one_line(text: str) -> str:
+    """Return the first line of a text that says something, without control characters.
+
+    A document may hold escape sequences; a terminal would obey them.
+    """
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    return "".join(char if char.isprintable() else " " for char in line).strip()
+
+
+def cell_width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) != 0 for char in text)
+
+
+def clip(text: str, columns: int) -> str:
+    """Cut a text to so many columns, with an ellipsis where something is missing."""
+    if cell_width(text) <= columns:
+        return text
+    while text and cell_width(text) > columns - 1:
+        text = text[: len(text) - max(1, (cell_width(text) - columns) // 2)]
+    return text.rstrip() + "…"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 document``, ``2 documents``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def human_bytes(size: int) -> str:
+    """Return a size such as ``3.4 MB``."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> list[str]:
+    """Return the lines of a plain table.
+
+    Args:
+        headers: One per column.
+        rows: Cells, each of one line.
+        right: One character per column: ``r`` aligns it to the right.
+    """
+    widths = [max(cell_width(row[at]) for row in (headers, *rows)) for at in range(len(headers))]
+    lines = []
+    for row in (headers, *rows):
+        cells = []
+        for at, cell in enumerate(row):
+            gap = " " * (widths[at] - cell_width(cell))
+            cells.append(gap + cell if right[at : at + 1] == "r" else cell + gap)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def facts(pairs: Sequence[tuple[str, str]], *, indent: str = "") -> list[str]:
+    """Return aligned ``name  value`` lines, long values wrapped."""
+    margin = max((len(name) for name, _ in pairs), default=0) + 2
+    lines = []
+    for name, value in pairs:
+        lines += wrap(value, first=indent + name.ljust(margin), rest=indent + " " * margin)
+    return lines
+
+
+def wrap(text: str, *, first: str = "", rest: str = "") -> list[str]:
+    """Wrap a text to the width of the output, with a margin for its first line and for the others."""
+    return textwrap.wrap(
+        text,
+        width=max(40, min(width(), _PIPE_WIDTH)),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], Any]]:
+    """Show a progress bar on the standard error if that is a terminal; yields a function that advances it."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda steps: bar.advance(task, steps)

@@ -1,0 +1,219 @@
+"""An on-disk cache of vectors: a text is encoded once per recipe, role and instruction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rader_plugins.encoding.base import Encoder, Vectors
+from rader_plugins.encoding.texts import checked_texts
+from rader_plugins.errors import InputError
+from rader_plugins.files import canonical_json
+from rader_plugins.recipes import Role
+
+__all__ = ["CachedEncoder", "VectorCache"]
+
+_APPLICATION = 0x52614443  # "RaDC"
+_VERSION = 1
+_VARIABLES = 500  # parameters in one SQL statement; old SQLite versions allow 999
+
+
+class VectorCache:
+    """A SQLite file of vectors. Safe to use from several threads and processes at once.
+
+    Args:
+        path: The file; made if it is not there, with its folder.
+
+    Raises:
+        InputError: The file is damaged or is something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = 0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open():
+            pass
+
+    def get_many(self, keys: Sequence[bytes], dimension: int) -> dict[bytes, Vectors]:
+        """Return the vectors that are there, each of shape (dimension,).
+
+        Raises:
+            InputError: The file is damaged, or a vector has another dimension.
+        """
+        found: dict[bytes, Vectors] = {}
+        with self._open() as connection:
+            for start in range(0, len(keys), _VARIABLES):
+                some = keys[start : start + _VARIABLES]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, vector, checksum FROM vectors WHERE key IN ({marks})"
+                for key, blob, checksum in connection.execute(query, some):
+                    if not isinstance(blob, bytes) or zlib.crc32(blob) != checksum:
+                        raise self._damaged("a vector does not match its checksum")
+                    if len(blob) != 4 * dimension:
+                        raise self._damaged(f"a vector of dimension {len(blob) // 4} was found, {dimension} expected")
+                    found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
+        return found
+
+    def put_many(self, vectors: Mapping[bytes, Vectors]) -> None:
+        """Store vectors in one transaction."""
+        blobs = [(key, np.asarray(vector, dtype="<f4").tobytes()) for key, vector in vectors.items()]
+        with self._open() as connection, connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
+                [(key, blob, zlib.crc32(blob)) for key, blob in blobs],
+            )
+
+    def __len__(self) -> int:
+        with self._open() as connection:
+            return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file; it opens again when it is needed."""
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                # A connection must not be carried into a forked process.
+                if self._connection is None or self._process != os.getpid():
+                    self._connection = self._connect()
+                    self._process = os.getpid()
+                yield self._connection
+            except sqlite3.OperationalError as error:
+                raise InputError(f"The vector cache {str(self.path)!r} cannot be used: {error}.") from error
+            except sqlite3.DatabaseError as error:
+                raise self._damaged(str(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
+        try:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if tables and application != _APPLICATION:
+                raise InputError(f"{str(self.path)!r} is another program's SQLite file. Choose another cache path.")
+            if version > _VERSION:
+                raise InputError(f"The vector cache {str(self.path)!r} is of a newer version. Upgrade, or delete it.")
+            connection.execute("PRAGMA journal_mode=WAL")
+            # A lost last transaction after a power cut only means encoding again.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            with connection:
+                connection.execute(f"PRAGMA application_id={_APPLICATION}")
+                connection.execute(f"PRAGMA user_version={_VERSION}")
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, "
+                    "checksum INTEGER NOT NULL) WITHOUT ROWID"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(
+            f"The vector cache {str(self.path)!r} is damaged: {what}. Delete it; its vectors are computed again."
+        )
+
+
+class CachedEncoder(Encoder):
+    """An encoder that asks a :class:`VectorCache` first and encodes only what is not there.
+
+    A query and a document of the same text, or the same query under two instructions, are different entries.
+
+    Args:
+        encoder: Makes the vectors.
+        cache: Keeps them.
+    """
+
+    def __init__(self, encoder: Encoder, cache: VectorCache) -> None:
+        self.encoder = encoder
+        self.cache = cache
+        self.recipe = encoder.recipe
+        self.location = encoder.location
+        self._count_lock = threading.Lock()
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the encoder."""
+        return self.encoder.fingerprint
+
+    @property
+    def variant(self) -> str:
+        """That of the encoder."""
+        return self.encoder.variant
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self.encoder.dimension
+
+    def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
+        """Encode queries; see :meth:`Encoder.encode_queries`."""
+        keys, known, missing = self._look_up("query", texts, instruction)
+        new = self.encoder.encode_queries(list(missing.values()), instruction=instruction) if missing else None
+        return self._finish(keys, known, missing, new)
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """Encode documents; see :meth:`Encoder.encode_documents`."""
+        keys, known, missing = self._look_up("document", texts, None)
+        new = self.encoder.encode_documents(list(missing.values())) if missing else None
+        return self._finish(keys, known, missing, new)
+
+    async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
+        """As :meth:`encode_queries`, without blocking the event loop."""
+        keys, known, missing = await asyncio.to_thread(self._look_up, "query", texts, instruction)
+        new = await self.encoder.aencode_queries(list(missing.values()), instruction=instruction) if missing else None
+        return await asyncio.to_thread(self._finish, keys, known, missing, new)
+
+    async def aencode_documents(self, texts: Sequence[str]) -> Vectors:
+        """As :meth:`encode_documents`, without blocking the event loop."""
+        keys, known, missing = await asyncio.to_thread(self._look_up, "document", texts, None)
+        new = await self.encoder.aencode_documents(list(missing.values())) if missing else None
+        return await asyncio.to_thread(self._finish, keys, known, missing, new)
+
+    def _look_up(
+        self, role: Role, texts: Sequence[str], instruction: str | None
+    ) -> tuple[list[bytes], dict[bytes, Vectors], dict[bytes, str]]:
+        given = checked_texts(texts, role)
+        prefix = self.recipe.query_prefix(instruction) if role == "query" else ""
+        keys = [self._key(role, prefix, text) for text in given]
+        known = self.cache.get_many(list(dict.fromkeys(keys)), self.dimension)
+        missing = {key: text for key, text in zip(keys, given, strict=True) if key not in known}
+        with self._count_lock:
+            self.hits += sum(key in known for key in keys)
+            self.misses += len(missing)
+        return keys, known, missing
+
+    def _finish(
+        self, keys: list[bytes], known: dict[bytes, Vectors], missing: dict[bytes, str], new: Vectors | None
+    ) -> Vectors:
+        if new is not None:
+            made = dict(zip(missing, new, strict=True))
+            self.cache.put_many(made)
+            known = {**known, **made}
+        rows = np.empty((len(keys), self.dimension), dtype=np.float32)
+        for at, key in enumerate(keys):
+            rows[at] = known[key]
+        return rows
+
+    def _key(self, role: Role, prefix: str, text: str) -> bytes:
+        entry = canonical_json([self.fingerprint, self.variant, role, prefix, text])
+        return hashlib.sha256(entry.encode("utf-8")).digest()

@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from rader_plugins import RaderIndex
+from rader_plugins.cli import app as app_module
+from rader_plugins.cli import doctor as doctor_module
+from rader_plugins.errors import EncodingError, MissingExtraError, TruncationWarning
+from rader_plugins.recipes import RECIPES
+from tests.rader_plugins.cli.conftest import Rader, command, environment, write_rows
+
+Process = Callable[..., subprocess.CompletedProcess[str]]
+
+
+# Plug-ins
+
+
+plugin_app = typer.Typer()
+
+
+@plugin_app.command()
+def run(times: int = 1) -> None:
+    """Run it."""
+    typer.echo("ran " * times)
+
+
+def plain(name: str) -> None:
+    """Greet somebody."""
+    if name == "bad":
+        raise EncodingError("the server\nis down")
+    typer.echo(f"hello {name}")
+
+
+not_a_command = 3
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = {
+        "group": f"{__name__}:plugin_app",
+        "greet": f"{__name__}:plain",
+        "broken": "no_such_module_anywhere:app",
+        "wrong": f"{__name__}:not_a_command",
+        "models": "no_such_module_anywhere:models",
+    }
+    # Test modules need not be importable by name.
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or _this_module())
+    found = [EntryPoint(name, value, app_module.PLUGIN_GROUP) for name, value in entries.items()]
+    monkeypatch.setattr(app_module, "entry_points", lambda group: found if group == app_module.PLUGIN_GROUP else [])
+
+
+def _this_module() -> Any:
+    module = type(sys)(__name__)
+    module.__dict__.update(globals())
+    return module
+
+
+@pytest.mark.usefixtures("plugins")
+def test_commands_of_plugins(rader: Rader) -> None:
+    assert rader("group", "run", "--times", 2).stdout == "ran ran \n"
+    assert rader("greet", "you").stdout == "hello you\n"
+    assert rader("greet", "bad", code=1).stderr == "Error: the server is down\n"
+    rader("greet", code=2)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_broken_plugin_does_not_take_the_others_down(rader: Rader) -> None:
+    shown = rader("--help")
+    assert "Greet somebody." in shown.stdout
+    assert "search" in shown.stdout
+    assert "'broken'" in shown.stderr
+    assert "no_such_module_anywhere" in shown.stderr
+    assert "expected a Typer app or a function, found int" in shown.stderr
+    result = rader("broken", "x", code=1)
+    assert "'broken' (no_such_module_anywhere:app) cannot be loaded" in result.stderr
+    assert "No such command" not in result.stderr
+    quiet = rader("models", "--json")
+    assert quiet.stderr == ""
+    assert len(json.loads(quiet.stdout)) == len(RECIPES)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_doctor_reports_broken_plugins(rader: Rader) -> None:
+    report = json.loads(rader("doctor", "--json", code=1).stdout)
+    assert report["plugins"]["greet"] == "loads"
+    assert "no_such_module_anywhere" in report["plugins"]["broken"]
+    assert any("'broken'" in problem for problem in report["problems"])
+
+
+# Errors, warnings, exit codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(MissingExtraError("pip install it"), 1), (PermissionError(13, "denied", "x"), 1)]
+)
+def test_failures_are_one_line_and_exit_1(
+    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(RaderIndex, "open", fail)
+    result = rader("search", tmp_path, "q", code=code)
+    assert result.stderr == f"Error: {error}\n"
+
+
+def test_warnings_of_the_library_are_shown_and_those_of_others_are_not(
+    rader: Rader, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RaderIndex.stats
+
+    def warn(self: RaderIndex) -> dict[str, Any]:
+        warnings.warn("2 texts were cut", TruncationWarning, stacklevel=2)
+        warnings.warn("library noise", FutureWarning, stacklevel=2)
+        return real(self)
+
+    monkeypatch.setattr(RaderIndex, "stats", warn)
+    assert rader("index", "info", built, "--json").stderr == "Warning: 2 texts were cut\n"
+
+
+def test_usage_errors_exit_2(rader: Rader) -> None:
+    assert "No such command 'serch'. Did you mean 'search'?" in rader("serch", code=2).stderr
+    rader("index", "build", code=2)
+    assert rader("--version").stdout.startswith("rader-plugins ")
+
+
+# Models and doctor
+
+
+def test_models(rader: Rader) -> None:
+    lines = rader("models").stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    text = "\n".join(lines)
+    for recipe in RECIPES.values():
+        assert f"\n{recipe.name} " in text
+        assert f"\n    {recipe.model}\n" in text
+    listed = {row["name"]: row for row in json.loads(rader("models", "--json").stdout)}
+    assert listed.keys() == RECIPES.keys()
+    assert listed["rader-7b"]["dimension"] == 3584
+    assert listed["mini"]["fingerprint"] == RECIPES["mini"].fingerprint
+
+
+REQUIREMENTS = [
+    "numpy>=1.26",
+    'torch>=2.4; extra == "local"',
+    "no-such-thing-at-all>=1; extra == 'local'",
+    'pytest<1; extra == "old"',
+    'numpy; extra == "cpu"',
+    'no-such-gpu-thing>=1.8; extra == "gpu"',
+    'rader-plugins[local]; extra == "all"',
+]
+
+
+def test_doctor_names_missing_extras_and_how_to_mend_them(rader: Rader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: REQUIREMENTS)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    report = json.loads(rader("doctor", "--json").stdout)
+    extras = report["extras"]
+    assert set(extras) == {"local", "old", "cpu", "gpu"}
+    assert extras["local"]["missing"] == ["no-such-thing-at-all is missing"]
+    assert extras["local"]["install"] == "pip install 'rader-plugins[local]'"
+    assert extras["old"]["missing"] == [f"pytest {importlib.metadata.version('pytest')} is not <1"]
+    assert extras["cpu"] == {"installed": True, "missing": [], "not_needed": False, "install": None}
+    assert extras["gpu"]["not_needed"]
+    assert report["libraries"]["numpy"] == importlib.metadata.version("numpy")
+    assert report["network"] == {"hub": "off", "switched_off_by": ["HF_HUB_OFFLINE"], "endpoint": None}
+    assert report["temporary_folder"]["writable"]
+    assert report["mini"]["sha256_right"]
+    assert report["problems"] == []
+    text = rader("doctor").stdout
+    assert "no-such-thing-at-all is missing. To mend it: pip install 'rader-plugins[local]'" in text
+    assert "off (HF_HUB_OFFLINE is set)" in text
+
+
+def test_doctor_exits_1_for_a_wrong_model(rader: Rader, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    from rader_plugins.recipes import resolve as resolve_module
+
+    wrong = dataclasses.replace(RECIPES["mini"], sha256="0" * 64)
+    monkeypatch.setitem(resolve_module.RECIPES, "mini", wrong)
+    report = json.loads(rader("doctor", "--json", code=1).stdout)
+    assert report["mini"]["sha256_right"] is False
+    assert "sha256" in report["problems"][0]
+    assert "WRONG" in rader("doctor", code=1).stdout
+
+
+def test_doctor_survives_a_broken_library_and_a_missing_one(rader: Rader, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "faiss" else real(name, *rest))
+    imported = doctor_module.importlib.import_module
+
+    def broken(name: str) -> Any:
+        if name == "torch":
+            raise OSError("libcudart.so: cannot open")
+        return imported(name)
+
+    monkeypatch.setattr(doctor_module.importlib, "import_module", broken)
+    report = json.loads(rader("doctor", "--json", code=1).stdout)
+    assert report["devices"]["torch"] is None
+    assert report["devices"]["faiss_gpus"] is None
+    assert "libcudart" in report["problems"][0]
+
+
+# Whole processes
+
+
+def test_help_imports_nothing_heavy(process: Process) -> None:
+    code = (
+        "import sys; from rader_plugins.cli import build_app; build_app()(['--help'], standalone_mode=False); "
+        "sys.exit(' '.join({'torch', 'numpy', 'transformers', 'rich', 'faiss'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "index" in result.stdout
+
+
+def test_a_pipe_gets_results_and_nothing_else(process: Process, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "stars and bars"}, {"text": "graphs"})
+    result = process("index", "build", path, "--out", out, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["documents"] == 2
+    result = process("search", out, "stars", "--json", "--mode", "bm25")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)[0]["id"] == "a"
+
+
+def test_a_reader_that_leaves_is_no_error(built: Path) -> None:
+    arguments = command("search", built, "graph", "-k", 40, "--mode", "bm25", "--json")
+    child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    assert child.wait(60) == 0
+
+
+def test_text_that_the_stream_cannot_show(built: Path) -> None:
+    arguments = command("models")
+    env = {**environment(), "PYTHONIOENCODING": "latin-1"}
+    assert subprocess.run(arguments, capture_output=True, env=env, timeout=60, check=True).stderr == b""
+    arguments = command("search", built, "graph", "--mode", "bm25", "-k", 1)
+    shown = subprocess.run(arguments, capture_output=True, env={**env, "COLUMNS": "60"}, timeout=60, check=True)
+    assert b"\\u2026" in shown.stdout
+
+
+class _Server(BaseHTTPRequestHandler):
+    """An embedding server that calls ``on_request`` with the number of every request before it answers."""
+
+    def do_POST(self) -> None:
+        texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
+        self.server.on_request()  # type: ignore[attr-defined]
+        data = [{"index": at, "embedding": [1.0, len(text), 1.0]} for at, text in enumerate(texts)]
+        self._answer({"data": data, "model": "served"})
+
+    def do_GET(self) -> None:
+        self._answer({"data": [{"id": "served"}]})
+
+    def _answer(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as running:
+        running.on_request = lambda: None  # type: ignore[attr-defined]
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_control_c_says_what_is_committed_and_the_same_command_goes_on(
+    server: ThreadingHTTPServer, tmp_path: Path, process: Process
+) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", *({"id": str(n), "text": f"text {n}"} for n in range(200)))
+    out = tmp_path / "index"
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    arguments = ("index", "build", path, "--out", out, "--model", url, "--recipe", "plain")
+    child = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    once, interrupted = threading.Lock(), threading.Event()
+
+    def interrupt() -> None:
+        with once:
+            if interrupted.is_set() or not (out / "index.db").exists():
+                return
+            with RaderIndex.open(out) as index:
+                if len(index):
+                    child.send_signal(signal.SIGINT)
+                    interrupted.set()
+
+    server.on_request = interrupt  # type: ignore[attr-defined]
+    stdout, stderr = child.communicate(timeout=120)
+    assert interrupted.is_set()
+    assert (child.returncode, stdout) == (130, "")
+    with RaderIndex.open(out) as index:
+        stored = len(index)
+    # Signals come between two steps of the program, so a commit that was under way may be in.
+    assert 0 < stored < 200
+    assert f"{stored} documents committed in {out}" in stderr
+    assert "Traceback" not in stderr
+    result = process(*arguments, "--json")
+    assert json.loads(result.stdout)["unchanged"] == stored
+    assert json.loads(result.stdout)["documents"] == 200
+    assert "--model URL" in process("search", out, "text").stderr
+    hits = json.loads(process("search", out, "text", "--model", url, "-k", 2, "--json").stdout)
+    assert len(hits) == 2

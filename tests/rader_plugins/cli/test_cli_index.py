@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rader_plugins import RaderIndex, Recipe, load_encoder
+from rader_plugins.cli import ingest as ingestion
+from rader_plugins.documents import Document
+from tests.rader_plugins.cli.conftest import Rader, write_rows
+from tests.support.tiny_models import tiny_bert
+
+
+def test_build_from_beir_folder(rader: Rader, beir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    result = rader("index", "build", beir, "--out", out)
+    assert "40 documents" in result.stdout
+    assert result.stderr == ""
+    with RaderIndex.open(out) as index:
+        [document] = index.get(["pigeonhole-principle"])
+        assert len(index) == 40
+    assert document.text.startswith("Pigeonhole principle If n objects")
+    assert document.metadata == {"field": "combinatorics", "kind": "principle", "title": "Pigeonhole principle"}
+
+
+def test_build_again_encodes_only_what_changed(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": str(n), "text": f"text {n}", "flag": True} for n in range(4)]
+    path, out = write_rows(tmp_path / "rows.jsonl", *rows), tmp_path / "index"
+    rader("index", "build", path, "--out", out)
+    rows[1]["text"] = "changed"
+    rows[2]["flag"] = 1  # equal to True in Python, not in JSON
+    write_rows(path, *rows, {"id": "new", "text": "new"})
+    added: list[str] = []
+    real = RaderIndex.add
+
+    def record(self: RaderIndex, documents: list[Document], **options: Any) -> int:
+        added.extend(document.id for document in documents)
+        return real(self, documents, **options)
+
+    monkeypatch.setattr(RaderIndex, "add", record)
+    summary = json.loads(rader("index", "build", path, "--out", out, "--json").stdout)
+    assert added == ["1", "2", "new"]
+    assert {name: summary[name] for name in ("added", "replaced", "unchanged", "removed", "documents")} == {
+        "added": 1,
+        "replaced": 2,
+        "unchanged": 2,
+        "removed": 0,
+        "documents": 5,
+    }
+    assert "5: stored already, not encoded again" in rader("index", "build", path, "--out", out).stdout
+
+
+def test_interrupted_build_goes_on(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(ingestion, "_LARGEST_BATCH", 2)
+    path = write_rows(tmp_path / "rows.jsonl", *({"id": str(n), "text": f"text {n}"} for n in range(6)))
+    out = tmp_path / "index"
+    real, calls = RaderIndex.add, []
+
+    def interrupt(self: RaderIndex, documents: list[Document], **options: Any) -> int:
+        calls.append(len(documents))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, documents, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RaderIndex, "add", interrupt)
+        result = rader("index", "build", path, "--out", out, code=130)
+    assert f"4 documents committed in {out}" in result.stderr
+    assert "goes on from there" in result.stderr
+    assert result.stdout == ""
+    summary = json.loads(rader("index", "build", path, "--out", out, "--json").stdout)
+    assert (summary["unchanged"], summary["added"], summary["documents"]) == (4, 2, 6)
+
+
+def test_duplicate_ids_name_both_places_before_anything_is_encoded(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "x", "text": "a"}, {"text": "b"}, {"id": "x", "text": "c"})
+    result = rader("index", "build", path, "--out", tmp_path / "index", code=2)
+    assert f"'x' stands twice: {path}, line 1 and {path}, line 3" in result.stderr
+    assert not (tmp_path / "index").exists()
+
+
+def test_unusable_document_is_found_before_encoding(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"text": "a"}, {"id": "nul\x00", "text": "b"})
+    result = rader("index", "build", path, "--out", tmp_path / "index", code=2)
+    assert f"{path}, line 2: The id" in result.stderr
+    assert not (tmp_path / "index").exists()
+
+
+def test_mended_and_empty_texts_are_reported(rader: Rader, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "bad.txt").write_bytes(b"bytes \xff\xfe")
+    (folder / "empty.md").write_text("")
+    out = tmp_path / "index"
+    shown = rader("index", "build", folder, "--out", out).stdout
+    assert "1 empty text" in shown
+    assert "2 characters in 1 text replaced by U+FFFD" in shown
+    summary = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
+    assert (summary["skipped_empty"], summary["mended_texts"], summary["replaced_characters"]) == (1, 1, 2)
+    assert summary["source"] == "text"
+
+
+def test_cut_texts_are_counted(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "_FIRST_BATCH", 1)
+    path = write_rows(
+        tmp_path / "rows.jsonl", *({"id": str(n), "text": f"{n} " + "word " * 400 * (n > 0)} for n in range(3))
+    )
+    out = tmp_path / "index"
+    result = rader("index", "build", path, "--out", out)
+    assert "2 documents longer than the model's 256 tokens" in result.stdout
+    assert result.stderr == ""
+    assert json.loads(rader("index", "build", path, "--out", out, "--json").stdout)["truncated"] == 0
+
+
+def test_another_model_is_refused(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"})
+    rader("index", "build", path, "--out", tmp_path / "index")
+    model = tmp_path / "model"
+    recipe = Recipe(name="tiny", model=str(tiny_bert(tmp_path / "plain")), pooling="mean")
+    load_encoder(recipe, show_progress=False).save(model)
+    result = rader("index", "build", path, "--out", tmp_path / "index", "--model", model, code=2)
+    assert "fingerprint" in result.stderr
+    assert result.stderr.count("\n") == 1
+    other = tmp_path / "other"
+    rader("index", "build", path, "--out", other, "--model", model)
+    result = rader("search", other, "text", code=2)
+    assert "--model DIR" in result.stderr
+    hits = json.loads(rader("search", other, "text", "--model", model, "--json").stdout)
+    assert [hit["id"] for hit in hits] == ["a"]
+    assert json.loads(rader("search", other, "text", "--mode", "bm25", "--json").stdout)
+
+
+def test_options_of_a_stored_index_cannot_change(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"})
+    out = tmp_path / "index"
+    assert json.loads(rader("index", "build", path, "--out", out, "--dtype", "float16", "--json").stdout)["dtype"] == (
+        "float16"
+    )
+    assert (
+        "built with --dtype float16" in rader("index", "build", path, "--out", out, "--dtype", "float32", code=2).stderr
+    )
+    assert "--ann (none: exact search)" in rader("index", "build", path, "--out", out, "--ann", "hnsw", code=2).stderr
+    rader("index", "build", path, "--out", out)
+
+
+def test_build_does_not_spread_over_a_foreign_folder(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"})
+    assert "choose a new folder" in rader("index", "build", path, "--out", tmp_path, code=2).stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["rows.jsonl"]
+    assert "is a file" in rader("index", "build", path, "--out", path, code=2).stderr
+
+
+def test_chunks_are_built_replaced_and_deleted(rader: Rader, tmp_path: Path) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    folder, out = tmp_path / "texts", tmp_path / "index"
+    folder.mkdir()
+    (folder / "a.md").write_text(" ".join(f"Sentence number {n}." for n in range(30)))
+    (folder / "b.txt").write_text("other")
+    size = ("--chunk-size", 100, "--chunk-overlap", 10)
+    first = json.loads(rader("index", "build", folder, "--out", out, *size, "--json").stdout)
+    assert first["documents"] == first["added"] > 4
+    (folder / "a.md").write_text("Short now.")
+    second = json.loads(rader("index", "build", folder, "--out", out, *size, "--json").stdout)
+    assert (second["documents"], second["replaced"], second["unchanged"]) == (2, 1, 1)
+    assert second["removed"] == first["documents"] - 2
+    # Whole documents take the place of their chunks, and the other way round.
+    third = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
+    assert (third["documents"], third["added"], third["removed"]) == (2, 2, 2)
+    fourth = json.loads(rader("index", "add", out, folder, *size, "--json").stdout)
+    assert (fourth["documents"], fourth["added"], fourth["removed"]) == (2, 2, 2)
+    gone = json.loads(rader("index", "delete", out, "a.md", "--chunks", "--json").stdout)
+    assert gone == {"deleted": 1, "missing": [], "documents": 1}
+    assert "--chunk-size" in rader("index", "add", out, folder, "--chunk-overlap", 3, code=2).stderr
+
+
+def test_prune_removes_what_the_source_lost(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "one"}, {"id": "b", "text": "two"})
+    out = tmp_path / "index"
+    rader("index", "build", path, "--out", out)
+    write_rows(path, {"id": "b", "text": "two"})
+    assert json.loads(rader("index", "build", path, "--out", out, "--json").stdout)["documents"] == 2
+    pruned = json.loads(rader("index", "build", path, "--out", out, "--prune", "--json").stdout)
+    assert (pruned["documents"], pruned["removed"]) == (1, 1)
+
+
+def test_add_delete_info_optimize(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", *({"id": str(n), "text": f"text {n}"} for n in range(5)))
+    out = tmp_path / "index"
+    rader("index", "build", path, "--out", out)
+    write_rows(path, {"id": "0", "text": "anew"}, {"id": "new", "text": "new"})
+    added = json.loads(rader("index", "add", out, path, "--json").stdout)
+    assert (added["added"], added["replaced"], added["documents"]) == (1, 1, 6)
+    result = rader("index", "delete", out, "1", "nowhere")
+    assert "Deleted 1 document; 5 left." in result.stdout
+    assert "nowhere" in result.stderr
+    (tmp_path / "ids").write_text("2\n\n3\n")
+    assert json.loads(rader("index", "delete", out, "--ids-file", tmp_path / "ids", "--json").stdout)["deleted"] == 2
+    assert json.loads(rader("index", "delete", out, "--ids-file", "-", "--json", input="4\n").stdout)["documents"] == 2
+    rader("index", "delete", out, code=2)
+    info = json.loads(rader("index", "info", out, "--verify", "--json").stdout)
+    assert (info["documents"], info["verified"]) == (2, True)
+    assert info["deleted_rows"] > 0
+    rader("index", "optimize", out)
+    optimized = json.loads(rader("index", "info", out, "--json").stdout)
+    assert optimized["deleted_rows"] == 0
+    assert "verified" not in optimized
+    assert "2" in rader("index", "info", out).stdout
+    assert json.loads(rader("index", "optimize", out, "--json").stdout)["documents"] == 2
+
+
+def test_damaged_vectors_are_told_and_repaired(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", *({"id": str(n), "text": f"text {n}"} for n in range(5)))
+    out = tmp_path / "index"
+    rader("index", "build", path, "--out", out)
+    [shard] = [file for file in (out / "vectors").iterdir() if file.is_file()]
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 0xFF
+    shard.write_bytes(content)
+    result = rader("index", "info", out, "--verify", "--json", code=1)
+    assert json.loads(result.stdout)["verified"] is False
+    assert "rader index repair" in result.stderr
+    assert "rader index repair" in rader("search", out, "text", code=1).stderr
+    assert json.loads(rader("index", "repair", out, "--json").stdout)["encoded_again"] == 5
+    assert json.loads(rader("index", "info", out, "--verify", "--json").stdout)["verified"] is True
+    assert "0 documents encoded again" in rader("index", "repair", out).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("info",), ("optimize",), ("repair",), ("delete", "x"), ("add", "rows.jsonl")], ids=lambda a: a[0]
+)
+def test_not_an_index(rader: Rader, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    name, *rest = arguments
+    for folder in (tmp_path, tmp_path / "none"):
+        result = rader("index", name, folder, *rest, code=2)
+        assert "holds no index" in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_locked_index_is_a_failure_not_bad_input(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"})
+    out = tmp_path / "index"
+    rader("index", "build", path, "--out", out)
+    with RaderIndex.open(out) as writer, writer._writing():
+        assert "writing" in rader("index", "delete", out, "a", code=1).stderr
+
+
+def test_model_options_that_do_not_go_together(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"})
+    build = ("index", "build", path, "--out", tmp_path / "index")
+    assert "--recipe" in rader(*build, "--model", "http://localhost:1", code=2).stderr
+    url = ("--model", "http://localhost:1", "--recipe", "plain")
+    assert "--device" in rader(*build, *url, "--device", "cpu", code=2).stderr
+    assert "--served-model" in rader(*build, "--served-model", "x", code=2).stderr
+    assert "no registered recipe" in rader(*build, "--model", "nonesuch", code=2).stderr
+    assert not (tmp_path / "index").exists()
