@@ -41,7 +41,9 @@ def mixture(count: int, tokens: Callable[[str], int], seed: int) -> list[str]:
         text = rng.choice(whole)
         while tokens(text) < target:
             text = f"{text} {rng.choice(whole)}"
-        texts.setdefault(text)  # tokenizers cut what exceeds 256 tokens, in both contenders alike
+        while tokens(text) > _LONGEST:
+            text = text.rpartition(" ")[0]
+        texts.setdefault(text)
     mixed = list(texts)
     rng.shuffle(mixed)
     return mixed

@@ -61,9 +61,7 @@ def judgements() -> dict[str, set[str]]:
 def build(folder: Path) -> RaderIndex:
     """Index the bundled corpus on disk."""
     documents = [
-        Document(
-            id=row["_id"], text=f"{row['title']} {row['text']}", metadata={"title": row["title"], **row["metadata"]}
-        )
+        Document(row["_id"], f"{row['title']} {row['text']}", {"title": row["title"], **row["metadata"]})
         for row in bundled("corpus.jsonl")
     ]
     encoder = load_encoder("mini")
@@ -200,7 +198,7 @@ def main() -> None:
         index.close()
     console.rule("Your own documents")
     console.print(
-        "  rader index build FOLDER --out my-index        text and Markdown files, a JSONL with `text`, or a BEIR corpus\n"
+        "  rader index build FOLDER --out my-index     # text, Markdown, a JSONL with `text`, or a BEIR corpus\n"
         "  rader search my-index 'your question'\n"
         "and in Python:\n"
         "  from langchain_rader import RaderRetriever\n"

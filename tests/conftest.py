@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,9 +17,9 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def mini() -> Iterator[Encoder]:
+def mini() -> Encoder:
     pytest.importorskip("sentence_transformers")
-    yield load_encoder("mini")
+    return load_encoder("mini")
 
 
 @pytest.fixture(scope="session")

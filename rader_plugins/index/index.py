@@ -108,7 +108,8 @@ class RaderIndex:
             encoder: What makes the vectors: an encoder, or what :func:`rader_plugins.load_encoder` takes.
             dtype: How vectors are stored; ``float16`` halves their size and rounds scores to about 1e-3.
             ann: None searches exactly; ``"hnsw"``, ``"ivfpq"`` or their parameters (see :class:`AnnConfig`, also for
-                GPUs) build a FAISS structure at :meth:`optimize`. Rows added later are searched exactly until the next :meth:`optimize`.
+                GPUs) build a FAISS structure at :meth:`optimize`. Rows added later are searched exactly until the
+                next :meth:`optimize`.
             bm25: Parameters of BM25.
 
         Raises:

@@ -296,7 +296,7 @@ class RaderRetriever(BaseRetriever):
             request.k,
             exclude_ids=[request.exclude_ids],
             query_vectors=vector,
-            filter=self._filter(request),
+            filter=await asyncio.to_thread(self._filter, request),
         )
         return await asyncio.to_thread(_nodes, hits)
 
