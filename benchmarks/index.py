@@ -161,14 +161,15 @@ def resident() -> int:
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
 
-def probe(folder: Path, whose: str, dimension: int, seed: int) -> None:
+def probe(folder: Path, whose: str) -> None:
     """In a process of its own: open, search once in each mode, print how much the resident memory grew."""
     import bm25s  # noqa: F401
     import faiss  # noqa: F401
     import Stemmer
 
     Stemmer.Stemmer("english")
-    query = Query("bade karol men tazo", Synthesis(dimension, seed, vocabulary=1000).vectors(1)[0])
+    given = json.load(sys.stdin)
+    query = Query(given["text"], np.array(given["vector"], dtype=np.float32))
     before = resident()
     if whose == "ours":
         retriever = RaderRetriever(RaderIndex.open(folder))
@@ -176,12 +177,19 @@ def probe(folder: Path, whose: str, dimension: int, seed: int) -> None:
     else:
         raw = Raw.load(folder)
         found = [raw.dense(query), raw.lexical(query)]
-    print(json.dumps({"grown": resident() - before, "results": len(found)}))
+    grown = resident() - before  # `found` and what it was searched in are still held
+    print(json.dumps({"grown": grown, "results": len(found)}))
 
 
-def memory(folder: Path, whose: str, dimension: int, seed: int) -> int:
-    command = [sys.executable, __file__, "--probe", whose, "--dimension", str(dimension), "--seed", str(seed)]
-    done = subprocess.run([*command, "--folder", str(folder)], capture_output=True, text=True, check=False)
+def memory(folder: Path, whose: str, query: Query) -> int:
+    """Return by how many bytes a fresh process grows that opens and searches what lies in a folder."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--probe", whose, "--folder", str(folder)],
+        input=json.dumps({"text": query.text, "vector": query.vector.tolist()}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return int(json.loads(done.stdout.splitlines()[-1])["grown"])
@@ -311,7 +319,7 @@ def main() -> None:
     parser.add_argument("--probe", choices=["ours", "peer"], help="used by the benchmark itself")
     options = parser.parse_args()
     if options.probe:
-        probe(options.folder, options.probe, options.dimension, options.seed)
+        probe(options.folder, options.probe)
         return
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="rader-benchmark-") as temporary:
         measure(options, Path(temporary))
@@ -336,8 +344,7 @@ def measure(options: Any, folder: Path) -> None:
     opening(report, "open", path, saved, options.rounds)
     held = vectors.nbytes + sum(len(text.encode()) for text in texts)
     mega = 2**20
-    grown = {"ours": memory(path, "ours", options.dimension, options.seed)}
-    grown["peer"] = memory(saved, "peer", options.dimension, options.seed)
+    grown = {"ours": memory(path, "ours", queries[0]), "peer": memory(saved, "peer", queries[0])}
     report.add(
         Row("resident memory", grown["ours"] / mega, "MiB", held / mega, "bytes of vectors and text", Limit(1.3))
     )

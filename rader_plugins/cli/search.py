@@ -65,7 +65,7 @@ def search(
 ) -> None:
     """Search an index.
 
-    The index remembers its model; --model is needed only if that lies in a directory or behind a URL.
+    The index remembers its model; --model is needed only if that has moved or is behind a URL.
     With --json: a list of hits; for QUERY -, one JSON object per line with "query" and "hits".
     """
     condition = _parse_filter(filter)
@@ -102,11 +102,6 @@ def _hits(
 
 
 def _check_loadable(index: RaderIndex, choice: ModelChoice) -> None:
-    if choice.model is None and index.recipe.model.startswith("sha256:"):
-        raise InputError(
-            f"The index was built with the model {index.recipe.name!r} from a directory, and an index does not store "
-            "where that lies: name it with --model DIR (or search with --mode bm25)."
-        )
     if choice.model is None and index.recipe.name == "plain":
         raise InputError(
             f"The index was built through an embedding server ({index.recipe.model}), and an index does not store "

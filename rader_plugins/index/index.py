@@ -171,17 +171,23 @@ class RaderIndex:
             raise InputError("This index has no encoder.")
         return encoder
 
-    def _recorded_encoder(self) -> Encoder:
-        # A directory is known by its content; where it lay is only a hint, and a retrained one has another fingerprint.
+    @property
+    def recorded_recipe(self) -> Recipe:
+        """The recipe as ``load_encoder`` takes it: with the place of the model where its content identifies it.
+
+        The place is a hint. A model that was trained further since has another fingerprint and is refused.
+        """
         location = self._home.store.meta("location")
         by_content = self.recipe.model.startswith("sha256:")
-        recipe = replace(self.recipe, model=location) if by_content and location else self.recipe
+        return replace(self.recipe, model=location) if by_content and location else self.recipe
+
+    def _recorded_encoder(self) -> Encoder:
         try:
-            return _as_encoder(recipe)
+            return _as_encoder(self.recorded_recipe)
         except InputError as error:
             raise InputError(
-                f"The encoder of this index (recipe {recipe.name!r}) could not be loaded: {error} Or name one that "
-                "gives the same vectors: RaderIndex.open(path, encoder=...)."
+                f"The encoder of this index (recipe {self.recipe.name!r}) could not be loaded: {error} Or name one "
+                "that gives the same vectors: RaderIndex.open(path, encoder=...), `--model` on the command line."
             ) from error
 
     def close(self) -> None:
