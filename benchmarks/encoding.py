@@ -89,7 +89,8 @@ def main() -> None:
     tokenizer = peer.tokenizer
     texts = mixture(options.documents, lambda text: len(tokenizer(text)["input_ids"]), options.seed)
     lengths = [len(ids) for ids in tokenizer(texts, truncation=True, max_length=_LONGEST)["input_ids"]]
-    config: Any = peer[0].auto_model.config
+    transformer: Any = peer[0]
+    config = transformer.auto_model.config
     report = Report("encoding", options, ("torch", "sentence-transformers", "transformers"))
 
     rates = matmul_rates(config)

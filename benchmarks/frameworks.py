@@ -55,7 +55,7 @@ def llama_index(texts: Sequence[str], encoder: Encoder, k: int) -> tuple[Build, 
     from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
     from llama_index.core.schema import TextNode
     from llama_index.embeddings.rader import RaderEmbedding
-    from llama_index.retrievers.bm25 import BM25Retriever
+    from llama_index.retrievers.bm25 import BM25Retriever  # type: ignore[import-untyped]
     from llama_index.retrievers.rader import RaderRetriever
 
     embedding = RaderEmbedding(model=encoder)

@@ -27,7 +27,7 @@ Vectors = npt.NDArray[np.float32]
 K = 10
 _MODES = ("dense", "bm25", "hybrid")
 _SYLLABLES = [first + vowel for first in "bdfgklmnprstvz" for vowel in ("a", "e", "i", "o", "u", "ar", "en", "ol")]
-_STOP = "the of and to a in is it for that with as on by be this are at".split()
+_STOP = ["the", "of", "and", "to", "a", "in", "is", "it", "for", "that", "with", "as", "on", "by", "be", "this", "are"]
 
 
 class GivenVectors(Encoder):
@@ -99,8 +99,7 @@ class Synthesis:
 
     def queries(self, count: int, words: int) -> list[Query]:
         return [
-            Query(text, vector)
-            for text, vector in zip(self.sentences(count, words), self.vectors(count), strict=True)
+            Query(text, vector) for text, vector in zip(self.sentences(count, words), self.vectors(count), strict=True)
         ]
 
 
@@ -108,10 +107,10 @@ class Raw:
     """FAISS's flat index and bm25s, used as their documentation shows."""
 
     def __init__(self, dimension: int) -> None:
-        import bm25s
+        import bm25s  # type: ignore[import-untyped]
         import faiss
         import Stemmer
-        from bm25s.tokenization import Tokenizer
+        from bm25s.tokenization import Tokenizer  # type: ignore[import-untyped]
 
         self._bm25s = bm25s
         self.flat: Any = faiss.IndexFlatIP(dimension)
@@ -233,6 +232,14 @@ def searching(report: Report, retriever: RaderRetriever, raw: Raw, queries: list
         for query in queries
     ]
     report.notes["queries whose ten dense results are those of FAISS"] = f"{sum(same)} of {len(same)}"
+    shared = []
+    for query in queries:
+        rows, _ = raw.lexical(query)
+        hits = {int(hit.document.id[1:]) for hit in search(retriever, query, "bm25")}
+        shared.append(len(hits & set(rows[0].tolist())) / max(1, len(hits)))
+    report.notes["share of the BM25 results that bm25s has too (it does not weight the query)"] = statistics.mean(
+        shared
+    )
     report.notes["90th percentile, ms"] = {
         "dense": [1000 * float(np.quantile(dense[name], 0.9)) for name in ("ours", "peer")],
         "bm25": [1000 * float(np.quantile(lexical[name], 0.9)) for name in ("ours", "peer")],
@@ -240,9 +247,7 @@ def searching(report: Report, retriever: RaderRetriever, raw: Raw, queries: list
     }
 
 
-def adding(
-    report: Report, index: RaderIndex, raw: Raw, synthesis: Synthesis, query: Query, options: Any
-) -> None:
+def adding(report: Report, index: RaderIndex, raw: Raw, synthesis: Synthesis, query: Query, options: Any) -> None:
     added: dict[str, list[float]] = {"ours": [], "peer": []}
     first: dict[str, list[float]] = {name: [] for name in (*_MODES, "peer")}
     retriever = RaderRetriever(index)
@@ -291,7 +296,10 @@ def approximate(
     graph.hnsw.efSearch = config.ef_search
     graph.add(vectors)
     seconds = latencies(
-        {"ours": lambda query: search(retriever, query, "dense"), "peer": lambda query: graph.search(query.vector[None], K)},
+        {
+            "ours": lambda query: search(retriever, query, "dense"),
+            "peer": lambda query: graph.search(query.vector[None], K),
+        },
         queries,
     )
     ours, peer = milliseconds(seconds["ours"]), milliseconds(seconds["peer"])

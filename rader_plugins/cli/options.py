@@ -147,7 +147,7 @@ class ModelChoice:
         if source is None:
             if index is None:
                 raise InputError("Name a model with --model; `rader models` lists those known by name.")
-            source = index.recorded_recipe
+            source = index.recorded_model
         remote = isinstance(source, str) and source.startswith(("http://", "https://"))
         options: dict[str, Any] = {"show_progress": False}
         if remote:

@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import IndexWriteError, InputError
 from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.lexical import Bm25Config
@@ -16,9 +15,33 @@ from rader_plugins.index.store import Store, set_meta
 from rader_plugins.index.vectors import FileShards, MemoryShards, Shards
 from rader_plugins.recipes import Recipe
 
-__all__ = ["Home", "ann_config", "create_home", "open_home"]
+__all__ = ["Home", "Settings", "ann_config", "create_home", "is_home", "open_home"]
 
 _DATABASE = "index.db"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an index is created with and keeps for good.
+
+    Attributes:
+        recipe, fingerprint: Whose vectors it holds.
+        location: Where the model was found, as a hint.
+        dimension, dtype: Length and storage type of the vectors.
+        bm25, ann: How it searches.
+    """
+
+    recipe: Recipe
+    fingerprint: str
+    location: str | None
+    dimension: int
+    dtype: str
+    bm25: Bm25Config
+    ann: AnnConfig | None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float16"):
+            raise InputError(f"dtype is 'float32' or 'float16', not {self.dtype!r}.")
 
 
 @dataclass(frozen=True)
@@ -29,20 +52,13 @@ class Home:
         folder: Where it lies; None in memory.
         store: Its database.
         shards: Its vectors.
-        recipe, fingerprint: Whose vectors it holds.
-        dimension, dtype: Their length and storage type.
-        bm25, ann: How it searches.
+        settings: What it was created with.
     """
 
     folder: Path | None
     store: Store
     shards: Shards
-    recipe: Recipe
-    fingerprint: str
-    dimension: int
-    dtype: str
-    bm25: Bm25Config
-    ann: AnnConfig | None
+    settings: Settings
 
     @property
     def derived(self) -> Path | None:
@@ -50,28 +66,20 @@ class Home:
         return self.folder / "derived" if self.folder else None
 
 
-def create_home(folder: Path | None, encoder: Encoder, dtype: str, ann: AnnConfig | None, bm25: Bm25Config) -> Home:
+def is_home(folder: Path) -> bool:
+    """Whether a folder holds an index."""
+    return (folder / _DATABASE).is_file()
+
+
+def create_home(folder: Path | None, settings: Settings) -> Home:
     """Make a new, empty index on disk, or in memory if ``folder`` is None."""
-    if dtype not in ("float32", "float16"):
-        raise InputError(f"dtype is 'float32' or 'float16', not {dtype!r}.")
-    settings = {
-        "generation": 0,
-        "epoch": 0,
-        "rows": 0,
-        "dimension": encoder.dimension,
-        "dtype": dtype,
-        "recipe": encoder.recipe.to_dict(),
-        "fingerprint": encoder.fingerprint,
-        "location": encoder.location,
-        "bm25": asdict(bm25),
-        "ann": asdict(ann) if ann else None,
-    }
+    values = {"generation": 0, "epoch": 0, "rows": 0, **asdict(settings)}
     if folder is None:
         store = Store(None, create=True)
         with store.writing() as database:
-            set_meta(database, settings)
+            set_meta(database, values)
         return _assemble(None, store)
-    if (folder / _DATABASE).exists():
+    if is_home(folder):
         raise InputError(f"{folder} already holds an index: RaderIndex.open({str(folder)!r}) opens it.")
     unfinished = folder / f".{_DATABASE}.new"
     try:
@@ -83,7 +91,7 @@ def create_home(folder: Path | None, encoder: Encoder, dtype: str, ann: AnnConfi
     # The database gets its name when it is complete, so a process killed here leaves no half index behind.
     store = Store(unfinished, create=True)
     with store.writing() as database:
-        set_meta(database, settings)
+        set_meta(database, values)
     store.close()
     unfinished.replace(folder / _DATABASE)
     return open_home(folder)
@@ -96,24 +104,24 @@ def open_home(path: str | PathLike[str]) -> Home:
         InputError: There is none.
     """
     folder = Path(path)
-    if not (folder / _DATABASE).is_file():
+    if not is_home(folder):
         raise InputError(f"{folder} holds no index. RaderIndex.create or `rader index build` makes one.")
     return _assemble(folder, Store(folder / _DATABASE, create=False))
 
 
 def _assemble(folder: Path | None, store: Store) -> Home:
-    dimension, dtype, ann = store.meta("dimension"), store.meta("dtype"), store.meta("ann")
-    return Home(
-        folder=folder,
-        store=store,
-        shards=FileShards(folder / "vectors", dimension, dtype) if folder else MemoryShards(dimension, dtype),
+    ann = store.meta("ann")
+    settings = Settings(
         recipe=Recipe.from_dict(store.meta("recipe")),
         fingerprint=store.meta("fingerprint"),
-        dimension=dimension,
-        dtype=dtype,
+        location=store.meta("location"),
+        dimension=store.meta("dimension"),
+        dtype=store.meta("dtype"),
         bm25=Bm25Config(**store.meta("bm25")),
         ann=AnnConfig(**ann) if ann is not None else None,
     )
+    kept = settings.dimension, settings.dtype
+    return Home(folder, store, FileShards(folder / "vectors", *kept) if folder else MemoryShards(*kept), settings)
 
 
 def ann_config(ann: str | AnnConfig | Mapping[str, Any] | None) -> AnnConfig | None:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -18,15 +18,15 @@ import numpy.typing as npt
 from rader_plugins.documents import Document
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import (
-    FingerprintMismatchError,
     IndexCorruptError,
     IndexLockedError,
     IndexWriteError,
     InputError,
 )
 from rader_plugins.index.dense import AnnConfig, Approximate
+from rader_plugins.index.encoders import EncoderSlot, as_encoder
 from rader_plugins.index.filters import Filter, filter_mask
-from rader_plugins.index.home import Home, ann_config, create_home, open_home
+from rader_plugins.index.home import Home, Settings, ann_config, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.loader import load_snapshot, read_shards
 from rader_plugins.index.maintenance import (
@@ -61,8 +61,7 @@ class RaderIndex:
 
     def __init__(self, home: Home, encoder: Encoder | None = None) -> None:
         self._home = home
-        self._encoder = encoder
-        self._encoder_lock = threading.Lock()
+        self._encoders = EncoderSlot(home.settings, encoder)
         self._snapshot: Snapshot | None = None
         self._snapshot_lock = threading.Lock()
         self._write_lock = threading.RLock()
@@ -77,17 +76,17 @@ class RaderIndex:
     @property
     def recipe(self) -> Recipe:
         """Whose vectors it holds."""
-        return self._home.recipe
+        return self._home.settings.recipe
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the vectors; encoders must have the same."""
-        return self._home.fingerprint
+        return self._home.settings.fingerprint
 
     @property
     def dimension(self) -> int:
         """Length of the vectors."""
-        return self._home.dimension
+        return self._home.settings.dimension
 
     # Making and opening
 
@@ -116,10 +115,17 @@ class RaderIndex:
             InputError: There is an index already, or an option is unknown.
             IndexWriteError: The folder cannot be written.
         """
-        config = ann_config(ann)
-        encoder = _as_encoder(encoder)
-        folder = Path(path) if path is not None else None
-        return cls(create_home(folder, encoder, dtype, config, bm25 or Bm25Config()), encoder)
+        encoder = as_encoder(encoder)
+        settings = Settings(
+            recipe=encoder.recipe,
+            fingerprint=encoder.fingerprint,
+            location=encoder.location,
+            dimension=encoder.dimension,
+            dtype=dtype,
+            bm25=bm25 or Bm25Config(),
+            ann=ann_config(ann),
+        )
+        return cls(create_home(Path(path) if path is not None else None, settings), encoder)
 
     @classmethod
     def open(
@@ -145,50 +151,43 @@ class RaderIndex:
         """
         index = cls(open_home(path))
         if encoder is not None:
-            index._use(_as_encoder(encoder))
+            index._encoders.use(as_encoder(encoder))
         snapshot = index.snapshot()
         if verify or (verify is None and snapshot.rows * index.dimension * 4 <= 1 << 30):
             index.verify()
         return index
 
-    def _use(self, encoder: Encoder) -> None:
-        if encoder.fingerprint != self.fingerprint:
-            raise FingerprintMismatchError(
-                f"This index holds vectors of recipe {self.recipe.name!r} (fingerprint {self.fingerprint}), but the "
-                f"encoder makes those of {encoder.recipe.name!r} (fingerprint {encoder.fingerprint}). Open it with "
-                f"the recipe it was built with, or build a new index."
-            )
-        self._encoder = encoder
-
     @property
     def encoder(self) -> Encoder:
-        """The encoder; loaded from the recorded recipe if none was given."""
-        with self._encoder_lock:
-            if self._encoder is None:
-                self._use(self._recorded_encoder())
-            encoder = self._encoder
-        if encoder is None:  # pragma: no cover - `_use` sets it or raises
-            raise InputError("This index has no encoder.")
-        return encoder
+        """The encoder; loaded from the recorded recipe if none was given.
+
+        Raises:
+            InputError: The recorded model cannot be found.
+        """
+        return self._encoders.get()
 
     @property
-    def recorded_recipe(self) -> Recipe:
-        """The recipe as ``load_encoder`` takes it: with the place of the model where its content identifies it.
+    def recorded_model(self) -> Recipe | str:
+        """What ``load_encoder`` takes to make the same vectors: a recipe, or the directory that the model came from.
 
-        The place is a hint. A model that was trained further since has another fingerprint and is refused.
+        The place of a directory is a hint. A model that was trained further since has another fingerprint.
         """
-        location = self._home.store.meta("location")
-        by_content = self.recipe.model.startswith("sha256:")
-        return replace(self.recipe, model=location) if by_content and location else self.recipe
+        return self._encoders.recorded_model
 
-    def _recorded_encoder(self) -> Encoder:
-        try:
-            return _as_encoder(self.recorded_recipe)
-        except InputError as error:
-            raise InputError(
-                f"The encoder of this index (recipe {self.recipe.name!r}) could not be loaded: {error} Or name one "
-                "that gives the same vectors: RaderIndex.open(path, encoder=...), `--model` on the command line."
-            ) from error
+    def copy_to(self, path: str | PathLike[str]) -> None:
+        """Make the index in a folder hold what this one holds; nothing is encoded.
+
+        An index that is there already is brought up to date.
+
+        Raises:
+            FingerprintMismatchError: The index that is there holds vectors of another recipe.
+        """
+        from rader_plugins.index.copying import mirror
+
+        folder = Path(path)
+        home = open_home(folder) if is_home(folder) else create_home(folder, self._home.settings)
+        with RaderIndex(home) as target:
+            mirror(self, target)
 
     def close(self) -> None:
         """Close the database. An index in memory is gone afterwards."""
@@ -262,13 +261,13 @@ class RaderIndex:
             "documents": len(snapshot),
             "deleted_rows": snapshot.rows - len(snapshot),
             "dimension": self.dimension,
-            "dtype": self._home.dtype,
+            "dtype": self._home.settings.dtype,
             "recipe": self.recipe.name,
             "model": self.recipe.model,
             "fingerprint": self.fingerprint,
             "mean_terms": round(snapshot.lexical.mean_length, 2),
-            "bm25": asdict(self._home.bm25),
-            "ann": self._home.ann.kind if self._home.ann else None,
+            "bm25": asdict(self._home.settings.bm25),
+            "ann": self._home.settings.ann.kind if self._home.settings.ann else None,
             "ann_rows": snapshot.approximate.rows if snapshot.approximate else 0,
             "generation": snapshot.generation,
             "shards": len(snapshot.shards),
@@ -347,13 +346,19 @@ class RaderIndex:
         prepared: Iterable[Prepared] = (_once(prepare(document), seen) for document in documents)
         if isinstance(documents, Sequence) or vectors is not None:
             prepared = list(prepared)
-        given = None if vectors is None else storable(vectors, len(list(prepared)), self.dimension, self._home.dtype)
+        given = (
+            None
+            if vectors is None
+            else storable(vectors, len(list(prepared)), self.dimension, self._home.settings.dtype)
+        )
         added = 0
         iterator = iter(prepared)
         while batch := list(itertools.islice(iterator, commit_every)):
             if given is None:
                 texts = [item.document.text for item in batch]
-                part = storable(self.encoder.encode_documents(texts), len(batch), self.dimension, self._home.dtype)
+                part = storable(
+                    self.encoder.encode_documents(texts), len(batch), self.dimension, self._home.settings.dtype
+                )
             else:
                 part = given[added : added + len(batch)]
             with self._writing():
@@ -382,8 +387,8 @@ class RaderIndex:
                 snapshot = self.snapshot()
                 self._home.store.vacuum()
             approximate = None
-            if self._home.ann is not None and snapshot.rows:
-                approximate = Approximate.build(snapshot.shards, self._home.ann)
+            if self._home.settings.ann is not None and snapshot.rows:
+                approximate = Approximate.build(snapshot.shards, self._home.settings.ann)
             store_derived(self._home, snapshot, approximate)
             snapshot.approximate = approximate
             self._home.shards.remove_unused(read_shards(self._home.store))
@@ -403,7 +408,7 @@ class RaderIndex:
         """
         index = cls(open_home(path))
         if encoder is not None:
-            index._use(_as_encoder(encoder))
+            index._encoders.use(as_encoder(encoder))
         with index._writing():
             fill_missing(index._home)
             damaged = set(damaged_rows(index._home))
@@ -412,16 +417,6 @@ class RaderIndex:
             index.optimize()
         index.close()
         return len(documents)
-
-
-def _as_encoder(encoder: Encoder | Recipe | str) -> Encoder:
-    if isinstance(encoder, Recipe | str):
-        from rader_plugins.encoding import load_encoder
-
-        return load_encoder(encoder)
-    if not isinstance(encoder, Encoder):
-        raise InputError(f"encoder must be an Encoder, a Recipe or a name, not {type(encoder).__name__}.")
-    return encoder
 
 
 def _id_list(ids: Iterable[str]) -> list[str]:

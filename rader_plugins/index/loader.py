@@ -105,7 +105,7 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
         starts=[shard.start for shard in state.shards],
         postings=parts,
         lengths=lengths,
-        lexical=LexicalView(parts, lengths, alive, state.terms, home.bm25),
+        lexical=LexicalView(parts, lengths, alive, state.terms, home.settings.bm25),
         approximate=_read_approximate(home, state, previous),
     )
 
@@ -166,7 +166,7 @@ def _read_lexical(home: Home) -> tuple[Postings, Array] | None:
 
 
 def _read_approximate(home: Home, state: _State, previous: Snapshot | None) -> Approximate | None:
-    if home.ann is None or home.derived is None or "ann" not in state.derived:
+    if home.settings.ann is None or home.derived is None or "ann" not in state.derived:
         return previous.approximate if previous and home.derived is None else None
     file, rows, check = state.derived["ann"]
     if previous and previous.approximate and previous.approximate.rows == rows:
@@ -175,7 +175,7 @@ def _read_approximate(home: Home, state: _State, previous: Snapshot | None) -> A
     try:
         if path.stat().st_size != check:
             raise RuntimeError(f"it has {path.stat().st_size} bytes, not {check}")
-        approximate = Approximate.read(path, home.ann)
+        approximate = Approximate.read(path, home.settings.ann)
         if approximate.rows != rows:
             raise RuntimeError(f"it covers {approximate.rows} rows, not {rows}")
     except (OSError, RuntimeError) as error:

@@ -43,7 +43,25 @@ class HashEncoder(Encoder):
         return self._encode(texts)
 
 
-WORDS = "prime divisor graph colour entropy heat wave market cell orbit matrix limit proof tree hash queue".split()
+_VOCABULARY = "prime divisor graph colour entropy heat wave market cell orbit matrix limit proof tree hash queue"
+WORDS = _VOCABULARY.split()
+    "prime",
+    "divisor",
+    "graph",
+    "colour",
+    "entropy",
+    "heat",
+    "wave",
+    "market",
+    "cell",
+    "orbit",
+    "matrix",
+    "limit",
+    "proof",
+    "tree",
+    "hash",
+    "queue",
+]
 
 
 def random_text(rng: np.random.Generator, length: int = 8) -> str:

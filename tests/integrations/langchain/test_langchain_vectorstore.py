@@ -182,6 +182,7 @@ def test_relevance_lies_between_0_and_1() -> None:
     made = RaderVectorStore.from_texts([f"text {n}" for n in range(40)], DeterministicFakeEmbedding(size=4))
     scores = [score for _, score in made.similarity_search_with_score("text 1", k=40)]
     relevances = [score for _, score in made.similarity_search_with_relevance_scores("text 1", k=40)]
+    assert scores[0] == pytest.approx(1, abs=1e-5)  # cosine, though these embeddings are not of length 1
     assert min(scores) < 0
     assert relevances == [min(1.0, max(0.0, score)) for score in scores]
 
@@ -342,6 +343,12 @@ def test_wrapped_embeddings_make_the_recipe_of_what_they_wrap() -> None:
     large, small = EmbeddingsEncoder(Cached(Served())), EmbeddingsEncoder(Cached(Served(model="small")))
     assert large.fingerprint != small.fingerprint
     assert large.fingerprint == EmbeddingsEncoder(Cached(Served(chunk_size=3))).fingerprint
+
+
+def test_other_embeddings_take_no_instruction() -> None:
+    made = RaderVectorStore.from_texts(["a"], Served())
+    with pytest.raises(InputError, match="takes no instruction"):
+        made.similarity_search("a", instruction="Find.")
 
 
 async def test_other_embeddings_through_their_async_side() -> None:

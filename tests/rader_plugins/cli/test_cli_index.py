@@ -126,8 +126,11 @@ def test_another_model_is_refused(rader: Rader, tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
     other = tmp_path / "other"
     rader("index", "build", path, "--out", other, "--model", model)
+    hits = json.loads(rader("search", other, "text", "--json").stdout)
+    assert [hit["id"] for hit in hits] == ["a"], "the index remembers where its model lies"
+    model = model.rename(tmp_path / "moved")
     result = rader("search", other, "text", code=2)
-    assert "--model DIR" in result.stderr
+    assert "--model" in result.stderr
     hits = json.loads(rader("search", other, "text", "--model", model, "--json").stdout)
     assert [hit["id"] for hit in hits] == ["a"]
     assert json.loads(rader("search", other, "text", "--mode", "bm25", "--json").stdout)

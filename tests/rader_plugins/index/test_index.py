@@ -260,3 +260,22 @@ def test_the_recorded_model_directory_is_loaded_again(tmp_path: Path) -> None:
     moved = load_encoder(str(tmp_path / "moved"), recipe=recipe)
     with RaderIndex.open(tmp_path / "i", moved) as again:
         assert RaderRetriever(again, mode="dense").search("apples", k=1)[0].document.id == "a"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_copies_hold_the_same_and_are_brought_up_to_date(make: MakeIndex, tmp_path: Path, dtype: str) -> None:
+    index = make(dtype=dtype, ann="hnsw")
+    index.add(documents(30))
+    index.delete(["d004"])
+    index.copy_to(tmp_path / "copy")
+    with RaderIndex.open(tmp_path / "copy", HashEncoder()) as copy:
+        assert everything(copy) == everything(index)
+        assert copy.stats()["ann"] == "hnsw"
+    index.add([Document(id="d001", text="changed"), Document(id="new", text="prime")])
+    index.delete(["d002"])
+    index.copy_to(tmp_path / "copy")
+    with RaderIndex.open(tmp_path / "copy", HashEncoder()) as copy:
+        assert everything(copy) == everything(index)
+    RaderIndex.create(tmp_path / "other", encoder=HashEncoder(name="other")).close()
+    with pytest.raises(FingerprintMismatchError, match="another folder"):
+        index.copy_to(tmp_path / "other")

@@ -19,7 +19,6 @@ from llama_index.retrievers.rader import storing
 from llama_index.retrievers.rader.filters import NodeFilter, core_filter, ids_where
 from llama_index.retrievers.rader.nodes import REF_KEY, hit_to_node
 from llama_index.retrievers.rader.persistence import (
-    copy_index,
     holds_index,
     pack_filters,
     read_config,
@@ -225,7 +224,7 @@ class RaderRetriever(BaseRetriever):
             raise InputError("This index is in memory: persist(path) needs a folder.")
         folder = Path(own if path is None and own is not None else path or "")
         if own is None or folder.resolve() != own.resolve():
-            copy_index(self.index, folder)
+            self.index.copy_to(folder)
         write_config(
             folder,
             {

@@ -1,4 +1,4 @@
-"""What a retriever keeps beside its index, and copies of an index."""
+"""What a retriever keeps beside its index."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index.retrievers.rader.filters import NodeFilter
 
-from rader_plugins import Document, RaderIndex
-from rader_plugins.errors import FingerprintMismatchError, InputError
+from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write
-from rader_plugins.index.dense import gather
-from rader_plugins.index.lexical import Bm25Config
 
-__all__ = ["copy_index", "holds_index", "pack_filters", "read_config", "unpack_filters", "write_config"]
+__all__ = ["holds_index", "pack_filters", "read_config", "unpack_filters", "write_config"]
 
 _FILE = "llama_index_retriever.json"
 _SCHEMA = "rader-llama-index-retriever/1"
-_ROWS = 8192
 
 
 def holds_index(path: Path) -> bool:
@@ -92,41 +87,3 @@ def unpack_filters(packed: Mapping[str, Any] | None) -> NodeFilter | None:
         found: dict[str, Any] = packed["dict"]
         return found
     return MetadataFilters.model_validate(packed["metadata_filters"])
-
-
-def copy_index(source: RaderIndex, folder: Path) -> None:
-    """Make the index in ``folder`` hold what ``source`` holds, vectors included; nothing is encoded.
-
-    An index that is there already keeps what has not changed.
-
-    Raises:
-        FingerprintMismatchError: The index in ``folder`` holds vectors of another recipe.
-    """
-    if holds_index(folder):
-        target = RaderIndex.open(folder)
-        if target.fingerprint != source.fingerprint:
-            raise FingerprintMismatchError(
-                f"{folder} holds an index of recipe {target.recipe.name!r} (fingerprint {target.fingerprint}), not of "
-                f"{source.recipe.name!r} (fingerprint {source.fingerprint}). Persist to another folder."
-            )
-    else:
-        figures = source.stats()
-        target = RaderIndex.create(
-            folder, source.encoder, dtype=figures["dtype"], ann=figures["ann"], bm25=Bm25Config(**figures["bm25"])
-        )
-    with target, source.frozen() as snapshot:
-        rows = np.flatnonzero(snapshot.alive)
-        names = [snapshot.ids[row] for row in rows.tolist()]
-        for first in range(0, len(names), _ROWS):
-            part = names[first : first + _ROWS]
-            stored = {document.id: document for document in target.get(part)}
-            documents = source.get(part)
-            changed = [place for place, document in enumerate(documents) if stored.get(document.id) != document]
-            _add(target, [documents[place] for place in changed], snapshot, rows[first : first + _ROWS][changed])
-        kept = set(names)
-        target.delete([document.id for document in target.documents() if document.id not in kept])
-
-
-def _add(target: RaderIndex, documents: list[Document], snapshot: Any, rows: Any) -> None:
-    if documents:
-        target.add(documents, vectors=gather(snapshot.shards, snapshot.starts, rows))
