@@ -45,23 +45,6 @@ class HashEncoder(Encoder):
 
 _VOCABULARY = "prime divisor graph colour entropy heat wave market cell orbit matrix limit proof tree hash queue"
 WORDS = _VOCABULARY.split()
-    "prime",
-    "divisor",
-    "graph",
-    "colour",
-    "entropy",
-    "heat",
-    "wave",
-    "market",
-    "cell",
-    "orbit",
-    "matrix",
-    "limit",
-    "proof",
-    "tree",
-    "hash",
-    "queue",
-]
 
 
 def random_text(rng: np.random.Generator, length: int = 8) -> str:
