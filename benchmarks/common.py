@@ -57,17 +57,17 @@ class Row:
         self.met = self.limit.met(self.ours, self.ratio) if self.limit else None
 
     def markdown(self) -> str:
-        peer = "" if self.peer is None else f"{_number(self.peer)} {self.unit} ({self.peer_name})"
+        peer = "" if self.peer is None else f"{self._value(self.peer)} ({self.peer_name})"
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         limit = ""
         if self.limit is not None:
             unit = f" {self.unit}" if self.limit.of == "ours" else ""
             limit = f"{self.limit.direction} {self.limit.bound:g}{unit}: {'met' if self.met else 'not met'}"
-        return f"| {self.name} | {_number(self.ours)} {self.unit} | {peer} | {ratio} | {limit} |"
+        return f"| {self.name} | {self._value(self.ours)} | {peer} | {ratio} | {limit} |"
 
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    def _value(self, value: float) -> str:
+        number = f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+        return f"{number} {self.unit}".rstrip()
 
 
 class Report:

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_rader._convert import same_document, unique
 from rader_plugins.documents import Document
 from rader_plugins.encoding import Encoder
-from rader_plugins.errors import FingerprintMismatchError, InputError
+from rader_plugins.errors import InputError
 from rader_plugins.index import RaderIndex
 
 __all__ = ["COMMIT_EVERY", "aadd", "add", "open_index", "open_or_create"]
@@ -21,12 +21,7 @@ COMMIT_EVERY = 8192
 
 def open_index(path: str | os.PathLike[str], encoder: Encoder) -> RaderIndex | None:
     """Open the index at ``path``; None if there is none."""
-    try:
-        return RaderIndex.open(path, encoder=encoder)
-    except FingerprintMismatchError:
-        raise
-    except InputError:
-        return None
+    return RaderIndex.open(path, encoder=encoder) if RaderIndex.exists(path) else None
 
 
 def open_or_create(path: str | os.PathLike[str] | None, encoder: Encoder, **options: Any) -> RaderIndex:

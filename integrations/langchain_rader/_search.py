@@ -13,7 +13,6 @@ from langchain_rader._convert import from_core
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
 from rader_plugins.index import RaderIndex
-from rader_plugins.index.dense import gather
 from rader_plugins.retrieval import RaderRetriever
 
 __all__ = ["Vector", "near", "relevance", "scored", "search_diverse", "unit"]
@@ -80,22 +79,10 @@ def search_diverse(
     hits = near(index, query, vector, max(k, fetch_k) if k else 0, options)
     if index is None or not hits:
         return []
-    vectors = _stored_vectors(index, [hit.document.id for hit in hits])
+    vectors = index.vectors([hit.document.id for hit in hits])
     hits = [hit for hit in hits if hit.document.id in vectors]  # one may have been deleted since
     rows = np.array([vectors[hit.document.id] for hit in hits], dtype=np.float32).reshape(len(hits), -1)
     return [from_core(hits[row].document) for row in _diverse(vector, rows, k, lambda_mult)]
-
-
-def _stored_vectors(index: RaderIndex, ids: Sequence[str]) -> dict[str, Vector]:
-    with index.frozen() as snapshot:
-        others = snapshot.without(None, ids)
-        if others is None:
-            return {}
-        rows = np.flatnonzero(snapshot.alive & ~others)
-        if not len(rows):
-            return {}
-        vectors = gather(snapshot.shards, snapshot.starts, rows).astype(np.float32)
-        return {snapshot.ids[row]: vector for row, vector in zip(rows.tolist(), vectors, strict=True)}
 
 
 def _diverse(query: Vector, vectors: npt.NDArray[np.float32], k: int, lambda_mult: float) -> list[int]:

@@ -232,7 +232,9 @@ def _chunking(size: int | None, overlap: int | None) -> Chunking | None:
 def _check_target(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out names the folder of the index.")
-    if out.is_dir() and not (out / "index.db").exists():
+    from rader_plugins.index import RaderIndex
+
+    if out.is_dir() and not RaderIndex.exists(out):
         strangers = sorted(file.name for file in out.iterdir() if not _is_own(file.name))
         if strangers:
             raise InputError(
@@ -248,7 +250,7 @@ def _is_own(name: str) -> bool:
 def _open_or_create(out: Path, encoder: Encoder, dtype: StorageType | None, ann: AnnKind | None) -> RaderIndex:
     from rader_plugins.index import RaderIndex
 
-    if not (out / "index.db").exists():
+    if not RaderIndex.exists(out):
         storage: Literal["float32", "float16"] = "float16" if dtype is StorageType.float16 else "float32"
         return RaderIndex.create(out, encoder, dtype=storage, ann=ann.value if ann else None)
     index = RaderIndex.open(out, encoder)

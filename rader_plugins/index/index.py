@@ -23,7 +23,7 @@ from rader_plugins.errors import (
     IndexWriteError,
     InputError,
 )
-from rader_plugins.index.dense import AnnConfig, Approximate
+from rader_plugins.index.dense import AnnConfig, Approximate, gather
 from rader_plugins.index.encoders import EncoderSlot, as_encoder
 from rader_plugins.index.filters import Filter, filter_mask
 from rader_plugins.index.home import Home, Settings, ann_config, create_home, is_home, open_home
@@ -157,6 +157,11 @@ class RaderIndex:
             index.verify()
         return index
 
+    @staticmethod
+    def exists(path: str | PathLike[str]) -> bool:
+        """Whether a folder holds an index."""
+        return is_home(Path(path))
+
     @property
     def encoder(self) -> Encoder:
         """The encoder; loaded from the recorded recipe if none was given.
@@ -240,6 +245,15 @@ class RaderIndex:
         """Return the documents with these ids, in this order; ids that are not stored are left out."""
         found = self._home.store.documents(_id_list(ids))
         return [found[id] for id in ids if id in found]
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Return id -> stored vector, shape (dimension,), for those ids that are stored."""
+        with self.frozen() as snapshot:
+            places = self._home.store.rows_of(_id_list(ids))
+            if not places:
+                return {}
+            found = gather(snapshot.shards, snapshot.starts, np.array(list(places.values()))).astype(np.float32)
+            return dict(zip(places, found, strict=True))
 
     def documents(self) -> Iterator[Document]:
         """Yield every document in the order of insertion."""

@@ -50,6 +50,10 @@ def test_add_get_delete(make: MakeIndex) -> None:
     assert len(index) == 4
     assert index.get(["d003"]) == []
     assert [d.id for d in index.documents()] == ["d000", "d001", "d002", "d004"]
+    vectors = index.vectors(["d004", "d003"])
+    assert list(vectors) == ["d004"]
+    assert vectors["d004"] == pytest.approx(HashEncoder().encode_documents([documents(5)[4].text])[0])
+    assert index.vectors([]) == {}
 
 
 def test_adding_an_existing_id_replaces_text_metadata_vector_and_terms(make: MakeIndex) -> None:
@@ -220,9 +224,11 @@ def test_an_encoder_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 def test_opening_nothing_and_creating_twice(tmp_path: Path) -> None:
+    assert not RaderIndex.exists(tmp_path / "i")
     with pytest.raises(InputError, match="no index"):
         RaderIndex.open(tmp_path / "nowhere")
     RaderIndex.create(tmp_path / "i", encoder=HashEncoder()).close()
+    assert RaderIndex.exists(tmp_path / "i")
     with pytest.raises(InputError, match="already holds an index"):
         RaderIndex.create(tmp_path / "i", encoder=HashEncoder())
 

@@ -19,7 +19,6 @@ from llama_index.retrievers.rader import storing
 from llama_index.retrievers.rader.filters import NodeFilter, core_filter, ids_where
 from llama_index.retrievers.rader.nodes import REF_KEY, hit_to_node
 from llama_index.retrievers.rader.persistence import (
-    holds_index,
     pack_filters,
     read_config,
     unpack_filters,
@@ -170,7 +169,7 @@ class RaderRetriever(BaseRetriever):
         """
         found = storing.gather_nodes(nodes, index, docstore)
         folder = Path(path) if path is not None else None
-        exists = folder is not None and holds_index(folder)
+        exists = folder is not None and RaderIndex.exists(folder)
         if not found and not documents and not exists and not isinstance(index, RaderIndex):
             raise InputError(
                 "There are no nodes to index. Pass nodes, documents, a docstore or a LlamaIndex index that keeps its "

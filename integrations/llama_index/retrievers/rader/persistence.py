@@ -13,15 +13,10 @@ from llama_index.retrievers.rader.filters import NodeFilter
 from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write
 
-__all__ = ["holds_index", "pack_filters", "read_config", "unpack_filters", "write_config"]
+__all__ = ["pack_filters", "read_config", "unpack_filters", "write_config"]
 
 _FILE = "llama_index_retriever.json"
 _SCHEMA = "rader-llama-index-retriever/1"
-
-
-def holds_index(path: Path) -> bool:
-    """Say whether a folder holds an index."""
-    return (path / "index.db").is_file()
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
