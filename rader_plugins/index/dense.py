@@ -87,6 +87,9 @@ def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array,
 
 def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array:
     """Return the vectors of some rows as an array of shape (len(rows), dimension)."""
+    if len(shards) == 1:
+        only: Array = shards[0][rows]
+        return only
     owners = np.searchsorted(np.asarray(starts), rows, side="right") - 1
     vectors = np.empty((len(rows), shards[0].shape[1]), dtype=shards[0].dtype)
     for owner in np.unique(owners):

@@ -94,12 +94,14 @@ class Postings:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of(self, term: int) -> slice:
-        """Return where the postings of one term stand."""
-        place = int(np.searchsorted(self.terms, term))
-        if place == len(self.terms) or self.terms[place] != term:
-            return slice(0, 0)
-        return slice(int(self.starts[place]), int(self.starts[place + 1]))
+    def spans(self, terms: Array) -> list[tuple[int, int]]:
+        """Return where the postings of each of these terms begin and end."""
+        if not len(self.terms):
+            return [(0, 0)] * len(terms)
+        places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
+        first = self.starts[places]
+        last = np.where(self.terms[places] == terms, self.starts[places + 1], first)
+        return list(zip(first.tolist(), last.tolist(), strict=True))
 
     def add_frequencies(self, counts: Array, alive: Array | None) -> None:
         """Add each term's number of living documents to ``counts``, indexed by term id."""
@@ -174,14 +176,19 @@ class LexicalView:
         Returns:
             float32 array of shape (rows,); 0 where no term matches. Rows of deleted documents may have a score.
         """
-        total = np.zeros(self.rows, dtype=np.float32)
-        for term, weight in self.query_weights(counts).items():
-            for part in self.parts:
-                where = part.of(term)
-                rows = part.rows[where]
-                if len(rows):
-                    saturation = part.frequencies[where].astype(np.float32)
-                    saturation /= saturation + self._norms[rows]
-                    saturation *= np.float32(weight)
-                    total[rows] += saturation
-        return total
+        # All postings in one go: a few calls on long arrays instead of several for every term.
+        weighted = self.query_weights(counts)
+        if not weighted:
+            return np.zeros(self.rows, dtype=np.float32)
+        terms = np.array(list(weighted), dtype=np.int32)
+        spans = [(part, part.spans(terms)) for part in self.parts]
+        pieces = [(part, *places[at]) for at in range(len(terms)) for part, places in spans]
+        rows = [part.rows[first:last] for part, first, last in pieces]
+        frequencies = [part.frequencies[first:last] for part, first, last in pieces]
+        weights = np.repeat(np.array(list(weighted.values()), dtype=np.float32), len(spans))
+        documents = np.concatenate(rows).astype(np.intp)
+        values = np.concatenate(frequencies).astype(np.float32)
+        values /= values + self._norms[documents]
+        values *= np.repeat(weights, [len(piece) for piece in rows])
+        # Adds in the order given, in double precision.
+        return np.bincount(documents, weights=values, minlength=self.rows).astype(np.float32)

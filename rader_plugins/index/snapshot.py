@@ -14,7 +14,7 @@ from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gathe
 from rader_plugins.index.lexical import LexicalView, Postings
 from rader_plugins.index.store import Store
 
-__all__ = ["Ranking", "Snapshot", "best_rows", "top_rows"]
+__all__ = ["Ranking", "Snapshot", "best_rows", "top_places"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -85,9 +85,13 @@ class Snapshot:
 
     def bm25_top(self, scores: npt.NDArray[np.float32], k: int, mask: Mask | None) -> Ranking:
         """The ``k`` best rows by BM25, in no order; only rows that match a term."""
-        eligible = scores > 0
-        eligible &= self.alive if mask is None else mask
-        rows = np.flatnonzero(eligible)
+        if mask is not None or len(self) < self.rows:
+            scores = np.where(self.alive if mask is None else mask, scores, np.float32(0))
+        if not len(scores):
+            return np.zeros(0, dtype=np.int64), scores
+        place = max(0, len(scores) - k)
+        limit = np.partition(scores, place)[place]
+        rows = np.flatnonzero(scores >= limit if limit > 0 else scores > 0)
         return best_rows(rows, scores[rows], k, self.ids)
 
     # Dense
@@ -161,22 +165,27 @@ def best_rows(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Ranking
         k: How many to keep.
         ids: Id of every row of the index.
     """
+    keep = _best(rows, scores, k, ids)
+    return rows[keep], scores[keep]
+
+
+def top_places(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:
+    """As :func:`best_rows`, but return their places in the arrays, best first; equal scores by ascending id."""
+    keep = _best(rows, scores, k, ids)
+    names = [ids[row] for row in rows[keep].tolist()]
+    order = [place for *_, place in sorted(zip((-scores[keep]).tolist(), names, range(len(names)), strict=True))]
+    places: Array = keep[order]
+    return places
+
+
+def _best(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:
     if len(rows) <= k:
-        return rows, scores
+        return np.arange(len(rows))
     limit = np.partition(scores, len(scores) - k)[len(scores) - k]
     certain = np.flatnonzero(scores > limit)
     tied = np.flatnonzero(scores == limit)
     if len(certain) + len(tied) > k:
-        row_list: list[int] = rows.tolist()
-        by_id = sorted(tied.tolist(), key=lambda place: ids[row_list[place]])
-        tied = np.array(by_id[: k - len(certain)], dtype=np.int64)
-    keep = np.concatenate([certain, tied])
-    return rows[keep], scores[keep]
-
-
-def top_rows(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Ranking:
-    """As :func:`best_rows`, sorted by descending score; equal scores by ascending document id."""
-    rows, scores = best_rows(rows, scores, k, ids)
-    names = [ids[row] for row in rows.tolist()]
-    order = [place for *_, place in sorted(zip((-scores).tolist(), names, range(len(names)), strict=True))]
-    return rows[order], scores[order]
+        tied_rows: list[int] = rows[tied].tolist()
+        by_id = sorted(range(len(tied)), key=lambda place: ids[tied_rows[place]])
+        tied = tied[by_id[: k - len(certain)]]
+    return np.concatenate([certain, tied])

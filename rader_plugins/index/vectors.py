@@ -132,7 +132,8 @@ class FileShards(_Layout):
                     f"{path} is truncated: {size} bytes, but {needed} were committed. The documents are intact in "
                     "the database; `rader index repair` encodes the lost vectors again."
                 )
-            arrays.append(np.memmap(path, dtype=self.dtype, mode="r", shape=(shard.rows, self.dimension)))
+            mapped = np.memmap(path, dtype=self.dtype, mode="r", shape=(shard.rows, self.dimension))
+            arrays.append(np.asarray(mapped))  # the same memory without the costs of the subclass
         return arrays
 
     def remove_unused(self, shards: Sequence[Shard]) -> None:

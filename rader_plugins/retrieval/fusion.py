@@ -23,8 +23,8 @@ def z_scores(scores: Array) -> npt.NDArray[np.float64]:
     if not len(wide) or wide.max() == wide.min():
         return np.zeros_like(wide)
     # Correctly rounded sums do not depend on the order of the candidates, hence neither do ties.
-    mean = math.fsum(wide) / len(wide)
-    deviation = math.sqrt(math.fsum((wide - mean) ** 2) / len(wide))
+    mean = math.fsum(wide.tolist()) / len(wide)
+    deviation = math.sqrt(math.fsum(((wide - mean) ** 2).tolist()) / len(wide))
     if deviation == 0:
         return np.zeros_like(wide)
     normalised: npt.NDArray[np.float64] = (wide - mean) / deviation

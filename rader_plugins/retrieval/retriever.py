@@ -15,7 +15,7 @@ from rader_plugins.documents import Hit, check_text
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, RaderIndex
-from rader_plugins.index.snapshot import Snapshot, top_rows
+from rader_plugins.index.snapshot import Snapshot, top_places
 from rader_plugins.retrieval.fusion import fuse
 
 __all__ = ["Mode", "RaderRetriever", "SearchOptions"]
@@ -239,15 +239,13 @@ class RaderRetriever:
         if plan.mode == "bm25":
             for query, mask in zip(queries, masks, strict=True):
                 rows, scores = snapshot.bm25_top(snapshot.bm25_scores(query), plan.k, mask)
-                rows, scores = top_rows(rows, scores, plan.k, snapshot.ids)
-                scored.append((rows, scores, {"bm25": scores}))
+                scored.append(_sorted(snapshot, rows, scores, plan.k, {"bm25": scores}))
             return scored
         if vectors is None:  # pragma: no cover - callers encode for these modes
             raise InputError("This mode needs query vectors.")
         if plan.mode == "dense":
             for rows, scores in snapshot.dense_top(vectors, plan.k, masks):
-                rows, scores = top_rows(rows, scores, plan.k, snapshot.ids)
-                scored.append((rows, scores, {"dense": scores}))
+                scored.append(_sorted(snapshot, rows, scores, plan.k, {"dense": scores}))
             return scored
         depth = max(self.candidates, plan.k)
         dense = snapshot.dense_top(vectors, depth, masks)
@@ -273,8 +271,18 @@ def _hybrid(
     dense = np.concatenate([dense_scores, snapshot.dense_scores(vector, extra)])
     bm25 = every_bm25[pool]
     fused = fuse(dense, bm25, plan.alpha)
-    places, scores = top_rows(np.arange(len(pool)), fused, plan.k, [snapshot.ids[row] for row in pool.tolist()])
-    return pool[places], scores, {"dense": dense[places], "bm25": bm25[places], "fused": scores}
+    return _sorted(snapshot, pool, fused, plan.k, {"dense": dense, "bm25": bm25, "fused": fused})
+
+
+def _sorted(
+    snapshot: Snapshot,
+    rows: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    k: int,
+    stages: dict[str, npt.NDArray[Any]],
+) -> Scored:
+    places = top_places(rows, scores, k, snapshot.ids)
+    return rows[places], scores[places], {stage: values[places] for stage, values in stages.items()}
 
 
 def _check(plan: _Plan) -> None:
