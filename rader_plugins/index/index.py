@@ -226,12 +226,12 @@ class RaderIndex:
                 mask[row] = True
         return mask & snapshot.alive
 
-    def fetch(self, ids: Sequence[str], snapshot: Snapshot) -> dict[str, Document] | None:
-        """Return the documents of a snapshot by id, or None if something was committed since it was taken."""
+    def fetch(self, rows: Sequence[int], snapshot: Snapshot) -> dict[int, Document] | None:
+        """Return row -> document of a snapshot, or None if something was committed since it was taken."""
         with self._home.store.reading():
-            if self._home.store.meta("generation") != snapshot.generation:
+            if self._home.store.generation() != snapshot.generation:
                 return None
-            return self._home.store.documents(ids)
+            return self._home.store.documents_at(rows)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[Snapshot]:

@@ -25,6 +25,7 @@ from rader_plugins.errors import InputError
 __all__ = ["Bm25Config", "LexicalView", "Postings", "pack_terms"]
 
 Array = npt.NDArray[Any]
+_FREQUENT = 512  # postings of a term from which on they are worth keeping between queries
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class LexicalView:
         self._document_frequency = counts.astype(np.int32)
         # A posting's saturation is f / (f + norm): the norm depends on the row alone.
         self._norms = (config.k1 * (1 - config.b + config.b * lengths / self.mean_length)).astype(np.float32)
+        self._kept: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
 
     def idf(self, term: int) -> float:
         """Inverse document frequency, or 0 for a term that no living document holds."""
@@ -166,7 +168,7 @@ class LexicalView:
         norm = k1 * (1 - b + b * sum(known.values()) / self.mean_length)
         return {term: self.idf(term) ** 2 * count / (count + norm) for term, count in known.items()}
 
-    def scores(self, counts: Counter[int] | Mapping[int, int]) -> npt.NDArray[np.float32]:
+    def scores(self, counts: Counter[int] | Mapping[int, int]) -> npt.NDArray[np.float64]:
         """Score every row for one query.
 
         Args:
@@ -174,21 +176,32 @@ class LexicalView:
                 so that they do not depend on how terms happen to be numbered.
 
         Returns:
-            float32 array of shape (rows,); 0 where no term matches. Rows of deleted documents may have a score.
+            float64 array of shape (rows,); 0 where no term matches. Rows of deleted documents may have a score.
         """
         # All postings in one go: a few calls on long arrays instead of several for every term.
         weighted = self.query_weights(counts)
         if not weighted:
-            return np.zeros(self.rows, dtype=np.float32)
+            return np.zeros(self.rows)
         terms = np.array(list(weighted), dtype=np.int32)
-        spans = [(part, part.spans(terms)) for part in self.parts]
-        pieces = [(part, *places[at]) for at in range(len(terms)) for part, places in spans]
-        rows = [part.rows[first:last] for part, first, last in pieces]
-        frequencies = [part.frequencies[first:last] for part, first, last in pieces]
-        weights = np.repeat(np.array(list(weighted.values()), dtype=np.float32), len(spans))
-        documents = np.concatenate(rows).astype(np.intp)
-        values = np.concatenate(frequencies).astype(np.float32)
-        values /= values + self._norms[documents]
-        values *= np.repeat(weights, [len(piece) for piece in rows])
+        spans = [part.spans(terms) for part in self.parts]
+        rows, values = [], []
+        for at, weight in enumerate(weighted.values()):
+            for number, part in enumerate(self.parts):
+                first, last = spans[number][at]
+                if first < last:
+                    rows.append(part.rows[first:last])
+                    values.append(self._saturations(number, first, last) * np.float32(weight))
         # Adds in the order given, in double precision.
-        return np.bincount(documents, weights=values, minlength=self.rows).astype(np.float32)
+        return np.bincount(np.concatenate(rows), weights=np.concatenate(values), minlength=self.rows)
+
+    def _saturations(self, number: int, first: int, last: int) -> npt.NDArray[np.float32]:
+        """Return sat(f, n) of some postings; those of frequent terms are kept."""
+        known = self._kept.get((number, first))
+        if known is not None:
+            return known
+        part = self.parts[number]
+        saturations = part.frequencies[first:last].astype(np.float32)
+        saturations /= saturations + self._norms[part.rows[first:last]]
+        if last - first >= _FREQUENT:
+            self._kept[number, first] = saturations
+        return saturations

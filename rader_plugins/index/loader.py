@@ -56,7 +56,7 @@ def load_snapshot(home: Home, previous: Snapshot | None) -> Snapshot:
         IndexCorruptError: A committed file is missing or truncated.
     """
     for _ in range(_ATTEMPTS):
-        if previous is not None and home.store.meta("generation") == previous.generation:
+        if previous is not None and home.store.generation() == previous.generation:
             return previous
         try:
             return _load(home, previous)
@@ -122,7 +122,7 @@ def _read_state(home: Home, previous: Snapshot | None, lexical_first: int) -> _S
         dead = database.execute("SELECT row FROM tombstones WHERE generation > ?", (since,))
         lexical = "SELECT row, length, terms FROM lexical WHERE row >= ? ORDER BY row"
         return _State(
-            generation=home.store.meta("generation"),
+            generation=home.store.generation(),
             epoch=home.store.meta("epoch"),
             rows=home.store.meta("rows"),
             first=first,

@@ -19,9 +19,10 @@ __all__ = ["Ranking", "Snapshot", "best_rows", "top_places"]
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 _SCORE_BLOCK = 64 << 20  # bytes of scores held at once while a batch of queries is searched
+_LOWEST = np.finfo(np.float32).min  # rows that may not be found have the score minus infinity
 
 Ranking = tuple[Array, Array]
-"""Rows (int64) and their float32 scores."""
+"""Rows (int64) and their scores."""
 
 
 class Snapshot:
@@ -77,20 +78,19 @@ class Snapshot:
 
     # BM25
 
-    def bm25_scores(self, query: str) -> npt.NDArray[np.float32]:
+    def bm25_scores(self, query: str) -> npt.NDArray[np.float64]:
         """BM25 of every row for one query, shape (rows,); 0 where nothing matches."""
         terms = analyze(query)
         known = self._store.term_ids(list(dict.fromkeys(terms)))
         return self.lexical.scores(Counter(known[term] for term in terms if term in known))
 
-    def bm25_top(self, scores: npt.NDArray[np.float32], k: int, mask: Mask | None) -> Ranking:
+    def bm25_top(self, scores: npt.NDArray[np.float64], k: int, mask: Mask | None) -> Ranking:
         """The ``k`` best rows by BM25, in no order; only rows that match a term."""
         if mask is not None or len(self) < self.rows:
-            scores = np.where(self.alive if mask is None else mask, scores, np.float32(0))
+            scores = np.where(self.alive if mask is None else mask, scores, 0.0)
         if not len(scores):
             return np.zeros(0, dtype=np.int64), scores
-        place = max(0, len(scores) - k)
-        limit = np.partition(scores, place)[place]
+        limit = kth_largest(scores, k)
         rows = np.flatnonzero(scores >= limit if limit > 0 else scores > 0)
         return best_rows(rows, scores[rows], k, self.ids)
 
@@ -135,9 +135,8 @@ class Snapshot:
         return rankings
 
     def _rescored(self, query: Array, scores: Array, k: int) -> Ranking:
-        k = min(k, len(scores))
-        limit = np.partition(scores, len(scores) - k)[len(scores) - k]
-        rows = np.flatnonzero((scores >= limit - ROUNDING) & (scores > -np.inf))
+        limit = kth_largest(scores, k)
+        rows = np.flatnonzero(scores >= max(limit - ROUNDING, _LOWEST))
         return self._among(query, rows, k)
 
     def _among(self, query: Array, rows: Array, k: int) -> Ranking:
@@ -154,6 +153,21 @@ class Snapshot:
         if len(found) + len(tail) < k:
             return self._among(query, np.flatnonzero(allowed), k)
         return self._among(query, np.concatenate([found, tail]), k)
+
+
+def kth_largest(scores: Array, k: int) -> Any:
+    """Return the ``k``-th largest of some scores (the smallest, where there are no more than ``k``).
+
+    Looks at the largest of every group first: the ``k``-th largest of these bounds the result from below, so that only
+    few scores have to be partitioned.
+    """
+    if len(scores) <= k:
+        return scores.min()
+    group = min(64, len(scores) // (4 * k))
+    if group > 1:
+        most = scores[: len(scores) // group * group].reshape(group, -1).max(axis=0)
+        scores = scores[scores >= np.partition(most, len(most) - k)[len(most) - k]]
+    return np.partition(scores, len(scores) - k)[len(scores) - k]
 
 
 def best_rows(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Ranking:
@@ -181,7 +195,7 @@ def top_places(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:
 def _best(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:
     if len(rows) <= k:
         return np.arange(len(rows))
-    limit = np.partition(scores, len(scores) - k)[len(scores) - k]
+    limit = kth_largest(scores, k)
     certain = np.flatnonzero(scores > limit)
     tied = np.flatnonzero(scores == limit)
     if len(certain) + len(tied) > k:

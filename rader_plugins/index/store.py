@@ -34,6 +34,7 @@ FORMAT_VERSION = 1
 _APPLICATION_ID = 0x52614465  # "RaDe": tells our files from any other SQLite database
 _BUSY_SECONDS = 60.0
 _BATCH = 500  # names per IN (...) list; SQLite's own limit was 999 for long
+_TERMS_KEPT = 50_000  # ids of terms remembered between queries
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -67,6 +68,7 @@ class Store:
         self._process = os.getpid()
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
+        self._terms: dict[str, int] = {}
         if create:
             connection = self._connect("rwc")
             with self._translated():
@@ -183,6 +185,15 @@ class Store:
 
     # Look-ups. Each runs in its own transaction unless called within `reading()`.
 
+    def generation(self) -> int:
+        """Return the number of the newest commit; the cheapest question there is, asked by every search."""
+        with self._lock, self._translated():
+            if self._reader is None or self._process != os.getpid():
+                return int(self.meta("generation"))
+            # A single statement is a transaction of its own.
+            found = self._reader.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+            return int(found[0])
+
     def meta(self, key: str) -> Any:
         """Return one value of the meta table."""
         with self.reading() as database:
@@ -204,14 +215,29 @@ class Store:
 
     def term_ids(self, terms: Sequence[str]) -> dict[str, int]:
         """Return term -> id for those terms that the index has met."""
-        with self.reading() as database:
-            return dict(_select_in(database, "SELECT term, id FROM terms WHERE term", terms))
+        known = self._terms  # another thread may exchange it
+        found = {term: known[term] for term in terms if term in known}
+        if len(found) < len(terms):
+            # A term keeps its id for good; one that is not there may come, so only those that are there are kept.
+            with self.reading() as database:
+                wanted = [term for term in terms if term not in found]
+                found.update(_select_in(database, "SELECT term, id FROM terms WHERE term", wanted))
+            if len(self._terms) > _TERMS_KEPT:
+                self._terms = {}
+            self._terms.update(found)
+        return found
 
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return id -> document for those ids that are stored."""
         with self.reading() as database:
             found = _select_in(database, "SELECT id, text, metadata FROM documents WHERE id", ids)
             return {id: Document(id=id, text=text, metadata=json.loads(data)) for id, text, data in found}
+
+    def documents_at(self, rows: Sequence[int]) -> dict[int, Document]:
+        """Return row -> document for those rows that hold one."""
+        with self.reading() as database:
+            found = _select_in(database, "SELECT row, id, text, metadata FROM documents WHERE row", rows)
+            return {row: Document(id=id, text=text, metadata=json.loads(data)) for row, id, text, data in found}
 
     def scan(self, batch: int = 1024) -> Iterator[tuple[int, Document]]:
         """Yield row and document of everything stored, in order of rows, a batch per transaction."""
@@ -248,7 +274,7 @@ def new_term_ids(database: sqlite3.Connection, terms: Iterable[str]) -> dict[str
     return known
 
 
-def _select_in(database: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[Any]:
+def _select_in(database: sqlite3.Connection, query: str, values: Sequence[str] | Sequence[int]) -> Iterator[Any]:
     for start in range(0, len(values), _BATCH):
         part = values[start : start + _BATCH]
         try:

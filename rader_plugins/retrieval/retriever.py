@@ -214,8 +214,7 @@ class RaderRetriever:
         shared = self.index.mask(snapshot, plan.filter)
         masks = [snapshot.without(shared, ids) for ids in excluded]
         scored = self._score(snapshot, queries, vectors, plan, masks)
-        names = {snapshot.ids[row] for rows, _, _ in scored for row in rows.tolist()}
-        documents = self.index.fetch(sorted(names), snapshot)
+        documents = self.index.fetch(sorted({row for rows, _, _ in scored for row in rows.tolist()}), snapshot)
         if documents is None:
             return None
         results = []
@@ -223,7 +222,7 @@ class RaderRetriever:
             hits = []
             for place, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True)):
                 explained = {stage: float(values[place]) for stage, values in stages.items()}
-                hits.append(Hit(documents[snapshot.ids[row]], score, place + 1, explained))
+                hits.append(Hit(documents[row], score, place + 1, explained))
             results.append(hits)
         return results
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rader_plugins import Document, RaderIndex, RaderRetriever
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import InputError
-from rader_plugins.index.snapshot import Snapshot
+from rader_plugins.index.snapshot import Snapshot, kth_largest
 from rader_plugins.retrieval import fuse, z_scores
 from tests.support.encoders import HashEncoder, random_text
 
@@ -223,3 +223,15 @@ def test_wrong_construction(index: RaderIndex) -> None:
         RaderRetriever(index).search_batch(["x"], query_vectors=np.ones((1, 3)))
     with pytest.raises(InputError, match="NaN"):
         RaderRetriever(index).search_batch(["x"], query_vectors=np.full((1, 16), np.nan))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 0.5, 3.0]) | st.floats(-5, 5, width=32), min_size=1, max_size=400
+    ),
+    st.integers(1, 60),
+)
+def test_kth_largest(values: list[float], k: int) -> None:
+    expected = sorted(values, reverse=True)[min(k, len(values)) - 1]
+    assert kth_largest(np.array(values, dtype=np.float32), k) == expected
