@@ -11,7 +11,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 
@@ -19,8 +18,6 @@ from rader_plugins.documents import Document
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import (
     IndexCorruptError,
-    IndexLockedError,
-    IndexWriteError,
     InputError,
 )
 from rader_plugins.index.dense import AnnConfig, Approximate, gather
@@ -29,6 +26,7 @@ from rader_plugins.index.filters import Filter, filter_mask
 from rader_plugins.index.home import Home, Settings, ann_config, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.loader import load_snapshot, read_shards
+from rader_plugins.index.lock import WriteLock
 from rader_plugins.index.maintenance import (
     damaged_rows,
     fill_missing,
@@ -64,9 +62,7 @@ class RaderIndex:
         self._encoders = EncoderSlot(home.settings, encoder)
         self._snapshot: Snapshot | None = None
         self._snapshot_lock = threading.Lock()
-        self._write_lock = threading.RLock()
-        lock_file = home.folder / "write.lock" if home.folder else None
-        self._file_lock = filelock.FileLock(lock_file, timeout=0, thread_local=False) if lock_file else None
+        self._write_lock = WriteLock(home.folder)
 
     @property
     def path(self) -> Path | None:
@@ -303,28 +299,6 @@ class RaderIndex:
 
     # Writing
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._write_lock:
-            if self._file_lock is None:
-                yield
-                return
-            try:
-                self._file_lock.acquire()
-            except filelock.Timeout:
-                raise IndexLockedError(
-                    f"Another process or object is writing to {self._home.folder}. Nothing was changed; try again "
-                    "when it has finished."
-                ) from None
-            except OSError as error:
-                raise IndexWriteError(
-                    f"{self._home.folder} cannot be written: {error}. Nothing was changed."
-                ) from error
-            try:
-                yield
-            finally:
-                self._file_lock.release()
-
     def add(
         self,
         documents: Iterable[Document],
@@ -357,7 +331,7 @@ class RaderIndex:
         if commit_every < 1:
             raise InputError(f"commit_every must be at least 1, not {commit_every}.")
         seen: set[str] = set()
-        prepared: Iterable[Prepared] = (_once(prepare(document), seen) for document in documents)
+        prepared: Iterable[Prepared] = (prepare(document, seen) for document in documents)
         if isinstance(documents, Sequence) or vectors is not None:
             prepared = list(prepared)
         given = (
@@ -375,7 +349,7 @@ class RaderIndex:
                 )
             else:
                 part = given[added : added + len(batch)]
-            with self._writing():
+            with self._write_lock.held():
                 commit_documents(self._home, batch, part)
                 if lexical_is_behind(self._home):
                     store_derived(self._home, self.snapshot(), None)
@@ -385,7 +359,7 @@ class RaderIndex:
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents by id; ids that are not stored are ignored. Returns how many were deleted."""
         names = _id_list(ids)
-        with self._writing():
+        with self._write_lock.held():
             return delete_documents(self._home, names)
 
     def optimize(self) -> None:
@@ -394,7 +368,7 @@ class RaderIndex:
         Searches give the same results before and after (apart from the approximate structure's choice). Safe to
         interrupt: until the last step the old state is in force.
         """
-        with self._writing():
+        with self._write_lock.held():
             snapshot = self.snapshot()
             if len(snapshot) < snapshot.rows:
                 compact(self._home, snapshot)
@@ -423,7 +397,7 @@ class RaderIndex:
         index = cls(open_home(path))
         if encoder is not None:
             index._encoders.use(as_encoder(encoder))
-        with index._writing():
+        with index._write_lock.held():
             fill_missing(index._home)
             damaged = set(damaged_rows(index._home))
             documents = [document for row, document in index._home.store.scan() if row in damaged]
@@ -440,12 +414,3 @@ def _id_list(ids: Iterable[str]) -> list[str]:
     if wrong := [name for name in names if not isinstance(name, str)]:
         raise InputError(f"ids must be strings, not {type(wrong[0]).__name__}.")
     return names
-
-
-def _once(item: Prepared, seen: set[str]) -> Prepared:
-    if item.document.id in seen:
-        raise InputError(
-            f"The id {item.document.id!r} stands twice in one call of add(), so it is unclear which text should win."
-        )
-    seen.add(item.document.id)
-    return item

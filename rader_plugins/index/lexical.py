@@ -192,7 +192,8 @@ class LexicalView:
                     rows.append(part.rows[first:last])
                     values.append(self._saturations(number, first, last) * np.float32(weight))
         # Adds in the order given, in double precision.
-        return np.bincount(np.concatenate(rows), weights=np.concatenate(values), minlength=self.rows)
+        summed = np.bincount(np.concatenate(rows), weights=np.concatenate(values), minlength=self.rows)
+        return np.asarray(summed, dtype=np.float64)
 
     def _saturations(self, number: int, first: int, last: int) -> npt.NDArray[np.float32]:
         """Return sat(f, n) of some postings; those of frequent terms are kept."""

@@ -38,11 +38,11 @@ class Prepared:
     metadata: str
 
 
-def prepare(document: object) -> Prepared:
-    """Check one document.
+def prepare(document: object, seen: set[str]) -> Prepared:
+    """Check one document and add its id to those that were ``seen``.
 
     Raises:
-        InputError: It is no :class:`Document`, or its id, text or metadata cannot be stored.
+        InputError: It is no :class:`Document`; its id, text or metadata cannot be stored; its id was seen before.
     """
     if not isinstance(document, Document):
         raise InputError(f"add() takes Document objects, not {type(document).__name__}: Document(id=..., text=...).")
@@ -51,6 +51,11 @@ def prepare(document: object) -> Prepared:
     check_text(document.id, f"the id {document.id!r}")
     if "\x00" in document.id:
         raise InputError(f"The id {document.id!r} holds a NUL character.")
+    if document.id in seen:
+        raise InputError(
+            f"The id {document.id!r} stands twice in one call of add(), so it is unclear which text should win."
+        )
+    seen.add(document.id)
     check_text(document.text, f"document {document.id!r}")
     return Prepared(document, metadata_json(document.metadata, f"document {document.id!r}"))
 

@@ -247,7 +247,7 @@ def test_locked_index_is_a_failure_not_bad_input(rader: Rader, tmp_path: Path) -
     path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"})
     out = tmp_path / "index"
     rader("index", "build", path, "--out", out)
-    with RaderIndex.open(out) as writer, writer._writing():
+    with RaderIndex.open(out) as writer, writer._write_lock.held():
         assert "writing" in rader("index", "delete", out, "a", code=1).stderr
 
 
