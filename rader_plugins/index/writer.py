@@ -38,8 +38,8 @@ class Prepared:
     metadata: str
 
 
-def prepare(document: object, seen: set[str]) -> Prepared:
-    """Check one document and add its id to those that were ``seen``.
+def prepare(document: object, seen: set[str] | None = None) -> Prepared:
+    """Check one document; with ``seen``, also that its id is not among those, and add it to them.
 
     Raises:
         InputError: It is no :class:`Document`; its id, text or metadata cannot be stored; its id was seen before.
@@ -51,11 +51,12 @@ def prepare(document: object, seen: set[str]) -> Prepared:
     check_text(document.id, f"the id {document.id!r}")
     if "\x00" in document.id:
         raise InputError(f"The id {document.id!r} holds a NUL character.")
-    if document.id in seen:
-        raise InputError(
-            f"The id {document.id!r} stands twice in one call of add(), so it is unclear which text should win."
-        )
-    seen.add(document.id)
+    if seen is not None:
+        if document.id in seen:
+            raise InputError(
+                f"The id {document.id!r} stands twice in one call of add(), so it is unclear which text should win."
+            )
+        seen.add(document.id)
     check_text(document.text, f"document {document.id!r}")
     return Prepared(document, metadata_json(document.metadata, f"document {document.id!r}"))
 
