@@ -29,7 +29,8 @@ lint: $(VENV)/.ready-test
 types: $(VENV)/.ready-test
 	$(BIN)/mypy rader_plugins
 	$(BIN)/mypy integrations/langchain_rader
-	cd integrations && ../$(BIN)/mypy --config-file ../pyproject.toml -p llama_index.embeddings.rader -p llama_index.retrievers.rader
+	cd integrations && ../$(BIN)/mypy --config-file ../pyproject.toml -p llama_index.embeddings.rader \
+		-p llama_index.postprocessor.rader -p llama_index.retrievers.rader
 
 unit: $(VENV)/.ready-test
 	$(BIN)/python -m pytest

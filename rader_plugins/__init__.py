@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rader_plugins.documents import Document, Hit
     from rader_plugins.encoding import Encoder, load_encoder
+    from rader_plugins.evaluation import RetrievalDataset, compare, evaluate
     from rader_plugins.index import RaderIndex
     from rader_plugins.recipes import Recipe
-    from rader_plugins.retrieval import RaderRetriever
+    from rader_plugins.reranking import LLMReranker, load_reranker
+    from rader_plugins.retrieval import RaderRetriever, ReasoningQuery
 
 __version__ = "0.1.0"
 
@@ -21,21 +23,33 @@ _HOMES = {
     "Document": "rader_plugins.documents",
     "Encoder": "rader_plugins.encoding",
     "Hit": "rader_plugins.documents",
+    "LLMReranker": "rader_plugins.reranking",
     "RaderIndex": "rader_plugins.index",
     "RaderRetriever": "rader_plugins.retrieval",
+    "ReasoningQuery": "rader_plugins.retrieval",
     "Recipe": "rader_plugins.recipes",
+    "RetrievalDataset": "rader_plugins.evaluation",
+    "compare": "rader_plugins.evaluation",
+    "evaluate": "rader_plugins.evaluation",
     "load_encoder": "rader_plugins.encoding",
+    "load_reranker": "rader_plugins.reranking",
 }
 
 __all__ = [
     "Document",
     "Encoder",
     "Hit",
+    "LLMReranker",
     "RaderIndex",
     "RaderRetriever",
+    "ReasoningQuery",
     "Recipe",
+    "RetrievalDataset",
     "__version__",
+    "compare",
+    "evaluate",
     "load_encoder",
+    "load_reranker",
 ]
 
 

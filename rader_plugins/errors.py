@@ -13,6 +13,7 @@ __all__ = [
     "IndexVersionError",
     "IndexWriteError",
     "InputError",
+    "LLMError",
     "MissingExtraError",
     "RaderError",
     "RaderWarning",
@@ -35,6 +36,10 @@ class MissingExtraError(RaderError, ImportError):
 
 class EncodingError(RaderError):
     """A model or an embedding server did not return usable vectors. No vector was made up in their place."""
+
+
+class LLMError(RaderError):
+    """A language model did not answer: its server failed, refused the request or sent nothing usable."""
 
 
 class FingerprintMismatchError(InputError):

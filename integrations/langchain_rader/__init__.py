@@ -1,4 +1,4 @@
-"""RaDeR for LangChain: an embedding model, a retriever and a vector store on :mod:`rader_plugins`.
+"""RaDeR for LangChain: an embedding model, a retriever, a reranker and a vector store on :mod:`rader_plugins`.
 
 Three lines from documents to a chain:
 
@@ -11,8 +11,10 @@ from rader_plugins.errors import import_extra
 
 import_extra("langchain_core", "langchain")  # before anything below imports it and fails without a remedy
 
+from langchain_rader.chat import LangChainChat  # noqa: E402
 from langchain_rader.embeddings import RaderEmbeddings  # noqa: E402
+from langchain_rader.rerankers import RaderReranker  # noqa: E402
 from langchain_rader.retrievers import RaderRetriever  # noqa: E402
 from langchain_rader.vectorstores import RaderVectorStore  # noqa: E402
 
-__all__ = ["RaderEmbeddings", "RaderRetriever", "RaderVectorStore"]
+__all__ = ["LangChainChat", "RaderEmbeddings", "RaderReranker", "RaderRetriever", "RaderVectorStore"]

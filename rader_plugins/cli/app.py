@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from rader_plugins import __version__
-from rader_plugins.cli import doctor, index, models, search
+from rader_plugins.cli import doctor, evaluation, index, models, search
 from rader_plugins.cli.output import fail, note
 from rader_plugins.errors import InputError, RaderError, RaderWarning
 
@@ -27,7 +27,7 @@ __all__ = ["PLUGIN_GROUP", "build_app", "load_plugin", "main", "plugins"]
 PLUGIN_GROUP = "rader.commands"
 """Entry-point group: each entry is a Typer app (becomes a group of commands) or a function (becomes a command)."""
 
-_ORDER = ("index", "search", "models", "doctor")
+_ORDER = ("index", "search", "evaluate", "score", "compare", "models", "doctor")
 _FAILURE, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 
 
@@ -96,6 +96,8 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("search")(search.search)
+    for command in (evaluation.evaluate, evaluation.score, evaluation.compare):
+        app.command(command.__name__)(command)
     app.command("models")(models.models)
     app.command("doctor")(doctor.doctor)
     app.add_typer(index.app, name="index")

@@ -1,10 +1,28 @@
-"""Cutting texts of mixed lengths into batches that waste little."""
+"""Cutting texts of mixed lengths into batches that waste little, and running them in the memory that there is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-__all__ = ["halves", "plan_batches"]
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.errors import EncodingError, import_extra
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["CPU_TOKENS", "GPU_TOKENS", "padded", "plan_batches", "run_batches"]
+
+T = TypeVar("T")
+Ids = npt.NDArray[np.int64]
+
+# Where memory bandwidth rules (CPU), small batches win; a GPU wants to be filled.
+CPU_TOKENS = 2048
+GPU_TOKENS = 32768
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate")
 
 
 def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -37,7 +55,83 @@ def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
-def halves(batch: list[int]) -> tuple[list[int], list[int]]:
-    """Split a batch of at least two in the middle."""
-    middle = len(batch) // 2
-    return batch[:middle], batch[middle:]
+def padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[Ids, Ids | None]:
+    """Fill token ids up to the longest row.
+
+    Returns:
+        The ids, shape (n, longest), and the attention mask of that shape; None where all rows have one length.
+    """
+    lengths = [len(row) for row in rows]
+    width = max(lengths)
+    if min(lengths) == width:
+        return np.array(rows, dtype=np.int64), None
+    ids = np.full((len(rows), width), filler, dtype=np.int64)
+    mask = np.zeros((len(rows), width), dtype=np.int64)
+    for at, row in enumerate(rows):
+        ids[at, : len(row)] = row
+        mask[at, : len(row)] = 1
+    return ids, mask
+
+
+def run_batches(
+    batches: Sequence[list[int]],
+    lengths: Sequence[int],
+    forward: Callable[[list[int]], T],
+    device: torch.device,
+    *,
+    remedy: str,
+) -> Iterator[tuple[list[int], T]]:
+    """Run batches one after the other; one that does not fit into memory is halved.
+
+    Args:
+        batches: Positions into ``lengths``.
+        lengths: Number of tokens of each text.
+        forward: Runs the model on the texts at these positions.
+        device: Where the model is.
+        remedy: What to do about a text that does not fit alone, for the message.
+
+    Yields:
+        Every batch that was run, with what ``forward`` returned.
+
+    Raises:
+        EncodingError: A single text does not fit, or the model failed.
+    """
+    ceiling = sys.maxsize
+    waiting = list(batches[::-1])
+    while waiting:
+        batch = waiting.pop()
+        size = len(batch) * max(lengths[at] for at in batch)
+        if size > ceiling and len(batch) > 1:
+            middle = len(batch) // 2
+            waiting += [batch[middle:], batch[:middle]]
+            continue
+        found = _attempt(forward, batch, lengths, device)
+        if found is not None:
+            yield batch, found[0]
+            continue
+        if len(batch) == 1:
+            raise EncodingError(f"A single text of {size} tokens does not fit into the memory of {device}. {remedy}")
+        # What did not fit will not fit a moment later: later batches are cut before they are tried.
+        ceiling = max(1, size // 2)
+        waiting.append(batch)
+
+
+def _attempt(
+    forward: Callable[[list[int]], T], batch: list[int], lengths: Sequence[int], device: torch.device
+) -> tuple[T] | None:
+    """Run one batch; None if it does not fit into memory."""
+    torch = import_extra("torch", "local")
+    try:
+        return (forward(batch),)
+    except (torch.OutOfMemoryError, MemoryError):
+        pass
+    except (RuntimeError, IndexError) as error:
+        if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            raise EncodingError(
+                f"The model failed on a batch of {len(batch)} texts, the longest of "
+                f"{max(lengths[at] for at in batch)} tokens: {error} "
+                "(A model with fewer positions than the recipe's maximum length fails like this.)"
+            ) from error
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None

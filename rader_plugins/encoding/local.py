@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rader_plugins.encoding.base import Encoder, Vectors
-from rader_plugins.encoding.batching import halves, plan_batches
+from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, padded, plan_batches, run_batches
 from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
 from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
 from rader_plugins.encoding.tokens import format_texts, prompt_length, tokenize
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 __all__ = ["LocalEncoder"]
-
-# Where memory bandwidth rules (CPU), small batches win; a GPU wants to be filled.
-_CPU_TOKENS = 2048
-_GPU_TOKENS = 32768
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate")
 
 
 class LocalEncoder(Encoder):
@@ -86,7 +80,7 @@ class LocalEncoder(Encoder):
             options = LoadOptions(chosen, pick_dtype(dtype, recipe, chosen), attn_implementation, trust_remote_code)
             model = build_model(recipe, self.location, options)
         self.model = model
-        self.batch_tokens = batch_tokens or (_CPU_TOKENS if model.device.type == "cpu" else _GPU_TOKENS)
+        self.batch_tokens = batch_tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
         self.show_progress = show_progress
         self._torch = import_extra("torch", "local")
         self._forward_lock = threading.Lock()
@@ -192,61 +186,26 @@ class LocalEncoder(Encoder):
         rows: Vectors,
         advance: Callable[[int], None],
     ) -> None:
-        ceiling = sys.maxsize
-        waiting = batches[::-1]
-        while waiting:
-            batch = waiting.pop()
-            size = len(batch) * max(len(ids[at]) for at in batch)
-            if size > ceiling and len(batch) > 1:
-                waiting.extend(reversed(halves(batch)))
-                continue
-            vectors = self._try_forward([ids[at] for at in batch], prompt)
-            if vectors is None:
-                if len(batch) == 1:
-                    raise EncodingError(
-                        f"A single text of {size} tokens does not fit into the memory of {self.model.device}. "
-                        "Shorten max_query_length or max_document_length of the recipe, load with "
-                        "dtype='bfloat16', or free memory."
-                    )
-                # What did not fit will not fit a moment later: later batches are cut before they are tried.
-                ceiling = max(1, size // 2)
-                waiting.append(batch)
-                continue
+        remedy = (
+            "Shorten max_query_length or max_document_length of the recipe, load with dtype='bfloat16', or free memory."
+        )
+        lengths = [len(row) for row in ids]
+        for batch, vectors in run_batches(
+            batches,
+            lengths,
+            lambda batch: self._forward([ids[at] for at in batch], prompt),
+            self.model.device,
+            remedy=remedy,
+        ):
             rows[batch] = vectors
             advance(len(batch))
 
-    def _try_forward(self, batch: list[list[int]], prompt: int) -> Vectors | None:
-        """Run one batch; None if it does not fit into memory."""
-        try:
-            return self._forward(batch, prompt)
-        except (self._torch.OutOfMemoryError, MemoryError):
-            pass
-        except (RuntimeError, IndexError) as error:
-            if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-                longest = max(len(row) for row in batch)
-                raise EncodingError(
-                    f"The model failed on a batch of {len(batch)} texts, the longest of {longest} tokens: {error} "
-                    "(A model with fewer positions than the recipe's maximum length fails like this.)"
-                ) from error
-        if self.model.device.type == "cuda":
-            self._torch.cuda.empty_cache()
-        return None
-
     def _forward(self, batch: list[list[int]], prompt: int) -> Vectors:
         torch = self._torch
-        lengths = [len(row) for row in batch]
-        width = max(lengths)
-        features: dict[str, Any] = {}
-        if min(lengths) == width:
-            ids = np.array(batch, dtype=np.int64)
-        else:
-            ids = np.full((len(batch), width), self._pad_id(), dtype=np.int64)
-            mask = np.zeros((len(batch), width), dtype=np.int64)
-            for at, row in enumerate(batch):
-                ids[at, : len(row)] = row
-                mask[at, : len(row)] = 1
+        ids, mask = padded(batch, self._pad_id())
+        features: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(self.model.device)}
+        if mask is not None:
             features["attention_mask"] = torch.from_numpy(mask).to(self.model.device)
-        features["input_ids"] = torch.from_numpy(ids).to(self.model.device)
         if prompt:
             features["prompt_length"] = prompt
         with self._forward_lock, torch.inference_mode():

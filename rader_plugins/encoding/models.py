@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rader_plugins.errors import EncodingError, InputError, RaderError, import_extra
+from rader_plugins.encoding.adapters import merge_adapter, read_adapter
+from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import fetch
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["LoadOptions", "build_model", "local_folder", "pick_device", "pick_dtype"]
+__all__ = ["LoadOptions", "build_model", "loading_errors", "local_folder", "pick_device", "pick_dtype", "quiet"]
 
 # sentence-transformers 6 sends plain strings through a tokenizer's chat template where there is one; the published
 # checkpoints carry one and were not trained with it.
@@ -99,9 +99,9 @@ def build_model(recipe: Recipe, location: str, options: LoadOptions) -> Sentence
         )
     folder = local_folder(location, recipe.revision, remote_code=options.trust_remote_code)
     try:
-        with _quiet():
+        with quiet():
             model = _load(st, recipe, folder, options)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except loading_errors() as error:
         if isinstance(error, RaderError):
             raise
         raise InputError(
@@ -113,8 +113,14 @@ def build_model(recipe: Recipe, location: str, options: LoadOptions) -> Sentence
     return model  # type: ignore[no-any-return]
 
 
+def loading_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a checkpoint that is damaged, incomplete or of another kind may raise."""
+    damaged: type[Exception] = import_extra("safetensors", "local").SafetensorError
+    return (OSError, KeyError, ValueError, RuntimeError, damaged)
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Switch the progress bars of transformers off where no one watches."""
     logging = import_extra("transformers.utils.logging", "local")
     switch = logging.is_progress_bar_enabled() and not (sys.stderr is not None and sys.stderr.isatty())
@@ -164,50 +170,12 @@ def _transformer(folder: Path, options: LoadOptions) -> Any:
 
 
 def _merged_adapter(recipe: Recipe, folder: Path, options: LoadOptions) -> Any:
-    """Load a LoRA adapter's base model and merge the adapter into it, insisting that every tensor found its place."""
-    peft = import_extra("peft", "local")
-    torch_file = import_extra("safetensors.torch", "local")
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise InputError(f"The adapter in {str(folder)!r} has no adapter_model.safetensors.")
-    stated = json.loads((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
-    base = recipe.base_model or stated
-    if not base:
-        raise InputError(
-            f"The adapter of recipe {recipe.name!r} does not name its base model. State it: "
-            "dataclasses.replace(recipe, base_model='owner/model')."
-        )
-    transformer = _transformer(local_folder(base, None, remote_code=options.trust_remote_code), options)
-    adapted = peft.PeftModel(transformer.model, peft.PeftConfig.from_pretrained(str(folder)))
-    state = _match_prefix(torch_file.load_file(str(weights)), set(peft.get_peft_model_state_dict(adapted)))
-    outcome = peft.set_peft_model_state_dict(adapted, state)
-    if outcome.unexpected_keys:
-        raise EncodingError(f"The adapter did not fit its base model {base!r}: {outcome.unexpected_keys[:3]} ...")
-    transformer.model = adapted.merge_and_unload()
-    if (folder / "tokenizer_config.json").is_file():
+    """Load a LoRA adapter's base model and merge the adapter into it."""
+    adapter = read_adapter(recipe, folder)
+    base = local_folder(adapter.base, None, remote_code=options.trust_remote_code)
+    transformer = _transformer(base, options)
+    transformer.model = merge_adapter(transformer.model, adapter)
+    if adapter.has_tokenizer:
         auto = import_extra("transformers", "local").AutoTokenizer
         transformer.processor = auto.from_pretrained(str(folder), trust_remote_code=options.trust_remote_code)
     return transformer
-
-
-def _match_prefix(state: dict[str, Any], expected: set[str]) -> dict[str, Any]:
-    """Rename the tensors of an adapter that was trained on the model with its language-model head.
-
-    There the encoder is ``base_model.model.model``, here it is ``base_model.model``; peft would take neither for an
-    error and leave the adapter at its initial values, which do nothing.
-    """
-    root = "base_model.model."
-    for inner in ("", "model.", "transformer.", "backbone."):
-        renamed = {
-            root + key[len(root + inner) :] if inner and key.startswith(root + inner) else key: tensor
-            for key, tensor in state.items()
-        }
-        if set(renamed) == expected:
-            return renamed
-        if not inner:
-            continue
-    missing, unexpected = sorted(expected - set(state)), sorted(set(state) - expected)
-    raise InputError(
-        f"The adapter's tensors are not those of its base model: {len(missing)} missing ({', '.join(missing[:2])}), "
-        f"{len(unexpected)} unknown ({', '.join(unexpected[:2])}). Is it the right base_model?"
-    )

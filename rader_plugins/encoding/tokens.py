@@ -18,7 +18,15 @@ from rader_plugins.recipes import Recipe, Role
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenizedTexts", "eos_id", "format_texts", "prompt_length", "tokenize"]
+__all__ = [
+    "TokenizedTexts",
+    "eos_id",
+    "format_texts",
+    "lock_of",
+    "prompt_length",
+    "tokenize",
+    "tokenize_formatted",
+]
 
 # Texts handed to the tokenizer at once: it keeps offsets of everything it is given, which is large for long texts.
 _CHUNK = 1024
@@ -107,13 +115,19 @@ def tokenize(
         InputError: The recipe's end-of-sequence token does not exist, or an instruction has no place.
     """
     formatted = format_texts(recipe, role, texts, instruction)
-    limit = recipe.max_length(role)
+    return tokenize_formatted(tokenizer, recipe, formatted, recipe.max_length(role))
+
+
+def tokenize_formatted(
+    tokenizer: PreTrainedTokenizerBase, recipe: Recipe, formatted: Sequence[str], limit: int
+) -> TokenizedTexts:
+    """Turn texts that stand in their template already into at most ``limit`` token ids; see :func:`tokenize`."""
     end = eos_id(tokenizer, recipe) if recipe.append_eos else None
     ids: list[list[int]] = []
     truncated: list[int] = []
-    with _lock_of(tokenizer):
+    with lock_of(tokenizer):
         for start in range(0, len(formatted), _CHUNK):
-            chunk = formatted[start : start + _CHUNK]
+            chunk = list(formatted[start : start + _CHUNK])
             if end is None:
                 rows, cut = _own_special_tokens(tokenizer, chunk, limit)
             else:
@@ -132,7 +146,7 @@ def prompt_length(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prefix: st
     Used with ``pool_prompt=False``. Follows sentence-transformers: a special token that the tokenizer puts behind
     the lone prefix does not count.
     """
-    with _lock_of(tokenizer):
+    with lock_of(tokenizer):
         row = list(tokenizer(prefix, add_special_tokens=True, truncation=False, verbose=False)["input_ids"])
     if row and row[-1] in set(tokenizer.all_special_ids):
         del row[-1]
@@ -186,7 +200,8 @@ def _substitute_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0
 
 
-def _lock_of(tokenizer: PreTrainedTokenizerBase) -> threading.RLock:
+def lock_of(tokenizer: PreTrainedTokenizerBase) -> threading.RLock:
+    """Return the lock to hold while a tokenizer works: fast ones change state when lengths differ."""
     with _locks_guard:
         lock = _locks.get(tokenizer)
         if lock is None:

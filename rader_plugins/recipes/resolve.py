@@ -13,7 +13,8 @@ from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.files import atomic_write, sampled_digest, sha256_file
-from rader_plugins.recipes.recipe import RECIPE_FILE, Recipe
+from rader_plugins.recipes.cross_encoder import recipe_from_cross_encoder
+from rader_plugins.recipes.recipe import RECIPE_FILE, Kind, Recipe
 from rader_plugins.recipes.registry import RECIPES, get_recipe, recipe_names
 from rader_plugins.recipes.st_directory import recipe_from_modules
 
@@ -65,7 +66,7 @@ def named_recipe(name: str) -> Recipe | None:
     return RECIPES.get(name) or next((recipe for recipe in RECIPES.values() if recipe.model == name), None)
 
 
-def resolve(model: str | Recipe, recipe: str | Recipe | None = None) -> Resolved:
+def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Kind = "retriever") -> Resolved:
     """Find the recipe and the location of a model.
 
     Args:
@@ -73,26 +74,28 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None) -> Resolved
             configuration files are then fetched).
         recipe: How the model in a directory or hub repository makes vectors, in place of what it says itself: a
             recipe (whose ``model`` does not count) or the name of a registered one.
+        kind: Whether a retriever or a reranker is wanted.
 
     Returns:
         For a directory, ``recipe.model`` is ``sha256:`` and a digest of its content, so that the fingerprint stays
         the same when the directory moves and changes when it is retrained.
 
     Raises:
-        InputError: Nothing is found, the directory does not say how its model makes vectors, or it is a reranker.
+        InputError: Nothing is found, the directory does not say how its model makes vectors, or it is of the other
+            kind.
         MissingExtraError: A hub id needs ``huggingface_hub``.
     """
     if recipe is not None:
-        return _retriever(_locate(_restated(model, recipe)))
+        return _of_kind(_locate(_restated(model, recipe)), kind)
     if isinstance(model, str) and Path(model).is_dir():
-        return _retriever(Resolved(read_directory(model), model))
+        return _of_kind(Resolved(read_directory(model, kind), model), kind)
     known = named_recipe(model) if isinstance(model, str) else model
     if known is not None:
-        return _retriever(_locate(known))
+        return _of_kind(_locate(known), kind)
     check_hub_id(str(model))
     folder = fetch(str(model), None, configuration_only=True)
-    recipe, _ = _described(folder, str(model))
-    return _retriever(Resolved(dataclasses.replace(recipe, name=str(model), model=str(model)), str(model)))
+    recipe, _ = _described(folder, str(model), kind)
+    return _of_kind(Resolved(dataclasses.replace(recipe, name=str(model), model=str(model)), str(model)), kind)
 
 
 def _restated(model: str | Recipe, recipe: str | Recipe) -> Recipe:
@@ -116,13 +119,18 @@ def check_hub_id(name: str) -> None:
         )
 
 
-def _retriever(resolved: Resolved) -> Resolved:
-    if resolved.recipe.kind == "reranker":
+def _of_kind(resolved: Resolved, kind: Kind) -> Resolved:
+    if resolved.recipe.kind == kind:
+        return resolved
+    if kind == "retriever":
         raise InputError(
             f"{resolved.recipe.name!r} is a reranker: it scores pairs and has no vectors. Load it with "
-            "rader_plugins.reranking, and a retriever here."
+            "rader_plugins.reranking.load_reranker, and a retriever here."
         )
-    return resolved
+    raise InputError(
+        f"{resolved.recipe.name!r} is a retriever: it makes vectors and scores no pairs. Load it with "
+        "rader_plugins.load_encoder, and a reranker here."
+    )
 
 
 def identified(recipe: Recipe) -> Recipe:
@@ -156,22 +164,23 @@ def _packaged(recipe: Recipe) -> Path | None:
     return folder
 
 
-def read_directory(path: str | Path) -> Recipe:
+def read_directory(path: str | Path, kind: Kind = "retriever") -> Recipe:
     """Read the recipe of a model directory.
 
-    Its own recipe file counts first, then a Sentence Transformers configuration (``modules.json``).
+    Its own recipe file counts first, then a Sentence Transformers configuration (``modules.json``); for a reranker,
+    that of a cross-encoder.
 
     Raises:
         InputError: The directory says neither; there is no silent default.
     """
     folder = Path(path)
-    recipe, content = _described(folder, str(path))
+    recipe, content = _described(folder, str(path), kind)
     digest = content_digest(folder)
     # Weights that are still those saved with this recipe give the same vectors, so they keep their identity.
     return recipe if content == digest else dataclasses.replace(recipe, model=f"sha256:{digest}")
 
 
-def _described(folder: Path, shown: str) -> tuple[Recipe, str | None]:
+def _described(folder: Path, shown: str, kind: Kind) -> tuple[Recipe, str | None]:
     """Return the recipe that a folder states, and the digest of the content that it was stated for."""
     if (folder / RECIPE_FILE).is_file():
         fields = _stored(folder)
@@ -180,6 +189,8 @@ def _described(folder: Path, shown: str) -> tuple[Recipe, str | None]:
             return Recipe.from_dict(fields), content
         except (TypeError, AttributeError, InputError) as error:
             raise InputError(f"{folder / RECIPE_FILE} is not a recipe of this version: {error}") from error
+    if kind == "reranker":
+        return recipe_from_cross_encoder(folder, shown), None
     if (folder / "modules.json").is_file():
         return recipe_from_modules(folder, shown), None
     if (folder / "adapter_config.json").is_file() or (folder / "config.json").is_file():

@@ -9,7 +9,7 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_plugins.recipes.recipe import Pooling, Recipe
 
-__all__ = ["recipe_from_modules"]
+__all__ = ["read_json", "recipe_from_modules", "stated_length"]
 
 _MODES: dict[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "lasttoken"}
 _LEGACY_MODES = {
@@ -34,17 +34,17 @@ def recipe_from_modules(folder: Path, shown: str) -> Recipe:
     Raises:
         InputError: A file is missing or is not what it should be.
     """
-    modules = _json(folder / "modules.json", list)
+    modules = read_json(folder / "modules.json", list)
     kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
-    settings = _json(folder / "config_sentence_transformers.json", dict, optional=True)
+    settings = read_json(folder / "config_sentence_transformers.json", dict, optional=True)
     transformer = _transformer_settings(folder, modules)
     pooling: Pooling = "model"
     pool_prompt = True
     if kinds[:2] == ["Transformer", "Pooling"] and kinds[2:] in ([], ["Normalize"]) and _is_plain(transformer):
-        config = _json(folder / str(modules[1].get("path", "")) / "config.json", dict)
+        config = read_json(folder / str(modules[1].get("path", "")) / "config.json", dict)
         pooling = _MODES.get(_mode(config), "model")
         pool_prompt = bool(config.get("include_prompt", True))
-    length = _length(folder, transformer)
+    length = stated_length(folder, transformer)
     query, document = _prompts(settings)
     return Recipe(
         name=Path(shown).name or shown,
@@ -88,17 +88,17 @@ def _transformer_settings(folder: Path, modules: list[Any]) -> dict[str, Any]:
     first = folder / str(modules[0].get("path", "")) if modules else folder
     for name in names:
         if (first / name).is_file():
-            return _json(first / name, dict)  # type: ignore[no-any-return]
+            return read_json(first / name, dict)  # type: ignore[no-any-return]
     return {}
 
 
-def _length(folder: Path, transformer: dict[str, Any]) -> int:
+def stated_length(folder: Path, transformer: dict[str, Any]) -> int:
     """Return the maximum number of tokens: the stated one, else what tokenizer and model both allow."""
     stated = transformer.get("max_seq_length")
     if isinstance(stated, int) and stated > 1:
         return stated
-    tokenizer = _json(folder / "tokenizer_config.json", dict, optional=True)
-    model = _json(folder / "config.json", dict, optional=True)
+    tokenizer = read_json(folder / "tokenizer_config.json", dict, optional=True)
+    model = read_json(folder / "config.json", dict, optional=True)
     # Tokenizers without a limit store a number beyond any model.
     limits = [tokenizer.get("model_max_length"), model.get("max_position_embeddings")]
     usable = [int(limit) for limit in limits if isinstance(limit, int | float) and 1 < limit < 10**7]
@@ -116,7 +116,8 @@ def _prompts(settings: dict[str, Any]) -> tuple[str, str]:
     return (default if query is None else query), (default if document is None else document)
 
 
-def _json(path: Path, kind: type, *, optional: bool = False) -> Any:
+def read_json(path: Path, kind: type, *, optional: bool = False) -> Any:
+    """Return the content of a configuration file, insisting on its type; an empty one where it is optional."""
     if optional and not path.is_file():
         return kind()
     try:

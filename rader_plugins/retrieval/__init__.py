@@ -1,6 +1,21 @@
-"""Searching an index: fusion of scores and the retriever."""
+"""Searching an index: fusion of scores, the retriever, and queries that reason."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from rader_plugins.retrieval.fusion import fuse, z_scores
 from rader_plugins.retrieval.retriever import Mode, RaderRetriever
 
-__all__ = ["Mode", "RaderRetriever", "fuse", "z_scores"]
+if TYPE_CHECKING:
+    from rader_plugins.retrieval.reasoning import ReasoningQuery
+
+__all__ = ["Mode", "RaderRetriever", "ReasoningQuery", "fuse", "z_scores"]
+
+
+def __getattr__(name: str) -> Any:
+    # The client of language models is imported when it is used.
+    if name != "ReasoningQuery":
+        raise AttributeError(f"module 'rader_plugins.retrieval' has no attribute {name!r}")
+    return importlib.import_module("rader_plugins.retrieval.reasoning").ReasoningQuery

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, Protocol, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,10 @@ from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, RaderIndex
 from rader_plugins.index.snapshot import Snapshot, top_places
+from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval.fusion import fuse
 
-__all__ = ["Mode", "RaderRetriever", "SearchOptions"]
+__all__ = ["Mode", "QueryExpansion", "RaderRetriever", "SearchOptions"]
 
 Mode = Literal["hybrid", "dense", "bm25"]
 Scored = tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, npt.NDArray[Any]]]
@@ -43,6 +44,16 @@ class _Plan:
     filter: Filter | None
 
 
+class QueryExpansion(Protocol):
+    """What writes the text to search for from the question that was asked."""
+
+    def expand(self, queries: Sequence[str]) -> list[str]:
+        """Return one text for every question."""
+
+    async def aexpand(self, queries: Sequence[str]) -> list[str]:
+        """As :meth:`expand`, without blocking the event loop."""
+
+
 class RaderRetriever:
     """Searches an index.
 
@@ -57,6 +68,11 @@ class RaderRetriever:
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
         instruction: Task instruction for the query; None takes the recipe's own.
         candidates: How many documents each side of a hybrid search contributes.
+        reranker: Orders the best ``rerank_top`` documents anew, by the question as it was asked; ``scores`` of a hit
+            then holds ``rerank`` too. None leaves the first stage's order.
+        rerank_top: How many documents the reranker sees; at least ``k`` of them.
+        reasoning: Writes the query that is searched for from the question that was asked, such as a
+            :class:`rader_plugins.ReasoningQuery`. The reranker gets the question itself.
 
     Raises:
         InputError: An argument is outside its range.
@@ -76,13 +92,23 @@ class RaderRetriever:
         instruction: str | None = None,
         *,
         candidates: int = 1000,
+        reranker: Reranker | None = None,
+        rerank_top: int = 100,
+        reasoning: QueryExpansion | None = None,
     ) -> None:
         if not isinstance(index, RaderIndex):
             raise InputError(f"index must be a RaderIndex, not {type(index).__name__}: RaderIndex.open(path).")
         if candidates < 1:
             raise InputError(f"candidates must be at least 1, not {candidates}.")
+        if reranker is not None and not isinstance(reranker, Reranker):
+            raise InputError(f"reranker must be a Reranker, not {type(reranker).__name__}: load_reranker(name).")
+        if not isinstance(rerank_top, int) or isinstance(rerank_top, bool) or rerank_top < 1:
+            raise InputError(f"rerank_top must be a whole number of at least 1, not {rerank_top!r}.")
         self.index = index
         self.candidates = candidates
+        self.reranker = reranker
+        self.rerank_top = rerank_top
+        self.reasoning = reasoning
         self._defaults = _Plan(k=10, mode=mode, alpha=alpha, instruction=instruction, filter=None)
         _check(self._defaults)
 
@@ -137,12 +163,16 @@ class RaderRetriever:
         """
         plan = self._plan(k, options)
         excluded = _check_queries(queries, exclude_ids)
+        asked = queries if self.reasoning is None or k == 0 else self.reasoning.expand(queries)
         vectors: Vectors | None = None
         if query_vectors is not None:
             vectors = self._check_vectors(query_vectors, len(queries))
         elif self._needs_vectors(plan, queries):
-            vectors = self.index.encoder.encode_queries(queries, instruction=plan.instruction)
-        return self._search(queries, vectors, plan, excluded)
+            vectors = self.index.encoder.encode_queries(asked, instruction=plan.instruction)
+        hits = self._search(asked, vectors, self._first_stage(plan), excluded)
+        if self.reranker is None or not any(hits):
+            return hits
+        return [found[:k] for found in self.reranker.rerank_batch(queries, hits)]
 
     async def asearch(
         self, query: str, k: int = 10, *, exclude_ids: Sequence[str] = (), **options: Unpack[SearchOptions]
@@ -162,13 +192,17 @@ class RaderRetriever:
         """As :meth:`search_batch`, without blocking the event loop."""
         plan = self._plan(k, options)
         excluded = _check_queries(queries, exclude_ids)
+        asked = queries if self.reasoning is None or k == 0 else await self.reasoning.aexpand(queries)
         vectors: Vectors | None = None
         if query_vectors is not None:
             vectors = self._check_vectors(query_vectors, len(queries))
         elif self._needs_vectors(plan, queries):
             encoder = await asyncio.to_thread(lambda: self.index.encoder)  # may have to load a model
-            vectors = await encoder.aencode_queries(queries, instruction=plan.instruction)
-        return await asyncio.to_thread(self._search, queries, vectors, plan, excluded)
+            vectors = await encoder.aencode_queries(asked, instruction=plan.instruction)
+        hits = await asyncio.to_thread(self._search, asked, vectors, self._first_stage(plan), excluded)
+        if self.reranker is None or not any(hits):
+            return hits
+        return [found[:k] for found in await self.reranker.arerank_batch(queries, hits)]
 
     def _plan(self, k: int, options: SearchOptions) -> _Plan:
         if unknown := sorted(set(options) - SearchOptions.__annotations__.keys()):
@@ -178,6 +212,12 @@ class RaderRetriever:
         _check(plan)
         # Full weight on the dense score is plain cosine: no pool, no z-scores, no BM25.
         return replace(plan, mode="dense") if plan.mode == "hybrid" and plan.alpha == 1 else plan
+
+    def _first_stage(self, plan: _Plan) -> _Plan:
+        """Return the plan of what comes before the reranker, which is given more than it shall keep."""
+        if self.reranker is None or plan.k == 0:
+            return plan
+        return replace(plan, k=max(plan.k, self.rerank_top))
 
     def _needs_vectors(self, plan: _Plan, queries: Sequence[str]) -> bool:
         return plan.mode != "bm25" and plan.k > 0 and len(queries) > 0

@@ -35,7 +35,13 @@ def test_needs_langchain_core_alone() -> None:
 
 
 def test_public_names() -> None:
-    assert langchain_rader.__all__ == ["RaderEmbeddings", "RaderRetriever", "RaderVectorStore"]
+    assert langchain_rader.__all__ == [
+        "LangChainChat",
+        "RaderEmbeddings",
+        "RaderReranker",
+        "RaderRetriever",
+        "RaderVectorStore",
+    ]
 
 
 @pytest.mark.parametrize("module", [embeddings, retrievers, vectorstores, _encoders])

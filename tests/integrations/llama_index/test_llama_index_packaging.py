@@ -21,12 +21,13 @@ def test_the_namespace_folders_hold_no_init() -> None:
 def test_both_halves_of_the_namespace_import_together() -> None:
     import llama_index
     import llama_index.core
+    import llama_index.core.retrievers
     import llama_index.embeddings.rader
     import llama_index.retrievers.rader
 
     assert getattr(llama_index, "__file__", None) is None  # a namespace, in which distributions lie side by side
     assert llama_index.core.__version__
-    assert llama_index.retrievers.rader.__all__ == ["RaderRetriever"]
+    assert llama_index.retrievers.rader.__all__ == ["LlamaIndexChat", "RaderRetriever"]
     assert llama_index.embeddings.rader.__all__ == ["RaderEmbedding"]
     assert issubclass(llama_index.retrievers.rader.RaderRetriever, llama_index.core.retrievers.BaseRetriever)
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rader_plugins import Document, RaderIndex, RaderRetriever
+from rader_plugins import Document, Hit, RaderIndex, RaderRetriever
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import InputError
 from rader_plugins.index.snapshot import Snapshot, kth_largest
+from rader_plugins.reranking import Reranker
 from rader_plugins.retrieval import fuse, z_scores
 from tests.support.encoders import HashEncoder, random_text
 
@@ -235,3 +236,31 @@ def test_wrong_construction(index: RaderIndex) -> None:
 def test_kth_largest(values: list[float], k: int) -> None:
     expected = sorted(values, reverse=True)[min(k, len(values)) - 1]
     assert kth_largest(np.array(values, dtype=np.float32), k) == expected
+
+
+class Expansion:
+    def expand(self, queries: Sequence[str]) -> list[str]:
+        return [f"{query} heat" for query in queries]
+
+    async def aexpand(self, queries: Sequence[str]) -> list[str]:
+        return self.expand(queries)
+
+
+class Recorder(Reranker):
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        self.asked += queries
+        return [list(found) for found in hits]
+
+
+@pytest.mark.parametrize("mode", ["dense", "bm25", "hybrid"])
+async def test_reasoning_is_searched_for_and_the_question_is_reranked_by(index: RaderIndex, mode: Any) -> None:
+    recorder = Recorder()
+    retriever = RaderRetriever(index, mode=mode, reasoning=Expansion(), reranker=recorder, rerank_top=5)
+    expected = ranking(RaderRetriever(index, mode=mode).search("prime heat", k=5))
+    assert ranking(retriever.search("prime", k=5)) == expected
+    assert ranking(await retriever.asearch("prime", k=5)) == expected
+    assert recorder.asked == ["prime", "prime"]
+    assert retriever.search("prime", k=0) == []

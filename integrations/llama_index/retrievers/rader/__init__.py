@@ -1,9 +1,10 @@
-"""LlamaIndex retriever over an index of rader-plugins."""
+"""LlamaIndex retriever over an index of rader-plugins, and LlamaIndex's LLMs for its graders and reasoning queries."""
 
 from rader_plugins.errors import import_extra
 
 import_extra("llama_index.core", "llama-index")
 
 from llama_index.retrievers.rader.base import RaderRetriever  # noqa: E402
+from llama_index.retrievers.rader.chat import LlamaIndexChat  # noqa: E402
 
-__all__ = ["RaderRetriever"]
+__all__ = ["LlamaIndexChat", "RaderRetriever"]

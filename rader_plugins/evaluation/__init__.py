@@ -1,0 +1,45 @@
+"""Evaluating retrievers: data sets, runs, scores and comparisons. Needs ``pip install 'rader-plugins[evaluation]'``."""
+
+from rader_plugins.evaluation.comparison import Comparison, Group, compare
+from rader_plugins.evaluation.dataset import RetrievalDataset, read_queries
+from rader_plugins.evaluation.indexing import index_corpus
+from rader_plugins.evaluation.result import Evaluation
+from rader_plugins.evaluation.runner import evaluate
+from rader_plugins.evaluation.runs import (
+    Excluded,
+    Qrels,
+    Run,
+    interpolate,
+    read_excluded,
+    read_qrels,
+    read_run,
+    write_run,
+)
+from rader_plugins.evaluation.scoring import Scores, score_run
+from rader_plugins.evaluation.statistics import PairedTest, confidence_interval, paired_test
+from rader_plugins.evaluation.systems import SearchFunction
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Excluded",
+    "Group",
+    "PairedTest",
+    "Qrels",
+    "RetrievalDataset",
+    "Run",
+    "Scores",
+    "SearchFunction",
+    "compare",
+    "confidence_interval",
+    "evaluate",
+    "index_corpus",
+    "interpolate",
+    "paired_test",
+    "read_excluded",
+    "read_qrels",
+    "read_queries",
+    "read_run",
+    "score_run",
+    "write_run",
+]

@@ -1,0 +1,60 @@
+"""An index over the corpus of a data set."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from rader_plugins.errors import InputError
+from rader_plugins.evaluation.dataset import RetrievalDataset
+from rader_plugins.index import RaderIndex
+
+__all__ = ["index_corpus"]
+
+_BATCH = 256
+
+
+def index_corpus(
+    dataset: RetrievalDataset, index: RaderIndex, *, on_progress: Callable[[int], object] | None = None
+) -> int:
+    """Make an index hold the corpus of a data set; what it holds already is not encoded again.
+
+    Commits happen every few hundred documents: a call that was killed goes on from there. Empty documents, which cannot
+    be encoded, are left out; :func:`rader_plugins.evaluation.evaluate` reports them.
+
+    Args:
+        dataset: Whose corpus.
+        index: Where it goes.
+        on_progress: Called with the number of documents that were dealt with since its last call.
+
+    Returns:
+        How many documents were encoded.
+
+    Raises:
+        InputError: The index holds documents that the corpus does not have: figures would not be comparable.
+
+    Example:
+        >>> index = RaderIndex.create(None, encoder="mini")  # doctest: +SKIP
+        >>> index_corpus(RetrievalDataset.from_folder("theoremqa", "dev"), index)  # doctest: +SKIP
+        354
+    """
+    stored = {document.id: document.text for document in index.documents()}
+    foreign = [id for id in stored if id not in dataset.corpus]
+    if foreign:
+        raise InputError(
+            f"The index holds {len(foreign)} documents that are not in the corpus of {dataset.name} (such as "
+            f"{foreign[0]!r}). Use an index of this corpus alone."
+        )
+    missing = [
+        document
+        for document in dataset.corpus.values()
+        if document.text.strip() and stored.get(document.id) != document.text
+    ]
+    if on_progress is not None:
+        on_progress(len(dataset.corpus) - len(missing))
+    rest = iter(missing)
+    while batch := list(itertools.islice(rest, _BATCH)):
+        index.add(batch)
+        if on_progress is not None:
+            on_progress(len(batch))
+    return len(missing)

@@ -1,0 +1,153 @@
+"""A comparison as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from rader_plugins.evaluation.charts import bars, differences, intervals
+from rader_plugins.evaluation.report import p_text, paired_rows, remarks, settings
+
+if TYPE_CHECKING:
+    from rader_plugins.evaluation.comparison import Comparison, Group
+
+__all__ = ["page"]
+
+_EXAMPLES = 8
+_MOST_PLOTS = 8
+_STYLE = """
+:root { color-scheme: light dark; --text: #1c2330; --soft: #5b6675; --line: #d9dee5; --back: #ffffff; --panel: #f5f7f9;
+  --main: #2563a8; --gain: #1f7a4d; --loss: #b3402a; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e8ee; --soft: #9aa5b4; --line: #39424f; --back: #161a20;
+  --panel: #1e242c; --main: #6aa9ec; --gain: #55b98a; --loss: #e0826f; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 900px;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+h3 { margin: 1.6rem 0 .4rem; font-size: 1.05rem; } p.note, td.soft { color: var(--soft); font-size: .9rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { background: var(--panel); font-weight: 600; } th:first-child, td:first-child, .words { text-align: left; }
+td.words { white-space: normal; min-width: 16rem; }
+svg { max-width: 100%; height: auto; display: block; margin-bottom: .8rem; }
+svg text { font: 13px system-ui, sans-serif; fill: var(--text); }
+svg .tick { fill: var(--soft); font-size: 11px; } svg .grid { stroke: var(--line); }
+svg .whisker { stroke: var(--text); stroke-width: 1.5; } svg .dot, svg .bar { fill: var(--main); }
+svg .gain { fill: var(--gain); } svg .loss { fill: var(--loss); } .best { font-weight: 700; }
+"""
+
+
+def page(comparison: Comparison) -> str:
+    """Return the page."""
+    titles = ", ".join(group.title for group in comparison.groups)
+    body = [
+        "<h1>Comparison of runs</h1>",
+        f'<p class="note">{escape(comparison.measure)} &times; 100 on {escape(titles)}.</p>',
+        *(part for group in comparison.groups for part in _group(comparison, group)),
+        '<p class="note">Intervals: bootstrap over queries (BCa). p: paired permutation test, two-sided; adjusted for '
+        "the number of pairs (Benjamini-Hochberg). Both by scipy.</p>",
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Comparison: {escape(titles)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _group(comparison: Comparison, group: Group) -> list[str]:
+    percent = f"{100 * comparison.level:g}%"
+    points = []
+    for name in group.names:
+        low, high = group.intervals[name]
+        points.append((name, 100 * group.runs[name].mean[comparison.measure], 100 * low, 100 * high))
+    queries = len(group.runs[group.names[0]].per_query)
+    parts = [
+        f"<h2>{escape(group.title)}</h2>",
+        f"<h3>{escape(comparison.measure)} by run, {percent} confidence intervals, {queries:,} queries</h3>",
+        intervals(points, f"{comparison.measure} x 100"),
+        _figures(comparison, group),
+    ]
+    parts += _tests(comparison, group)
+    timed = [(name, run.latency["p50"], run.latency["p95"]) for name, run in group.runs.items() if "p50" in run.latency]
+    if timed:
+        size = max(int(run.latency["batch_size"]) for run in group.runs.values())
+        calls = "one query" if size == 1 else f"up to {size} queries"
+        parts += [
+            f"<h3>Latency of a call for {calls}: median (bar) and 95th percentile (tick)</h3>",
+            bars(timed, "milliseconds"),
+        ]
+    notes = [f"<li>{escape(name)}: {escape(text)}</li>" for name in group.names for text in remarks(group.runs[name])]
+    if notes:
+        parts += ["<h3>Left out, or counted as 0</h3>", f"<ul>{''.join(notes)}</ul>"]
+    return parts
+
+
+def _figures(comparison: Comparison, group: Group) -> str:
+    measures = [m for m in group.runs[group.names[0]].mean if all(m in run.mean for run in group.runs.values())]
+    top = {measure: max(run.mean[measure] for run in group.runs.values()) for measure in measures}
+    rows = []
+    for name in group.names:
+        run = group.runs[name]
+        cells = [f"<td>{escape(name)}</td>"]
+        for measure in measures:
+            mark = ' class="best"' if run.mean[measure] == top[measure] else ""
+            cells.append(f"<td{mark}>{100 * run.mean[measure]:.2f}</td>")
+        rate = run.latency.get("queries_per_second")
+        cells.append(f"<td>{'' if rate is None else f'{rate:,.1f}'}</td>")
+        cells.append(f'<td class="words soft">{escape(settings(run))}</td>')
+        rows.append("".join(cells))
+    header = ["run", *measures, "queries / s", "setting"]
+    return _table(header, rows, words={len(header) - 1})
+
+
+def _tests(comparison: Comparison, group: Group) -> list[str]:
+    if not group.tests:
+        return []
+    header = ["first", "second", "difference", "wins / ties / losses", "p", "p adjusted", "p (t-test)"]
+    rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in paired_rows(group.tests)]
+    parts = [f"<h3>Paired tests on {escape(comparison.measure)}: second against first</h3>", _table(header, rows)]
+    first = group.names[0]
+    shown = [test for test in group.tests if test.first == first]
+    for test in shown[:_MOST_PLOTS]:
+        before = group.values(test.first, comparison.measure)
+        after = group.values(test.second, comparison.measure)
+        gains = [(query, 100 * (after[query] - before[query])) for query in before]
+        title = f"{test.second} against {test.first}, query by query"
+        parts.append(f"<h3>{escape(title)} (p {escape(p_text(test.p_adjusted))})</h3>")
+        if any(value for _, value in gains):
+            parts += [differences(gains, f"difference of {comparison.measure} x 100"), _examples(group, gains)]
+        else:
+            parts.append('<p class="note">No query differs.</p>')
+    if len(shown) > _MOST_PLOTS:
+        rest = ", ".join(test.second for test in shown[_MOST_PLOTS:])
+        parts.append(f'<p class="note">Not drawn: {escape(rest)}.</p>')
+    return parts
+
+
+def _examples(group: Group, gains: Sequence[tuple[str, float]]) -> str:
+    """Return a folded table of the queries with the largest gains and losses."""
+    texts = group.runs[group.names[0]].texts
+    changed = sorted((gain for gain in gains if gain[1]), key=lambda gain: -gain[1])
+    picked = changed if len(changed) <= 2 * _EXAMPLES else changed[:_EXAMPLES] + changed[-_EXAMPLES:]
+    rows = [
+        f'<td class="words">{escape(query)}</td><td>{value:+.2f}</td>'
+        f'<td class="words soft">{escape(_clip(texts.get(query, "")))}</td>'
+        for query, value in picked
+    ]
+    table = _table(["query", "difference", "text"], rows, words={2})
+    return f"<details><summary>Largest gains and losses</summary>{table}</details>"
+
+
+def _clip(text: str, longest: int = 240) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _table(header: Sequence[str], rows: Sequence[str], words: frozenset[int] | set[int] = frozenset()) -> str:
+    head = "".join(
+        f"<th{' class=words' if number in words else ''}>{escape(name)}</th>" for number, name in enumerate(header)
+    )
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

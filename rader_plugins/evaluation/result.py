@@ -1,0 +1,119 @@
+"""`Evaluation`: the outcome of one evaluation, and the folder that keeps it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.errors import InputError, RaderError
+from rader_plugins.evaluation.runs import Run, unfit_id, write_run
+from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
+
+__all__ = ["Evaluation"]
+
+_SCHEMA = "rader-evaluation/1"
+_SUMMARY, _QUERIES, _RUN = "evaluation.json", "queries.jsonl", "run.trec"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`rader_plugins.evaluation.evaluate` found.
+
+    Attributes:
+        mean: Measure -> mean over the judged queries, 0 to 1.
+        per_query: Query -> measure -> value.
+        run: Query -> document -> score, best first, scores falling strictly.
+        texts: Query -> the text that was searched for.
+        seconds: Query -> duration of the call that answered it (shared by the queries of a batch).
+        latency: ``mean``, ``p50``, ``p95``, ``p99`` and ``max`` of those calls in milliseconds, ``queries_per_second``,
+            and ``batch_size``.
+        left_out: What was not counted or counts as 0: see docs/evaluation.md.
+        manifest: Everything that made the figures, with its ``fingerprint``; a JSON object.
+        name: What to call it in comparisons.
+    """
+
+    mean: Mapping[str, float]
+    per_query: Mapping[str, Mapping[str, float]]
+    run: Run
+    texts: Mapping[str, str]
+    seconds: Mapping[str, float]
+    latency: Mapping[str, float]
+    left_out: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    name: str = field(default="run")
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything but the per-query figures as a JSON object."""
+        return {
+            "schema": _SCHEMA,
+            "name": self.name,
+            "mean": dict(self.mean),
+            "latency": dict(self.latency),
+            "left_out": dict(self.left_out),
+            "manifest": dict(self.manifest),
+        }
+
+    def save(self, out: str | os.PathLike[str]) -> None:
+        """Write ``evaluation.json``, ``queries.jsonl`` (per query: text, measures, seconds, ranking) and ``run.trec``.
+
+        The TREC file is left out where an id holds white space, which it cannot express.
+        """
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_jsonl(
+            folder / _QUERIES,
+            (
+                {
+                    "query": query,
+                    "text": self.texts.get(query, ""),
+                    "measures": dict(figures),
+                    "seconds": self.seconds.get(query),
+                    "ranking": [[document, score] for document, score in self.run.get(query, {}).items()],
+                }
+                for query, figures in self.per_query.items()
+            ),
+        )
+        if unfit_id(self.run) is None:
+            write_run(self.run, folder / _RUN)
+        # Last: a folder with this file is complete.
+        with atomic_write(folder / _SUMMARY) as stream:
+            text = json.dumps(self.summary(), ensure_ascii=False, allow_nan=False, indent=2)
+            stream.write(text.encode("utf-8") + b"\n")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Evaluation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: The folder holds no finished evaluation.
+            RaderError: A newer version of the library wrote it, or it is damaged.
+        """
+        home = Path(folder)
+        if not (home / _SUMMARY).is_file():
+            raise InputError(
+                f"{home} holds no finished evaluation (no {_SUMMARY}). `rader evaluate ... --out {home}` makes one."
+            )
+        try:
+            found = json.loads((home / _SUMMARY).read_text(encoding="utf-8"))
+            if found["schema"] != _SCHEMA:
+                raise RaderError(
+                    f"{home} was written in the format {found['schema']!r}; this version reads {_SCHEMA!r}."
+                )
+            rows = list(read_jsonl(home / _QUERIES))
+            return cls(
+                mean=found["mean"],
+                per_query={row["query"]: row["measures"] for row in rows},
+                run={row["query"]: dict(row["ranking"]) for row in rows if row["ranking"]},
+                texts={row["query"]: row["text"] for row in rows},
+                seconds={row["query"]: row["seconds"] for row in rows if row["seconds"] is not None},
+                latency=found["latency"],
+                left_out=found["left_out"],
+                manifest=found["manifest"],
+                name=found["name"],
+            )
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise RaderError(f"The evaluation in {home} is damaged ({error!r}). Make it again.") from error

@@ -1,0 +1,224 @@
+"""What can be evaluated: our retriever, or any function from queries to (document id, score) pairs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import math
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from rader_plugins.errors import InputError
+from rader_plugins.evaluation.dataset import RetrievalDataset
+from rader_plugins.evaluation.runs import is_number
+from rader_plugins.retrieval import RaderRetriever
+
+__all__ = ["Results", "SearchFunction", "System", "as_system", "versions"]
+
+Results = list[tuple[str, float]]
+"""Documents with their scores, of one query."""
+
+_CHUNK = re.compile(r"(.+)#\d+", re.DOTALL)
+_PACKAGES = (
+    "rader-plugins", "ir-measures", "pytrec-eval-terrier", "numpy", "torch", "transformers", "sentence-transformers",
+    "faiss-cpu", "PyStemmer",
+)  # fmt: skip
+
+
+class SearchFunction(Protocol):
+    """Any callable that searches for a list of queries.
+
+    It returns one list per query of ``(document id, score)``, higher scores better; equal scores rank in the order of
+    the list. Two things are optional:
+
+    - a keyword ``k``: then it is asked for so many documents, which includes those that exclusions will delete;
+      without it, it should return some more than the largest cutoff;
+    - an attribute ``describe``, a method that returns a JSON object with whatever decides its results. It goes into the
+      manifest, and a run is only resumed where it is the same.
+
+    Example:
+        >>> def search(queries, k=10):
+        ...     return [[("ramsey", 1.0), ("pigeonhole", 0.5)][:k] for _ in queries]
+    """
+
+    def __call__(self, queries: list[str], /) -> Sequence[Sequence[tuple[str, float]]]:
+        """Return (document id, score) pairs, one list per query."""
+        ...
+
+
+@dataclass(frozen=True)
+class System:
+    """A retriever made ready for evaluation.
+
+    Attributes:
+        search: Queries, documents to exclude for each, depth -> what the retriever returned, not checked yet.
+        about: What it is, for the manifest; a JSON object.
+        index_ids: Ids of the documents that it searches, where that is known.
+    """
+
+    search: Callable[[list[str], list[list[str]], int], Any]
+    about: Mapping[str, Any]
+    index_ids: frozenset[str] | None = None
+
+
+def as_system(retriever: RaderRetriever | SearchFunction) -> System:
+    """Make a retriever ready.
+
+    Raises:
+        InputError: It is neither ours nor callable.
+    """
+    if isinstance(retriever, RaderRetriever):
+        return _ours(retriever)
+    if not callable(retriever):
+        raise InputError(
+            f"{type(retriever).__name__} cannot be evaluated as it is. evaluate() takes a RaderRetriever or a function "
+            "list[str] -> list[list[(id, score)]]; wrap the retriever in one."
+        )
+    return _function(retriever)
+
+
+def one_list_each(found: Any, count: int) -> list[Any]:
+    """Check that a retriever returned one list for each of ``count`` queries.
+
+    Raises:
+        InputError: It did not.
+    """
+    if isinstance(found, str) or not isinstance(found, Sequence) or len(found) != count:
+        length = f" of {len(found)}" if isinstance(found, Sequence) else ""
+        raise InputError(
+            f"The retriever must return one list of (document id, score) per query: {count} lists, not "
+            f"{type(found).__name__}{length}."
+        )
+    return list(found)
+
+
+def clean(results: Any, query: str, excluded: Sequence[str]) -> dict[str, float]:
+    """Check what a retriever returned for a query and take out what is excluded.
+
+    A document that stands twice keeps its best score.
+
+    Raises:
+        InputError: A pair is not (string, number), or a score is NaN or infinite.
+    """
+    if isinstance(results, str) or not isinstance(results, Sequence):
+        raise InputError(
+            f"The retriever must return a list of (document id, score) pairs; for query {query!r} it gave "
+            f"{type(results).__name__}."
+        )
+    left: dict[str, float] = {}
+    banned = set(excluded)
+    for pair in results:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise InputError(
+                f"The retriever must return (document id, score) pairs; for query {query!r} it gave {pair!r}."
+            )
+        document, score = pair[0], pair[1]
+        if type(score) is not float and not is_number(score):
+            raise InputError(f"The score of document {document!r} for query {query!r} is {score!r}, not a number.")
+        if not math.isfinite(score):
+            raise InputError(
+                f"The score of document {document!r} for query {query!r} is {score} (it must be a finite number). Look "
+                "at the vectors of that query and document."
+            )
+        if document not in banned:
+            left[document] = max(left.get(document, -math.inf), float(score))
+    return left
+
+
+def collapse(scores: Mapping[str, float], corpus: Mapping[str, Any]) -> dict[str, float]:
+    """Let a document take the place of its chunks, with the score of the best of them.
+
+    ``<id>#<n>`` is a chunk of ``<id>`` where the corpus has ``<id>`` and not ``<id>#<n>``.
+    """
+    merged: dict[str, float] = {}
+    for name, score in scores.items():
+        document = name
+        if name not in corpus and (match := _CHUNK.fullmatch(name)) and match[1] in corpus:
+            document = match[1]
+        merged[document] = max(merged.get(document, -math.inf), score)
+    return merged
+
+
+def overlooked(system: System, dataset: RetrievalDataset, collapsing: bool) -> tuple[int, int]:
+    """Return how many documents of the corpus the index lacks, and how many it has beyond the corpus."""
+    if system.index_ids is None:
+        return 0, 0
+    names: set[str] = set(system.index_ids)
+    if collapsing:
+        names = set(collapse(dict.fromkeys(names, 0.0), dataset.corpus))
+    return len(dataset.corpus.keys() - names), len(names - dataset.corpus.keys())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide figures, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _ours(retriever: RaderRetriever) -> System:
+    index = retriever.index
+    stats = index.stats()
+
+    def search(queries: list[str], excluded: list[list[str]], depth: int) -> list[Results]:
+        found = retriever.search_batch(queries, depth, exclude_ids=excluded)
+        return [[(hit.document.id, hit.score) for hit in hits] for hits in found]
+
+    about: dict[str, Any] = {
+        "kind": "RaderRetriever",
+        "mode": retriever.mode,
+        "alpha": retriever.alpha if retriever.mode == "hybrid" else None,
+        "candidates": retriever.candidates if retriever.mode == "hybrid" else None,
+        "instruction": retriever.instruction,
+        "recipe": asdict(index.recipe),
+        "recipe_fingerprint": index.fingerprint,
+        "index": {name: stats[name] for name in ("documents", "dtype", "dimension", "bm25", "ann", "ann_rows")},
+    }
+    if (reranker := retriever.reranker) is not None:
+        about["reranker"] = {
+            "kind": type(reranker).__name__,
+            "rerank_top": retriever.rerank_top,
+            # What the kinds of rerankers tell of themselves.
+            **{
+                name: value if isinstance(value, str | int | float) else repr(value)
+                for name in ("fingerprint", "prompt", "weight")
+                if (value := getattr(reranker, name, None)) is not None
+            },
+        }
+    if retriever.mode != "bm25":
+        about["encoder_variant"] = index.encoder.variant
+    snapshot = index.snapshot()
+    # The list of ids may be longer than this state of the index.
+    alive = frozenset(id for id, lives in zip(snapshot.ids, snapshot.alive.tolist(), strict=False) if lives)
+    return System(search, about, alive)
+
+
+def _function(retriever: SearchFunction) -> System:
+    takes_k = _takes_k(retriever)
+
+    def search(queries: list[str], excluded: list[list[str]], depth: int) -> Any:
+        more = max(map(len, excluded), default=0)
+        options: dict[str, int] = {"k": depth + more} if takes_k else {}
+        return retriever(queries, **options)
+
+    name = getattr(retriever, "__qualname__", type(retriever).__qualname__)
+    about: dict[str, Any] = {"kind": "function", "name": f"{retriever.__module__}.{name}"}
+    describe = getattr(retriever, "describe", None)
+    if callable(describe):
+        about["description"] = describe()
+    return System(search, about)
+
+
+def _takes_k(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return "k" in parameters and parameters["k"].kind is not inspect.Parameter.POSITIONAL_ONLY

@@ -1,0 +1,159 @@
+"""`ChatModel`: what a language model has to offer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypedDict, runtime_checkable
+
+from rader_plugins.documents import check_text
+from rader_plugins.errors import InputError, LLMError
+
+__all__ = [
+    "ChatModel",
+    "Completion",
+    "Message",
+    "RequestRefusedError",
+    "Usage",
+    "check_messages",
+    "check_sampling",
+    "without_thoughts",
+]
+
+_THOUGHTS_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+
+
+class RequestRefusedError(LLMError):
+    """The server refused this request for good (a conversation that is too long, a missing key, an unknown model)."""
+
+
+class Message(TypedDict):
+    """One turn of a conversation; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer.
+
+    Args:
+        text: What the model wrote; may be empty.
+        finish_reason: Why it ended: ``stop``, ``length``, ``content_filter``, or whatever the server says.
+        refusal: The model or its provider declined to answer.
+    """
+
+    text: str
+    finish_reason: str = ""
+    refusal: bool = False
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a model was asked so far: requests answered, tokens read and tokens written, as the server counts them."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """A language model that continues a conversation. Safe to use from several threads and from asyncio.
+
+    :class:`OpenAIChat` is one; ``langchain_rader`` and ``llama_index`` models are adapted in the integration packages.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model and everything about it that is not an argument of a call; caches are keyed by it."""
+        ...
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> list[Completion]:
+        """Return ``n`` answers to a conversation.
+
+        Args:
+            messages: The conversation, last turn last.
+            n: How many answers.
+            temperature: Of sampling; 0 takes the most probable token.
+            top_p: Mass of the most probable tokens to sample from; None leaves it to the model.
+            max_tokens: Most tokens in an answer; None leaves it to the model.
+            stop: Strings that end an answer; they are not part of it.
+            seed: Of sampling, where the model takes one.
+
+        Raises:
+            InputError: An argument is unusable.
+            LLMError: The model did not answer.
+        """
+        ...
+
+    async def achat(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> list[Completion]:
+        """As :meth:`chat`, without blocking the event loop."""
+        ...
+
+
+def without_thoughts(text: str) -> str | None:
+    """Return what follows the ``<think>`` block of a reasoning model, or None if it never came to an end of thinking.
+
+    Example:
+        >>> without_thoughts("<think>2 or 3?</think>Grade: 3")
+        'Grade: 3'
+    """
+    rest = _THOUGHTS_END.sub("", text, count=1)
+    return None if _THOUGHTS_BEGIN.search(rest) else rest
+
+
+def check_messages(messages: Sequence[Message]) -> list[Message]:
+    """Return plain copies of the messages.
+
+    Raises:
+        InputError: There are none, or one is not a mapping of a role and a text.
+    """
+    if isinstance(messages, (str, bytes)) or not messages:
+        raise InputError("messages must be a list with at least one {'role': 'user', 'content': '...'}.")
+    checked: list[Message] = []
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict) or set(message) != {"role", "content"}:
+            raise InputError(f"Message {at} must be a dict with the keys 'role' and 'content' and no others.")
+        role, content = check_text(message["role"], f"the role of message {at}"), message["content"]
+        checked.append({"role": role, "content": check_text(content, f"message {at}")})
+    return checked
+
+
+def check_sampling(
+    n: int, temperature: float, top_p: float | None, max_tokens: int | None, stop: Sequence[str] | None
+) -> None:
+    """Raise :class:`InputError` if a sampling argument is outside its range."""
+    if not isinstance(n, int) or n < 1:
+        raise InputError(f"n must be a whole number of at least 1, not {n!r}.")
+    if not temperature >= 0:
+        raise InputError(f"temperature must not be negative, not {temperature!r}.")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise InputError(f"top_p must be above 0 and at most 1, not {top_p!r}.")
+    if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
+        raise InputError(f"max_tokens must be a whole number of at least 1, not {max_tokens!r}.")
+    if isinstance(stop, str):
+        raise InputError("stop must be a list of strings: ['\\n'].")

@@ -1,0 +1,75 @@
+"""`Reranker`: what orders the hits of a first stage anew."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rader_plugins.documents import Document, Hit
+
+__all__ = ["Reranker", "as_hits", "reordered"]
+
+
+class Reranker(ABC):
+    """Orders hits anew by looking at query and document together. Safe to use from several threads and from asyncio."""
+
+    @abstractmethod
+    def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        """Rerank the hits of many queries at once.
+
+        Args:
+            queries: The original questions, also where the first stage searched with reasoning steps.
+            hits: For every query its hits, best first.
+
+        Returns:
+            For every query the same documents in their new order, with new ranks and scores; ``scores`` holds every
+            stage. Documents with equal scores keep the order of the first stage.
+        """
+
+    def rerank(self, query: str, hits: Sequence[Hit], top_n: int | None = None) -> list[Hit]:
+        """Rerank the hits of one query and keep the ``top_n`` best (None keeps all)."""
+        return self.rerank_batch([query], [hits])[0][:top_n]
+
+    async def arerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        """As :meth:`rerank_batch`, without blocking the event loop."""
+        return await asyncio.to_thread(self.rerank_batch, queries, hits)
+
+    async def arerank(self, query: str, hits: Sequence[Hit], top_n: int | None = None) -> list[Hit]:
+        """As :meth:`rerank`, without blocking the event loop."""
+        return (await self.arerank_batch([query], [hits]))[0][:top_n]
+
+
+def reordered(hits: Sequence[Hit], scores: Sequence[float], stages: Sequence[dict[str, float]]) -> list[Hit]:
+    """Return hits sorted by new scores; equal scores keep their order.
+
+    Args:
+        hits: In the order of the first stage.
+        scores: The new score of each.
+        stages: What each hit's ``scores`` gains.
+    """
+    order = sorted(range(len(hits)), key=lambda place: -scores[place])  # sorted() is stable
+    return [
+        replace(hits[place], score=float(scores[place]), rank=rank, scores={**hits[place].scores, **stages[place]})
+        for rank, place in enumerate(order, start=1)
+    ]
+
+
+def as_hits(texts: Sequence[str], *, ids: Sequence[str | None], scores: Sequence[object]) -> list[Hit]:
+    """Return hits for texts that come from elsewhere, in the order given, each under an id of its own.
+
+    Args:
+        texts: What to rerank.
+        ids: Their ids; where one is missing or stands twice, all are numbered instead.
+        scores: Their scores of the first stage; where one is missing or no finite number, all count as 0.
+    """
+    known = [name for name in ids if name]
+    names = known if len(set(known)) == len(texts) else [str(place) for place in range(len(texts))]
+    numbers = [float(score) for score in scores if isinstance(score, int | float) and math.isfinite(score)]
+    first = numbers if len(numbers) == len(texts) else [0.0] * len(texts)
+    return [
+        Hit(Document(id=name, text=text), score, rank)
+        for rank, (name, text, score) in enumerate(zip(names, texts, first, strict=True), start=1)
+    ]

@@ -1,0 +1,148 @@
+"""From a query and a document to the token ids that a reranker reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rader_plugins.encoding.tokens import lock_of, tokenize_formatted
+from rader_plugins.recipes import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["TokenizedPairs", "tokenize_pairs"]
+
+_CHUNK = 1024
+# What a query must leave of a pair to its document: one so long that nothing else fits would score all alike.
+_DOCUMENT_SHARE = 4
+_NO_LIMIT = 10**7  # tokenizers without one store a larger number
+
+
+@dataclass(frozen=True)
+class TokenizedPairs:
+    """What :func:`tokenize_pairs` returns.
+
+    Args:
+        ids: One list of token ids for each pair, none empty.
+        types: The token types (0 query, 1 document) of each, if the tokenizer makes them.
+        truncated: How many pairs were longer than the model reads.
+        limit: The maximum number of tokens.
+    """
+
+    ids: list[list[int]]
+    types: list[list[int]] | None
+    truncated: int
+    limit: int
+
+
+def tokenize_pairs(
+    tokenizer: PreTrainedTokenizerBase, recipe: Recipe, pairs: Sequence[tuple[str, str]], positions: int | None
+) -> TokenizedPairs:
+    """Turn (query, document) pairs into token ids.
+
+    With a ``pair_template``, the whole pair is tokenised as one text, cut to ``max_document_length`` (the
+    end-of-sequence token counts) and closed by that token once. The document is what is cut. The query stays whole
+    unless it is longer than ``max_query_length``, or would leave less than a quarter of the pair to a longer document;
+    then its end is cut to that size first.
+
+    Without one, the tokenizer joins the two by its own template, and cuts the longer of them first, as
+    sentence-transformers does.
+
+    Args:
+        tokenizer: Of the checkpoint; a lock is held while it works.
+        recipe: Template, lengths and end-of-sequence handling.
+        pairs: Query and document.
+        positions: How many tokens the model has positions for, if it is limited.
+    """
+    if recipe.pair_template is None:
+        return _joined(tokenizer, pairs, positions)
+    limit = recipe.max_document_length
+    given = _with_short_queries(tokenizer, recipe, pairs, limit)
+    cut = sum(short != pair for short, pair in zip(given, pairs, strict=True))
+    formatted = [recipe.format_pair(query, document) for query, document in given]
+    tokens = tokenize_formatted(tokenizer, recipe, formatted, limit)
+    behind = recipe.pair_template.partition("{document}")[2]
+    if behind and tokens.truncated:
+        # The end of the template must stay: shorten the documents themselves and tokenise these pairs again.
+        again = [_with_short_document(tokenizer, recipe, given[at], limit) for at in tokens.truncated]
+        rows = tokenize_formatted(tokenizer, recipe, [recipe.format_pair(*pair) for pair in again], limit).ids
+        for at, row in zip(tokens.truncated, rows, strict=True):
+            tokens.ids[at] = row
+    return TokenizedPairs(tokens.ids, None, max(cut, len(tokens.truncated)), limit)
+
+
+def _with_short_queries(
+    tokenizer: PreTrainedTokenizerBase, recipe: Recipe, pairs: Sequence[tuple[str, str]], limit: int
+) -> list[tuple[str, str]]:
+    """Shorten the queries that leave no room; all others stay as they are."""
+    queries = dict.fromkeys(query for query, _ in pairs)
+    allowed = min(recipe.max_query_length, limit - limit // _DOCUMENT_SHARE)
+    lengths = {query: _count(tokenizer, recipe.format_pair(query, "")) for query in queries}
+    long = {query for query, length in lengths.items() if length > allowed}
+    if not long:
+        return list(pairs)
+    frame = _count(tokenizer, recipe.format_pair("", ""))
+    shown: list[tuple[str, str]] = []
+    for query, document in pairs:
+        if query in long:
+            # A short document needs no more room than it has tokens.
+            share = limit - min(limit // _DOCUMENT_SHARE, _count(tokenizer, document) + 1)
+            room = min(recipe.max_query_length, share) - frame
+            query = _first_tokens(tokenizer, query, max(1, room)) if lengths[query] > room + frame else query
+        shown.append((query, document))
+    return shown
+
+
+def _with_short_document(
+    tokenizer: PreTrainedTokenizerBase, recipe: Recipe, pair: tuple[str, str], limit: int
+) -> tuple[str, str]:
+    query, document = pair
+    room = limit - _count(tokenizer, recipe.format_pair(query, "")) - 2  # the end token, and a token that splits
+    return query, _first_tokens(tokenizer, document, max(1, room))
+
+
+def _count(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    with lock_of(tokenizer):
+        return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+
+def _first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> str:
+    """Return the start of a text that has ``count`` tokens."""
+    with lock_of(tokenizer):
+        if not tokenizer.is_fast:
+            ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+            return str(tokenizer.decode(list(ids)[:count]))
+        spans = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)[
+            "offset_mapping"
+        ]
+        return text if len(spans) <= count else text[: spans[count - 1][1]]
+
+
+def _joined(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], positions: int | None
+) -> TokenizedPairs:
+    limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+    limited: dict[str, Any] = {"truncation": False}
+    if limit < _NO_LIMIT:
+        limited = {"truncation": "longest_first", "max_length": limit}
+    ids: list[list[int]] = []
+    types: list[list[int]] = []
+    truncated = 0
+    with lock_of(tokenizer):
+        for start in range(0, len(pairs), _CHUNK):
+            queries, documents = zip(*pairs[start : start + _CHUNK], strict=True)
+            encoded = tokenizer(list(queries), list(documents), return_attention_mask=False, verbose=False, **limited)
+            rows = [list(row) for row in encoded["input_ids"]]
+            ids += rows
+            types += [list(row) for row in encoded.get("token_type_ids", ())]
+            truncated += _cut(encoded, rows, limit)
+    return TokenizedPairs(ids, types or None, truncated, int(limit))
+
+
+def _cut(encoded: Any, rows: list[list[int]], limit: int) -> int:
+    full = [at for at, row in enumerate(rows) if len(row) >= limit]
+    if encoded.encodings is None:
+        return len(full)
+    return sum(bool(encoded.encodings[at].overflowing) for at in full)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rader_plugins import Encoder, Hit
+from rader_plugins.evaluation import Evaluation
+from rader_plugins.reranking import Reranker
+
+from .conftest import write, write_jsonl
+
+Rader = Callable[..., Any]
+
+
+@pytest.fixture
+def beir(tmp_path: Path) -> Path:
+    home = tmp_path / "set"
+    texts = ["angles of a triangle", "green leaves make sugar", "the speed of light", "stars and constellations"]
+    write_jsonl(home / "corpus.jsonl", [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)])
+    write_jsonl(
+        home / "queries.jsonl", [{"_id": "q0", "text": "how fast is light"}, {"_id": "q1", "text": "photosynthesis"}]
+    )
+    write(home / "qrels" / "dev.tsv", "query-id\tcorpus-id\tscore\nq0\td2\t1\nq1\td1\t1\n")
+    return home
+
+
+@pytest.fixture
+def loaded(mini: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mini model is loaded once for all tests."""
+    import rader_plugins.encoding as encoding
+
+    monkeypatch.setattr(encoding, "load_encoder", lambda source, **options: mini)
+
+
+def test_evaluate_and_compare(rader: Rader, loaded: None, beir: Path, tmp_path: Path) -> None:
+    index, hybrid, words = tmp_path / "index", tmp_path / "hybrid", tmp_path / "words"
+    shared = ("evaluate", beir, "--split", "dev", "--index", index)
+    shown = rader(*shared, "--model", "mini", "--alpha", 0.7, "--out", hybrid, "-k", 3, "--measure", "RR").output
+    assert "hybrid, alpha 0.7, mini" in shown
+    assert "RR@3" in shown
+    bm25 = json.loads(rader(*shared, "--mode", "bm25", "--out", words, "-k", 3, "--measure", "RR", "--json").stdout)
+    assert bm25["mean"] == {"RR@3": 0.5}
+    assert bm25["left_out"]["queries_without_results"] == ["q1"]
+    assert Evaluation.load(hybrid).mean == {"RR@3": 1.0}
+    # The same command again: nothing is searched for, the outcome is the same.
+    again = json.loads(rader(*shared, "--mode", "bm25", "--out", words, "-k", 3, "--measure", "RR", "--json").stdout)
+    assert again == bm25
+    found = json.loads(rader("compare", hybrid, words, "--out", tmp_path / "report", "--json").stdout)
+    assert found["groups"][0]["means"]["hybrid"] == {"RR@3": 1.0}
+    assert found["groups"][0]["tests"][0]["losses"] == 1
+    assert (tmp_path / "report" / "comparison.html").is_file()
+    assert "| hybrid | 100.00" in rader("compare", hybrid, words).output
+
+
+def test_other_texts_are_searched_for(rader: Rader, loaded: None, beir: Path, tmp_path: Path) -> None:
+    texts = write_jsonl(
+        tmp_path / "steps.jsonl", [{"_id": "q0", "text": "stars"}, {"_id": "q1", "text": "sugar in leaves"}]
+    )
+    out = tmp_path / "out"
+    arguments = ("evaluate", beir, "--split", "dev", "--model", "mini", "--mode", "bm25", "--out", out)
+    rader(*arguments, "--queries-file", texts)
+    found = Evaluation.load(out)
+    assert list(found.run["q0"]) == ["d3"]
+    assert list(found.run["q1"]) == ["d1"]
+    assert found.texts["q1"] == "sugar in leaves"
+    # Without them it would be another evaluation.
+    assert "dataset.digest" in rader(*arguments, code=2).output
+
+
+def test_bad_input(rader: Rader, beir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "no split 'test'; it has dev" in rader("evaluate", beir, "--out", out, code=2).output
+    assert "--model" in rader("evaluate", beir, "--split", "dev", "--out", out, code=2).output
+    run = write(tmp_path / "run", "q0 Q0 d2 1 nan x\n")
+    qrels = beir / "qrels" / "dev.tsv"
+    assert "NaN" in rader("score", run, qrels, code=2).output
+    write(run, "q0 Q0 d1 1 0.9 x\nq0 Q0 d2 2 0.8 x\n")
+    assert "--weights goes with --add" in rader("score", run, qrels, "--weights", "1", code=2).output
+    assert "one weight per run" in rader("score", run, qrels, "--add", run, "--weights", "1", code=2).output
+    assert "takes numbers" in rader("score", run, qrels, "--add", run, "--weights", "1,x", code=2).output
+    assert "no finished evaluation" in rader("compare", out, code=2).output
+
+
+def test_score_with_exclusions(rader: Rader, beir: Path, tmp_path: Path) -> None:
+    run = write(tmp_path / "run", "q0 Q0 d1 1 0.9 x\nq0 Q0 d2 2 0.8 x\nq9 Q0 d2 1 0.8 x\n")
+    excluded = write_jsonl(tmp_path / "excluded.jsonl", [{"_id": "q0", "excluded_ids": ["d1"]}])
+    arguments = ("score", run, beir / "qrels" / "dev.tsv", "--measure", "RR", "--json")
+    assert json.loads(rader(*arguments).stdout)["mean"] == {"RR": 0.25}
+    found = json.loads(rader(*arguments, "--excluded", excluded).stdout)
+    assert found["mean"] == {"RR": 0.5}
+    assert found["without_results"] == ["q1"]
+    assert found["without_judgements"] == ["q9"]
+    shown = rader(*arguments[:-1]).output
+    assert "1 judged queries have no results and count as 0 (first: 'q1')" in shown
+
+
+class Backwards(Reranker):
+    """Turns the order of the first stage around."""
+
+    fingerprint = "backwards"
+
+    def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        return [
+            [replace(hit, score=-float(rank), rank=rank) for rank, hit in enumerate(reversed(found), start=1)]
+            for found in hits
+        ]
+
+
+def test_a_reranker_takes_part_and_is_in_the_manifest(
+    rader: Rader, loaded: None, beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rader_plugins.reranking as reranking
+
+    asked: list[object] = []
+    monkeypatch.setattr(reranking, "load_reranker", lambda name, **options: asked.append(name) or Backwards())
+    shared = ("evaluate", beir, "--split", "dev", "--model", "mini", "-k", 4, "--index", tmp_path / "index")
+    rader(*shared, "--out", tmp_path / "plain")
+    shown = rader(*shared, "--out", tmp_path / "reranked", "--rerank", "some-model", "--rerank-top", 2)
+    assert asked == ["some-model"]
+    assert "hybrid, alpha 0.8, mini, Backwards" in shown.output
+    plain, reranked = (Evaluation.load(tmp_path / name) for name in ("plain", "reranked"))
+    about = reranked.manifest["retriever"]["reranker"]
+    assert about == {"kind": "Backwards", "rerank_top": 2, "fingerprint": "backwards"}
+    assert list(reranked.run["q0"]) == list(plain.run["q0"])[::-1]

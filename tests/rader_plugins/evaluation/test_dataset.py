@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from rader_plugins import Document
+from rader_plugins.errors import InputError
+from rader_plugins.evaluation import RetrievalDataset, read_queries
+
+from .conftest import make_dataset, write, write_jsonl
+
+
+def test_a_beir_folder(folder: Path) -> None:
+    dataset = RetrievalDataset.from_folder(folder)
+    assert (dataset.name, dataset.split) == ("toy", "test")
+    assert dataset.corpus["d0"] == Document("d0", "First text of document 0", {"title": "First"})
+    assert dataset.corpus["d1"] == Document("d1", "text of document 1", {})
+    assert dataset.qrels["q1"] == {"d1": 2, "d2": 1}
+    assert dataset.judged == ("q0", "q1", "q2")
+    assert dataset.without_judgements == ("q3",)
+    assert dataset.excluded == {}
+    write_jsonl(folder / "excluded.jsonl", [{"_id": "q0", "excluded_ids": ["d3", "N/A"]}])
+    assert RetrievalDataset.from_folder(folder).excluded == {"q0": {"d3", "N/A"}}
+
+
+def test_the_bundled_corpus_is_one() -> None:
+    from importlib.resources import as_file, files
+
+    with as_file(files("rader_plugins").joinpath("data/principles")) as home:
+        dataset = RetrievalDataset.from_folder(home)
+    assert dataset.corpus
+    assert dataset.judged
+
+
+def test_nothing_of_it_can_be_changed(toy: RetrievalDataset) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        toy.name = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        toy.corpus["new"] = Document("new", "text")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("qrels/test.tsv", "q0\td0\t1\nq77\td0\t1\n", "1 query ids that are not in the queries: 'q77'"),
+        ("qrels/test.tsv", "q0\td0\t1\nq0\td77\t1\n", "1 document ids that are not in the corpus: 'd77'"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgements"),
+        ("qrels/test.tsv", "q0\td0\thalf\n", "not a whole number"),
+        ("corpus.jsonl", '{"_id": "d0", "text": "a"}\n{"_id": "d0", "text": "b"}\n', "'d0' stands twice"),
+        ("corpus.jsonl", '{"_id": "d0"}\n', "document 'd0' needs a string 'text'"),
+        ("corpus.jsonl", '{"text": "a"}\n', "needs an '_id'"),
+        ("corpus.jsonl", '{"_id": "d0"\n', "corpus.jsonl, line 1 is not JSON"),
+        ("queries.jsonl", '{"_id": "q0", "text": "a"}\n{"_id": "q0", "text": "b"}\n', "'q0' stands twice"),
+        ("queries.jsonl", '{"_id": "q0", "question": "a"}\n', "query 'q0' has no 'text'"),
+    ],
+)
+def test_an_unusable_folder_says_why(folder: Path, file: str, text: str, message: str) -> None:
+    write(folder / file, text)
+    with pytest.raises(InputError, match=message):
+        RetrievalDataset.from_folder(folder)
+
+
+def test_missing_parts_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no split 'dev'; it has test"):
+        RetrievalDataset.from_folder(folder, "dev")
+    (folder / "queries.jsonl").unlink()
+    with pytest.raises(InputError, match="has no queries.jsonl"):
+        RetrievalDataset.from_folder(folder)
+    with pytest.raises(InputError, match="There is no folder"):
+        RetrievalDataset.from_folder(tmp_path / "nowhere")
+
+
+def test_empty_judgements() -> None:
+    for qrels in ({}, {"q0": {}}):
+        with pytest.raises(InputError, match="empty"):
+            make_dataset(qrels=qrels)
+
+
+def test_relevance_must_be_whole() -> None:
+    with pytest.raises(InputError, match="relevance of 'd0' for query 'q0' is 0.5"):
+        make_dataset(qrels={"q0": {"d0": 0.5}})
+    assert make_dataset(qrels={"q0": {"d0": 3, "d1": -1}}).judged == ("q0",)
+
+
+def test_the_digest_covers_what_can_change_a_figure(toy: RetrievalDataset) -> None:
+    corpus = {**toy.corpus, "d0": Document("d0", "another text")}
+    assert toy.digest == make_dataset(name="another name").digest
+    changes = [
+        {"corpus": corpus},
+        {"queries": {**toy.queries, "q0": "another"}},
+        {"qrels": {**toy.qrels, "q0": {"d0": 2}}},
+        {"excluded": {"q0": frozenset({"d5"})}},
+    ]
+    assert len({toy.digest, *(make_dataset(**change).digest for change in changes)}) == 5
+    # Nobody searches for q3.
+    assert toy.digest == make_dataset(queries={**toy.queries, "q3": "another"}).digest
+
+
+def test_other_texts_for_the_queries(toy: RetrievalDataset, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "reasoning.jsonl", [{"_id": f"q{n}", "text": f"step {n}"} for n in range(3)])
+    other = toy.with_queries(read_queries(path))
+    assert other.queries == {"q0": "step 0", "q1": "step 1", "q2": "step 2", "q3": "question 3"}
+    assert other.judgements_digest == toy.judgements_digest
+    assert other.digest != toy.digest
+    with pytest.raises(InputError, match="2 judged queries have no text: 'q1', 'q2'"):
+        toy.with_queries({"q0": "step"})

