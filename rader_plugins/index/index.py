@@ -224,10 +224,7 @@ class RaderIndex:
 
     def fetch(self, rows: Sequence[int], snapshot: Snapshot) -> dict[int, Document] | None:
         """Return row -> document of a snapshot, or None if something was committed since it was taken."""
-        with self._home.store.reading():
-            if self._home.store.generation() != snapshot.generation:
-                return None
-            return self._home.store.documents_at(rows)
+        return self._home.store.documents_at(rows, snapshot.generation)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[Snapshot]:

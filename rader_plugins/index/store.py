@@ -185,14 +185,21 @@ class Store:
 
     # Look-ups. Each runs in its own transaction unless called within `reading()`.
 
-    def generation(self) -> int:
-        """Return the number of the newest commit; the cheapest question there is, asked by every search."""
+    @contextlib.contextmanager
+    def _statement(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection for single statements, each of which is a transaction of its own."""
         with self._lock, self._translated():
             if self._reader is None or self._process != os.getpid():
-                return int(self.meta("generation"))
-            # A single statement is a transaction of its own.
-            found = self._reader.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-            return int(found[0])
+                with self.reading():
+                    pass  # connects
+            if self._reader is None:
+                raise RaderError("The index is closed.")
+            yield self._reader
+
+    def generation(self) -> int:
+        """Return the number of the newest commit; asked by every search."""
+        with self._statement() as database:
+            return int(database.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0])
 
     def meta(self, key: str) -> Any:
         """Return one value of the meta table."""
@@ -219,7 +226,7 @@ class Store:
         found = {term: known[term] for term in terms if term in known}
         if len(found) < len(terms):
             # A term keeps its id for good; one that is not there may come, so only those that are there are kept.
-            with self.reading() as database:
+            with self._statement() as database:
                 wanted = [term for term in terms if term not in found]
                 found.update(_select_in(database, "SELECT term, id FROM terms WHERE term", wanted))
             if len(self._terms) > _TERMS_KEPT:
@@ -233,11 +240,22 @@ class Store:
             found = _select_in(database, "SELECT id, text, metadata FROM documents WHERE id", ids)
             return {id: Document(id=id, text=text, metadata=json.loads(data)) for id, text, data in found}
 
-    def documents_at(self, rows: Sequence[int]) -> dict[int, Document]:
-        """Return row -> document for those rows that hold one."""
-        with self.reading() as database:
-            found = _select_in(database, "SELECT row, id, text, metadata FROM documents WHERE row", rows)
-            return {row: Document(id=id, text=text, metadata=json.loads(data)) for row, id, text, data in found}
+    def documents_at(self, rows: Sequence[int], generation: int) -> dict[int, Document] | None:
+        """Return row -> document for those rows that hold one, or None if ``generation`` is not the newest commit."""
+        with self._statement() as database:
+            found: dict[int, Document] = {}
+            for start in range(0, len(rows), _BATCH):
+                part = rows[start : start + _BATCH]
+                # Documents and number of the commit in one statement: both are of the same state.
+                for row, id, text, data, current in database.execute(
+                    "SELECT row, id, text, metadata, (SELECT value FROM meta WHERE key = 'generation')"
+                    f" FROM documents WHERE row IN ({','.join('?' * len(part))})",
+                    part,
+                ):
+                    if int(current) != generation:
+                        return None
+                    found[row] = Document(id, text, json.loads(data))
+        return found if len(found) == len(rows) else None
 
     def scan(self, batch: int = 1024) -> Iterator[tuple[int, Document]]:
         """Yield row and document of everything stored, in order of rows, a batch per transaction."""
