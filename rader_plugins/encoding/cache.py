@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
-import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rader_plugins.cache_file import CacheFile
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.texts import checked_texts
-from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 from rader_plugins.recipes import Role
 
 __all__ = ["CachedEncoder", "VectorCache"]
 
-_APPLICATION = 0x52614443  # "RaDC"
-_VERSION = 1
 _VARIABLES = 500  # parameters in one SQL statement; old SQLite versions allow 999
 
 
-class VectorCache:
+class VectorCache(CacheFile):
     """A SQLite file of vectors. Safe to use from several threads and processes at once.
 
     Args:
@@ -37,14 +31,11 @@ class VectorCache:
         InputError: The file is damaged or is something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = 0
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open():
-            pass
+    what = "vector cache"
+    remedy = "its vectors are computed again"
+    application = 0x52614443  # "RaDC"
+    table = "vectors"
+    columns = "key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER NOT NULL"
 
     def get_many(self, keys: Sequence[bytes], dimension: int) -> dict[bytes, Vectors]:
         """Return the vectors that are there, each of shape (dimension,).
@@ -74,61 +65,6 @@ class VectorCache:
                 "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
                 [(key, blob, zlib.crc32(blob)) for key, blob in blobs],
             )
-
-    def __len__(self) -> int:
-        with self._open() as connection:
-            return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
-
-    def close(self) -> None:
-        """Close the file; it opens again when it is needed."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                # A connection must not be carried into a forked process.
-                if self._connection is None or self._process != os.getpid():
-                    self._connection = self._connect()
-                    self._process = os.getpid()
-                yield self._connection
-            except sqlite3.OperationalError as error:
-                raise InputError(f"The vector cache {str(self.path)!r} cannot be used: {error}.") from error
-            except sqlite3.DatabaseError as error:
-                raise self._damaged(str(error)) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
-        try:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if tables and application != _APPLICATION:
-                raise InputError(f"{str(self.path)!r} is another program's SQLite file. Choose another cache path.")
-            if version > _VERSION:
-                raise InputError(f"The vector cache {str(self.path)!r} is of a newer version. Upgrade, or delete it.")
-            connection.execute("PRAGMA journal_mode=WAL")
-            # A lost last transaction after a power cut only means encoding again.
-            connection.execute("PRAGMA synchronous=NORMAL")
-            with connection:
-                connection.execute(f"PRAGMA application_id={_APPLICATION}")
-                connection.execute(f"PRAGMA user_version={_VERSION}")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, "
-                    "checksum INTEGER NOT NULL) WITHOUT ROWID"
-                )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _damaged(self, what: str) -> InputError:
-        return InputError(
-            f"The vector cache {str(self.path)!r} is damaged: {what}. Delete it; its vectors are computed again."
-        )
 
 
 class CachedEncoder(Encoder):

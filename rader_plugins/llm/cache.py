@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import os
-import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from rader_plugins.errors import InputError
+from rader_plugins.cache_file import CacheFile
 from rader_plugins.files import canonical_json
 from rader_plugins.llm.base import ChatModel, Completion, Message, check_messages, check_sampling
 
 __all__ = ["CachedChat", "ChatCache"]
 
-_APPLICATION = 0x5261444C  # "RaDL"
-_VERSION = 1
 
-
-class ChatCache:
+class ChatCache(CacheFile):
     """A SQLite file of answers. Safe to use from several threads and processes at once.
 
     Args:
@@ -33,14 +27,11 @@ class ChatCache:
         InputError: The file is damaged or is something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = 0
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open():
-            pass
+    what = "answer cache"
+    remedy = "the model is asked again"
+    application = 0x5261444C  # "RaDL"
+    table = "chats"
+    columns = "key BLOB PRIMARY KEY, answers TEXT NOT NULL"
 
     def get(self, key: bytes) -> list[Completion] | None:
         """Return the answers kept under a key, or None."""
@@ -58,60 +49,6 @@ class ChatCache:
         blob = json.dumps([asdict(answer) for answer in answers], ensure_ascii=False)
         with self._open() as connection, connection:
             connection.execute("INSERT OR REPLACE INTO chats VALUES (?, ?)", (key, blob))
-
-    def __len__(self) -> int:
-        with self._open() as connection:
-            return int(connection.execute("SELECT count(*) FROM chats").fetchone()[0])
-
-    def close(self) -> None:
-        """Close the file; it opens again when it is needed."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                # A connection must not be carried into a forked process.
-                if self._connection is None or self._process != os.getpid():
-                    self._connection = self._connect()
-                    self._process = os.getpid()
-                yield self._connection
-            except sqlite3.OperationalError as error:
-                raise InputError(f"The answer cache {str(self.path)!r} cannot be used: {error}.") from error
-            except sqlite3.DatabaseError as error:
-                raise self._damaged(str(error)) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
-        try:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if tables and application != _APPLICATION:
-                raise InputError(f"{str(self.path)!r} is another program's SQLite file. Choose another cache path.")
-            if version > _VERSION:
-                raise InputError(f"The answer cache {str(self.path)!r} is of a newer version. Upgrade, or delete it.")
-            connection.execute("PRAGMA journal_mode=WAL")
-            # A lost last answer after a power cut only means asking again.
-            connection.execute("PRAGMA synchronous=NORMAL")
-            with connection:
-                connection.execute(f"PRAGMA application_id={_APPLICATION}")
-                connection.execute(f"PRAGMA user_version={_VERSION}")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS chats (key BLOB PRIMARY KEY, answers TEXT NOT NULL) WITHOUT ROWID"
-                )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _damaged(self, what: str) -> InputError:
-        return InputError(
-            f"The answer cache {str(self.path)!r} is damaged: {what}. Delete it; the model is asked again."
-        )
 
 
 class CachedChat:

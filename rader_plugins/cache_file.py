@@ -1,0 +1,101 @@
+"""A SQLite file that only saves work: what vector and answer caches have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from rader_plugins.errors import InputError
+
+__all__ = ["CacheFile"]
+
+_VERSION = 1
+
+
+class CacheFile:
+    """A SQLite file of one table. Safe to use from several threads and processes at once.
+
+    A subclass says what it keeps.
+
+    Attributes:
+        what: How messages call it.
+        remedy: What happens after it was deleted.
+        application: SQLite's application id, which tells it from other files.
+        table, columns: The table.
+
+    Args:
+        path: The file; made if it is not there, with its folder.
+
+    Raises:
+        InputError: The file is damaged or is something else.
+    """
+
+    what: ClassVar[str]
+    remedy: ClassVar[str]
+    application: ClassVar[int]
+    table: ClassVar[str]
+    columns: ClassVar[str]
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = 0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open():
+            pass
+
+    def __len__(self) -> int:
+        with self._open() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM {self.table}").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file; it opens again when it is needed."""
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                # A connection must not be carried into a forked process.
+                if self._connection is None or self._process != os.getpid():
+                    self._connection = self._connect()
+                    self._process = os.getpid()
+                yield self._connection
+            except sqlite3.OperationalError as error:
+                raise InputError(f"The {self.what} {str(self.path)!r} cannot be used: {error}.") from error
+            except sqlite3.DatabaseError as error:
+                raise self._damaged(str(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
+        try:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if tables and application != self.application:
+                raise InputError(f"{str(self.path)!r} is another program's SQLite file. Choose another cache path.")
+            if version > _VERSION:
+                raise InputError(f"The {self.what} {str(self.path)!r} is of a newer version. Upgrade, or delete it.")
+            connection.execute("PRAGMA journal_mode=WAL")
+            # A lost last transaction after a power cut only means doing that work again.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            with connection:
+                connection.execute(f"PRAGMA application_id={self.application}")
+                connection.execute(f"PRAGMA user_version={_VERSION}")
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {self.table} ({self.columns}) WITHOUT ROWID")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(f"The {self.what} {str(self.path)!r} is damaged: {what}. Delete it; {self.remedy}.")
