@@ -5,8 +5,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # A release of which a CPU build may lie beside the machine's packages; any torch>=2.4 works.
 TORCH ?= torch==2.13.0
-CODE := rader_plugins integrations/langchain_rader integrations/llama_index
-SCRIPTS := tests benchmarks examples
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -28,6 +26,8 @@ lint: $(VENV)/.ready-test
 
 types: $(VENV)/.ready-test
 	$(BIN)/mypy rader_plugins
+	$(BIN)/mypy synthesis/rader_synthesis
+	$(BIN)/mypy training/rader_training
 	$(BIN)/mypy integrations/langchain_rader
 	cd integrations && ../$(BIN)/mypy --config-file ../pyproject.toml -p llama_index.embeddings.rader \
 		-p llama_index.postprocessor.rader -p llama_index.retrievers.rader

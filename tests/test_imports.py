@@ -15,6 +15,8 @@ OURS = {"rader_plugins", "rader_synthesis", "rader_training", "langchain_rader"}
 # Folder -> top-level packages that nothing in it may import.
 RULES = {
     "rader_plugins": FRAMEWORKS | OURS - {"rader_plugins"},
+    "synthesis/rader_synthesis": FRAMEWORKS | {"rader_training", "langchain_rader"},
+    "training/rader_training": FRAMEWORKS | {"rader_synthesis", "langchain_rader"},
     "integrations/langchain_rader": {
         "llama_index", "langchain", "langchain_community", "rader_synthesis", "rader_training"
     },

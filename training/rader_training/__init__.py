@@ -1,0 +1,1 @@
+"""From training samples to a retriever or a reranker that drops back in."""
