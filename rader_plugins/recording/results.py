@@ -1,0 +1,192 @@
+"""What a retrieval tool was asked and what it returned, read from the many shapes in which tools say it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import numbers
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rader_plugins.trajectories import Considered
+
+__all__ = ["digest_id", "finite", "is_retrieval_name", "query_of", "read_documents", "text_of_content"]
+
+_RETRIEVAL_WORDS = frozenset(
+    ["search", "retrieve", "retriever", "retrieval", "lookup", "rag", "kb", "knowledge", "documents", "docs"]
+)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_QUERY_KEYS = ("query", "q", "question", "search_query", "queries", "input", "text", "keywords", "__arg1")
+_LIST_KEYS = ("results", "documents", "hits", "docs", "data", "chunks", "items", "matches", "passages", "nodes")
+_ID_KEYS = ("id", "_id", "doc_id", "docid", "document_id", "node_id", "id_", "chunk_id", "file_id")
+_TEXT_KEYS = ("text", "content", "page_content", "body", "passage", "snippet", "chunk")
+_TITLE_KEYS = ("title", "filename", "name")
+_SCORE_KEYS = ("score", "similarity", "relevance_score", "relevance")
+_INNER_KEYS = ("document", "node", "doc")
+_TAGGED = re.compile(r"<(document|doc|passage|source|chunk)\b([^>]*)>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*["']([^"']*)["']""")
+_NUMBERED = re.compile(
+    r"^(?:\[\d+\]|(?:document|doc|passage|source|result)\s+\d+\s*:)[ \t]*", re.MULTILINE | re.IGNORECASE
+)
+_RULED = re.compile(r"\n[ \t]*(?:-{3,}|={3,}|\*{3,})[ \t]*(?:\n|$)")
+_BLANK = re.compile(r"\n[ \t]*\n")
+_HEADER = re.compile(r"\A(?:document |doc )?id[ \t]*:[ \t]*(\S+)[ \t]*\n+", re.IGNORECASE)
+
+
+def is_retrieval_name(name: str) -> bool:
+    """Whether the name of a tool says that it searches for documents.
+
+    One of its words (``search_docs``, ``searchDocs`` and ``search-docs`` are two) has to be search, retrieve,
+    retriever, retrieval, lookup, rag, kb, knowledge, documents or docs.
+
+    Example:
+        >>> is_retrieval_name("file_search"), is_retrieval_name("KnowledgeBase"), is_retrieval_name("research")
+        (True, True, False)
+    """
+    return any(word.lower() in _RETRIEVAL_WORDS for word in _WORDS.findall(name))
+
+
+def query_of(arguments: object) -> str | None:
+    """Return what a tool was asked for, from its arguments: JSON, a mapping, or a plain text.
+
+    The first of ``query``, ``q``, ``question``, ``search_query``, ``queries``, ``input``, ``text``, ``keywords``
+    counts, else the only text among the arguments. Several queries stand one to a line. None if there is no such text.
+    """
+    if isinstance(arguments, str):
+        parsed = _parsed(arguments)
+        if parsed is None:
+            return arguments.strip() or None
+        arguments = parsed
+    if not isinstance(arguments, Mapping):
+        return _joined(arguments)
+    for key in _QUERY_KEYS:
+        if (found := _joined(arguments.get(key))) is not None:
+            return found
+    texts = [found for value in arguments.values() if isinstance(value, str) and (found := value.strip())]
+    return texts[0] if len(texts) == 1 else None
+
+
+def read_documents(result: object, *, plain: bool = True) -> list[Considered] | None:
+    """Return the documents in what a retrieval tool returned; None if it holds none that can be told apart.
+
+    Understood are lists of objects with a text (``text``, ``content``, ``page_content``, ...) and where possible an
+    id, title and score, also within an object (``results``, ``documents``, ``hits``, ...) or below ``document`` or
+    ``node``; the JSON text of these; and, with ``plain``, texts: tagged ``<document id="...">``, numbered ``[1]`` or
+    ``Document 1:``, or divided by rules (``---``) or else by blank lines. A document without an id gets a digest of
+    its text, ``text:...``.
+
+    Args:
+        result: What the tool returned.
+        plain: Whether a text that is not JSON is split into documents.
+    """
+    if isinstance(result, str):
+        parsed = _parsed(result)
+        if parsed is not None:
+            return read_documents(parsed, plain=plain)
+        return _plain(result) if plain else None
+    if isinstance(result, Mapping):
+        for key in _LIST_KEYS:
+            if isinstance(result.get(key), list):
+                return read_documents(result[key], plain=plain)
+        one = _document(result)
+        return None if one is None else [one]
+    if isinstance(result, Sequence) and not isinstance(result, bytes):
+        documents = []
+        for item in result:
+            if isinstance(item, str):
+                one = _of_text(item) if plain else None
+            else:
+                one = _document(item) if isinstance(item, Mapping) else None
+            if one is not None:
+                documents.append(one)
+        return documents if documents or not result else None
+    return None
+
+
+def text_of_content(content: object) -> str:
+    """Return the text of a message's content: a string, or a list of parts of which those with text count."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Mapping):
+        content = [content]
+    if not isinstance(content, Sequence):
+        return ""
+    texts = []
+    for part in content:
+        text = part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None
+        if isinstance(text, str):
+            texts.append(text)
+    return "\n".join(texts)
+
+
+def digest_id(text: str) -> str:
+    """Return the id of a document that has none of its own: a digest of its text."""
+    return "text:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _parsed(text: str) -> Any:
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _joined(value: object) -> str | None:
+    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    return "\n".join(text.strip() for text in texts if isinstance(text, str) and text.strip()) or None
+
+
+def _document(row: Mapping[str, Any]) -> Considered | None:
+    nothing: Mapping[str, Any] = {}
+    inner = next((row[key] for key in _INNER_KEYS if isinstance(row.get(key), Mapping)), nothing)
+    metadata = next((one["metadata"] for one in (inner, row) if isinstance(one.get("metadata"), Mapping)), nothing)
+    places = (inner, row, metadata)
+    texts = (text_of_content(one.get(key)).strip() for key in _TEXT_KEYS for one in (inner, row))
+    text = next((found for found in texts if found), "")
+    id = next((found for key in _ID_KEYS for one in places if (found := _name(one.get(key)))), "")
+    if not id and not text:
+        return None
+    title = next((one[key] for key in _TITLE_KEYS for one in places if isinstance(one.get(key), str)), "")
+    scores = (finite(one.get(key)) for key in _SCORE_KEYS for one in (row, *places))
+    return Considered(id or digest_id(text), text, next((one for one in scores if one is not None), None), title=title)
+
+
+def _name(value: object) -> str:
+    return "" if isinstance(value, bool) or not isinstance(value, str | int) else str(value)
+
+
+def finite(value: object) -> float | None:
+    """Return a number as float; None if it is none, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _of_text(text: str, id: str = "", title: str = "") -> Considered | None:
+    text = text.strip()
+    if head := _HEADER.match(text):
+        id, text = id or head[1], text[head.end() :].strip()
+    return Considered(id or digest_id(text), text, title=title) if text else None
+
+
+def _plain(text: str) -> list[Considered] | None:
+    found: list[Considered | None]
+    if tagged := list(_TAGGED.finditer(text)):
+        found = []
+        for match in tagged:
+            named = {key.lower(): value for key, value in _ATTRIBUTE.findall(match[2])}
+            id = next((named[key] for key in (*_ID_KEYS, "source") if named.get(key)), "")
+            found.append(_of_text(match[3], id, named.get("title", "")))
+    else:
+        starts = [match.start() for match in _NUMBERED.finditer(text)]
+        if starts:
+            blocks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+            found = [_of_text(_NUMBERED.sub("", block, count=1)) for block in blocks]
+        else:
+            divided = _RULED.split(text)
+            found = [_of_text(block) for block in (divided if len(divided) > 1 else _BLANK.split(text))]
+    return [one for one in found if one is not None] or None

@@ -1,0 +1,112 @@
+"""Importer by a user's own function."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.errors import InputError
+from rader_plugins.trajectories import Trajectory
+from rader_synthesis.importing.base import Corpus, ImportReport, Row, RowImporter, settle_steps
+
+__all__ = ["FunctionImporter", "RowFunction", "load_function"]
+
+RowFunction = Callable[[Any], Trajectory | Iterable[Trajectory] | None]
+"""Takes the JSON value of a row and returns its trajectory, several of them, or None to leave it out."""
+
+
+class FunctionImporter(RowImporter):
+    """Calls a function on every row.
+
+    Args:
+        function: Returns a trajectory, several, or None. A source that it leaves empty becomes ``import:function``.
+            An ``InputError`` or ``ValueError`` of it is reported with the row; so is a ``KeyError``, ``TypeError`` or
+            ``AttributeError``, which a row of another shape raises.
+        corpus: Gives retrieved documents their ids and texts.
+        keep_all: Also keep trajectories without a retrieval.
+        skip_faulty: Count rows that cannot be used, instead of ending at the first.
+
+    Example:
+        >>> from rader_plugins.trajectories import Step
+        >>> def convert(row):
+        ...     return Trajectory(row["id"], row["id"], row["ask"], (Step("answer", row["said"]),), row["said"])
+        >>> FunctionImporter(convert).kind
+        'function'
+    """
+
+    kind = "function"
+
+    def __init__(
+        self,
+        function: RowFunction,
+        *,
+        corpus: Corpus | None = None,
+        keep_all: bool = False,
+        skip_faulty: bool = False,
+    ) -> None:
+        super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
+        self.function = function
+        self.corpus = corpus
+
+    def convert(self, row: Row, report: ImportReport) -> Iterable[Trajectory]:
+        """Return what the function makes of a row."""
+        value = row.value()
+        try:
+            made = self.function(value)
+            found = [made] if isinstance(made, Trajectory) else list(made or ())
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            detail = str(error) if isinstance(error, InputError) else repr(error)
+            raise InputError(f"{row.where}: the function cannot read it: {detail}") from error
+        if not found:
+            report.skipped["the function left it out"] += 1
+        for trajectory in found:
+            if not isinstance(trajectory, Trajectory):
+                raise InputError(
+                    f"{row.where}: the function returned {type(trajectory).__name__}, not a Trajectory, a list of "
+                    "these or None."
+                )
+            written = trajectory.row()
+            written["source"] = written["source"] or self.source
+            # What the function made is checked as what a file holds is.
+            checked = Trajectory.from_row(written, f"{row.where}, as the function made it")
+            yield Trajectory(
+                checked.id,
+                checked.problem_id,
+                checked.question,
+                settle_steps(checked.steps, self.corpus, report),
+                checked.answer,
+                checked.gold_answer,
+                checked.reward,
+                checked.source,
+                checked.metadata,
+            )
+
+
+def load_function(name: str) -> RowFunction:
+    """Import ``module:function``; modules in the working folder are found too.
+
+    Raises:
+        InputError: There is no such module or function.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise InputError(f"A function is named module:function, such as my_logs:convert, not {name!r}.")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"The module {module_name!r} cannot be imported: {error}.") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise InputError(f"{module_name!r} has no function {attribute!r}.")
+    loaded: RowFunction = function
+    return loaded

@@ -1,0 +1,194 @@
+"""Importer of recorded solutions in plain text."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rader_plugins.documents import Hit
+from rader_plugins.errors import InputError
+from rader_plugins.files import fingerprint
+from rader_plugins.trajectories import Considered, Step, Trajectory
+from rader_synthesis.citations import Citations
+from rader_synthesis.importing.base import (
+    Corpus,
+    FileImporter,
+    ImportReport,
+    Row,
+    first_of,
+    first_text,
+    read_rows,
+    reward_of,
+    title_and_text,
+)
+from rader_synthesis.importing.splitting import split_steps
+
+__all__ = ["Searcher", "Solutions"]
+
+QUESTION_KEYS = ("question", "problem", "query", "prompt", "input")
+SOLUTION_KEYS = ("solution", "response", "completion", "generation", "output", "reasoning")
+GOLD_KEYS = ("gold_answer", "answer", "gold", "target", "expected_answer")
+_ID_KEYS = ("id", "_id", "uid")
+_ROWS_AT_ONCE = 128
+_FEWEST_WORDS = 4
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+class Searcher(Protocol):
+    """Searches for many queries at once; :class:`rader_plugins.RaderRetriever` does."""
+
+    def search_batch(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """Return the hits of each query, best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    row: Row
+    record: Mapping[str, Any]
+    question: str
+    steps: list[str]
+
+
+class Solutions(FileImporter):
+    """Reads solutions without any search in them, and finds for each step the documents that it may rest on.
+
+    A row has a question (``question``, ``problem``, ``query``, ``prompt`` or ``input``), a solution (``solution``,
+    ``response``, ``completion``, ``generation``, ``output`` or ``reasoning``) and where known the right answer
+    (``gold_answer``, ``answer``, ``gold``, ``target`` or ``expected_answer``) and ``reward`` or ``correct``. The
+    solution is split into steps (:func:`~rader_synthesis.importing.splitting.split_steps`), the last of which is the
+    answer.
+
+    A step becomes a query (its text), a retrieval and a thought. The retrieval considers the documents that the step
+    cites (:mod:`rader_synthesis.citations`; relevant, labelled by ``citation``) and, with a searcher, the best matches
+    of its text, which nobody has judged. A step that cites nothing and has no matches, or fewer than four words to
+    search for, has no retrieval.
+
+    Args:
+        corpus: The documents, which are looked for by id and title.
+        searcher: Finds the best matches; without it only citations count.
+        k: How many matches of a step.
+        question_keys, solution_keys, gold_keys: Names of the fields, the first that is there counts.
+        keep_all: Also keep solutions without a retrieval.
+        skip_faulty: Count rows that cannot be used, instead of ending at the first.
+
+    Raises:
+        InputError: There is neither a corpus nor a searcher.
+    """
+
+    kind = "solutions"
+
+    def __init__(
+        self,
+        *,
+        corpus: Corpus | None = None,
+        searcher: Searcher | None = None,
+        k: int = 5,
+        question_keys: Sequence[str] = QUESTION_KEYS,
+        solution_keys: Sequence[str] = SOLUTION_KEYS,
+        gold_keys: Sequence[str] = GOLD_KEYS,
+        keep_all: bool = False,
+        skip_faulty: bool = False,
+    ) -> None:
+        super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
+        if corpus is None and searcher is None:
+            raise InputError(
+                "Solutions hold no documents: pass a corpus (--corpus) or an index (--index) to find them."
+            )
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}.")
+        self.corpus = corpus
+        self.searcher = searcher
+        self.k = k
+        self.question_keys = question_keys
+        self.solution_keys = solution_keys
+        self.gold_keys = gold_keys
+        self._citations = (
+            Citations((one.id, str(one.metadata.get("title") or "")) for one in corpus.documents) if corpus else None
+        )
+
+    def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
+        """Yield the trajectories of one file; the steps of many rows are searched for at once."""
+        parsed = self._rows(path, report)
+        while batch := list(itertools.islice(parsed, _ROWS_AT_ONCE)):
+            found = self._search(batch)
+            for one in batch:
+                try:
+                    yield self._trajectory(one, found)
+                except InputError as error:
+                    if not self.skip_faulty:
+                        raise
+                    report.fault(error)
+
+    def _rows(self, path: Path, report: ImportReport) -> Iterator[_Parsed]:
+        for row in read_rows(path):
+            report.rows += 1
+            try:
+                record = row.value()
+                if not isinstance(record, Mapping):
+                    raise InputError(f"{row.where} must be an object, not {type(record).__name__}.")
+                question = first_text(record, self.question_keys, row.where)
+                solution = first_text(record, self.solution_keys, row.where)
+                if question is None or solution is None:
+                    wanted = self.question_keys if question is None else self.solution_keys
+                    raise InputError(f"{row.where} has none of the fields {', '.join(wanted)}.")
+            except InputError as error:
+                if not self.skip_faulty:
+                    raise
+                report.fault(error)
+                continue
+            steps = split_steps(solution)
+            if not question.strip() or not steps:
+                report.skipped["empty question or solution"] += 1
+                continue
+            yield _Parsed(row, record, question, steps)
+
+    def _search(self, batch: Sequence[_Parsed]) -> dict[str, list[Hit]]:
+        if self.searcher is None:
+            return {}
+        texts = list(dict.fromkeys(step for one in batch for step in one.steps if _worth_searching(step)))
+        return dict(zip(texts, self.searcher.search_batch(texts, self.k), strict=True)) if texts else {}
+
+    def _trajectory(self, parsed: _Parsed, found: Mapping[str, Sequence[Hit]]) -> Trajectory:
+        where, record = parsed.row.where, parsed.record
+        steps: list[Step] = []
+        for at, text in enumerate(parsed.steps):
+            if considered := self._considered(text, found.get(text, ())):
+                steps += [Step("query", text), Step("retrieval", considered=considered)]
+            steps.append(Step("answer" if at == len(parsed.steps) - 1 else "thought", text))
+        name = first_text(record, _ID_KEYS, where) or parsed.row.name
+        problem = first_of(record, ("problem_id", "question_id"))
+        metadata = {key: value for key in ("model", "level", "type") if isinstance(value := record.get(key), str)}
+        return Trajectory(
+            id=name,
+            # Solutions of one question, by several models say, are trajectories of one problem.
+            problem_id=str(problem) if problem is not None else "question:" + fingerprint(parsed.question)[:16],
+            question=parsed.question,
+            steps=tuple(steps),
+            answer=parsed.steps[-1],
+            gold_answer=first_text(record, self.gold_keys, where),
+            reward=reward_of(record, where),
+            source=self.source,
+            metadata=metadata,
+        )
+
+    def _considered(self, text: str, hits: Sequence[Hit]) -> tuple[Considered, ...]:
+        scores = {hit.document.id: hit.score for hit in hits}
+        considered: dict[str, Considered] = {}
+        for id in self._citations.find(text) if self._citations is not None else ():
+            document = self.corpus.get(id) if self.corpus is not None else None
+            if document is not None:
+                title, body = title_and_text(document)
+                considered[id] = Considered(id, body, scores.get(id), True, "the step cites it", "citation", title)
+        for hit in hits:
+            title, body = title_and_text(hit.document)
+            considered.setdefault(hit.document.id, Considered(hit.document.id, body, hit.score, title=title))
+        return tuple(considered.values())
+
+
+def _worth_searching(step: str) -> bool:
+    return len(_LETTERS.findall(step)) >= _FEWEST_WORDS

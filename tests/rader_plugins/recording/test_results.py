@@ -1,0 +1,48 @@
+"""What tools were asked and what they returned."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rader_plugins.recording import is_retrieval_name, query_of, read_documents
+
+
+def test_names_and_arguments_of_tools() -> None:
+    assert [is_retrieval_name(name) for name in ("file_search", "vectorSearch", "research", "calculator")] == [
+        True, True, False, False
+    ]  # fmt: skip
+    assert query_of('{"k": 3, "topic": "graphs"}') == "graphs"
+    assert query_of('{"a": "x", "b": "y"}') is None
+    assert query_of("plain words") == "plain words"
+    assert query_of({"queries": ["a", " b "]}) == "a\nb"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('<document id="a" title="T">one</document>\n<document id="b">two</document>', [("a", "one"), ("b", "two")]),
+        ("[1] one\n\nmore\n[2] two", [(None, "one\n\nmore"), (None, "two")]),
+        ("Document 1: one\nDocument 2: two", [(None, "one"), (None, "two")]),
+        ("id: a\none\n\nlines\n---\nid: b\ntwo", [("a", "one\n\nlines"), ("b", "two")]),
+        ("one\n\ntwo", [(None, "one"), (None, "two")]),
+        (json.dumps([{"document": {"id": 3, "text": "x"}, "score": 1}]), [("3", "x")]),
+        (json.dumps([{"page_content": "x", "metadata": {"doc_id": "m"}}]), [("m", "x")]),
+        (json.dumps([{"file_id": "f", "content": [{"type": "text", "text": "x"}]}]), [("f", "x")]),
+    ],
+)
+def test_documents_are_found_in_what_tools_return(text: str, expected: list[tuple[str | None, str]]) -> None:
+    found = read_documents(text)
+    assert found is not None
+    assert [one.text for one in found] == [text for _, text in expected]
+    for one, (id, _) in zip(found, expected, strict=True):
+        assert one.id == id if id is not None else one.id.startswith("text:")
+
+
+def test_what_holds_no_documents_is_none() -> None:
+    assert read_documents("  ") is None
+    assert read_documents("some text", plain=False) is None
+    assert read_documents(json.dumps({"temperature": 21})) is None
+    assert read_documents("[]") == []
+    assert read_documents([{"id": "a", "text": "t", "score": float("nan")}])[0].score is None

@@ -1,0 +1,106 @@
+"""``rader import``: what it writes, says and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rader_plugins.cli.app import build_app
+from rader_plugins.trajectories import read_trajectories
+
+SOLVED = {
+    "id": "s",
+    "question": "q",
+    "solution": "First.\nBy the Chain Rule we get it.\n8",
+    "answer": "8",
+    "correct": True,
+}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    rows = [{"id": "thm-1", "title": "Chain Rule", "text": "Derive inside."}, {"id": "thm-2", "text": "Other."}]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(build_app(), ["import", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_solutions_are_imported_and_counted(tmp_path: Path, corpus: Path) -> None:
+    source, out = tmp_path / "solved.jsonl", tmp_path / "new" / "t.jsonl"
+    source.write_text(f'{json.dumps(SOLVED)}\n{{"question": 1}}\n')
+    code, _, error = run("solutions", source, "--corpus", corpus, "--out", out)
+    assert (code, out.exists()) == (2, False)
+    assert "row 2" in error
+    code, shown, _ = run("solutions", source, "--corpus", corpus, "--out", out, "--skip-faulty", "--json")
+    assert code == 0
+    summary = json.loads(shown)
+    assert (summary["rows"], summary["trajectories"], summary["skipped"]) == (2, 1, {"faulty row": 1})
+    assert summary["rewards"] == {"right": 1}
+    assert summary["documents"] == {"relevant": 1}
+    [made] = read_trajectories(out)
+    assert [one.id for one in made.retrievals[0].considered] == ["thm-1"]
+
+
+def test_an_imported_log_is_labelled(tmp_path: Path, corpus: Path) -> None:
+    source, out = tmp_path / "log.jsonl", tmp_path / "t.jsonl"
+    documents = [{"id": "thm-1", "text": "Derive inside."}, {"id": "thm-2", "text": "Other."}]
+    call = {"id": "c", "function": {"name": "search", "arguments": '{"query": "derivative"}'}}
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": json.dumps(documents)},
+        {"role": "assistant", "content": "By [thm-1] it is 8."},
+    ]
+    source.write_text(json.dumps({"messages": messages, "reward": 1}))
+    code, shown, _ = run("openai", source, "--out", out, "--label", "citation")
+    assert code == 0
+    assert "1 relevant, 1 not relevant" in shown
+    code, _, _ = run("openai", source, "--out", out, "--label", "answer", "--top", 2, "--corpus", corpus)
+    [made] = read_trajectories(out)
+    assert [(one.id, one.relevant, one.labelled_by) for one in made.retrievals[0].considered] == [
+        ("thm-1", True, "answer"), ("thm-2", True, "answer")
+    ]  # fmt: skip
+
+
+def test_a_function_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_import_function.py").write_text(
+        "from rader_plugins.trajectories import Trajectory\n"
+        "def convert(row):\n    return Trajectory(row['id'], row['id'], row['q'], ())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "q": "ask"}')
+    arguments = ("function", "rows.jsonl", "--out", "t.jsonl", "--function", "own_import_function:convert")
+    assert run(*arguments)[0] == 0
+    assert list(read_trajectories("t.jsonl")) == []
+    assert run(*arguments, "--keep-all")[0] == 0
+    assert [one.question for one in read_trajectories("t.jsonl")] == ["ask"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("function", "F"), "--function names"),
+        (("openai", "F", "--function", "m:f"), "they go together"),
+        (("proofs", "F", "--tool", "x"), "--tool goes with"),
+        (("proofs", "none.jsonl"), "none.jsonl does not exist"),
+        (("rader", "F"), "pass that corpus"),
+        (("solutions", "F"), "pass a corpus"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "F").write_text("")
+    code, _, error = run(*arguments, "--out", "out.jsonl")
+    assert code == 2
+    assert message in error
+    assert run("proofs", "F", "--out", "F")[0] == 2

@@ -1,0 +1,149 @@
+"""Who labels what, and what stays unlabelled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+from rader_synthesis.labelling import (
+    LabelReport,
+    Verdict,
+    judge_answers,
+    label_by_answer,
+    label_by_citation,
+    label_by_reflection,
+)
+
+from rader_plugins.errors import LLMError
+from rader_plugins.trajectories import Considered, Step, Trajectory
+
+QUOTED = "every finite group of prime order is cyclic and simple"
+
+
+def trajectory(
+    *considered: Considered, reward: float | None = None, later: str = "", kept: str | None = None
+) -> Trajectory:
+    steps = (
+        Step("thought", "first"),
+        Step("query", "searched"),
+        Step("retrieval", "kept text", kept, considered),
+        Step("thought", later),
+        Step("retrieval", "", None, (Considered("late", "late text"),)),
+        Step("answer", "8"),
+    )
+    return Trajectory("t", "p", "the question", steps, "8", None, reward)
+
+
+def labels(made: Trajectory, step: int = 2) -> list[tuple[str, bool | None, str]]:
+    return [(one.id, one.relevant, one.labelled_by) for one in made.steps[step].considered]
+
+
+def test_citation_labels_the_named_and_the_passed_over() -> None:
+    report = LabelReport()
+    documents = (
+        Considered("thm-1", "text one"),
+        Considered("b", QUOTED),
+        Considered("c", "something else altogether here"),
+        Considered("d", "x", relevant=True, reason="own", labelled_by="human"),
+    )
+    made = label_by_citation(trajectory(*documents, later=f"By thm-1, as {QUOTED}, we have it."), report)
+    assert labels(made) == [
+        ("thm-1", True, "citation"), ("b", True, "citation"), ("c", False, "citation"), ("d", True, "human")
+    ]  # fmt: skip
+    assert labels(made, 4) == [("late", None, "")]  # nothing of its search is cited: nobody knows
+    assert report.labelled == {"relevant": 2, "not relevant": 1}
+
+
+def test_citation_counts_only_what_comes_later_and_is_not_in_the_question() -> None:
+    made = trajectory(Considered("first-1", "text"), Considered("q", QUOTED), later=QUOTED)
+    asked = Trajectory("t", "p", QUOTED, (Step("thought", "first-1"), *made.steps), "8")
+    assert [relevant for _, relevant, _ in labels(label_by_citation(asked), 3)] == [None, None]
+
+
+def test_a_right_answer_labels_what_it_went_on_with() -> None:
+    documents = (Considered("a", ""), Considered("b", ""), Considered("c", "", relevant=False, labelled_by="human"))
+    assert labels(label_by_answer(trajectory(*documents, reward=1.0))) == [
+        ("a", True, "answer"), ("b", None, ""), ("c", False, "human")
+    ]  # fmt: skip
+    kept = label_by_answer(trajectory(*documents, reward=1.0, kept="b"))
+    assert [relevant for _, relevant, _ in labels(kept)] == [None, True, False]
+    both = label_by_answer(trajectory(*documents, reward=1.0), top=3)
+    assert [relevant for _, relevant, _ in labels(both)] == [True, True, False]
+    for reward in (0.0, 0.5, None):
+        unlabelled = trajectory(*documents, reward=reward)
+        assert label_by_answer(unlabelled) == unlabelled
+
+
+class Checker:
+    def extract(self, text: str) -> str | None:
+        return text.split()[-1] if text.split() else None
+
+    def equal(self, answer: str, gold: str) -> bool:
+        return float(answer) == float(gold)
+
+
+def test_answers_are_judged_where_the_right_one_is_known() -> None:
+    def made(answer: str | None, gold: str | None) -> Trajectory:
+        return Trajectory("t", "p", "q", (), answer, gold, 0.5)
+
+    given = [made("it is 8", "8.0"), made("it is 7", "8"), made("", "8"), made("it is 8", None), made(None, "8")]
+    judged = list(judge_answers(given, Checker()))
+    assert [(one.answer, one.reward) for one in judged] == [
+        ("8", 1.0), ("7", 0.0), ("", 0.0), ("8", 0.5), (None, 0.5)
+    ]  # fmt: skip
+
+
+class Judge:
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, list[tuple[str, str]], str]] = []
+        self._lock = threading.Lock()
+
+    def reflect(self, question: str, steps: Sequence[tuple[str, str]], document: str) -> Verdict:
+        with self._lock:
+            self.seen.append((question, list(steps), document))
+        if "down" in document:
+            raise LLMError("server down")
+        return Verdict(None, "gibberish") if "odd" in document else Verdict("good" in document, f"saw {document}")
+
+
+def test_reflection_sees_what_was_known_and_keeps_the_order() -> None:
+    judge, report = Judge(), LabelReport()
+    documents = (Considered("a", "good", title="T"), Considered("b", "bad"), Considered("c", "odd"))
+    done: list[int] = []
+    given = [trajectory(*documents, later="second"), trajectory(Considered("d", "down"))] * 20
+    made = list(label_by_reflection(given, judge, concurrency=4, report=report, on_judged=done.append))
+    assert labels(made[0]) == [("a", True, "reflection"), ("b", False, "reflection"), ("c", None, "")]
+    assert made[0].steps[2].considered[0].reason == "saw T good"
+    assert labels(made[1]) == [("d", None, "")]
+    assert made == made[:2] * 20
+    assert ("the question", [("thought", "first")], "T good") in judge.seen
+    assert (
+        "the question",
+        [("thought", "first"), ("document", "kept text"), ("thought", "second")],
+        "late text",
+    ) in judge.seen
+    assert sum(done) == 20 * (4 + 2)
+    assert report.faults == {"the model did not answer": 20, "the model's answer cannot be read": 20}
+    assert report.labelled == {"relevant": 20, "not relevant": 60}
+
+
+def test_reflection_reads_only_a_little_ahead_and_stops_when_nothing_answers() -> None:
+    read = 0
+
+    def many() -> Iterator[Trajectory]:
+        nonlocal read
+        while True:
+            read += 1
+            yield trajectory(Considered("a", "good"))
+
+    labelled = label_by_reflection(many(), Judge(), concurrency=2)
+    next(labelled)
+    labelled.close()  # type: ignore[attr-defined]
+    assert read < 20
+    with pytest.raises(LLMError, match="server down"):
+        list(label_by_reflection([_only_down()] * 30, Judge(), concurrency=2))
+
+
+def _only_down() -> Trajectory:
+    return Trajectory("t", "p", "q", (Step("retrieval", considered=(Considered("a", "down"),)),))
