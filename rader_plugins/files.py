@@ -10,18 +10,21 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from rader_plugins.errors import InputError
+from rader_plugins.errors import InputError, import_extra
 
 __all__ = [
     "atomic_write",
     "canonical_json",
+    "differences",
     "fingerprint",
     "read_jsonl",
+    "read_toml",
     "sampled_digest",
     "sha256_file",
     "sync_folder",
@@ -88,6 +91,26 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        InputError: It cannot be read, is not UTF-8 or not TOML; the message names the file.
+        MissingExtraError: Python is older than 3.11 and ``tomli`` is not installed.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib as toml
+    else:
+        toml = import_extra("tomli", "synthesis", "training")
+    try:
+        found: dict[str, Any] = toml.loads(Path(path).read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:  # of the decoder, or of the parser, whose error derives from it
+        raise InputError(f"{path} is not TOML: {error}.") from None
+    return found
+
+
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as JSONL, atomically; return how many."""
     count = 0
@@ -106,6 +129,27 @@ def canonical_json(value: object) -> str:
 def fingerprint(value: object) -> str:
     """Return 32 hexadecimal digits of the SHA-256 of the canonical JSON of ``value``."""
     return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()[:32]
+
+
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """Say where two JSON values differ: ``key.of.the.value (before, now after)``, none if they are equal.
+
+    Example:
+        >>> differences({"seed": 1, "model": "a"}, {"seed": 2, "model": "a"})
+        ['seed (1, now 2)']
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            difference
+            for key in sorted(before.keys() | now.keys())
+            for difference in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
+        ]
+    return [] if canonical_json(before) == canonical_json(now) else [f"{where} ({_short(before)}, now {_short(now)})"]
+
+
+def _short(value: Any) -> str:
+    text = canonical_json(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -12,7 +12,7 @@ from typing import IO, Any
 import filelock
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import canonical_json
+from rader_plugins.files import differences
 
 __all__ = ["Progress"]
 
@@ -90,25 +90,10 @@ class Progress:
             header = rows[0]["manifest"] if rows else self._manifest
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{self._path} is damaged. Delete it, or choose another folder.") from None
-        if different := _differences(header, self._manifest):
+        if different := differences(header, self._manifest):
             raise InputError(
                 f"{self._path.parent} holds another evaluation: it differs in {', '.join(different)}. Choose another "
                 "folder, or delete that one."
             )
         self.rows = rows[1:]
         return whole
-
-
-def _differences(before: Any, now: Any, where: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            difference
-            for key in sorted(before.keys() | now.keys())
-            for difference in _differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
-        ]
-    return [] if canonical_json(before) == canonical_json(now) else [f"{where} ({_short(before)}, now {_short(now)})"]
-
-
-def _short(value: Any) -> str:
-    text = canonical_json(value)
-    return text if len(text) <= 40 else text[:37] + "..."
