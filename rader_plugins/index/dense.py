@@ -90,21 +90,26 @@ def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array
     if len(shards) == 1:
         only: Array = shards[0][rows]
         return only
-    owners = np.searchsorted(np.asarray(starts), rows, side="right") - 1
-    vectors = np.empty((len(rows), shards[0].shape[1]), dtype=shards[0].dtype)
-    for owner in np.unique(owners):
-        where = owners == owner
-        vectors[where] = shards[owner][rows[where] - starts[owner]]
-    return vectors
+    if (rows[1:] < rows[:-1]).any():
+        order = np.argsort(rows)
+        vectors = np.empty((len(rows), shards[0].shape[1]), dtype=shards[0].dtype)
+        vectors[order] = gather(shards, starts, rows[order])
+        return vectors
+    ends = np.searchsorted(rows, [*starts[1:], rows[-1] + 1 if len(rows) else 0])
+    firsts = [0, *ends[:-1].tolist()]
+    return np.concatenate(
+        [shard[rows[first:end] - start] for shard, start, first, end in zip(shards, starts, firsts, ends, strict=True)]
+    )
 
 
 def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, rows: Array) -> Array:
     """Inner product of one query with some rows, summed in double precision; float32 array of shape (len(rows),)."""
     scores = np.empty(len(rows), dtype=np.float32)
     wide = query.astype(np.float64)
+    order = np.argsort(rows)  # neighbours share pages
     for first in range(0, len(rows), _GATHER):
-        part = gather(shards, starts, rows[first : first + _GATHER])
-        scores[first : first + len(part)] = part.astype(np.float64) @ wide
+        places = order[first : first + _GATHER]
+        scores[places] = gather(shards, starts, rows[places]).astype(np.float64) @ wide
     return scores
 
 

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -16,27 +15,25 @@ import numpy.typing as npt
 
 from rader_plugins.documents import Document
 from rader_plugins.encoding.base import Encoder
-from rader_plugins.errors import (
-    IndexCorruptError,
-    InputError,
-)
-from rader_plugins.index.dense import AnnConfig, Approximate, gather
+from rader_plugins.errors import IndexCorruptError, InputError
+from rader_plugins.index.dense import AnnConfig, gather
 from rader_plugins.index.encoders import EncoderSlot, as_encoder
 from rader_plugins.index.filters import Filter, filter_mask
 from rader_plugins.index.home import Home, Settings, ann_config, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
-from rader_plugins.index.loader import load_snapshot, read_shards
+from rader_plugins.index.loader import load_snapshot
 from rader_plugins.index.lock import WriteLock
 from rader_plugins.index.maintenance import (
     damaged_rows,
     fill_missing,
     lexical_is_behind,
+    rebuild,
     storable,
     store_derived,
 )
 from rader_plugins.index.snapshot import Snapshot
-from rader_plugins.index.store import FORMAT_VERSION
-from rader_plugins.index.writer import Prepared, commit_documents, compact, delete_documents, prepare
+from rader_plugins.index.statistics import describe
+from rader_plugins.index.writer import Prepared, commit_documents, delete_documents, id_list, prepare
 from rader_plugins.recipes import Recipe
 
 __all__ = ["RaderIndex"]
@@ -236,13 +233,13 @@ class RaderIndex:
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents with these ids, in this order; ids that are not stored are left out."""
-        found = self._home.store.documents(_id_list(ids))
+        found = self._home.store.documents(id_list(ids))
         return [found[id] for id in ids if id in found]
 
     def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Return id -> stored vector, shape (dimension,), for those ids that are stored."""
         with self.frozen() as snapshot:
-            places = self._home.store.rows_of(_id_list(ids))
+            places = self._home.store.rows_of(id_list(ids))
             if not places:
                 return {}
             found = gather(snapshot.shards, snapshot.starts, np.array(list(places.values()))).astype(np.float32)
@@ -261,26 +258,7 @@ class RaderIndex:
 
     def stats(self) -> dict[str, Any]:
         """Return figures about the index as a JSON object."""
-        snapshot = self.snapshot()
-        folder = self._home.folder
-        return {
-            "path": str(folder) if folder else None,
-            "documents": len(snapshot),
-            "deleted_rows": snapshot.rows - len(snapshot),
-            "dimension": self.dimension,
-            "dtype": self._home.settings.dtype,
-            "recipe": self.recipe.name,
-            "model": self.recipe.model,
-            "fingerprint": self.fingerprint,
-            "mean_terms": round(snapshot.lexical.mean_length, 2),
-            "bm25": asdict(self._home.settings.bm25),
-            "ann": self._home.settings.ann.kind if self._home.settings.ann else None,
-            "ann_rows": snapshot.approximate.rows if snapshot.approximate else 0,
-            "generation": snapshot.generation,
-            "shards": len(snapshot.shards),
-            "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder else None,
-            "format_version": FORMAT_VERSION,
-        }
+        return describe(self._home, self.snapshot())
 
     def verify(self) -> None:
         """Compare every committed vector with its checksum.
@@ -355,7 +333,7 @@ class RaderIndex:
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents by id; ids that are not stored are ignored. Returns how many were deleted."""
-        names = _id_list(ids)
+        names = id_list(ids)
         with self._write_lock.held():
             return delete_documents(self._home, names)
 
@@ -366,17 +344,7 @@ class RaderIndex:
         interrupt: until the last step the old state is in force.
         """
         with self._write_lock.held():
-            snapshot = self.snapshot()
-            if len(snapshot) < snapshot.rows:
-                compact(self._home, snapshot)
-                snapshot = self.snapshot()
-                self._home.store.vacuum()
-            approximate = None
-            if self._home.settings.ann is not None and snapshot.rows:
-                approximate = Approximate.build(snapshot.shards, self._home.settings.ann)
-            store_derived(self._home, snapshot, approximate)
-            snapshot.approximate = approximate
-            self._home.shards.remove_unused(read_shards(self._home.store))
+            rebuild(self._home, self.snapshot)
 
     @classmethod
     def repair(cls, path: str | PathLike[str], encoder: Encoder | Recipe | str | None = None) -> int:
@@ -402,12 +370,3 @@ class RaderIndex:
             index.optimize()
         index.close()
         return len(documents)
-
-
-def _id_list(ids: Iterable[str]) -> list[str]:
-    if isinstance(ids, str):
-        raise InputError(f"ids must be a list of strings: [{ids!r}].")
-    names = list(ids)
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        raise InputError(f"ids must be strings, not {type(wrong[0]).__name__}.")
-    return names

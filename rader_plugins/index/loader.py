@@ -15,7 +15,8 @@ import numpy.typing as npt
 from rader_plugins.errors import IndexCorruptError
 from rader_plugins.index.dense import Approximate
 from rader_plugins.index.home import Home
-from rader_plugins.index.lexical import LexicalView, Postings
+from rader_plugins.index.lexical import LexicalView
+from rader_plugins.index.postings import Postings
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.store import Store
 from rader_plugins.index.vectors import Shard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write
 from rader_plugins.index.dense import Approximate
 from rader_plugins.index.home import Home
-from rader_plugins.index.lexical import Postings
 from rader_plugins.index.loader import read_shards
+from rader_plugins.index.postings import Postings
 from rader_plugins.index.snapshot import Snapshot
+from rader_plugins.index.writer import compact
 
-__all__ = ["damaged_rows", "fill_missing", "lexical_is_behind", "storable", "store_derived"]
+__all__ = ["damaged_rows", "fill_missing", "lexical_is_behind", "rebuild", "storable", "store_derived"]
 
 _LEXICAL_TAIL = 5000  # rows that may stand behind the stored postings before they are stored anew
 _Record = tuple[str, int, int]
@@ -132,3 +134,23 @@ def fill_missing(home: Home) -> None:
         with path.open("r+b" if path.exists() else "wb") as stream:
             if stream.seek(0, io.SEEK_END) < (needed := shard.rows * home.shards.row_bytes):
                 stream.truncate(needed)
+
+
+def rebuild(home: Home, snapshot_now: Callable[[], Snapshot]) -> None:
+    """Drop deleted rows and build the derived structures anew.
+
+    Args:
+        home: Of the index.
+        snapshot_now: Returns the newest committed state.
+    """
+    snapshot = snapshot_now()
+    if len(snapshot) < snapshot.rows:
+        compact(home, snapshot)
+        snapshot = snapshot_now()
+        home.store.vacuum()
+    approximate = None
+    if home.settings.ann is not None and snapshot.rows:
+        approximate = Approximate.build(snapshot.shards, home.settings.ann)
+    store_derived(home, snapshot, approximate)
+    snapshot.approximate = approximate
+    home.shards.remove_unused(read_shards(home.store))

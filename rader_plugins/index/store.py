@@ -254,7 +254,7 @@ class Store:
                 ):
                     if int(current) != generation:
                         return None
-                    found[row] = Document(id, text, json.loads(data))
+                    found[row] = Document(id, text, {} if data == "{}" else json.loads(data))
         return found if len(found) == len(rows) else None
 
     def scan(self, batch: int = 1024) -> Iterator[tuple[int, Document]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,13 @@ from rader_plugins.index.analysis import analyze
 from rader_plugins.index.dense import gather
 from rader_plugins.index.filters import flatten
 from rader_plugins.index.home import Home
-from rader_plugins.index.lexical import pack_terms
 from rader_plugins.index.loader import read_shards
+from rader_plugins.index.postings import pack_terms
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.store import new_term_ids, set_meta
 from rader_plugins.index.vectors import Shard, checksum
 
-__all__ = ["Prepared", "commit_documents", "compact", "delete_documents", "prepare"]
+__all__ = ["Prepared", "commit_documents", "compact", "delete_documents", "id_list", "prepare"]
 
 Array = npt.NDArray[Any]
 _COMPACT_ROWS = 16384
@@ -173,3 +173,13 @@ def _bury(database: sqlite3.Connection, ids: Sequence[str], generation: int) -> 
         database.execute("INSERT INTO tombstones VALUES (?, ?)", (row, generation))
         buried += 1
     return buried
+
+
+def id_list(ids: Iterable[str]) -> list[str]:
+    """Return ids as a list; one string, or anything else than strings, raises :class:`InputError`."""
+    if isinstance(ids, str):
+        raise InputError(f"ids must be a list of strings: [{ids!r}].")
+    names = list(ids)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise InputError(f"ids must be strings, not {type(wrong[0]).__name__}.")
+    return names

@@ -277,7 +277,7 @@ class RaderRetriever:
         scored: list[Scored] = []
         if plan.mode == "bm25":
             for query, mask in zip(queries, masks, strict=True):
-                rows, scores = snapshot.bm25_top(snapshot.bm25_scores(query), plan.k, mask)
+                rows, scores = snapshot.bm25_best(query, plan.k, mask)
                 scored.append(_sorted(snapshot, rows, scores, plan.k, {"bm25": scores}))
             return scored
         if vectors is None:  # pragma: no cover - callers encode for these modes
@@ -305,7 +305,9 @@ def _hybrid(
 ) -> Scored:
     every_bm25 = snapshot.bm25_scores(query)
     lexical_rows, _ = snapshot.bm25_top(every_bm25, depth, mask)
-    extra = np.setdiff1d(lexical_rows, dense_rows)
+    known = np.zeros(snapshot.rows, dtype=np.bool_)
+    known[dense_rows] = True
+    extra = lexical_rows[~known[lexical_rows]]
     pool = np.concatenate([dense_rows, extra])
     dense = np.concatenate([dense_scores, snapshot.dense_scores(vector, extra)])
     bm25 = every_bm25[pool]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +59,40 @@ def test_scores_are_those_of_the_formula(
     expected = {f"{n:02d}": score for n, score in enumerate(naive_bm25(corpus, query, config)) if score > 0}
     hits = RaderRetriever(index, mode="bm25").search(query, k=20)
     assert {hit.document.id: hit.score for hit in hits} == pytest.approx(expected, rel=1e-5)
+    index.close()
+
+
+ZIPF = [f"w{number}" for number in range(40) for _ in range(120 // (number + 1) + 1)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.sampled_from(ZIPF), min_size=1, max_size=8),
+    st.integers(1, 40),
+    st.sampled_from([1, 30, 300, 10**6]),
+    st.booleans(),
+)
+def test_skipping_frequent_terms_changes_no_result(
+    seed: int, query: list[str], k: int, at_once: int, filtered: bool
+) -> None:
+    rng = random.Random(seed)
+    index = RaderIndex.create(None, encoder=HashEncoder())
+    for first in (0, 150, 190):  # several blocks of postings
+        texts = [" ".join(rng.choices(ZIPF, k=rng.randint(0, 12))) for _ in range(first, first + 100)]
+        index.add([Document(id=f"{first + at:03d}", text=text) for at, text in enumerate(texts)], commit_every=60)
+    index.delete([f"{number:03d}" for number in rng.sample(range(290), 20)])
+    snapshot = index.snapshot()
+    allowed = snapshot.alive & np.array([rng.random() < 0.4 for _ in snapshot.alive]) if filtered else snapshot.alive
+    every = np.where(allowed, snapshot.bm25_scores(" ".join(query)), 0.0)
+    expected = sorted((-score, snapshot.ids[row]) for row, score in enumerate(every.tolist()) if score > 0)[:k]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rader_plugins.index.lexical._POSTINGS_AT_ONCE", at_once)
+        patch.setattr("rader_plugins.index.lexical._FREQUENT", 8)
+        for _ in range(2):  # the second time with what the first has kept
+            rows, scores = snapshot.bm25_best(" ".join(query), k, allowed if filtered else None)
+            found = sorted(zip((-scores).tolist(), [snapshot.ids[row] for row in rows], strict=True))
+            assert found == expected  # to the last bit
     index.close()
 
 

@@ -1,0 +1,101 @@
+"""Postings: which documents hold which terms, in immutable blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Postings", "pack_terms"]
+
+Array = npt.NDArray[Any]
+
+
+def pack_terms(counts: Mapping[int, int]) -> bytes:
+    """Serialise term id -> frequency as little-endian pairs of 32-bit integers, sorted by term id."""
+    return np.array(sorted(counts.items()), dtype="<u4").tobytes()
+
+
+@dataclass(frozen=True)
+class Postings:
+    """Which documents hold which terms, for some rows of the index.
+
+    Attributes:
+        terms: Sorted term ids, shape (t,).
+        starts: Where each term's postings begin, shape (t + 1,).
+        rows: Row of each posting, shape (p,).
+        frequencies: How often the term stands in that document, shape (p,).
+    """
+
+    terms: Array
+    starts: Array
+    rows: Array
+    frequencies: Array
+
+    @classmethod
+    def build(cls, rows: Sequence[int], packed: Sequence[bytes]) -> Postings:
+        """Invert documents given as rows and :func:`pack_terms` blobs."""
+        pairs = np.frombuffer(b"".join(packed), dtype="<u4").reshape(-1, 2)
+        sizes = [len(blob) // 8 for blob in packed]
+        return cls._sorted(pairs[:, 0].astype(np.int32), np.repeat(np.array(rows, dtype=np.int32), sizes), pairs[:, 1])
+
+    @classmethod
+    def merge(cls, parts: Sequence[Postings]) -> Postings:
+        """Join blocks of postings; rows of a later block must be larger."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls._sorted(
+            np.concatenate([np.repeat(part.terms, np.diff(part.starts)) for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.frequencies for part in parts]),
+        )
+
+    @classmethod
+    def _sorted(cls, terms: Array, rows: Array, frequencies: Array) -> Postings:
+        order = np.argsort(terms, kind="stable")  # stable: rows stay ascending within a term
+        unique, first = np.unique(terms[order], return_index=True)
+        smallest = np.uint16 if frequencies.size == 0 or frequencies.max() < 2**16 else np.uint32
+        return cls(
+            terms=unique.astype(np.int32),
+            starts=np.append(first, len(terms)).astype(np.int64),
+            rows=rows[order],
+            frequencies=frequencies[order].astype(smallest),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def spans(self, terms: Array) -> list[tuple[int, int]]:
+        """Return where the postings of each of these terms begin and end."""
+        known = terms < len(self._begins) - 1
+        places = np.where(known, terms, 0)
+        first, last = self._begins[places], self._begins[places + known]
+        return list(zip(first.tolist(), last.tolist(), strict=True))
+
+    @cached_property
+    def _begins(self) -> Array:
+        """Where the postings of every term id begin, those without any included; shape (largest id + 2,)."""
+        sizes = np.zeros(int(self.terms[-1]) + 2 if len(self.terms) else 1, dtype=np.int64)
+        sizes[self.terms + 1] = np.diff(self.starts)
+        return np.cumsum(sizes)
+
+    def add_frequencies(self, counts: Array, alive: Array | None) -> None:
+        """Add each term's number of living documents to ``counts``, indexed by term id."""
+        if alive is None:
+            counts[self.terms] += np.diff(self.starts)
+        elif len(self.rows):
+            counts[self.terms] += np.add.reduceat(alive[self.rows].astype(np.int64), self.starts[:-1])
+
+    def write(self, stream: IO[bytes]) -> None:
+        """Write the four arrays, one after the other, in numpy's own format."""
+        for array in (self.terms, self.starts, self.rows, self.frequencies):
+            np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+
+    @classmethod
+    def read(cls, stream: IO[bytes]) -> Postings:
+        """Read what :meth:`write` wrote; raises ValueError on damage."""
+        return cls(*(np.lib.format.read_array(stream, allow_pickle=False) for _ in range(4)))
