@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -33,19 +33,24 @@ class ServerError(RaderError):
     Args:
         message: What happened and what to do.
         refused: The server refused the request for good; sending it again is of no use.
+        status: The status that it refused with.
+        said: Its own words and codes, for telling refusals apart.
     """
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(self, message: str, *, refused: bool = False, status: int | None = None, said: str = "") -> None:
         super().__init__(message)
         self.refused = refused
+        self.status = status
+        self.said = said
 
 
-def endpoint_url(url: str, endpoint: str) -> str:
+def endpoint_url(url: str, endpoint: str, others: Sequence[str] = ()) -> str:
     """Return the address of an endpoint for a server's URL, with or without ``/v1`` or the endpoint in it.
 
     Args:
         url: Of the server.
         endpoint: What follows ``/v1``, for example ``"/embeddings"``.
+        others: Endpoints that the URL may end in as well, and that are then replaced.
 
     Raises:
         InputError: It is no http(s) URL.
@@ -58,6 +63,8 @@ def endpoint_url(url: str, endpoint: str) -> str:
         raise InputError("The server's URL must start with http:// or https:// and name a host.")
     path = parsed.path.rstrip("/")
     if not path.endswith(endpoint):
+        for other in others:
+            path = path.removesuffix(other)
         path += endpoint if path.endswith("/v1") else f"/v1{endpoint}"
     return str(parsed.copy_with(path=path))
 
@@ -68,6 +75,7 @@ class ServerClient:
     Args:
         url: Of the server.
         endpoint: What follows ``/v1``.
+        others: Further endpoints of the server that requests may go to.
         remedies: Status -> what to do about it, beside those for 401, 403 and 404; may hold ``{key}`` and ``{url}``.
         api_key_env: Name of the environment variable that holds the key; read at each request, never kept.
         concurrency: Most connections at once.
@@ -81,6 +89,7 @@ class ServerClient:
         url: str,
         endpoint: str,
         *,
+        others: Sequence[str] = (),
         remedies: Mapping[int, str],
         api_key_env: str,
         concurrency: int,
@@ -88,8 +97,10 @@ class ServerClient:
         max_retries: int,
         backoff: float,
     ) -> None:
-        self._url = httpx.URL(endpoint_url(url, endpoint))
-        self._models = self._url.copy_with(path=self._url.path[: -len(endpoint)] + "/models")
+        self._url = httpx.URL(endpoint_url(url, endpoint, others))
+        base = self._url.path[: -len(endpoint)]
+        self._others = {other: self._url.copy_with(path=base + other) for other in others}
+        self._models = self._url.copy_with(path=base + "/models")
         # For messages: a URL may carry a password or a key.
         self.url = str(self._url.copy_with(userinfo=b"", query=None))
         self._remedies = {**_REMEDIES, **remedies}
@@ -100,13 +111,13 @@ class ServerClient:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         self._client = httpx.Client(timeout=timeout, limits=limits)
 
-    def post(self, payload: dict[str, Any]) -> Any:
-        """Send a request to the endpoint and return its JSON.
+    def post(self, payload: dict[str, Any], other: str | None = None) -> Any:
+        """Send a request to the endpoint, or to one of the others, and return its JSON.
 
         Raises:
             ServerError: It was refused, or failed as often as it may.
         """
-        return self._request("POST", self._url, payload)
+        return self._request("POST", self._url if other is None else self._others[other], payload)
 
     def only_model(self) -> str | None:
         """Return the name of the model that the server offers, or None if it does not say or offers several."""
@@ -174,7 +185,7 @@ class ServerClient:
     def _refusal(self, response: httpx.Response) -> ServerError:
         remedy = self._remedies.get(response.status_code, "").format(key=self._api_key_env or "(none)", url=self.url)
         message = f"{self.url} refused with status {response.status_code}: {self._said(response)} {remedy}".strip()
-        return ServerError(message, refused=True)
+        return ServerError(message, refused=True, status=response.status_code, said=self._without_key(response.text))
 
     def _said(self, response: httpx.Response) -> str:
         """Return the server's own words, shortened, without the key should it repeat it."""

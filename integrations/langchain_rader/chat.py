@@ -19,7 +19,7 @@ from rader_plugins.llm.base import check_messages, check_sampling
 
 __all__ = ["LangChainChat"]
 
-_PARAMETERS = ("temperature", "top_p", "max_tokens", "seed")
+_PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 _DECLINED = {"content_filter", "refusal", "safety"}
 
 
@@ -32,7 +32,8 @@ class LangChainChat:
 
     Args:
         llm: The chat model.
-        forward: Which of ``temperature``, ``top_p``, ``max_tokens`` and ``seed`` are passed to the model at each call.
+        forward: Which of ``temperature``, ``top_p``, ``top_k``, ``max_tokens`` and ``seed`` are passed to the model
+            at each call.
         config: Callbacks, tags and the like, for every call.
 
     Raises:
@@ -79,14 +80,15 @@ class LangChainChat:
         n: int = 1,
         temperature: float = 0.0,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> list[Completion]:
         """Return ``n`` answers, each from a call of its own; see :meth:`rader_plugins.llm.ChatModel.chat`."""
         checked: list[Any] = list(check_messages(messages))
-        check_sampling(n, temperature, top_p, max_tokens, stop)
-        given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
+        given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
         completions = []
         for number in range(n):
             options = self._options(given, seed, number)
@@ -104,14 +106,15 @@ class LangChainChat:
         n: int = 1,
         temperature: float = 0.0,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> list[Completion]:
         """As :meth:`chat`, through the model's async side; the ``n`` answers are asked for at once."""
         checked: list[Any] = list(check_messages(messages))
-        check_sampling(n, temperature, top_p, max_tokens, stop)
-        given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
+        given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
         ends = list(stop) if stop else None
         calls = [
             self.llm.ainvoke(checked, self.config, stop=ends, **self._options(given, seed, number))

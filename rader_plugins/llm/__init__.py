@@ -1,7 +1,33 @@
-"""Language models: the one protocol that grader, reasoning queries and synthesis talk to, and its HTTP client."""
+"""Language models: the one protocol that grader, reasoning queries and synthesis talk to, and what implements it."""
 
-from rader_plugins.llm.base import ChatModel, Completion, Message, RequestRefusedError, Usage
+from rader_plugins.llm.base import (
+    ChatModel,
+    Completion,
+    ContextOverflowError,
+    Generator,
+    Message,
+    RequestRefusedError,
+    Usage,
+)
+from rader_plugins.llm.budget import Budget, BudgetedLLM, BudgetExceededError, Spent
 from rader_plugins.llm.cache import CachedChat
+from rader_plugins.llm.generator import GeneratorBase, as_generator
 from rader_plugins.llm.openai_chat import OpenAIChat
 
-__all__ = ["CachedChat", "ChatModel", "Completion", "Message", "OpenAIChat", "RequestRefusedError", "Usage"]
+__all__ = [
+    "Budget",
+    "BudgetExceededError",
+    "BudgetedLLM",
+    "CachedChat",
+    "ChatModel",
+    "Completion",
+    "ContextOverflowError",
+    "Generator",
+    "GeneratorBase",
+    "Message",
+    "OpenAIChat",
+    "RequestRefusedError",
+    "Spent",
+    "Usage",
+    "as_generator",
+]

@@ -1,11 +1,11 @@
-"""`ChatModel`: what a language model has to offer."""
+"""`ChatModel` and `Generator`: what a language model has to offer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 from rader_plugins.documents import check_text
 from rader_plugins.errors import InputError, LLMError
@@ -13,7 +13,10 @@ from rader_plugins.errors import InputError, LLMError
 __all__ = [
     "ChatModel",
     "Completion",
+    "ContextOverflowError",
+    "Generator",
     "Message",
+    "RefusalKind",
     "RequestRefusedError",
     "Usage",
     "check_messages",
@@ -25,8 +28,29 @@ _THOUGHTS_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
 
+RefusalKind = Literal["context", "model", "access", "request"]
+
+
 class RequestRefusedError(LLMError):
-    """The server refused this request for good (a conversation that is too long, a missing key, an unknown model)."""
+    """The server refused this request for good (a conversation that is too long, a missing key, an unknown model).
+
+    Args:
+        message: What happened and what to do.
+        kind: ``context`` (too long for the model, always a :class:`ContextOverflowError`), ``model`` (the server does
+            not know it) and ``access`` (the key is missing or wrong): so will every other request be refused;
+            ``request``: anything else.
+    """
+
+    def __init__(self, message: str, *, kind: RefusalKind = "request") -> None:
+        super().__init__(message)
+        self.kind: RefusalKind = kind
+
+
+class ContextOverflowError(RequestRefusedError):
+    """The prompt, with the tokens asked for, does not fit into the model's context."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind="context")
 
 
 class Message(TypedDict):
@@ -79,6 +103,7 @@ class ChatModel(Protocol):
         n: int = 1,
         temperature: float = 0.0,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] | None = None,
         seed: int | None = None,
@@ -90,6 +115,7 @@ class ChatModel(Protocol):
             n: How many answers.
             temperature: Of sampling; 0 takes the most probable token.
             top_p: Mass of the most probable tokens to sample from; None leaves it to the model.
+            top_k: How many of the most probable tokens to sample from; None leaves it to the model.
             max_tokens: Most tokens in an answer; None leaves it to the model.
             stop: Strings that end an answer; they are not part of it.
             seed: Of sampling, where the model takes one.
@@ -107,11 +133,63 @@ class ChatModel(Protocol):
         n: int = 1,
         temperature: float = 0.0,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> list[Completion]:
         """As :meth:`chat`, without blocking the event loop."""
+        ...
+
+
+@runtime_checkable
+class Generator(ChatModel, Protocol):
+    """A language model that also continues raw text, as base models and few-shot prompts need it.
+
+    :class:`OpenAIChat`, :class:`CachedChat` and :class:`VLLMGenerator` are such; :func:`as_generator` makes one of
+    any :class:`ChatModel`.
+    """
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> list[Completion]:
+        """Return ``n`` continuations of a text, without a chat template; arguments and errors as :meth:`chat`.
+
+        Args:
+            prompt: The text, not empty; a continuation does not repeat it.
+            n: How many.
+            temperature: Of sampling; 0 takes the most probable token.
+            top_p: Mass of the most probable tokens to sample from; None leaves it to the model.
+            top_k: How many of the most probable tokens to sample from; None leaves it to the model.
+            max_tokens: Most tokens in a continuation; None leaves it to the model (some servers then write 16, others
+                until the context is full).
+            stop: Strings that end a continuation; they are not part of it.
+            seed: Of sampling, where the model takes one.
+        """
+        ...
+
+    async def acomplete(
+        self,
+        prompt: str,
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> list[Completion]:
+        """As :meth:`complete`, without blocking the event loop."""
         ...
 
 
@@ -144,7 +222,12 @@ def check_messages(messages: Sequence[Message]) -> list[Message]:
 
 
 def check_sampling(
-    n: int, temperature: float, top_p: float | None, max_tokens: int | None, stop: Sequence[str] | None
+    n: int,
+    temperature: float,
+    top_p: float | None,
+    max_tokens: int | None,
+    stop: Sequence[str] | None,
+    top_k: int | None = None,
 ) -> None:
     """Raise :class:`InputError` if a sampling argument is outside its range."""
     if not isinstance(n, int) or n < 1:
@@ -155,5 +238,7 @@ def check_sampling(
         raise InputError(f"top_p must be above 0 and at most 1, not {top_p!r}.")
     if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
         raise InputError(f"max_tokens must be a whole number of at least 1, not {max_tokens!r}.")
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        raise InputError(f"top_k must be a whole number of at least 1, not {top_k!r}.")
     if isinstance(stop, str):
         raise InputError("stop must be a list of strings: ['\\n'].")

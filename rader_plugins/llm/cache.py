@@ -1,4 +1,4 @@
-"""`CachedChat`: a conversation is sent once; its answers are kept in a SQLite file."""
+"""`CachedChat`: a conversation or prompt is sent once; its answers are kept in a SQLite file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from dataclasses import asdict
 
 from rader_plugins.cache_file import CacheFile
 from rader_plugins.files import canonical_json
-from rader_plugins.llm.base import ChatModel, Completion, Message, check_messages, check_sampling
+from rader_plugins.llm.base import ChatModel, Completion
+from rader_plugins.llm.generator import Request, WrappedLLM
 
 __all__ = ["CachedChat", "ChatCache"]
 
@@ -51,81 +52,54 @@ class ChatCache(CacheFile):
             connection.execute("INSERT OR REPLACE INTO chats VALUES (?, ?)", (key, blob))
 
 
-class CachedChat:
-    """A :class:`ChatModel` that remembers: equal conversation, sampling arguments and model give the kept answers.
+class CachedChat(WrappedLLM):
+    """A :class:`Generator` that remembers: equal conversation or prompt, sampling arguments and model give the kept
+    answers.
 
-    Errors, refusals and empty answers are not kept. With a temperature above 0 a repeated call returns the answers of
-    the first one, not new samples; another ``seed`` is another call.
+    Errors and refusals are not kept, nor are empty answers unless asked for. With a temperature above 0 a repeated
+    call returns the answers of the first one, not new samples; another ``seed`` is another call.
 
     Args:
         llm: The model that is asked for what is not there.
         cache: A :class:`ChatCache`, or the path of one.
+        keep_empty: Keep calls of which an answer is empty too. Right where calls have seeds, so that asking again
+            gives the same: a rerun then asks for nothing twice.
 
     Example:
         >>> llm = CachedChat(OpenAIChat("http://localhost:8000"), "answers.sqlite")  # doctest: +SKIP
     """
 
-    def __init__(self, llm: ChatModel, cache: ChatCache | str | os.PathLike[str]) -> None:
-        self.llm = llm
+    def __init__(self, llm: ChatModel, cache: ChatCache | str | os.PathLike[str], *, keep_empty: bool = False) -> None:
+        super().__init__(llm)
+        self.keep_empty = keep_empty
         self.cache = cache if isinstance(cache, ChatCache) else ChatCache(cache)
         self._count_lock = threading.Lock()
         self.hits = 0
         self.misses = 0
 
-    @property
-    def fingerprint(self) -> str:
-        """That of the model."""
-        return self.llm.fingerprint
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
-        """Return ``n`` answers; see :meth:`ChatModel.chat`."""
-        checked = check_messages(messages)
-        check_sampling(n, temperature, top_p, max_tokens, stop)
-        key = self._key(checked, [n, float(temperature), top_p, max_tokens, list(stop or ()), seed])
+    def _generate(self, request: Request) -> list[Completion]:
+        key = self._key(request)
         answers = self._look_up(key)
         if answers is None:
-            answers = self.llm.chat(
-                checked, n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens, stop=stop, seed=seed
-            )
+            answers = super()._generate(request)
             self._keep(key, answers)
         return answers
 
-    async def achat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
-        """As :meth:`chat`, without blocking the event loop."""
-        checked = check_messages(messages)
-        check_sampling(n, temperature, top_p, max_tokens, stop)
-        arguments: list[object] = [n, float(temperature), top_p, max_tokens, list(stop or ()), seed]
-        key = await asyncio.to_thread(self._key, checked, arguments)  # may have to ask for the model's name
+    async def _agenerate(self, request: Request) -> list[Completion]:
+        key = await asyncio.to_thread(self._key, request)  # may have to ask for the model's name
         answers = await asyncio.to_thread(self._look_up, key)
         if answers is None:
-            answers = await self.llm.achat(
-                checked, n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens, stop=stop, seed=seed
-            )
+            answers = await super()._agenerate(request)
             await asyncio.to_thread(self._keep, key, answers)
         return answers
 
-    def _key(self, messages: list[Message], arguments: list[object]) -> bytes:
-        return hashlib.sha256(canonical_json([self.fingerprint, messages, arguments]).encode("utf-8")).digest()
+    def _key(self, request: Request) -> bytes:
+        arguments: list[object] = [request.n, request.temperature, request.top_p, request.max_tokens]
+        arguments += [list(request.stop), request.seed]
+        if request.top_k is not None:  # so that files from before there was a top_k stay of use
+            arguments.append(request.top_k)
+        named = canonical_json([self.fingerprint, request.content, arguments])
+        return hashlib.sha256(named.encode("utf-8")).digest()
 
     def _look_up(self, key: bytes) -> list[Completion] | None:
         answers = self.cache.get(key)
@@ -135,5 +109,5 @@ class CachedChat:
         return answers
 
     def _keep(self, key: bytes, answers: list[Completion]) -> None:
-        if all(answer.text.strip() and not answer.refusal for answer in answers):
+        if all((self.keep_empty or answer.text.strip()) and not answer.refusal for answer in answers):
             self.cache.put(key, answers)

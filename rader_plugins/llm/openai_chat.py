@@ -1,22 +1,31 @@
-"""`OpenAIChat`: a language model behind an OpenAI-compatible server (vLLM, llama.cpp, OpenAI)."""
+"""`OpenAIChat`: a language model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, OpenAI)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
 from rader_plugins.http_client import ServerClient, ServerError
-from rader_plugins.llm.base import Completion, Message, RequestRefusedError, Usage, check_messages, check_sampling
+from rader_plugins.llm.base import Completion, ContextOverflowError, RefusalKind, RequestRefusedError, Usage
+from rader_plugins.llm.generator import GeneratorBase, Request
 
 __all__ = ["OpenAIChat"]
 
+_CHAT, _COMPLETIONS = "/chat/completions", "/completions"
+_KINDS: dict[int, RefusalKind] = {401: "access", 403: "access", 404: "model"}
+# The words of OpenAI, vLLM (three generations), SGLang and llama.cpp for a prompt that does not fit.
+_OVERFLOW = re.compile(
+    r"context[_ ](length|size|window)|exceed_context|max(imum)?[_ ]model[_ ]len|max_tokens must be at least 1, got -",
+    re.IGNORECASE,
+)
 _REMEDIES = {
     400: "Is the conversation longer than the model's context, or does the server not know an option (see extra=)?",
     413: "The conversation is too long for the server.",
@@ -24,15 +33,18 @@ _REMEDIES = {
 }
 
 
-class OpenAIChat:
-    """Asks a server's ``/v1/chat/completions``. Needs the base install only.
+class OpenAIChat(GeneratorBase):
+    """Asks a server's ``/v1/chat/completions`` and, to continue raw text, ``/v1/completions``. Needs the base install.
 
     At most ``concurrency`` requests are under way at once over all callers, threads and event loops. Status 429
     (``Retry-After`` is honoured), 5xx, timeouts and broken connections are retried with backoff, ``max_retries``
     times. Nothing is made up in place of an answer that does not come.
 
+    Several answers (``n``) are one request where the server allows it. One that refuses so many (llama.cpp, for more
+    than it has slots) or gives fewer is asked for single answers, at once, with the seeds that follow.
+
     Args:
-        url: Of the server, with or without ``/v1`` or ``/v1/chat/completions``.
+        url: Of the server, with or without ``/v1`` or an endpoint.
         model: Name that the server knows the model by; default: the only one that it lists.
         api_key_env: Environment variable with the key; no ``Authorization`` is sent if it is unset.
         concurrency: Requests at once; a server with 8 slots is kept busy by 8.
@@ -40,8 +52,10 @@ class OpenAIChat:
             stream sends its first byte when the answer is complete.
         max_retries: Attempts after the first.
         backoff: Seconds before the first retry; doubles, with jitter.
-        extra: Further fields of every request (``{"top_k": 40}``); None as a value leaves a field out that would be
-            sent otherwise (``{"max_tokens": None, "max_completion_tokens": 500}``).
+        max_n: Most answers that one request asks for; None: all.
+        extra: Further fields of every request (``{"min_p": 0.05}``); None as a value leaves a field out that would be
+            sent otherwise (``{"max_tokens": None, "max_completion_tokens": 500}``; ``{"top_k": None}`` for OpenAI,
+            which does not know it).
 
     Raises:
         InputError: An option is unusable.
@@ -62,16 +76,19 @@ class OpenAIChat:
         timeout: float = 120.0,
         max_retries: int = 3,
         backoff: float = 0.5,
+        max_n: int | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value, least in (("concurrency", concurrency, 1), ("max_retries", max_retries, 0)):
+        least_of = (("concurrency", concurrency, 1), ("max_retries", max_retries, 0), ("max_n", max_n or 1, 1))
+        for name, value, least in least_of:
             if not isinstance(value, int) or value < least:
                 raise InputError(f"{name} must be an integer of at least {least}, not {value!r}.")
         if not timeout > 0 or not backoff >= 0:
             raise InputError("timeout must be positive and backoff not negative (seconds).")
         self._server = ServerClient(
             url,
-            "/chat/completions",
+            _CHAT,
+            others=[_COMPLETIONS],
             remedies=_REMEDIES,
             api_key_env=api_key_env,
             concurrency=concurrency,
@@ -80,6 +97,9 @@ class OpenAIChat:
             backoff=backoff,
         )
         self.concurrency = concurrency
+        self.max_n = max_n
+        # The fewest answers that the server was seen to refuse, or to answer with one, in a single request.
+        self._refused_n = sys.maxsize
         self._extra = dict(extra or {})
         self._model = model
         self._model_lock = threading.Lock()
@@ -87,6 +107,8 @@ class OpenAIChat:
         # server that asks for patience gets it from all callers.
         self._slots = threading.BoundedSemaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="rader-chat")
+        # Apart from the pool, whose threads wait for the parts of their calls.
+        self._parts = ThreadPoolExecutor(concurrency, thread_name_prefix="rader-chat-part")
         self._usage = Usage()
         self._usage_lock = threading.Lock()
 
@@ -103,6 +125,7 @@ class OpenAIChat:
         """End waiting requests and close the connections."""
         self._server.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._parts.shutdown(wait=False, cancel_futures=True)
 
     @property
     def model(self) -> str:
@@ -126,63 +149,86 @@ class OpenAIChat:
         with self._usage_lock:
             return self._usage
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
-        """Return ``n`` answers; see :meth:`ChatModel.chat`.
+    def _generate(self, request: Request) -> list[Completion]:
+        """Send a request, in parts where the server takes or gives fewer answers at once.
 
-        A server that gives fewer than ``n`` in one response (llama.cpp) is asked again, with the next seeds.
+        Answer k has the seed ``seed + k`` in whichever part it comes, and how a request is divided depends on ``n``
+        and on the server alone, not on what was asked before: equal calls give equal answers.
         """
-        checked = check_messages(messages)
-        check_sampling(n, temperature, top_p, max_tokens, stop)
-        payload: dict[str, Any] = {"model": self.model, "messages": checked, "temperature": temperature}
-        optional = {"top_p": top_p, "max_tokens": max_tokens, "stop": list(stop) if stop else None}
-        payload |= {name: value for name, value in optional.items() if value is not None}
-        completions: list[Completion] = []
-        while len(completions) < n:
-            missing = n - len(completions)
-            request = {**payload, "n": missing} if missing > 1 else dict(payload)
-            if seed is not None:
-                request["seed"] = seed + len(completions)
-            request |= self._extra
-            request = {name: value for name, value in request.items() if value is not None}
-            with self._slots, _as_llm_error():
-                answer = self._server.post(request)
-            completions += self._read(answer)[:missing]
-        return completions
+        n = request.n
+        step = 1 if n >= self._refused_n else min(self.max_n or n, n)
+        heads = [(at, min(step, n - at)) for at in range(0, n, step)]
+        first = self._together(request, heads)
+        # What a part lacks is asked for one by one, all at once.
+        missing = [
+            (at + have, 1) for (at, size), got in zip(heads, first, strict=True) for have in range(len(got), size)
+        ]
+        rest = iter(self._together(request, missing))
+        answers: list[Completion] = []
+        for (_, size), got in zip(heads, first, strict=True):
+            answers += got
+            for _ in range(len(got), size):
+                answers += next(rest)
+        return answers
 
-    async def achat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
-        """As :meth:`chat`, without blocking the event loop."""
-        call = partial(self.chat, messages, n=n, temperature=temperature, top_p=top_p)
+    async def _agenerate(self, request: Request) -> list[Completion]:
         try:
-            future = self._pool.submit(call, max_tokens=max_tokens, stop=stop, seed=seed)
+            future = self._pool.submit(self._generate, request)
         except RuntimeError as error:
             raise LLMError(f"{self!r} is closed.") from error
         return await asyncio.wrap_future(future)
 
-    def _read(self, answer: Any) -> list[Completion]:
+    def _together(self, request: Request, parts: Sequence[tuple[int, int]]) -> list[list[Completion]]:
+        """Send parts, given as number of their first answer and size, at once."""
+        if len(parts) < 2:
+            return [self._part(request, *part) for part in parts]
+        try:
+            futures = [self._parts.submit(self._part, request, *part) for part in parts]
+        except RuntimeError as error:
+            raise LLMError(f"{self!r} is closed.") from error
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _part(self, request: Request, first: int, size: int) -> list[Completion]:
+        """Return at least one and at most ``size`` answers."""
+        if size == 1:
+            return self._post(request, first, 1)
+        try:
+            answers = self._post(request, first, size)
+        except RequestRefusedError as error:
+            if error.kind != "request":
+                raise
+            answers = self._post(request, first, 1)  # says what is wrong if it is not the number
+        if len(answers) == 1:
+            self._refused_n = min(self._refused_n, size)
+        return answers
+
+    def _post(self, request: Request, first: int, size: int) -> list[Completion]:
+        asked = request.content
+        payload: dict[str, Any] = {"model": self.model, "temperature": request.temperature}
+        payload |= {"prompt": asked} if isinstance(asked, str) else {"messages": asked}
+        payload |= {
+            "top_p": request.top_p,
+            "top_k": request.top_k,
+            "max_tokens": request.max_tokens,
+            "stop": list(request.stop) or None,
+            "seed": None if request.seed is None else request.seed + first,
+            "n": size if size > 1 else None,
+        }
+        payload |= self._extra
+        payload = {name: value for name, value in payload.items() if value is not None}
+        with self._slots, _as_llm_error():
+            answer = self._server.post(payload, _COMPLETIONS if isinstance(asked, str) else None)
+        return self._read(answer, _continuation if isinstance(asked, str) else _answer)[:size]
+
+    def _read(self, answer: Any, read: Callable[[Any, str], Completion]) -> list[Completion]:
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list) or not choices:
             raise LLMError(f"{self._server.url} answered without a choice: {str(answer)[:300]!r}.")
-        completions = [_completion(choice, self._server.url) for choice in choices]
+        completions = [read(choice, self._server.url) for choice in choices]
         usage = answer.get("usage")
         counts = usage if isinstance(usage, dict) else {}
         with self._usage_lock:
@@ -194,14 +240,24 @@ class OpenAIChat:
         return completions
 
 
-def _completion(choice: Any, url: str) -> Completion:
+def _answer(choice: Any, url: str) -> Completion:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise LLMError(f"{url} answered with a choice that holds no message: {str(choice)[:300]!r}.")
-    content, reason = message.get("content"), choice.get("finish_reason")
+    return _completion(choice, message.get("content"), bool(message.get("refusal")), url)
+
+
+def _continuation(choice: Any, url: str) -> Completion:
+    if not isinstance(choice, dict) or "text" not in choice:
+        raise LLMError(f"{url} answered with a choice that holds no text: {str(choice)[:300]!r}.")
+    return _completion(choice, choice["text"], False, url)
+
+
+def _completion(choice: dict[str, Any], content: object, refused: bool, url: str) -> Completion:
     if content is not None and not isinstance(content, str):
         raise LLMError(f"{url} answered with a content that is no text: {str(content)[:300]!r}.")
-    refused = bool(message.get("refusal")) or reason == "content_filter"
+    reason = choice.get("finish_reason")
+    refused = refused or reason == "content_filter"
     return Completion(content or "", reason if isinstance(reason, str) else "", refused)
 
 
@@ -214,4 +270,10 @@ def _as_llm_error() -> Iterator[None]:
     try:
         yield
     except ServerError as error:
-        raise (RequestRefusedError if error.refused else LLMError)(str(error)) from error
+        if not error.refused:
+            raise LLMError(str(error)) from error
+        if error.status not in _KINDS and _OVERFLOW.search(error.said):
+            raise ContextOverflowError(str(error)) from error
+        unknown = "model_not_found" in error.said
+        kind = "model" if unknown else _KINDS.get(error.status or 0, "request")
+        raise RequestRefusedError(str(error), kind=kind) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,25 +13,31 @@ from types import TracebackType
 from typing import Any
 
 ACTIONS = frozenset(
-    ["ok", "400", "401", "404", "429", "429-late", "500", "503", "drop", "hang"]
-    + ["empty", "no-choices", "refusal", "filtered", "garbage", "error-200", "odd"]
+    ["ok", "400", "401", "404", "422", "429", "429-late", "500", "503", "drop", "hang"]
+    + ["empty", "no-choices", "refusal", "filtered", "garbage", "error-200", "odd", "context", "no-model", "endless"]
 )
 
 
 class LLMServer:
-    """Serves ``/v1/chat/completions`` and ``/v1/models`` on 127.0.0.1.
+    """Serves ``/v1/chat/completions``, ``/v1/completions`` and ``/v1/models`` on 127.0.0.1.
 
     Args:
         answer: Function from the request's JSON to the text of an answer, or to one of :data:`ACTIONS` with ``!``
             before it (``"!hang"``). It depends on nothing but the request, so neither do the answers on their order.
+            Where a request has a seed and asks for several choices it is called once a choice, with the seed counted
+            up as real servers do; ``"!endless"`` writes until ``max_tokens``.
         script: What to do with the first requests, in the order of their arrival (one of :data:`ACTIONS`);
             afterwards ``answer`` decides.
         models: Names that ``/v1/models`` lists.
-        most_choices: A server that gives fewer choices than asked for (llama.cpp gives one).
+        most_choices: A server that gives fewer choices than asked for (old llama.cpp gives one).
+        slots: Requests that are worked on at once; the others wait. None: any number.
+        latency: Seconds that a request keeps its slot.
+        refuse_n: Refuse requests for more choices than there are slots, as llama.cpp does.
 
-    ``requests`` holds the JSON of every chat request and ``headers`` its headers; ``most`` is the largest number of
-    requests that were in work at once. With ``gate`` set to a barrier, each request waits until all parties are there.
-    ``released`` lets the hanging ones go.
+    ``requests`` holds the JSON of every request and ``headers`` its headers; ``most`` is the largest number of
+    requests that were there at once, those that waited for a slot included. With ``gate`` set to a barrier, each
+    request waits until all parties are there. ``released`` lets the hanging ones go. ``refusal`` is what a failure
+    with a status says.
     """
 
     def __init__(
@@ -39,14 +47,22 @@ class LLMServer:
         script: tuple[str, ...] = (),
         models: tuple[str, ...] = ("served",),
         most_choices: int = 100,
+        slots: int | None = None,
+        latency: float = 0.0,
+        refuse_n: bool = False,
     ) -> None:
         self.answer = answer
         self.script = deque(script)
         self.models = models
         self.most_choices = most_choices
+        self.slots = slots
+        self.latency = latency
+        self.refuse_n = refuse_n
+        self._free = threading.Semaphore(slots) if slots is not None else contextlib.nullcontext()
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.most = 0
+        self.refusal: str | None = None
         self.gate: threading.Barrier | None = None
         self.released = threading.Event()
         self._now = 0
@@ -71,7 +87,12 @@ class LLMServer:
                 try:
                     if server.gate is not None:
                         server.gate.wait(timeout=20)
-                    text = server.answer if isinstance(server.answer, str) else server.answer(body)
+                    if action == "ok" and server.refuse_n and body.get("n", 1) > (server.slots or 1):
+                        return self._act("too-many", "", body)
+                    with server._free:
+                        text = server._text(body)
+                        if server.latency:
+                            time.sleep(server.latency)
                     if action == "ok" and text.startswith("!"):
                         action = text[1:]
                     self._act(action, text, body)
@@ -80,7 +101,7 @@ class LLMServer:
                         server._now -= 1
 
             def _act(self, action: str, text: str, body: dict[str, Any]) -> None:
-                if action not in ACTIONS:
+                if action not in ACTIONS | {"too-many"}:
                     raise ValueError(f"there is no action {action!r}")
                 if action == "drop":
                     self.close_connection = True
@@ -91,9 +112,20 @@ class LLMServer:
                     self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": "0"})
                 elif action == "429-late":
                     self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": "3600"})
+                elif action == "context":
+                    message = (
+                        "request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it"
+                    )
+                    self._send(400, {"error": {"code": 400, "message": message, "type": "exceed_context_size_error"}})
+                elif action == "no-model":
+                    self._send(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
+                elif action == "too-many":
+                    message = f"Field 'n': Value must be between 1 <= value <= {server.slots}, but got {body['n']}"
+                    self._send(400, {"error": {"code": 400, "message": message, "type": "invalid_request_error"}})
                 elif action.isdigit():
                     sent = self.headers.get("Authorization", "")
-                    self._send(int(action), {"error": {"message": f"scripted failure {action} {sent}"}})
+                    said = {"error": {"message": f"scripted failure {action} {sent}"}}
+                    self._send(int(action), server.refusal or said)
                 elif action == "garbage":
                     self._send(200, "<html>not json")
                 elif action == "error-200":
@@ -103,7 +135,7 @@ class LLMServer:
                 elif action == "no-choices":
                     self._send(200, {"choices": [], "usage": {"prompt_tokens": 1}})
                 else:
-                    self._send(200, server._completion(action, text, body))
+                    self._send(200, server._completion(action, text, body, "/chat/" in self.path))
 
             def _send(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
                 content = (body if isinstance(body, str) else json.dumps(body)).encode()
@@ -126,26 +158,41 @@ class LLMServer:
         self._http = Quiet(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
-    def _completion(self, action: str, text: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _text(self, body: dict[str, Any]) -> str:
+        return self.answer if isinstance(self.answer, str) else self.answer(body)
+
+    def _completion(self, action: str, text: str, body: dict[str, Any], chat: bool) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": text}
         reason = "stop"
+        if action == "endless":
+            message["content"] = "word " * body.get("max_tokens", 1000)
+            reason = "length"
         if action == "empty":
-            message["content"] = None
+            message["content"] = None if chat else ""
         if action == "refusal":
             message |= {"content": None, "refusal": "I cannot help with that."}
         if action == "filtered":
             reason = "content_filter"
-        choices = [
-            {"index": at, "message": message, "finish_reason": reason}
-            for at in range(min(body.get("n", 1), self.most_choices))
-        ]
-        words = sum(len(turn["content"].split()) for turn in body["messages"])
-        usage = {"prompt_tokens": words, "completion_tokens": len(text.split()) * len(choices)}
-        return {"object": "chat.completion", "choices": choices, "usage": usage}
+        choices: list[dict[str, Any]] = []
+        written = 0
+        for at in range(min(body.get("n", 1), self.most_choices)):
+            if action == "ok" and at and "seed" in body:
+                message = {**message, "content": self._text({**body, "seed": body["seed"] + at})}
+            said = {"message": message} if chat else {"text": message["content"]}
+            choices.append({"index": at, **said, "finish_reason": reason})
+            written += len((message["content"] or text).split())
+        read = (
+            len(body["prompt"].split()) if not chat else sum(len(turn["content"].split()) for turn in body["messages"])
+        )
+        usage = {"prompt_tokens": read, "completion_tokens": written}
+        return {"object": "chat.completion" if chat else "text_completion", "choices": choices, "usage": usage}
 
     def said(self) -> list[str]:
-        """The last message of every request."""
-        return [request["messages"][-1]["content"] for request in self.requests]
+        """The prompt, or the last message, of every request."""
+        return [
+            request["prompt"] if "prompt" in request else request["messages"][-1]["content"]
+            for request in self.requests
+        ]
 
     @property
     def url(self) -> str:

@@ -68,10 +68,11 @@ def test_a_call_keeps_the_settings_of_the_model_unless_told():
     messages, stop, options = llm._calls[0]
     assert [(message.type, message.content) for message in messages] == [("system", "be brief"), ("human", "hello")]
     assert (stop, options) == (["x"], {})
-    told = LangChainChat(llm, forward=["temperature", "top_p", "max_tokens", "seed"])
-    assert len(told.chat(HELLO, n=2, temperature=0.5, max_tokens=9, seed=1)) == 2
+    told = LangChainChat(llm, forward=["temperature", "top_p", "top_k", "max_tokens", "seed"])
+    assert len(told.chat(HELLO, n=2, temperature=0.5, top_k=4, max_tokens=9, seed=1)) == 2
     assert [options for _, _, options in llm._calls[1:]] == [
-        {"temperature": 0.5, "max_tokens": 9, "seed": 1}, {"temperature": 0.5, "max_tokens": 9, "seed": 2}
+        {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 1},
+        {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 2},
     ]  # fmt: skip
     assert told.usage == Usage(requests=2, prompt_tokens=6, completion_tokens=4)
 
@@ -129,7 +130,7 @@ def test_grades_reasons_and_is_cached(tmp_path):
     assert len(llm._calls) == before + 3
 
 
-@pytest.mark.parametrize("options", [{"forward": "seed"}, {"forward": ["top_k"]}])
+@pytest.mark.parametrize("options", [{"forward": "seed"}, {"forward": ["top_n"]}])
 def test_bad_options(options):
     with pytest.raises(InputError, match="forward"):
         LangChainChat(Scripted(), **options)

@@ -76,11 +76,11 @@ def test_a_call_keeps_the_settings_of_the_model_unless_told():
     messages, options = llm._calls[0]
     assert [(turn.role.value, turn.content) for turn in messages] == [("system", "be brief"), ("user", "hello")]
     assert options == {}
-    told = LlamaIndexChat(llm, forward=["temperature", "top_p", "max_tokens", "seed", "stop"])
-    assert len(told.chat(HELLO, n=2, temperature=0.5, max_tokens=9, seed=1, stop=["x"])) == 2
+    told = LlamaIndexChat(llm, forward=["temperature", "top_p", "top_k", "max_tokens", "seed", "stop"])
+    assert len(told.chat(HELLO, n=2, temperature=0.5, top_k=4, max_tokens=9, seed=1, stop=["x"])) == 2
     assert [options for _, options in llm._calls[1:]] == [
-        {"temperature": 0.5, "max_tokens": 9, "seed": 1, "stop": ["x"]},
-        {"temperature": 0.5, "max_tokens": 9, "seed": 2, "stop": ["x"]},
+        {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 1, "stop": ["x"]},
+        {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 2, "stop": ["x"]},
     ]
 
 
@@ -147,7 +147,7 @@ def test_grades_reasons_and_is_cached(tmp_path):
     assert len(llm._calls) == before + 3
 
 
-@pytest.mark.parametrize("options", [{"forward": "seed"}, {"forward": ["top_k"]}])
+@pytest.mark.parametrize("options", [{"forward": "seed"}, {"forward": ["top_n"]}])
 def test_bad_options(options):
     with pytest.raises(InputError, match="forward"):
         LlamaIndexChat(Scripted(), **options)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 
 import pytest
 
 from rader_plugins.errors import InputError, LLMError
-from rader_plugins.llm import CachedChat, OpenAIChat
+from rader_plugins.files import canonical_json
+from rader_plugins.llm import CachedChat, Completion, OpenAIChat
 from tests.support.llm_server import LLMServer
 
 
@@ -42,6 +44,7 @@ async def test_asks_once_and_a_new_process_needs_no_server(tmp_path):
         {"n": 2},
         {"temperature": 0.5},
         {"top_p": 0.5},
+        {"top_k": 5},
         {"max_tokens": 5},
         {"stop": ["x"]},
         {"seed": 1},
@@ -53,6 +56,32 @@ def test_another_call_is_another_entry(tmp_path, other):
         llm.chat(said("a"))
         llm.chat(**{"messages": said("a"), **other})
         assert len(server.requests) == 2
+
+
+def test_a_prompt_and_a_conversation_are_apart(tmp_path):
+    with LLMServer(lambda body: body.get("prompt") or "chat") as server:
+        llm = CachedChat(OpenAIChat(server.url), tmp_path / "c")
+        assert [llm.chat(said("a"))[0].text, llm.complete("a")[0].text] == ["chat", "a"]
+        assert [llm.chat(said("a"))[0].text, llm.complete("a")[0].text] == ["chat", "a"]
+        assert llm.usage.requests == len(server.requests) == 2
+
+
+def test_files_from_before_there_was_a_top_k_stay_of_use(tmp_path):
+    model = OpenAIChat("http://localhost:1", "m")
+    llm = CachedChat(model, tmp_path / "c")
+    old = canonical_json([model.fingerprint, said("a"), [2, 0.5, None, 9, ["x"], 7]])
+    kept = [Completion("kept", "stop")] * 2
+    llm.cache.put(hashlib.sha256(old.encode()).digest(), kept)
+    assert llm.chat(said("a"), n=2, temperature=0.5, max_tokens=9, stop=["x"], seed=7) == kept
+
+
+def test_empty_answers_are_kept_where_asked_for(tmp_path):
+    with LLMServer("x", script=("empty", "empty", "refusal")) as server:
+        llm = CachedChat(OpenAIChat(server.url), tmp_path / "c", keep_empty=True)
+        assert [llm.complete("a")[0].text for _ in range(3)] == [""] * 3
+        assert [llm.chat(said("a"))[0].text for _ in range(3)] == [""] * 3
+        assert [llm.chat(said("b"))[0].text for _ in range(3)] == ["", "x", "x"]
+        assert len(server.requests) == 4
 
 
 def test_another_model_is_another_entry(tmp_path):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from rader_plugins.errors import InputError, LLMError
-from rader_plugins.llm import ChatModel, OpenAIChat, RequestRefusedError, Usage
+from rader_plugins.llm import ChatModel, ContextOverflowError, Generator, OpenAIChat, RequestRefusedError, Usage
 from tests.support.embedding_server import wait_for
 from tests.support.llm_server import LLMServer
 
@@ -44,11 +44,132 @@ def test_extra_none_leaves_a_field_out():
         assert server.requests == [{"model": "m", "messages": HELLO, "max_completion_tokens": 5}]
 
 
+def test_raw_text_goes_to_the_other_endpoint():
+    with LLMServer("and so on") as server, OpenAIChat(f"{server.url}/v1/completions", backoff=0.0) as llm:
+        assert isinstance(llm, Generator)
+        (answer,) = llm.complete("Once upon", temperature=0.8, top_k=40, max_tokens=9, stop=["\n"], seed=7)
+        assert (answer.text, answer.finish_reason) == ("and so on", "stop")
+        assert server.requests == [
+            {
+                "model": "served", "prompt": "Once upon", "temperature": 0.8, "top_k": 40, "max_tokens": 9,
+                "stop": ["\n"], "seed": 7,
+            }
+        ]  # fmt: skip
+        llm.chat(HELLO, top_k=3)
+        assert (server.requests[1]["messages"], server.requests[1]["top_k"]) == (HELLO, 3)
+        assert llm.usage == Usage(requests=2, prompt_tokens=4, completion_tokens=6)
+
+
+async def test_raw_text_without_blocking_the_loop():
+    with LLMServer(lambda body: body["prompt"] + "!") as server, connect(server) as llm:
+        answers = await asyncio.gather(*(llm.acomplete(f"p{at}", n=2) for at in range(5)))
+        assert [[answer.text for answer in pair] for pair in answers] == [[f"p{at}!"] * 2 for at in range(5)]
+
+
+def numbered(body: dict) -> str:
+    return f"answer {body['seed']}"
+
+
 def test_a_server_that_gives_one_choice_is_asked_again():
-    with LLMServer("x", most_choices=1) as server, connect(server) as llm:
-        assert len(llm.chat(HELLO, n=3, seed=5)) == 3
-        assert [request["seed"] for request in server.requests] == [5, 6, 7]
-        assert [request.get("n") for request in server.requests] == [3, 2, None]
+    with LLMServer(numbered, most_choices=1) as server, connect(server) as llm:
+        assert [answer.text for answer in llm.chat(HELLO, n=3, seed=5)] == ["answer 5", "answer 6", "answer 7"]
+        assert [request.get("n") for request in server.requests] == [3, None, None]
+        assert sorted(request["seed"] for request in server.requests) == [5, 6, 7]
+        assert len(llm.complete("p", n=3, seed=5)) == 3
+        assert [request.get("n") for request in server.requests[3:]] == [None] * 3
+
+
+@pytest.mark.parametrize("options", [{}, {"most_choices": 2}, {"most_choices": 3}, {"slots": 2, "refuse_n": True}])
+@pytest.mark.parametrize("max_n", [None, 1, 3])
+def test_how_a_call_is_divided_does_not_show(options, max_n):
+    with LLMServer(numbered, **options) as server, connect(server, max_n=max_n) as llm:
+        for ask in (lambda n: llm.complete("p", n=n, seed=10), lambda n: llm.chat(HELLO, n=n, seed=10)):
+            for n in (8, 2, 8, 1):
+                assert [answer.text for answer in ask(n)] == [f"answer {seed}" for seed in range(10, 10 + n)]
+
+
+def test_a_refused_number_of_answers_is_asked_for_once():
+    with LLMServer("x", slots=2, refuse_n=True) as server, connect(server) as llm:
+        for n in (4, 4, 5, 2):
+            assert len(llm.chat(HELLO, n=n)) == n
+        assert [request.get("n") for request in server.requests] == [4] + [None] * 13 + [2]
+
+
+def test_a_refusal_that_is_not_about_the_number_is_raised():
+    with LLMServer("!400") as server, connect(server) as llm:
+        with pytest.raises(RequestRefusedError, match="scripted failure"):
+            llm.chat(HELLO, n=4)
+        assert len(server.requests) == 2
+        with pytest.raises(RequestRefusedError):
+            llm.chat(HELLO, n=4)
+        assert server.requests[2]["n"] == 4  # nothing was learned from it
+
+
+def test_parts_of_a_call_are_sent_at_once():
+    with LLMServer("x") as server, connect(server, concurrency=4, max_n=2) as llm:
+        server.gate = threading.Barrier(4)  # every request waits until four are in work
+        assert len(llm.chat(HELLO, n=8)) == 8
+
+
+async def test_divided_calls_of_many_tasks_end():
+    with LLMServer("x") as server, connect(server, concurrency=2, max_n=1) as llm:
+        answers = await asyncio.gather(*(llm.achat(HELLO, n=3) for _ in range(12)))
+        assert [len(answer) for answer in answers] == [3] * 12
+        assert server.most <= 2
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"), [("context", "context"), ("no-model", "model"), ("401", "access"), ("422", "request")]
+)
+def test_refusals_are_told_apart(action, kind):
+    with LLMServer(script=(action,)) as server, connect(server) as llm:
+        with pytest.raises(RequestRefusedError) as caught:
+            llm.complete("p", n=3 if kind != "request" else 1)
+        assert caught.value.kind == kind
+        assert isinstance(caught.value, ContextOverflowError) == (kind == "context")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '{"error": {"message": "Too long.", "code": "context_length_exceeded"}}',
+        '{"error": {"message": "This model\'s maximum context length is 8 tokens. However, you requested 9"}}',
+        '{"message": "The decoder prompt (length 9) is longer than the maximum model length of 8."}',
+        '{"message": "The input (9 tokens) is longer than the model\'s context length (8 tokens)."}',
+        '{"message": "max_tokens must be at least 1, got -1."}',
+    ],
+)
+def test_the_words_of_servers_for_an_overflow(words):
+    with LLMServer(script=("400",)) as server, connect(server) as llm:
+        server.refusal = words
+        with pytest.raises(ContextOverflowError):
+            llm.chat(HELLO)
+
+
+def test_an_endless_answer_ends_at_the_limit():
+    with LLMServer("!endless") as server, connect(server) as llm:
+        for answers in (llm.complete("p", n=2, max_tokens=7), llm.chat(HELLO, n=2, max_tokens=7)):
+            assert [(len(answer.text.split()), answer.finish_reason) for answer in answers] == [(7, "length")] * 2
+
+
+def test_slots_of_the_scripted_server_bound_what_it_works_on():
+    now, most, lock = 0, 0, threading.Lock()
+
+    def answer(body: dict) -> str:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        threading.Event().wait(0.01)
+        with lock:
+            now -= 1
+        return "x"
+
+    with LLMServer(answer, slots=2, latency=0.001) as server, connect(server, concurrency=6, max_n=1) as llm:
+        assert len(llm.chat(HELLO, n=12)) == 12
+        assert most == 2
+        assert server.most <= 6
 
 
 @pytest.mark.parametrize("action", ["429", "500", "503", "drop"])
@@ -157,7 +278,8 @@ async def test_a_closed_client_says_so():
 
 
 @pytest.mark.parametrize(
-    "option", [{"concurrency": 0}, {"max_retries": -1}, {"timeout": 0}, {"backoff": -1.0}, {"concurrency": 1.5}]
+    "option",
+    [{"max_n": -1}, {"concurrency": 0}, {"max_retries": -1}, {"timeout": 0}, {"backoff": -1.0}, {"concurrency": 1.5}],
 )
 def test_bad_options(option):
     with pytest.raises(InputError):
@@ -177,6 +299,7 @@ def test_bad_options(option):
         (HELLO, {"temperature": -1}),
         (HELLO, {"temperature": float("nan")}),
         (HELLO, {"top_p": 0}),
+        (HELLO, {"top_k": 0}),
         (HELLO, {"max_tokens": 0}),
         (HELLO, {"stop": "\n"}),
     ],
@@ -185,6 +308,14 @@ def test_bad_calls_send_nothing(messages, options):
     with LLMServer() as server, connect(server) as llm:
         with pytest.raises(InputError):
             llm.chat(messages, **options)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("prompt", ["", None, ["p"], "\ud800"])
+def test_bad_prompts_send_nothing(prompt):
+    with LLMServer() as server, connect(server) as llm:
+        with pytest.raises(InputError, match="prompt"):
+            llm.complete(prompt)
         assert server.requests == []
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from rader_plugins import Document, Hit
-from rader_plugins.errors import LLMError
-from rader_plugins.llm import OpenAIChat
+from rader_plugins.llm import ContextOverflowError, OpenAIChat
 from rader_plugins.reranking.grade_prompts import GradePrompt
 from rader_plugins.reranking.llm_grader import LLMReranker
 from rader_plugins.retrieval.reasoning import ReasoningQuery
@@ -53,6 +52,21 @@ def test_answers_are_the_same_each_time_and_tokens_are_counted(llm):
     assert len(llm.chat(ask, n=2, max_tokens=4, temperature=0.8, seed=1)) == 2
 
 
+def test_more_answers_than_slots(llm):
+    options = {"max_tokens": 6, "temperature": 1.0, "top_k": 40, "seed": 3}
+    answers = llm.complete("Fruits: apple, pear,", n=3, **options)  # the server has two slots and refuses three
+    assert len({answer.text for answer in answers}) > 1
+    assert llm.complete("Fruits: apple, pear,", n=3, **options) == answers
+    assert len(llm.complete("Fruits: apple, pear,", n=2, **options)) == 2
+
+
+def test_raw_text_is_continued_without_a_template(llm):
+    prompt = "Question: 1 + 1\nAnswer: 2\n\nQuestion: 2 + 2\nAnswer: 4\n\nQuestion: 1 + 2\nAnswer:"
+    (answer,) = llm.complete(prompt, max_tokens=8, stop=["\n"])
+    assert answer.text.strip().isdigit()
+    assert answer.finish_reason == "stop"
+
+
 def test_grading(llm, tmp_path):
     texts = ["An apple is a fruit.", "Rome is in Italy.", "Cats sleep.", "A pear is a fruit."]
     first = [Hit(Document(f"d{at}", text), 0.9 - at / 10, at + 1) for at, text in enumerate(texts)]
@@ -82,5 +96,7 @@ def test_reasoning(llm):
 
 
 def test_too_long_a_conversation_is_refused_in_the_server_s_words(llm):
-    with pytest.raises(LLMError, match="context"):
-        llm.chat([{"role": "user", "content": "word " * 5000}])
+    with pytest.raises(ContextOverflowError, match="context"):
+        llm.chat([{"role": "user", "content": "word " * 5000}], n=2)
+    with pytest.raises(ContextOverflowError):
+        llm.complete("word " * 5000)

@@ -16,7 +16,7 @@ from rader_plugins.llm.base import check_messages, check_sampling
 
 __all__ = ["LlamaIndexChat"]
 
-_PARAMETERS = ("temperature", "top_p", "max_tokens", "seed", "stop")
+_PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "seed", "stop")
 # Parts of names of settings that say where, how fast or by whom a model is run, not what it answers.
 _RUNTIME = ("key", "secret", "password", "url", "base", "timeout", "retries", "header", "callback", "limiter", "client")
 
@@ -30,8 +30,8 @@ class LlamaIndexChat:
 
     Args:
         llm: The model.
-        forward: Which of ``temperature``, ``top_p``, ``max_tokens``, ``seed`` and ``stop`` are passed to the model at
-            each call.
+        forward: Which of ``temperature``, ``top_p``, ``top_k``, ``max_tokens``, ``seed`` and ``stop`` are passed to
+            the model at each call.
 
     Raises:
         InputError: ``llm`` is no LLM, or ``forward`` names something else.
@@ -69,14 +69,22 @@ class LlamaIndexChat:
         n: int = 1,
         temperature: float = 0.0,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> list[Completion]:
         """Return ``n`` answers, each from a call of its own; see :meth:`rader_plugins.llm.ChatModel.chat`."""
-        check_sampling(n, temperature, top_p, max_tokens, stop)
+        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
         turns = _turns(messages)
-        given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "stop": stop, "seed": seed}
+        given = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "max_tokens": max_tokens,
+            "stop": stop,
+            "seed": seed,
+        }
         return [self._call(turns, self._options(given, number)) for number in range(n)]
 
     async def achat(
@@ -86,14 +94,22 @@ class LlamaIndexChat:
         n: int = 1,
         temperature: float = 0.0,
         top_p: float | None = None,
+        top_k: int | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> list[Completion]:
         """As :meth:`chat`, through the model's async side; the ``n`` answers are asked for at once."""
-        check_sampling(n, temperature, top_p, max_tokens, stop)
+        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
         turns = _turns(messages)
-        given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "stop": stop, "seed": seed}
+        given = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "max_tokens": max_tokens,
+            "stop": stop,
+            "seed": seed,
+        }
         calls = [self._acall(turns, self._options(given, number)) for number in range(n)]
         return list(await asyncio.gather(*calls))
 
