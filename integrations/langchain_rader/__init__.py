@@ -13,8 +13,16 @@ import_extra("langchain_core", "langchain")  # before anything below imports it 
 
 from langchain_rader.chat import LangChainChat  # noqa: E402
 from langchain_rader.embeddings import RaderEmbeddings  # noqa: E402
+from langchain_rader.recorder import TrajectoryRecorder  # noqa: E402
 from langchain_rader.rerankers import RaderReranker  # noqa: E402
 from langchain_rader.retrievers import RaderRetriever  # noqa: E402
 from langchain_rader.vectorstores import RaderVectorStore  # noqa: E402
 
-__all__ = ["LangChainChat", "RaderEmbeddings", "RaderReranker", "RaderRetriever", "RaderVectorStore"]
+__all__ = [
+    "LangChainChat",
+    "RaderEmbeddings",
+    "RaderReranker",
+    "RaderRetriever",
+    "RaderVectorStore",
+    "TrajectoryRecorder",
+]

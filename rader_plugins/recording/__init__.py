@@ -1,5 +1,49 @@
-"""Recording what an application's own runs asked, retrieved and answered, as trajectories."""
+"""Recording what an application's own runs asked, retrieved and answered, as trajectories.
 
-from rader_plugins.recording.results import is_retrieval_name, query_of, read_documents
+The recorders of the frameworks are in the integration packages; what they share is here, and can be used by itself:
 
-__all__ = ["is_retrieval_name", "query_of", "read_documents"]
+    with TrajectoryWriter("runs.jsonl") as writer:
+        writer.put(trajectory)
+        writer.feedback(trajectory.id, reward=1.0)
+"""
+
+from rader_plugins.recording.append import recorded_files
+from rader_plugins.recording.feedback import MergeReport, feedback_path, merge_feedback, read_recorded
+from rader_plugins.recording.recorder import Recorder, guarded
+from rader_plugins.recording.redaction import Redact, question_id, redacted
+from rader_plugins.recording.results import (
+    digest_id,
+    finite,
+    is_retrieval_name,
+    query_of,
+    read_documents,
+    split_title,
+    text_of_content,
+)
+from rader_plugins.recording.runs import RecordingLimits, RunTracker, TrackerCounts
+from rader_plugins.recording.writer import RecordingCounts, TrajectoryWriter
+
+__all__ = [
+    "MergeReport",
+    "Recorder",
+    "RecordingCounts",
+    "RecordingLimits",
+    "Redact",
+    "RunTracker",
+    "TrackerCounts",
+    "TrajectoryWriter",
+    "digest_id",
+    "feedback_path",
+    "finite",
+    "guarded",
+    "is_retrieval_name",
+    "merge_feedback",
+    "query_of",
+    "question_id",
+    "read_documents",
+    "read_recorded",
+    "recorded_files",
+    "redacted",
+    "split_title",
+    "text_of_content",
+]

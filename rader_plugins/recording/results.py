@@ -7,12 +7,20 @@ import json
 import math
 import numbers
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rader_plugins.trajectories import Considered
 
-__all__ = ["digest_id", "finite", "is_retrieval_name", "query_of", "read_documents", "text_of_content"]
+__all__ = [
+    "digest_id",
+    "finite",
+    "is_retrieval_name",
+    "query_of",
+    "read_documents",
+    "text_of_content",
+    "without_repeats",
+]
 
 _RETRIEVAL_WORDS = frozenset(
     ["search", "retrieve", "retriever", "retrieval", "lookup", "rag", "kb", "knowledge", "documents", "docs"]
@@ -119,6 +127,24 @@ def text_of_content(content: object) -> str:
         if isinstance(text, str):
             texts.append(text)
     return "\n".join(texts)
+
+
+def without_repeats(documents: Iterable[Considered]) -> tuple[Considered, ...]:
+    """Return the documents, each id at its first place only."""
+    kept: dict[str, Considered] = {}
+    for one in documents:
+        kept.setdefault(one.id, one)
+    return tuple(kept.values())
+
+
+def split_title(text: str, title: object) -> tuple[str, str]:
+    """Return the title that a text begins with, as in a BEIR corpus, and the rest; no title if it does not.
+
+    Put together again by a space they are the text, which is what was indexed.
+    """
+    if isinstance(title, str) and title and text.startswith(f"{title} "):
+        return title, text[len(title) + 1 :]
+    return "", text
 
 
 def digest_id(text: str) -> str:

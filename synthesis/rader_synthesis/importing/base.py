@@ -14,6 +14,7 @@ from typing import Any
 
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
+from rader_plugins.recording.results import split_title, without_repeats
 from rader_plugins.trajectories import Considered, Step, Trajectory
 
 __all__ = [
@@ -251,10 +252,7 @@ class Corpus:
 
 def title_and_text(document: Document) -> tuple[str, str]:
     """Return the title that a document's text begins with, as in a BEIR corpus, and the rest; no title otherwise."""
-    title = document.metadata.get("title")
-    if isinstance(title, str) and title and document.text.startswith(f"{title} "):
-        return title, document.text[len(title) + 1 :]
-    return "", document.text
+    return split_title(document.text, document.metadata.get("title"))
 
 
 def settle_steps(steps: Iterable[Step], corpus: Corpus | None, report: ImportReport) -> tuple[Step, ...]:
@@ -262,8 +260,8 @@ def settle_steps(steps: Iterable[Step], corpus: Corpus | None, report: ImportRep
     settled = []
     for step in steps:
         if step.considered:
-            found = [corpus.settle(one, report) if corpus is not None else one for one in step.considered]
-            step = replace(step, considered=tuple({one.id: one for one in reversed(found)}.values())[::-1])
+            found = (corpus.settle(one, report) if corpus is not None else one for one in step.considered)
+            step = replace(step, considered=without_repeats(found))
         settled.append(step)
     return tuple(settled)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import fingerprint
+from rader_plugins.recording.redaction import question_id
 from rader_plugins.recording.results import is_retrieval_name, query_of, read_documents, text_of_content
 from rader_plugins.trajectories import Step, Trajectory
 from rader_synthesis.importing.base import (
@@ -95,7 +95,7 @@ class OpenAILogs(RowImporter):
             steps = _with_answer([step for slot in turn.slots for step in slot])
             yield Trajectory(
                 id=name if len(turns) == 1 else f"{name}/{number}",
-                problem_id="question:" + fingerprint(turn.question)[:16],
+                problem_id=question_id(turn.question),
                 question=turn.question,
                 steps=settle_steps(steps, self.corpus, report),
                 answer=steps[-1].text if steps and steps[-1].kind == "answer" else None,

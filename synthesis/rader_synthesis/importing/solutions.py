@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
-from rader_plugins.files import fingerprint
+from rader_plugins.recording.redaction import question_id
 from rader_plugins.trajectories import Considered, Step, Trajectory
 from rader_synthesis.citations import Citations
 from rader_synthesis.importing.base import (
@@ -166,7 +166,7 @@ class Solutions(FileImporter):
         return Trajectory(
             id=name,
             # Solutions of one question, by several models say, are trajectories of one problem.
-            problem_id=str(problem) if problem is not None else "question:" + fingerprint(parsed.question)[:16],
+            problem_id=str(problem) if problem is not None else question_id(parsed.question),
             question=parsed.question,
             steps=tuple(steps),
             answer=parsed.steps[-1],

@@ -18,7 +18,7 @@ from rader_plugins.trajectories import Considered, Step, Trajectory
 def convert(row: dict[str, Any]) -> Any:
     if row.get("drop"):
         return None
-    step = Step("retrieval", considered=(Considered("a", "text"), Considered("a", "text")))
+    step = Step("retrieval", considered=(Considered("a", "text"), Considered("b", "text"), Considered("a", "other")))
     made = Trajectory(row["id"], row["id"], row["ask"], (step,), source=row.get("source", ""))
     return [made, made] if row.get("twice") else made
 
@@ -34,7 +34,8 @@ def test_one_several_or_none(tmp_path: Path) -> None:
     report = ImportReport()
     made = list(FunctionImporter(convert).read(write(tmp_path, *rows), report))
     assert [(one.id, one.source) for one in made] == [("1", "import:function"), ("2", "own"), ("2~2", "own")]
-    assert [one.id for one in made[0].steps[0].considered] == ["a"]  # no document twice in one retrieval
+    # No document stands twice in one retrieval; its first place counts.
+    assert [(one.id, one.text) for one in made[0].steps[0].considered] == [("a", "text"), ("b", "text")]
     assert report.skipped == {"the function left it out": 1}
     corpus = Corpus([Document("a", "as in the corpus")])
     [first, *_] = FunctionImporter(convert, corpus=corpus).read(write(tmp_path, *rows))

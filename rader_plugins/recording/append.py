@@ -1,0 +1,93 @@
+"""Appending rows to a file that several processes share and any of them may be killed while writing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from filelock import FileLock
+
+__all__ = ["append_rows", "recorded_files"]
+
+_LOCK_SECONDS = 10.0
+_BLOCK = 1 << 16
+
+
+def append_rows(path: Path, rows: bytes, max_bytes: int | None = None) -> None:
+    """Append whole rows; either all of them are in the file afterwards or, with an exception, none.
+
+    An unfinished row at the end, which a killed writer left, is removed first: every writer holds the lock while it
+    writes, so nobody is still at it.
+
+    Args:
+        path: The file; made if it is not there.
+        rows: JSONL that ends with a line break.
+        max_bytes: Rename the file first if it would grow beyond this.
+
+    Raises:
+        OSError: The file cannot be written, or another process held it for ten seconds.
+    """
+    with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS):
+        if max_bytes is not None and path.exists() and 0 < path.stat().st_size > max_bytes - len(rows):
+            path.rename(_next_name(path))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            end = _sound_end(descriptor)
+            os.lseek(descriptor, end, os.SEEK_SET)
+            try:
+                left = memoryview(rows)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def recorded_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the files of a recording, oldest first: those that were renamed when they had grown, then the file."""
+    file = Path(path)
+    numbered = [
+        (number, one) for one in file.parent.glob(f"{file.stem}.*{file.suffix}") if (number := _number(file, one))
+    ]
+    return [one for _, one in sorted(numbered)] + ([file] if file.exists() or not numbered else [])
+
+
+def _number(path: Path, other: Path) -> int:
+    match = re.fullmatch(re.escape(path.stem) + r"\.(\d{5,})" + re.escape(path.suffix), other.name)
+    return int(match[1]) if match else 0
+
+
+def _next_name(path: Path) -> Path:
+    last = max((_number(path, one) for one in path.parent.glob(f"{path.stem}.*{path.suffix}")), default=0)
+    return path.with_name(f"{path.stem}.{last + 1:05d}{path.suffix}")
+
+
+def _sound_end(descriptor: int) -> int:
+    """Return where to go on: the end of the last whole row; what stands after it is cut off."""
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    tail = b""
+    start = size
+    while start > 0:
+        step = min(_BLOCK, start)
+        os.lseek(descriptor, start - step, os.SEEK_SET)
+        tail = os.read(descriptor, step) + tail
+        start -= step
+        if (found := tail.rfind(b"\n")) >= 0:
+            start += found + 1
+            tail = tail[found + 1 :]
+            break
+    if not tail:
+        return size
+    try:
+        json.loads(tail)
+    except ValueError:
+        os.ftruncate(descriptor, start)
+        return start
+    # A whole row without its line break: written by hand, or by a writer that was killed at the last byte.
+    os.lseek(descriptor, size, os.SEEK_SET)
+    os.write(descriptor, b"\n")
+    return size + 1
