@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,7 +55,10 @@ def feedback_row(run_id: str, reward: float | None, gold_answer: str | None, com
 
 
 def read_recorded(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], report: MergeReport | None = None
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    report: MergeReport | None = None,
+    *,
+    on_fault: Callable[[InputError], object] | None = None,
 ) -> Iterator[Trajectory]:
     """Yield recorded trajectories with their feedback, one at a time.
 
@@ -66,6 +69,7 @@ def read_recorded(
     Args:
         paths: What recorders wrote; their feedback files lie beside them.
         report: Counts what was read.
+        on_fault: Gets the error of a row of a trajectory that is unusable, which is then passed over; None raises it.
 
     Raises:
         InputError: There is no such file, or a row is unusable; the message names file and row.
@@ -75,8 +79,14 @@ def read_recorded(
         feedback = _read_feedback(path, counts)
         used = set()
         for file in recorded_files(path):
-            for where, row in _rows(file, counts):
-                trajectory = Trajectory.from_row(row, where)
+            for where, row in _rows(file, counts, on_fault):
+                try:
+                    trajectory = Trajectory.from_row(row, where)
+                except InputError as error:
+                    if on_fault is None:
+                        raise
+                    on_fault(error)
+                    continue
                 counts.trajectories += 1
                 if (given := feedback.get(trajectory.id)) is not None:
                     counts.with_feedback += 1
@@ -129,7 +139,9 @@ def _read_feedback(path: str | os.PathLike[str], counts: MergeReport) -> dict[st
     return found
 
 
-def _rows(file: Path, counts: MergeReport) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(
+    file: Path, counts: MergeReport, on_fault: Callable[[InputError], object] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     if not file.is_file():
         raise InputError(f"{file} is not a file.")
     with file.open("rb") as stream:
@@ -139,11 +151,15 @@ def _rows(file: Path, counts: MergeReport) -> Iterator[tuple[str, dict[str, Any]
             where = f"{file}, row {number}"
             try:
                 row = json.loads(line)
+                fault = None if isinstance(row, dict) else f"{where} holds {type(row).__name__}, not a JSON object."
             except ValueError as error:
                 if not line.endswith(b"\n"):
                     counts.unfinished.append(str(file))
                     return
-                raise InputError(f"{where} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{where} holds {type(row).__name__}, not a JSON object.")
-            yield where, row
+                fault = f"{where} is not JSON: {error}"
+            if fault is None:
+                yield where, row
+            elif on_fault is None:
+                raise InputError(fault)
+            else:
+                on_fault(InputError(fault))

@@ -70,6 +70,7 @@ class _Run:
     slots: list[list[Step]] = field(default_factory=list)
     members: set[str] = field(default_factory=set)
     truncated: bool = False
+    answer: str | None = None
 
 
 @dataclass
@@ -169,8 +170,8 @@ class RunTracker:
             if not hidden and kind != "chain":
                 slot = self._slot(run)
                 if kind == "retriever":
-                    if slot is not None and text:
-                        run.slots[slot] = [Step("query", self._cut(text, run))]
+                    if slot is not None and text and text.strip():
+                        run.slots[slot] = [Step("query", self._cut(text.strip(), run))]
                     self._searched(parent)
             run.members.add(id)
             self._nodes[id] = _Node(run, parent, kind, hidden, slot, root=above is None)
@@ -187,6 +188,13 @@ class RunTracker:
             if node is not None and node.root and question:
                 node.run.question = question
 
+    def ask_first(self, id: str, question: str | None) -> None:
+        """As :meth:`ask`, where the root has no question yet."""
+        with self._lock:
+            node = self._nodes.get(id)
+            if node is not None and node.root and not node.run.question:
+                node.run.question = question
+
     def retrieved(self, id: str, documents: Sequence[Considered]) -> None:
         """A retriever returned documents, best first."""
         with self._lock:
@@ -198,8 +206,12 @@ class RunTracker:
         """A language model wrote something."""
         with self._lock:
             node = self._nodes.get(id)
-            if node is not None and node.slot is not None and text.strip():
-                node.run.slots[node.slot] = [Step("thought", self._cut(text.strip(), node.run))]
+            if node is None or node.slot is None or not text.strip():
+                return
+            step = Step("thought", self._cut(text.strip(), node.run))
+            before = next((slot[-1] for slot in reversed(node.run.slots[: node.slot]) if slot), None)
+            if step != before:  # models that are built on one another tell of one text twice
+                node.run.slots[node.slot] = [step]
 
     def tool_result(
         self, id: str, name: str, asked: str, query: str | None, result: str, documents: Sequence[Considered] | None
@@ -231,7 +243,7 @@ class RunTracker:
 
         Args:
             id: Of the run.
-            answer: Of a root, its answer; None takes the last thing that was thought.
+            answer: Its answer. A root without one takes the last that a run below it had, else what was thought last.
             error: What it failed with.
         """
         with self._lock:
@@ -240,10 +252,11 @@ class RunTracker:
                 return
             node.run.members.discard(id)
             if not node.root:
+                node.run.answer = node.run.answer if answer is None else answer
                 self._touch(node.run)
                 return
             self._close(node.run)
-            trajectory = self._trajectory(node.run, answer, error)
+            trajectory = self._trajectory(node.run, node.run.answer if answer is None else answer, error)
             made = trajectory is not None
             self._counts = replace(
                 self._counts,

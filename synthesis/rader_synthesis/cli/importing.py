@@ -28,6 +28,7 @@ __all__ = ["import_"]
 class Kind(str, Enum):
     """What a file holds."""
 
+    recorded = "recorded"
     openai = "openai"
     solutions = "solutions"
     proofs = "proofs"
@@ -66,8 +67,8 @@ def import_(
         Kind,
         typer.Argument(
             metavar="KIND",
-            help="openai (message logs), solutions (plain text), proofs (proof trees), rader (published RaDeR traces) "
-            "or function (your own, see --function).",
+            help="recorded (what the recorders wrote, with feedback), openai (message logs), solutions (plain text), "
+            "proofs (proof trees), rader (published RaDeR traces) or function (your own, see --function).",
             show_default=False,
         ),
     ],
@@ -191,6 +192,8 @@ def _importer(
     if kind is Kind.solutions:
         searcher = RaderRetriever(opened, mode.value) if opened is not None else None
         return importing.Solutions(searcher=searcher, k=k, **options)
+    if kind is Kind.recorded:
+        return importing.Recorded(**options)
     if kind is Kind.proofs:
         return importing.Proofs(**options)
     if kind is Kind.rader:

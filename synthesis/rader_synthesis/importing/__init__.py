@@ -5,6 +5,7 @@ from rader_synthesis.importing.function import FunctionImporter, load_function
 from rader_synthesis.importing.openai_logs import OpenAILogs
 from rader_synthesis.importing.proofs import Proofs
 from rader_synthesis.importing.rader_traces import RaderTraces
+from rader_synthesis.importing.recorded import Recorded
 from rader_synthesis.importing.solutions import Solutions
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "OpenAILogs",
     "Proofs",
     "RaderTraces",
+    "Recorded",
     "Solutions",
     "load_function",
 ]

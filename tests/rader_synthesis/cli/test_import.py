@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rader_plugins.cli.app import build_app
-from rader_plugins.trajectories import read_trajectories
+from rader_plugins.recording import TrajectoryWriter
+from rader_plugins.trajectories import Considered, Step, Trajectory, read_trajectories
 
 SOLVED = {
     "id": "s",
@@ -68,6 +69,27 @@ def test_an_imported_log_is_labelled(tmp_path: Path, corpus: Path) -> None:
     assert [(one.id, one.relevant, one.labelled_by) for one in made.retrievals[0].considered] == [
         ("thm-1", True, "answer"), ("thm-2", True, "answer")
     ]  # fmt: skip
+
+
+def test_recorded_runs_come_with_their_feedback(tmp_path: Path) -> None:
+    source, out = tmp_path / "runs.jsonl", tmp_path / "t.jsonl"
+    steps = (Step("query", "q"), Step("retrieval", considered=(Considered("a", "text"),)), Step("answer", "8"))
+    with TrajectoryWriter(source) as writer:
+        writer.put(Trajectory("right", "", "one", steps, "8"))
+        writer.put(Trajectory("failed", "", "two", steps, metadata={"error": "Oops"}))
+        writer.feedback("right", reward=1.0)
+        writer.feedback("lost", reward=1.0)
+    with source.open("a") as stream:
+        stream.write("[]\n")
+    assert run("recorded", source, "--out", out)[0] == 2
+    code, shown, _ = run("recorded", source, "--out", out, "--label", "answer", "--skip-faulty", "--json")
+    assert code == 0
+    summary = json.loads(shown)
+    assert summary["skipped"] == {"failed run": 1, "faulty row": 1}
+    assert summary["notes"] == {"run with feedback": 1, "feedback for a run that is not recorded": 1}
+    [made] = read_trajectories(out)
+    assert (made.id, made.reward) == ("right", 1.0)
+    assert made.retrievals[0].considered[0].relevant is True
 
 
 def test_a_function_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""LlamaIndex retriever over an index of rader-plugins, and LlamaIndex's LLMs for its graders and reasoning queries."""
+"""LlamaIndex retriever over an index of rader-plugins; LlamaIndex's LLMs for its graders and reasoning queries;
+a recorder of what an application asks, retrieves and answers."""
 
 from rader_plugins.errors import import_extra
 
@@ -6,5 +7,6 @@ import_extra("llama_index.core", "llama-index")
 
 from llama_index.retrievers.rader.base import RaderRetriever  # noqa: E402
 from llama_index.retrievers.rader.chat import LlamaIndexChat  # noqa: E402
+from llama_index.retrievers.rader.recorder import TrajectoryRecorder  # noqa: E402
 
-__all__ = ["LlamaIndexChat", "RaderRetriever"]
+__all__ = ["LlamaIndexChat", "RaderRetriever", "TrajectoryRecorder"]

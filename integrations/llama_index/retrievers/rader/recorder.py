@@ -1,0 +1,365 @@
+"""`TrajectoryRecorder`: writes what query engines, chat engines and agents asked, retrieved and answered."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import inspect
+import os
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.llms.base import BaseLLM
+from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
+from llama_index.core.chat_engine.types import StreamingAgentChatResponse
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMCompletionEndEvent
+from llama_index.core.tools.types import BaseTool
+from llama_index.retrievers.rader.recorder_handlers import Events, Spans
+from llama_index.retrievers.rader.recorder_reading import (
+    answer_of,
+    arguments_of,
+    considered,
+    is_nodes,
+    method_of,
+    named,
+    question_of,
+)
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags, instrument_tags
+
+from rader_plugins.recording import (
+    Recorder,
+    RecordingLimits,
+    Redact,
+    TrajectoryWriter,
+    guarded,
+    is_retrieval_name,
+    query_of,
+    read_documents,
+)
+from rader_plugins.trajectories import Considered
+
+__all__ = ["RecordedRun", "TrajectoryRecorder"]
+
+_RUN_TAG = "rader_run"
+_WRITERS = ("write_response_to_history", "awrite_response_to_history")
+_MODEL_STREAMS = ("stream_chat", "stream_complete", "astream_chat", "astream_complete")
+
+
+@dataclass
+class RecordedRun:
+    """A run that was opened with :meth:`TrajectoryRecorder.run`.
+
+    Args:
+        id: Name of its trajectory; feedback is attached by it.
+        answer: The answer, if the application sets it; else that of the last engine that ran within.
+    """
+
+    id: str
+    answer: str | None = None
+
+
+@dataclass
+class _Span:
+    """What is kept of a span that is under way."""
+
+    top: str
+    tool: BaseTool | None = None
+    streams: bool = False
+    below: set[str] = field(default_factory=set)
+
+
+class TrajectoryRecorder(Recorder):
+    """Records every root run of LlamaIndex as a trajectory: one row of JSONL.
+
+    A run is what a query engine, chat engine, agent or retriever does for one call from outside. Its trajectory holds
+    the question, each query with the nodes that came back (ids, texts, scores), what language models wrote on the way,
+    and the answer. A tool that searches is a query; if it uses a retriever, that one is recorded and not the tool.
+    Other tools are thoughts. Of nested retrievers the outermost counts. A streamed answer is recorded when it has been
+    read to its end. A failed run has ``error`` in its metadata and no reward.
+
+    Recording begins when the recorder is made, for the whole process, and ends with :meth:`close`; however many runs
+    are under way at once are kept apart. Writing is done by a thread of its own; a full queue drops rows rather than
+    wait, and no error of the recorder or of its hooks reaches the application: they are logged once and counted in
+    :attr:`counts`.
+
+    Args:
+        path: The file that trajectories are appended to, or a writer that several recorders share.
+        question: Finds the question in the arguments of a root's call (a mapping); None takes the query or message.
+        answer: Finds the answer in what a root returned; None takes the text of the response.
+        retrieval_tools: Names of tools whose results are documents; None: those whose name says so, and those that
+            return nodes.
+        redact: Applied to every text before it is written; what it raises on is not written.
+        limits: Bounds of memory.
+        only_with_retrieval: Leave out runs that searched for nothing.
+        record_failed: Also record runs that failed.
+        metadata: Goes into every trajectory.
+        queue_size: Most rows that wait to be written.
+        max_bytes: Rename a file that would grow beyond this and begin a new one.
+        dispatcher: Where to listen; None listens to everything.
+
+    Raises:
+        InputError: An option is unusable.
+
+    Example:
+        >>> recorder = TrajectoryRecorder("runs.jsonl")  # doctest: +SKIP
+        >>> with recorder.run() as run:  # doctest: +SKIP
+        ...     response = query_engine.query("How many guests must I invite?")
+        >>> recorder.feedback(run.id, reward=1.0)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | TrajectoryWriter,
+        *,
+        question: Callable[[Mapping[str, Any]], str | None] | None = None,
+        answer: Callable[[Any], str | None] | None = None,
+        retrieval_tools: Sequence[str] | None = None,
+        redact: Redact | None = None,
+        limits: RecordingLimits | None = None,
+        only_with_retrieval: bool = True,
+        record_failed: bool = True,
+        metadata: Mapping[str, Any] | None = None,
+        queue_size: int = 1000,
+        max_bytes: int | None = None,
+        dispatcher: Dispatcher | None = None,
+    ) -> None:
+        super().__init__(
+            path,
+            source="llama-index",
+            redact=redact,
+            limits=limits,
+            only_with_retrieval=only_with_retrieval,
+            record_failed=record_failed,
+            metadata=metadata,
+            queue_size=queue_size,
+            max_bytes=max_bytes,
+        )
+        self._question = question or question_of
+        self._answer = answer or answer_of
+        self._tools = None if retrieval_tools is None else frozenset(retrieval_tools)
+        self._spans: dict[str, _Span] = {}
+        self._chats: dict[int, str] = {}
+        self._dispatcher = dispatcher or get_dispatcher()
+        self._handlers = (Spans(self), Events(self))
+        self._dispatcher.add_span_handler(self._handlers[0])
+        self._dispatcher.add_event_handler(self._handlers[1])
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Stop recording and write what is queued; False if that took longer than ``timeout`` seconds."""
+        spans, events = self._handlers
+        # By identity: these are pydantic models, and two recorders' handlers may be equal.
+        self._dispatcher.span_handlers = [one for one in self._dispatcher.span_handlers if one is not spans]
+        self._dispatcher.event_handlers = [one for one in self._dispatcher.event_handlers if one is not events]
+        return super().close(timeout)
+
+    @contextlib.contextmanager
+    def run(self, run_id: str | None = None, *, question: str | None = None) -> Iterator[RecordedRun]:
+        """Make everything within one run: give it a name for feedback, or tie a retriever and a model together.
+
+        Works around ``await`` too; what other tasks do meanwhile is not part of it. Read a streamed answer within it.
+
+        Args:
+            run_id: Its name; default: a new one.
+            question: Its question; None takes that of the first call within.
+
+        Example:
+            >>> with recorder.run(question="How many guests?") as run:  # doctest: +SKIP
+            ...     nodes = retriever.retrieve("guests who share a hobby")
+            ...     run.answer = llm.complete(f"{nodes} How many guests?").text
+        """
+        run = RecordedRun(run_id or str(uuid4()))
+        key = f"run-{uuid4()}"
+        self._begin(key, run, question)
+        error: BaseException | None = None
+        try:
+            with instrument_tags({**active_instrument_tags.get(), _RUN_TAG: key}):
+                yield run
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._end(key, run, error)
+
+    @guarded
+    def _begin(self, key: str, run: RecordedRun, question: str | None) -> None:
+        self.tracker.start(key, None, "chain", question, root_id=run.id, metadata=self.metadata)
+
+    @guarded
+    def _end(self, key: str, run: RecordedRun, error: BaseException | None) -> None:
+        self.tracker.finish(key, run.answer, None if error is None else named(error))
+
+    # What the handlers tell
+
+    @guarded
+    def entered(
+        self,
+        id: str,
+        bound: inspect.BoundArguments,
+        instance: Any,
+        parent: str | None,
+        tags: Mapping[str, Any],
+    ) -> None:
+        """A span begins."""
+        above = self._spans.get(parent) if parent is not None else None
+        manual = tags.get(_RUN_TAG)
+        tool = instance if isinstance(instance, BaseTool) and method_of(id) in ("call", "acall") else None
+        if tool is not None and above is not None and above.tool is tool:
+            tool = None  # acall of a tool that passes the work on to call
+        kind: Literal["chain", "retriever", "tool"] = "chain"
+        text = None
+        if isinstance(instance, BaseRetriever) and method_of(id) in ("retrieve", "aretrieve"):
+            kind, text = "retriever", question_of(bound.arguments)
+        elif tool is not None:
+            kind, text = "tool", query_of(arguments_of(bound))
+        if above is None and isinstance(manual, str) and self.tracker.knows(manual):
+            parent = manual
+            if not isinstance(instance, BaseLLM):
+                self.tracker.ask_first(manual, self._question(bound.arguments))
+        elif above is None and text is None:
+            try:
+                text = self._question(bound.arguments)
+            except Exception:
+                self._open(id, id, tool, parent, kind, None)
+                raise
+        self._open(id, id if above is None else above.top, tool, parent, kind, text)
+
+    def _open(self, id: str, top: str, tool: BaseTool | None, parent: str | None, kind: Any, text: str | None) -> None:
+        self.tracker.start(id, parent, kind, text, root_id=id[-36:], metadata=self.metadata)
+        if self.tracker.knows(id):
+            self._spans[id] = _Span(top, tool)
+            if top != id and (above := self._spans.get(top)) is not None:
+                above.below.add(id)
+            while len(self._spans) > 100_000:  # spans that never ended
+                self._spans.pop(next(iter(self._spans)))
+
+    @guarded
+    def exited(self, id: str, bound: inspect.BoundArguments, instance: Any, result: Any) -> None:
+        """A span ended."""
+        span = self._spans.get(id)
+        if span is None:
+            return
+        if isinstance(instance, StreamingAgentChatResponse) and method_of(id) in _WRITERS:
+            self._close_span(id, None, None)
+            self._chat_is_read(instance, None)
+            return
+        if span.top == id and self._is_stream(id, result):
+            return
+        if isinstance(instance, BaseLLM) and method_of(id) in _MODEL_STREAMS:
+            span.streams = True  # what it writes is known when its event comes
+            return
+        try:
+            if isinstance(instance, BaseRetriever) and is_nodes(result):
+                self.tracker.retrieved(id, [considered(one) for one in result])
+            elif span.tool is not None:
+                self._tool(id, span.tool, bound, result)
+            answer = self._answer(result) if span.top == id else None
+        except Exception:
+            self._close_span(id, None, "the recorder could not read the answer")
+            raise
+        self._close_span(id, answer, None)
+
+    @guarded
+    def dropped(self, id: str, instance: Any, error: BaseException | None) -> None:
+        """A span failed."""
+        if isinstance(instance, StreamingAgentChatResponse) and method_of(id) in _WRITERS:
+            self._chat_is_read(instance, error)
+        if id in self._spans:
+            self._close_span(id, None, named(error) if error is not None else "dropped")
+
+    @guarded
+    def written(self, event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
+        """A language model wrote something."""
+        span = self._spans.get(event.span_id) if event.span_id is not None else None
+        response = event.response
+        if span is None or event.span_id is None or response is None:
+            return
+        message = getattr(response, "message", None)
+        text = (message.content if message is not None else getattr(response, "text", None)) or ""
+        self.tracker.start(event.id_, event.span_id, "llm")
+        self.tracker.thought(event.id_, text)
+        self.tracker.finish(event.id_)
+        if span.streams:
+            self._close_span(event.span_id, None, None)
+
+    def _is_stream(self, id: str, result: Any) -> bool:
+        """Whether a root returned a stream; then its run goes on until the application has read that."""
+        if isinstance(result, StreamingResponse) and result.response_gen is not None:
+            result.response_gen = self._listen(id, result.response_gen)
+            return True
+        if isinstance(result, AsyncStreamingResponse) and result.response_gen is not None:
+            result.response_gen = self._alisten(id, result.response_gen)
+            return True
+        if isinstance(result, StreamingAgentChatResponse):
+            self._chats[builtins.id(result)] = id
+            while len(self._chats) > 10_000:  # answers that nobody read
+                self._chats.pop(next(iter(self._chats)))
+            if result.is_done:  # the thread that writes it was faster
+                self._chat_is_read(result, None)
+            return True
+        return False
+
+    def _chat_is_read(self, chat: StreamingAgentChatResponse, error: BaseException | None) -> None:
+        id = self._chats.pop(builtins.id(chat), None)
+        if id is not None:
+            text = chat.unformatted_response or chat.response
+            self._close_span(id, text.strip() or None, None if error is None else named(error))
+
+    # Streams: the application reads through these, so they pass on everything, errors included.
+
+    def _listen(self, id: str, stream: Generator[str, None, None]) -> Generator[str, None, None]:
+        said: list[str] = []
+        error: BaseException | None = None
+        try:
+            for token in stream:
+                said.append(token)
+                yield token
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._read(id, said, error)
+
+    async def _alisten(self, id: str, stream: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        said: list[str] = []
+        error: BaseException | None = None
+        try:
+            async for token in stream:
+                said.append(token)
+                yield token
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._read(id, said, error)
+
+    @guarded
+    def _read(self, id: str, said: Sequence[object], error: BaseException | None) -> None:
+        """A stream was read to its end, or no further (``GeneratorExit``)."""
+        failed = error is not None and not isinstance(error, GeneratorExit)
+        text = "".join(token for token in said if isinstance(token, str))
+        self._close_span(id, text or None, named(error) if failed and error is not None else None)
+
+    def _close_span(self, id: str, answer: str | None, error: str | None) -> None:
+        span = self._spans.pop(id, None)
+        if span is not None and span.top == id:
+            for one in span.below:
+                self._spans.pop(one, None)
+        elif span is not None and (top := self._spans.get(span.top)) is not None:
+            top.below.discard(id)
+        self.tracker.finish(id, answer, error)
+
+    def _tool(self, id: str, tool: BaseTool, bound: inspect.BoundArguments, result: Any) -> None:
+        name = tool.metadata.name or type(tool).__name__
+        asked = ", ".join(f"{key}={value!r}" for key, value in arguments_of(bound).items())
+        raw = getattr(result, "raw_output", None)
+        text = str(getattr(result, "content", result))
+        found: list[Considered] | None = None
+        if is_nodes(raw) and raw:
+            found = [considered(one) for one in raw]
+        elif is_retrieval_name(name) if self._tools is None else name in self._tools:
+            found = read_documents(raw if isinstance(raw, Mapping | list) else text) or []
+        self.tracker.tool_result(id, name, asked, query_of(arguments_of(bound)), text, found)

@@ -1,0 +1,52 @@
+"""Importer of what the recorders wrote, with the feedback that came later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rader_plugins.recording import MergeReport, read_recorded
+from rader_plugins.trajectories import Trajectory
+from rader_synthesis.importing.base import Corpus, FileImporter, ImportReport, settle_steps
+
+__all__ = ["Recorded"]
+
+
+class Recorded(FileImporter):
+    """Reads trajectory files: those of a recorder, put together with their feedback, or any other.
+
+    Rewards and right answers come from ``<name>.feedback.jsonl`` beside a file, where there is one
+    (:func:`rader_plugins.recording.read_recorded`). Failed runs (``error`` in their metadata) are left out.
+
+    Args:
+        corpus: Gives retrieved documents their ids and texts.
+        keep_all: Also keep failed runs and those without a retrieval.
+
+    Example:
+        >>> Recorded().kind
+        'recorded'
+    """
+
+    kind = "recorded"
+
+    def __init__(self, *, corpus: Corpus | None = None, keep_all: bool = False, skip_faulty: bool = False) -> None:
+        super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
+        self.corpus = corpus
+
+    def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
+        """Yield the trajectories of one recording."""
+        merged = MergeReport()
+        for trajectory in read_recorded(path, merged, on_fault=report.fault if self.skip_faulty else None):
+            report.rows += 1
+            if "error" in trajectory.metadata and not self.keep_all:
+                report.skipped["failed run"] += 1
+                continue
+            yield replace(trajectory, steps=settle_steps(trajectory.steps, self.corpus, report))
+        for count, what in (
+            (merged.with_feedback, "run with feedback"),
+            (len(merged.unmatched), "feedback for a run that is not recorded"),
+            (len(merged.unfinished), "unfinished last row of a killed recorder"),
+        ):
+            if count:
+                report.notes[what] += count

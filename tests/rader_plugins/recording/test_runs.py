@@ -1,0 +1,154 @@
+"""The tracker: events of concurrent runs, in whatever order, become the right trajectories in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from rader_plugins.errors import InputError
+from rader_plugins.recording import RecordingLimits, RunTracker
+from rader_plugins.trajectories import Considered, Trajectory
+
+FOUND = [Considered("a", "one"), Considered("b", "two"), Considered("a", "again")]
+
+
+def tracker(made: list[Trajectory], **options: Any) -> RunTracker:
+    return RunTracker(made.append, source="test", **options)
+
+
+def shape(trajectory: Trajectory) -> list[tuple[str, str]]:
+    return [(step.kind, step.text) for step in trajectory.steps]
+
+
+def test_steps_stand_in_the_order_in_which_they_began() -> None:
+    made: list[Trajectory] = []
+    runs = tracker(made)
+    runs.start("root", None, "chain", "the question", metadata={"app": 1})
+    runs.start("slow", "root", "retriever", "slow query")
+    runs.start("fast", "root", "retriever", "fast query")
+    runs.start("model", "root", "llm")
+    runs.thought("model", "a thought")
+    runs.finish("model")
+    runs.retrieved("fast", FOUND)
+    runs.finish("fast")
+    runs.retrieved("slow", [])
+    runs.finish("slow")
+    runs.finish("root", "the answer")
+    [one] = made
+    assert shape(one) == [
+        ("query", "slow query"), ("retrieval", ""), ("query", "fast query"), ("retrieval", ""),
+        ("thought", "a thought"), ("answer", "the answer"),
+    ]  # fmt: skip
+    assert [(document.id, document.text) for document in one.steps[3].considered] == [("a", "one"), ("b", "two")]
+    assert (one.question, one.answer, one.source, one.metadata["app"]) == ("the question", "the answer", "test", 1)
+    assert one.reward is None
+
+
+def test_a_tool_with_a_retriever_below_is_not_counted_twice() -> None:
+    made: list[Trajectory] = []
+    runs = tracker(made)
+    runs.start("root", None, "chain", "q")
+    runs.start("tool", "root", "tool", "asked")
+    runs.start("inner", "tool", "chain")
+    runs.start("retriever", "inner", "retriever", "rewritten")
+    runs.retrieved("retriever", FOUND)
+    runs.finish("retriever")
+    runs.finish("inner")
+    runs.tool_result("tool", "search", "asked", "asked", "text", FOUND)
+    runs.finish("tool")
+    runs.finish("root")
+    assert shape(made[0]) == [("query", "rewritten"), ("retrieval", "")]
+
+
+def test_limits_hold() -> None:
+    made: list[Trajectory] = []
+    limits = RecordingLimits(open_runs=2, steps=3, documents=1, characters=5)
+    runs = tracker(made, limits=limits)
+    runs.start("root", None, "chain", "0123456789")
+    for number in range(10):
+        runs.start(f"r{number}", "root", "retriever", "0123456789")
+        runs.retrieved(f"r{number}", FOUND)
+        runs.finish(f"r{number}")
+    runs.finish("root", "0123456789")
+    [one] = made
+    assert (one.question, one.answer, one.metadata["truncated"]) == ("01234", "01234", True)
+    assert len(one.retrievals) == 3
+    assert all(len(step.considered) == 1 for step in one.retrievals)
+
+
+def test_what_belongs_to_a_forgotten_run_makes_no_new_one() -> None:
+    made: list[Trajectory] = []
+    runs = tracker(made, limits=RecordingLimits(open_runs=2))
+    for name in ("first", "second", "third"):
+        runs.start(name, None, "chain", name)
+        runs.start(f"{name} child", name, "chain")
+    runs.start("late", "first child", "retriever", "q")
+    runs.retrieved("late", FOUND)
+    runs.finish("late")
+    runs.finish("first")
+    assert (made, runs.open_runs, runs.counts.forgotten) == ([], 2, 1)
+    runs.start("of second", "second child", "retriever", "q")
+    runs.retrieved("of second", FOUND)
+    runs.finish("of second")
+    runs.finish("second")
+    assert [one.question for one in made] == ["second"]
+    assert not runs._nodes.keys() - {"third", "third child"}
+
+
+def test_runs_that_were_quiet_too_long_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("rader_plugins.recording.runs.time.monotonic", lambda: now)
+    runs = tracker([], limits=RecordingLimits(run_seconds=10))
+    runs.start("quiet", None, "chain", "q")
+    runs.start("busy", None, "chain", "q")
+    now = 9.0
+    runs.start("child", "busy", "chain")
+    now = 12.0
+    runs.start("new", None, "chain", "q")
+    assert (runs.open_runs, runs.counts.forgotten, runs.knows("quiet"), runs.knows("busy")) == (2, 1, False, True)
+
+
+def test_runs_without_a_retrieval_or_failed_ones_as_wanted() -> None:
+    made: list[Trajectory] = []
+    runs = tracker(made, only_with_retrieval=False, record_failed=False)
+    runs.start("plain", None, "llm", "q")
+    runs.thought("plain", "said")
+    runs.finish("plain")
+    runs.start("failed", None, "chain", "q")
+    runs.finish("failed", error="Oops")
+    runs.start("nothing", None, "chain")
+    runs.finish("nothing", "a")
+    assert [shape(one) for one in made] == [[("answer", "said")]]
+    assert (runs.counts.finished, runs.counts.skipped) == (1, 2)
+
+
+def test_threads_do_not_mix_runs_up() -> None:
+    made: list[Trajectory] = []
+    runs = tracker(made)
+
+    def work(name: str) -> None:
+        for number in range(50):
+            root = f"{name}{number}"
+            runs.start(root, None, "chain", root)
+            runs.start(f"{root} r", root, "retriever", root)
+            runs.retrieved(f"{root} r", FOUND)
+            runs.finish(f"{root} r")
+            runs.finish(root, root)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 400
+    for one in made:
+        assert shape(one) == [("query", one.question), ("retrieval", ""), ("answer", one.question)]
+    assert (runs.open_runs, runs._nodes) == (0, {})
+
+
+def test_unusable_limits_are_refused() -> None:
+    for options in ({"open_runs": 0}, {"characters": 0}, {"run_seconds": 0}):
+        with pytest.raises(InputError):
+            RecordingLimits(**options)  # type: ignore[arg-type]
