@@ -100,7 +100,7 @@ def test_files_are_renamed_when_they_have_grown(path: Path) -> None:
     assert next(read_recorded(path)).reward == 1.0
 
 
-@pytest.mark.parametrize("torn", [b'{"schema": "rader-tra', b'{"id": "\xc3'])
+@pytest.mark.parametrize("torn", [b'{"schema": "' + b"long" * 500, b'{"id": "\xc3'])
 def test_a_row_that_a_killed_writer_left_is_passed_over_and_taken_away(path: Path, torn: bytes) -> None:
     with TrajectoryWriter(path) as writer:
         writer.put(run("a"))
