@@ -21,9 +21,15 @@ __all__ = [
     "Usage",
     "check_messages",
     "check_sampling",
+    "refusal",
     "without_thoughts",
 ]
 
+# The words of OpenAI, vLLM (of several generations), SGLang and llama.cpp for a prompt that does not fit.
+_OVERFLOW = re.compile(
+    r"context[_ ](length|size|window)|exceed_context|max(imum)?[_ ]model[_ ]len|max_tokens must be at least 1, got -",
+    re.IGNORECASE,
+)
 _THOUGHTS_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
@@ -51,6 +57,19 @@ class ContextOverflowError(RequestRefusedError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, kind="context")
+
+
+def refusal(message: str, said: str, kind: RefusalKind = "request") -> RequestRefusedError:
+    """Return the error for a request that was refused.
+
+    Args:
+        message: What happened and what to do.
+        said: The words and codes of whoever refused it: they tell what the kind alone does not.
+        kind: What is known about it otherwise.
+    """
+    if kind == "request" and _OVERFLOW.search(said):
+        return ContextOverflowError(message)
+    return RequestRefusedError(message, kind="model" if "model_not_found" in said else kind)
 
 
 class Message(TypedDict):

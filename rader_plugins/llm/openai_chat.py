@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +13,13 @@ from typing import Any
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
 from rader_plugins.http_client import ServerClient, ServerError
-from rader_plugins.llm.base import Completion, ContextOverflowError, RefusalKind, RequestRefusedError, Usage
+from rader_plugins.llm.base import Completion, RefusalKind, RequestRefusedError, Usage, refusal
 from rader_plugins.llm.generator import GeneratorBase, Request
 
 __all__ = ["OpenAIChat"]
 
 _CHAT, _COMPLETIONS = "/chat/completions", "/completions"
 _KINDS: dict[int, RefusalKind] = {401: "access", 403: "access", 404: "model"}
-# The words of OpenAI, vLLM (three generations), SGLang and llama.cpp for a prompt that does not fit.
-_OVERFLOW = re.compile(
-    r"context[_ ](length|size|window)|exceed_context|max(imum)?[_ ]model[_ ]len|max_tokens must be at least 1, got -",
-    re.IGNORECASE,
-)
 _REMEDIES = {
     400: "Is the conversation longer than the model's context, or does the server not know an option (see extra=)?",
     413: "The conversation is too long for the server.",
@@ -202,7 +196,7 @@ class OpenAIChat(GeneratorBase):
             if error.kind != "request":
                 raise
             answers = self._post(request, first, 1)  # says what is wrong if it is not the number
-        if len(answers) == 1:
+        if len(answers) == 1 and request.temperature > 0:  # without sampling, vLLM refuses what it else takes
             self._refused_n = min(self._refused_n, size)
         return answers
 
@@ -272,8 +266,4 @@ def _as_llm_error() -> Iterator[None]:
     except ServerError as error:
         if not error.refused:
             raise LLMError(str(error)) from error
-        if error.status not in _KINDS and _OVERFLOW.search(error.said):
-            raise ContextOverflowError(str(error)) from error
-        unknown = "model_not_found" in error.said
-        kind = "model" if unknown else _KINDS.get(error.status or 0, "request")
-        raise RequestRefusedError(str(error), kind=kind) from error
+        raise refusal(str(error), error.said, _KINDS.get(error.status or 0, "request")) from error

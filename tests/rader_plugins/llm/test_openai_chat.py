@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
@@ -72,7 +73,8 @@ def numbered(body: dict) -> str:
 
 def test_a_server_that_gives_one_choice_is_asked_again():
     with LLMServer(numbered, most_choices=1) as server, connect(server) as llm:
-        assert [answer.text for answer in llm.chat(HELLO, n=3, seed=5)] == ["answer 5", "answer 6", "answer 7"]
+        answers = llm.chat(HELLO, n=3, seed=5, temperature=0.8)
+        assert [answer.text for answer in answers] == ["answer 5", "answer 6", "answer 7"]
         assert [request.get("n") for request in server.requests] == [3, None, None]
         assert sorted(request["seed"] for request in server.requests) == [5, 6, 7]
         assert len(llm.complete("p", n=3, seed=5)) == 3
@@ -83,15 +85,17 @@ def test_a_server_that_gives_one_choice_is_asked_again():
 @pytest.mark.parametrize("max_n", [None, 1, 3])
 def test_how_a_call_is_divided_does_not_show(options, max_n):
     with LLMServer(numbered, **options) as server, connect(server, max_n=max_n) as llm:
-        for ask in (lambda n: llm.complete("p", n=n, seed=10), lambda n: llm.chat(HELLO, n=n, seed=10)):
+        for ask in (partial(llm.complete, "p"), partial(llm.chat, HELLO)):
             for n in (8, 2, 8, 1):
-                assert [answer.text for answer in ask(n)] == [f"answer {seed}" for seed in range(10, 10 + n)]
+                assert [answer.text for answer in ask(n=n, seed=10, temperature=0.8)] == [
+                    f"answer {seed}" for seed in range(10, 10 + n)
+                ]
 
 
 def test_a_refused_number_of_answers_is_asked_for_once():
     with LLMServer("x", slots=2, refuse_n=True) as server, connect(server) as llm:
         for n in (4, 4, 5, 2):
-            assert len(llm.chat(HELLO, n=n)) == n
+            assert len(llm.chat(HELLO, n=n, temperature=0.8)) == n
         assert [request.get("n") for request in server.requests] == [4] + [None] * 13 + [2]
 
 
