@@ -19,6 +19,7 @@ __all__ = ["MathWorker"]
 
 _LOG = logging.getLogger(__name__)
 _START = 120.0  # seconds to import SymPy, on a busy machine
+_MEMORY = 4 << 30
 _INNER = 5  # seconds for parsing and comparing within the process, where math-verify can still say so
 
 
@@ -109,6 +110,11 @@ def _read(pipe: IO[str], answers: queue.SimpleQueue[str | None]) -> None:
 
 def serve() -> None:
     """Answer comparisons from the standard input, one JSON list [given, right] a line, until it is closed."""
+    # An expression may ask for more memory than there is: better an error here than a machine without any.
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     import math_verify
 
     def parsed(text: str) -> Any:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import queue
 import re
-import threading
 
-from rader_plugins.answers.extraction import boxed, last_number, stated, trimmed
+from rader_plugins.answers.extraction import after_thoughts, boxed, last_number, stated, trimmed
+from rader_plugins.answers.latex import as_text, tidy_formula
 from rader_plugins.answers.math_worker import MathWorker
-from rader_plugins.answers.numbers import is_plain_decimal, read_number
+from rader_plugins.answers.numbers import read_number, same_number
 from rader_plugins.errors import InputError, MissingExtraError
 
 __all__ = ["MathChecker"]
 
-_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}")
-_SPACING = re.compile(r"\\[,;:! ]|\\q?quad|\\left|\\right|~|\s+")
+_ASSIGNED = re.compile(r"^([A-Za-z])\s*=\s*(?=[^=]+$)")
+_MOST_WORKERS = 4
 _KEPT = 10_000
 _LONGEST = 2_000
 
@@ -24,7 +26,9 @@ class MathChecker:
     r"""Compares mathematical answers: numbers, fractions, expressions, equations, intervals, sets, matrices, words.
 
     The answer of a text is its last ``\boxed{...}``; without one, what is stated ("the answer is ...", "####", "A:").
-    Equality is math-verify's, tried in both directions, after a look at the plain text. It runs in a process of its
+    Numbers are compared exactly, percent with and without its sign (see
+    :func:`~rader_plugins.answers.numbers.same_number`), words without regard to case; everything else by math-verify,
+    in both directions. It runs in a process of its
     own: its time-outs need a main thread, and an expression such as ``9^{9^{9^9}}`` would otherwise hold up the
     application. What is not decided within ``timeout`` is not equal. Safe to use from several threads.
 
@@ -49,8 +53,10 @@ class MathChecker:
             )
         self.last_number = last_number
         self.timeout = timeout
-        self._worker = MathWorker()
-        self._lock = threading.Lock()
+        # Several, so that one expression that takes its time does not hold up all others; the last used first.
+        self._workers: queue.LifoQueue[MathWorker] = queue.LifoQueue()
+        for _ in range(min(_MOST_WORKERS, os.cpu_count() or 1)):
+            self._workers.put(MathWorker())
         self._compare = functools.lru_cache(_KEPT)(self._compared)
 
     @property
@@ -60,31 +66,42 @@ class MathChecker:
 
     def extract(self, text: str) -> str | None:
         """Return the boxed or stated answer."""
+        text = after_thoughts(text)
         found = boxed(text) or stated(text)
         return last_number(text) if found is None and self.last_number else found
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether both answers are mathematically the same."""
-        right = boxed(gold) or trimmed(gold)
-        given = trimmed(answer)
+        wanted = boxed(gold) or trimmed(gold)
+        given, right = tidy_formula(answer), tidy_formula(wanted)
         if not given or not right or max(len(given), len(right)) > _LONGEST:
             return False
-        if _plain(given) == _plain(right):
+        if given == right:
             return True
-        if is_plain_decimal(given) and is_plain_decimal(right):
-            return read_number(given) == read_number(right)
-        return self._compare(given, right)
+        one, other = as_text(answer), as_text(wanted)
+        if one is not None or other is not None:
+            return (one or given.lower()) == (other or right.lower())
+        if (same := _same_numbers(given, right)) is not None:
+            return same
+        return self._compare(*sorted((given, right)))
 
     def _compared(self, given: str, right: str) -> bool:
-        with self._lock:
-            return self._worker.equal(given, right, self.timeout)
+        worker = self._workers.get()
+        try:
+            return worker.equal(given, right, self.timeout)
+        finally:
+            self._workers.put(worker)
 
     def close(self) -> None:
-        """End the process; it starts again when it is needed."""
-        with self._lock:
-            self._worker.stop()
+        """End the processes; they start again when they are needed."""
+        workers = [self._workers.get() for _ in range(self._workers.qsize())]
+        for worker in workers:
+            worker.stop()
+            self._workers.put(worker)
 
 
-def _plain(text: str) -> str:
-    """Return an answer without what only concerns how it looks."""
-    return _SPACING.sub("", _TEXT.sub(r"\1", text)).replace("dfrac", "frac").replace("tfrac", "frac").lower()
+def _same_numbers(given: str, right: str) -> bool | None:
+    """Compare two numbers, perhaps after "x ="; None if one is something else or they are of different letters."""
+    one, other = (read_number(_ASSIGNED.sub("", text)) for text in (given, right))
+    letters = {match[1] for text in (given, right) if (match := _ASSIGNED.match(text))}
+    return None if one is None or other is None or len(letters) > 1 else same_number(one, other)

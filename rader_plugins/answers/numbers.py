@@ -1,64 +1,110 @@
-"""Reading numbers as people write them."""
+"""Numbers as people write them."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["is_plain_decimal", "read_number"]
+__all__ = ["Number", "read_number", "same_number"]
 
-_DECIMAL = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?"
-_PLAIN = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
-_LATEX_FRACTION = re.compile(r"(?P<sign>-?)(?P<whole>\d+)?\s*\\[dt]?frac\s*\{?(?P<over>\d+)\}?\s*\{?(?P<under>\d+)\}?")
-_FRACTION = re.compile(rf"(?:(?P<whole>[-+]?\d+)\s+)?(?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})")
-_UNIT = re.compile(r"\s*(?:\\text\{[^{}]*\}|\\(?:mathrm|mbox)\{[^{}]*\}|[A-Za-z\u00b0][A-Za-z\u00b0./ ^0-9-]*)$")
+# Longer ones are not worth their time: ten to the power of a billion would fill the memory.
 _MOST_DIGITS = 400
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+_PLAIN = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?:(?P<mixed>\d+)\s+(?=\d+\s*/\s*\d))?(?P<top>{_DECIMAL})\.?"
+    rf"(?:[eE](?P<e>[-+]?\d+)|\s*(?:\\times|\\cdot|\*|x)\s*10\s*(?:\^|\*\*)\s*\{{?\s*(?P<power>[-+]?\d+)\s*\}}?)?"
+    rf"(?:\s*/\s*(?P<bottom>{_DECIMAL}))?"
+    rf"(?:\s*(?P<scale>{'|'.join(_SCALES)})s?)?"
+    r"\s*(?P<percent>%|percent|per\s+cent)?(?P<unit>\s*[A-Za-zµ][A-Za-zµ²³^0-9/.\s-]*)?",
+    re.IGNORECASE,
+)
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
+_WORDS = re.compile(r"[A-Za-z]{2,}")
+_SIGNIFICANT, _PLACES = 3, 4
 
 
-def is_plain_decimal(text: str) -> bool:
-    """Whether a text is a whole or decimal number and nothing else."""
-    return _PLAIN.fullmatch(text.strip()) is not None
+@dataclass(frozen=True)
+class Number:
+    """A rational number and how it was written.
+
+    Args:
+        value: The number; of a percentage what stands before the sign.
+        percent: Written with a percent sign.
+        places: Digits after the point of a decimal, 0 of a whole number, None of a fraction.
+        digits: Significant digits of a decimal.
+        unit: What follows the number (``km``, ``apples``), in lower case.
+    """
+
+    value: Fraction
+    percent: bool = False
+    places: int | None = 0
+    digits: int = 0
+    unit: str = ""
 
 
-def read_number(text: str) -> Fraction | None:
-    """Return the number that a text is, or None: decimals, thousands separators, fractions, currency, percent, units.
+def read_number(text: str, *, units: bool = True) -> Number | None:
+    """Return the number that a text is, or None if it is something else.
 
-    A percent sign is left out: ``50%`` is read as 50. See :class:`rader_plugins.answers.NumericChecker`.
+    Reads signs, thousands separators, decimals, fractions (also LaTeX), mixed numbers, powers of ten, percent,
+    currency signs, "million" and, with ``units``, a unit of at least two letters after the number.
 
     Example:
-        >>> read_number("$1,450.50"), read_number("1 1/2"), read_number("twelve")
-        (Fraction(2901, 2), Fraction(3, 2), None)
+        >>> [str(read_number(text).value) for text in ("3,600", "1 1/2", "$5", "2.5 million", "7 eggs")]
+        ['3600', '3/2', '5', '2500000', '7']
     """
-    if len(text) > _MOST_DIGITS:
+    cleaned = re.sub(r"\\?[$€£]|\\[!,;: ]", "", text.replace("−", "-").replace("\\%", "%")).strip()
+    cleaned = re.sub(r"^[(\[]([^()\[\],;]*)[)\]]$", r"\1", cleaned)
+    cleaned = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", cleaned.replace("{,}", ",")).strip()
+    match = _PLAIN.fullmatch(cleaned.rstrip(" .,;"))
+    if match is None:
         return None
-    text = text.replace("\u2212", "-").replace("\\$", "").replace("$", "").replace("\\%", "%").replace("\\!", "")
-    text = re.sub(r"^(?:USD|EUR|US|[\u20ac\u00a3])\s*|\\[,;: ]", "", text.strip())
-    text = text.replace("\u00a3", "").replace("\u20ac", "").strip().rstrip("%").strip()
-    for candidate in (text, _UNIT.sub("", text)):
-        if (number := _read(candidate.rstrip("%").strip())) is not None:
-            return number
-    return None
-
-
-def _read(text: str) -> Fraction | None:
-    if match := _LATEX_FRACTION.fullmatch(text):
-        if int(match["under"]) == 0:
-            return None
-        value = int(match["whole"] or 0) + Fraction(int(match["over"]), int(match["under"]))
-        return -value if match["sign"] else value
-    if match := _FRACTION.fullmatch(text):
-        over, under = _decimal(match["over"]), _decimal(match["under"])
-        if over is None or not under:
-            return None
-        whole = int(match["whole"] or 0)
-        value = abs(whole) + over / under
-        return -value if (match["whole"] or "").startswith("-") else value
-    return _decimal(text)
-
-
-def _decimal(text: str) -> Fraction | None:
-    text = text.strip().replace(",", "") if re.fullmatch(_DECIMAL, text.strip()) else ""
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
+    unit = (match["unit"] or "").strip().lower()
+    if unit and not (units and _WORDS.match(unit)):
         return None
+    power = int((match["e"] or match["power"] or "0")[:6]) + _SCALES.get((match["scale"] or "").lower(), 0)
+    written = match["top"].replace(",", "")
+    if abs(power) > _MOST_DIGITS or len(cleaned) > _MOST_DIGITS:
+        return None
+    value = Fraction(written) * Fraction(10) ** power
+    places: int | None = max(0, len(written.partition(".")[2]) - power)
+    if match["bottom"] is not None:
+        bottom = Fraction(match["bottom"].replace(",", ""))
+        if not bottom:
+            return None
+        value, places = value / bottom + int(match["mixed"] or 0), None
+    return Number(
+        -value if match["sign"] == "-" else value,
+        match["percent"] is not None,
+        places,
+        len(written.replace(".", "").lstrip("0")),
+        unit,
+    )
+
+
+def same_number(first: Number, second: Number) -> bool:
+    """Say whether two numbers mean the same.
+
+    Percent: 50% is 50 and is 0.5. A decimal with at least four places and three significant digits is a fraction that
+    it abbreviates (0.3333 is 1/3); decimals among themselves must be equal. Units are not looked at.
+    """
+    if first.percent == second.percent:
+        return _close(first, second, 1)
+    percent, plain = (first, second) if first.percent else (second, first)
+    return percent.value == plain.value or _close(percent, plain, 100)
+
+
+def _close(first: Number, second: Number, factor: int) -> bool:
+    """Compare ``first`` with ``factor`` times ``second``."""
+    one, other = first.value, second.value * factor
+    if one == other:
+        return True
+    if (first.places is None) == (second.places is None):
+        return False
+    decimal, written, exact, step = (first, one, other, 1) if second.places is None else (second, other, one, factor)
+    if decimal.places is None or decimal.places < _PLACES or decimal.digits < _SIGNIFICANT:
+        return False
+    unit, difference = Fraction(step, 10**decimal.places), abs(one - other)
+    # Rounded to its last place, or cut off there.
+    return 2 * difference <= unit or (abs(written) < abs(exact) and difference < unit)

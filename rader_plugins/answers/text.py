@@ -7,15 +7,17 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from rader_plugins.answers.extraction import boxed, last_number, stated, stated_or_last_line, trimmed
-from rader_plugins.answers.numbers import read_number
+from rader_plugins.answers.extraction import after_thoughts, boxed, last_number, stated, stated_or_last_line, trimmed
+from rader_plugins.answers.numbers import Number, read_number, same_number
 from rader_plugins.errors import InputError
 
 __all__ = ["CallableChecker", "ChoiceChecker", "ExactChecker", "NumericChecker", "RegexChecker", "normalized"]
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_LETTER = re.compile(r"(?<![A-Za-z0-9])\(?([A-Z])\)?(?![A-Za-z0-9'])")
+_NAMED = re.compile(r"\(([A-Z])\)|\b(?i:option|choice)\s+([A-Z])\b|\*\*([A-Z])\*\*")
+_LETTER = re.compile(r"(?<![A-Za-z0-9])([B-HJ-Z]|[AI](?=[.,;:!?]|\s*$))(?![A-Za-z0-9'])", re.MULTILINE)
+_IN_TEXT = re.compile(r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 
 
 def normalized(text: str) -> str:
@@ -75,6 +77,7 @@ class NumericChecker:
 
     def extract(self, text: str) -> str | None:
         """Return the number stated, else the last one."""
+        text = after_thoughts(text)
         for found in (boxed(text), stated(text)):
             if found is not None and (number := found if read_number(found) is not None else last_number(found)):
                 return number
@@ -85,10 +88,15 @@ class NumericChecker:
         one, other = _number(answer), _number(gold)
         if one is None or other is None:
             return False
-        return abs(one - other) <= Fraction(self.tolerance) * abs(other)
+        if same_number(one, other):
+            return True
+        share = Fraction(self.tolerance)
+        scale = {False: (1,), True: (1, Fraction(1, 100) if one.percent else 100)}[one.percent != other.percent]
+        return any(abs(one.value * by - other.value) <= share * abs(other.value) for by in scale)
 
 
-def _number(text: str) -> Fraction | None:
+def _number(text: str) -> Number | None:
+    """Return the number of an answer: all of it, or else the last one of it."""
     number = read_number(text)
     if number is None and (found := last_number(boxed(text) or stated(text) or text)) is not None:
         number = read_number(found)
@@ -121,13 +129,17 @@ class ChoiceChecker:
 
     def extract(self, text: str) -> str | None:
         """Return the letter, or the choice's text, that is stated; else the last letter that stands alone."""
+        text = after_thoughts(text)
         for found in (boxed(text), stated(text)):
             if found is not None:
                 return self._letter(found) or found
         if letter := self._letter(text.strip()):
             return letter
-        letters = _LETTER.findall(text)
-        return letters[-1] if letters else stated_or_last_line(text)
+        # "I take (B)" and "option B" say more than a letter that stands alone, which may be the article.
+        for pattern in (_NAMED, _LETTER):
+            if letters := ["".join(match) if isinstance(match, tuple) else match for match in pattern.findall(text)]:
+                return letters[-1]
+        return stated_or_last_line(text)
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether both name the same choice."""
@@ -137,7 +149,7 @@ class ChoiceChecker:
         return bool(normalized(answer)) and normalized(answer) == normalized(gold)
 
     def _letter(self, text: str) -> str | None:
-        bare = trimmed(text)
+        bare = trimmed(_IN_TEXT.sub(r"\1", text))
         if match := re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", bare):
             return match[1].upper()
         for letter, choice in self.choices.items():
@@ -174,7 +186,8 @@ class RegexChecker:
 
     def extract(self, text: str) -> str | None:
         """Return the last match."""
-        found = [match[1] if self._pattern.groups else match[0] for match in self._pattern.finditer(text)]
+        matches = self._pattern.finditer(after_thoughts(text))
+        found = [match[1] if self._pattern.groups else match[0] for match in matches]
         return next((value.strip() for value in reversed(found) if value is not None), None)
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
