@@ -11,13 +11,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from rader_plugins.answers import AnswerChecker
 from rader_plugins.errors import InputError, LLMError
+from rader_plugins.llm import ChatModel
+from rader_plugins.llm.base import without_thoughts
 from rader_plugins.trajectories import Considered, Step, Trajectory
 from rader_synthesis.citations import cites, quotes
+from rader_synthesis.config import PromptStyle
+from rader_synthesis.packs import PromptPack, load_pack, step_values
+from rader_synthesis.reflection import parse_reflection
 
 __all__ = [
-    "AnswerChecker",
     "LabelReport",
+    "PackReflector",
     "Reflector",
     "Verdict",
     "judge_answers",
@@ -57,16 +63,40 @@ class Reflector(Protocol):
         ...
 
 
-class AnswerChecker(Protocol):
-    """Compares final answers; those of :mod:`rader_plugins.answers` do."""
+class PackReflector:
+    """Asks a language model with the reflection prompt of a pack: that of the tree search.
 
-    def extract(self, text: str) -> str | None:
-        """Return the final answer in a text, or None."""
-        ...
+    Args:
+        llm: The model; wrapped in :class:`rader_plugins.llm.CachedChat`, a rerun costs nothing.
+        pack: A prompt pack, or what :func:`~rader_synthesis.packs.load_pack` takes.
+        style: ``chat`` sends the examples as earlier turns, ``completion`` one text as the only turn.
 
-    def equal(self, answer: str, gold: str) -> bool:
-        """Whether an answer is right."""
-        ...
+    Raises:
+        InputError: There is no such pack.
+    """
+
+    def __init__(self, llm: ChatModel, pack: PromptPack | str = "generic", *, style: PromptStyle = "chat") -> None:
+        self._llm = llm
+        self._pack = pack if isinstance(pack, PromptPack) else load_pack(pack)
+        self._style = style
+
+    def reflect(self, question: str, steps: Sequence[tuple[str, str]], document: str) -> Verdict:
+        """Judge a document; see :class:`Reflector`."""
+        prompt = self._pack.prompts["reflect"]
+        values = {"question": question, **step_values(steps, self._pack), "document": self._pack.shown(document)}
+        stop = list(prompt.stop)
+        if self._style == "chat":
+            messages = prompt.messages(values)
+        else:
+            messages = [{"role": "user", "content": prompt.text(values)}]
+            stop += [prompt.next_example] if prompt.next_example else []
+        (answer,) = self._llm.chat(
+            messages, temperature=prompt.temperature or 0.0, max_tokens=prompt.max_tokens, stop=stop or None
+        )
+        said = "" if answer.refusal else without_thoughts(answer.text) or ""
+        # Half a character that a server sent cannot be written to a file.
+        said = said.encode("utf-8", "replace").decode("utf-8")
+        return Verdict(*parse_reflection(prompt.clean(said, values)))
 
 
 @dataclass
@@ -110,7 +140,7 @@ def judge_answers(trajectories: Iterable[Trajectory], checker: AnswerChecker) ->
         if trajectory.gold_answer is None:
             yield replace(trajectory, answer=answer)
         else:
-            right = found is not None and checker.equal(found, trajectory.gold_answer)
+            right = found is not None and checker.equal(found, trajectory.gold_answer, question=trajectory.question)
             yield replace(trajectory, answer=answer, reward=float(right))
 
 
@@ -246,7 +276,7 @@ def _reflected(
         try:
             verdicts[place] = future.result()
         except LLMError as error:
-            counts.fault("the model did not answer", str(error))
+            counts.fault("the model did not answer", f"{trajectory.id}: {error}")
             if counts.faults["the model did not answer"] >= 10 and not counts.labelled:
                 raise
     on_judged(len(futures))
@@ -256,7 +286,7 @@ def _reflected(
         for number, one in enumerate(labelled):
             verdict = verdicts.get((at, number))
             if verdict is not None and verdict.relevant is None:
-                counts.fault("the model's answer cannot be read", verdict.reason)
+                counts.fault("the model's answer cannot be read", f"{trajectory.id}, {one.id}: {verdict.reason}")
             elif verdict is not None and verdict.relevant is not None:
                 labelled[number] = _judged(one, verdict.relevant, verdict.reason, "reflection")
         steps.append(_counted(step, labelled, counts))

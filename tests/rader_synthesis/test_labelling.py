@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
+from rader_synthesis.config import PromptStyle
 from rader_synthesis.labelling import (
     LabelReport,
+    PackReflector,
     Verdict,
     judge_answers,
     label_by_answer,
@@ -16,7 +19,9 @@ from rader_synthesis.labelling import (
 )
 
 from rader_plugins.errors import LLMError
+from rader_plugins.llm import OpenAIChat
 from rader_plugins.trajectories import Considered, Step, Trajectory
+from tests.support.llm_server import LLMServer
 
 QUOTED = "every finite group of prime order is cyclic and simple"
 
@@ -79,7 +84,10 @@ class Checker:
     def extract(self, text: str) -> str | None:
         return text.split()[-1] if text.split() else None
 
-    def equal(self, answer: str, gold: str) -> bool:
+    name = "last word"
+
+    def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
+        assert question == "q"
         return float(answer) == float(gold)
 
 
@@ -147,3 +155,29 @@ def test_reflection_reads_only_a_little_ahead_and_stops_when_nothing_answers() -
 
 def _only_down() -> Trajectory:
     return Trajectory("t", "p", "q", (Step("retrieval", considered=(Considered("a", "down"),)),))
+
+
+def judgement(request: dict[str, Any]) -> str:
+    asked = request["messages"][-1]["content"]
+    assert asked.rstrip().endswith("Reason:")
+    if "odd" in asked.rpartition("Document:")[2]:
+        return "cannot say"
+    return f"Because.\nRelevant: {'good' in asked.rpartition('Document:')[2]}"
+
+
+@pytest.mark.parametrize("style", ["chat", "completion"])
+def test_the_reflection_of_the_search_is_asked_over_http(style: PromptStyle) -> None:
+    documents = (Considered("a", "good"), Considered("b", "bad"), Considered("c", "odd"))
+    report = LabelReport()
+    with LLMServer(judgement) as server, OpenAIChat(server.url, concurrency=4) as llm:
+        reflector = PackReflector(llm, "generic", style=style)
+        made = list(label_by_reflection([trajectory(*documents)], reflector, concurrency=4, report=report))
+        asked = server.said()[0]
+    assert labels(made[0]) == [("a", True, "reflection"), ("b", False, "reflection"), ("c", None, "")]
+    assert made[0].steps[2].considered[0].reason == "Because."
+    assert "Question: the question" in asked
+    assert "first" in asked
+    assert "searched" not in asked  # the query is no part of what was known
+    assert report.faults == {"the model's answer cannot be read": 1}
+    assert "t, c: Unreadable" in report.first_faults[0]
+    assert ("Goods may be sent back" in asked) == (style == "completion")  # an example of the pack

@@ -17,7 +17,9 @@ from rader_plugins.cli.output import emit_json, facts, note, progress
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
+    from rader_plugins.answers import AnswerChecker
     from rader_plugins.index import RaderIndex
+    from rader_plugins.llm import ChatModel
     from rader_plugins.trajectories import Trajectory
     from rader_synthesis.importing import Corpus, FileImporter
     from rader_synthesis.labelling import LabelReport
@@ -42,6 +44,14 @@ class Label(str, Enum):
     none = "none"
     citation = "citation"
     answer = "answer"
+    reflection = "reflection"
+
+
+class Style(str, Enum):
+    """How a prompt is sent."""
+
+    chat = "chat"
+    completion = "completion"
 
 
 @dataclass
@@ -93,6 +103,29 @@ def import_(
     top: Annotated[
         int, typer.Option("--top", min=1, help="With --label answer: documents of a search that count as used.")
     ] = 1,
+    checker: Annotated[
+        str | None,
+        typer.Option(
+            "--checker", metavar="NAME", help="Judge the final answers anew: math, numeric, choice, exact, judge."
+        ),
+    ] = None,
+    llm_url: Annotated[
+        str | None,
+        typer.Option("--llm-url", metavar="URL", help="OpenAI-compatible server for reflection and judge."),
+    ] = None,
+    llm_model: Annotated[
+        str | None, typer.Option("--llm-model", metavar="NAME", help="Default: the only model that the server lists.")
+    ] = None,
+    llm_cache: Annotated[
+        Path | None, typer.Option("--llm-cache", metavar="FILE", help="Keep the model's answers: a rerun asks nothing.")
+    ] = None,
+    prompts: Annotated[
+        str, typer.Option("--prompts", metavar="PACK", help="For reflection: math, science, generic, or a folder.")
+    ] = "generic",
+    style: Annotated[
+        Style, typer.Option("--style", help="Send the examples as turns (chat) or as one text (completion).")
+    ] = Style.chat,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests to the server at once.")] = 8,
     tool: Annotated[
         list[str] | None,
         typer.Option("--tool", metavar="NAME", help="With openai: a retrieval tool; repeatable. Default: by name."),
@@ -113,16 +146,22 @@ def import_(
     """
     from rader_plugins.trajectories import write_trajectories
     from rader_synthesis.importing import ImportReport
-    from rader_synthesis.labelling import LabelReport
+    from rader_synthesis.labelling import LabelReport, judge_answers
 
     _check(kind, function, tool, files, out)
+    asks = label is Label.reflection or checker == "judge"
+    if asks != (llm_url is not None):
+        raise InputError("--llm-url goes with --label reflection or --checker judge, and these need it.")
     report, labels, totals = ImportReport(), LabelReport(), _Totals()
     out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         importer = _importer(stack, kind, corpus, index, mode, k, tool, function, keep_all, skip_faulty)
+        llm = _llm(stack, llm_url, llm_model, llm_cache, concurrency) if llm_url is not None else None
         advance = stack.enter_context(progress("Importing"))
         found: Iterable[Trajectory] = importer.read(files, report)
-        found = _labelled(found, label, top, labels)
+        if checker is not None:
+            found = judge_answers(found, _checker(checker, llm))
+        found = _labelled(found, label, top, labels, llm, prompts, style, concurrency)
         write_trajectories(out, _counted(found, totals, advance))
     summary = {
         "out": str(out),
@@ -147,11 +186,13 @@ def import_(
         ("retrievals", f"{totals.retrievals:,}"),
         ("documents", _listed(totals.documents) or "none"),
         ("notes", _listed(report.notes) or "none"),
+        *([("unlabelled", _listed(labels.faults))] if labels.faults else []),
         ("written to", str(out)),
     ]
     typer.echo("\n".join(facts(pairs)))
-    for fault in (*report.first_faults, *labels.first_faults):
-        note(f"Left out: {fault}")
+    for what, faults in (("Left out", report.first_faults), ("Unlabelled", labels.first_faults)):
+        for fault in faults:
+            note(f"{what}: {fault}")
 
 
 def _check(kind: Kind, function: str | None, tool: list[str] | None, files: list[Path], out: Path) -> None:
@@ -210,13 +251,38 @@ def _corpus(path: Path | None, index: RaderIndex | None) -> Corpus | None:
     return Corpus(index.documents()) if index is not None else None
 
 
-def _labelled(found: Iterable[Trajectory], label: Label, top: int, report: LabelReport) -> Iterable[Trajectory]:
-    from rader_synthesis.labelling import label_by_answer, label_by_citation
+def _llm(stack: contextlib.ExitStack, url: str, model: str | None, cache: Path | None, concurrency: int) -> ChatModel:
+    from rader_plugins.llm import CachedChat, OpenAIChat
+
+    llm = stack.enter_context(OpenAIChat(url, model, concurrency=concurrency))
+    return llm if cache is None else CachedChat(llm, cache)
+
+
+def _checker(name: str, llm: ChatModel | None) -> AnswerChecker:
+    from rader_plugins.answers import load_checker
+
+    return load_checker(name, llm=llm) if name == "judge" else load_checker(name)
+
+
+def _labelled(
+    found: Iterable[Trajectory],
+    label: Label,
+    top: int,
+    report: LabelReport,
+    llm: ChatModel | None,
+    prompts: str,
+    style: Style,
+    concurrency: int,
+) -> Iterable[Trajectory]:
+    from rader_synthesis.labelling import PackReflector, label_by_answer, label_by_citation, label_by_reflection
 
     if label is Label.citation:
         return (label_by_citation(trajectory, report) for trajectory in found)
     if label is Label.answer:
         return (label_by_answer(trajectory, report, top=top) for trajectory in found)
+    if label is Label.reflection and llm is not None:
+        reflector = PackReflector(llm, prompts, style=style.value)
+        return label_by_reflection(found, reflector, concurrency=concurrency, report=report)
     return found
 
 

@@ -35,6 +35,7 @@ GOLD_KEYS = ("gold_answer", "answer", "gold", "target", "expected_answer")
 _ID_KEYS = ("id", "_id", "uid")
 _ROWS_AT_ONCE = 128
 _FEWEST_WORDS = 4
+_FINAL = (re.compile(r"\\boxed|\\fbox|####"), re.compile(r"\banswer\s*(?:is|:)", re.IGNORECASE))
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -61,7 +62,7 @@ class Solutions(FileImporter):
     ``response``, ``completion``, ``generation``, ``output`` or ``reasoning``) and where known the right answer
     (``gold_answer``, ``answer``, ``gold``, ``target`` or ``expected_answer``) and ``reward`` or ``correct``. The
     solution is split into steps (:func:`~rader_synthesis.importing.splitting.split_steps`), the last of which is the
-    answer.
+    answer; where an earlier one has the box, ``####`` or "answer is", the final answer is in that.
 
     A step becomes a query (its text), a retrieval and a thought. The retrieval considers the documents that the step
     cites (:mod:`rader_synthesis.citations`; relevant, labelled by ``citation``) and, with a searcher, the best matches
@@ -169,7 +170,7 @@ class Solutions(FileImporter):
             problem_id=str(problem) if problem is not None else question_id(parsed.question),
             question=parsed.question,
             steps=tuple(steps),
-            answer=parsed.steps[-1],
+            answer=_final(parsed.steps),
             gold_answer=first_text(record, self.gold_keys, where),
             reward=reward_of(record, where),
             source=self.source,
@@ -192,3 +193,9 @@ class Solutions(FileImporter):
 
 def _worth_searching(step: str) -> bool:
     return len(_LETTERS.findall(step)) >= _FEWEST_WORDS
+
+
+def _final(steps: Sequence[str]) -> str:
+    """Return the step that states the final answer: the last with a box or ``####``, with "answer is", or the last."""
+    marked = (step for mark in _FINAL for step in reversed(steps) if mark.search(step))
+    return next(marked, steps[-1])

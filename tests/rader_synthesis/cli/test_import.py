@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from rader_plugins.cli.app import build_app
 from rader_plugins.recording import TrajectoryWriter
-from rader_plugins.trajectories import Considered, Step, Trajectory, read_trajectories
+from rader_plugins.trajectories import Considered, Step, Trajectory, read_trajectories, write_trajectories
+from tests.support.llm_server import LLMServer
 
 SOLVED = {
     "id": "s",
@@ -106,12 +108,50 @@ def test_a_function_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [one.question for one in read_trajectories("t.jsonl")] == ["ask"]
 
 
+def test_reflection_is_cached_and_faults_are_counted(tmp_path: Path) -> None:
+    source, out, cache = tmp_path / "runs.jsonl", tmp_path / "t.jsonl", tmp_path / "cache.sqlite"
+    steps = (Step("query", "q"), Step("retrieval", considered=(Considered("a", "good"), Considered("b", "odd"))))
+    write_trajectories(source, [Trajectory(f"r{number}", "p", "q", steps, "8") for number in range(3)])
+
+    def judge(request: dict[str, Any]) -> str:
+        return "Because.\nRelevant: True" if "good" in request["messages"][-1]["content"] else "!400"
+
+    with LLMServer(judge) as server:
+        arguments = ("recorded", source, "--out", out, "--label", "reflection", "--llm-url", server.url)
+        code, shown, _ = run(*arguments, "--llm-cache", cache, "--json")
+        assert code == 0
+        asked = len(server.requests)
+        server.answer = "Because.\nRelevant: False"
+        code, again, _ = run(*arguments, "--llm-cache", cache, "--json")
+        # Equal questions at once may each be asked; what was answered is not asked again, what failed is.
+        assert 1 <= len(server.requests) - asked <= 3
+    first, second = json.loads(shown), json.loads(again)
+    assert first["documents"] == {"relevant": 3, "unlabelled": 3}
+    assert first["unlabelled_because"] == {"the model did not answer": 3}
+    assert second["documents"] == {"relevant": 3, "not relevant": 3}
+    assert {one.labelled_by for row in read_trajectories(out) for one in row.retrievals[0].considered} == {"reflection"}
+
+
+def test_answers_are_judged_anew(tmp_path: Path, corpus: Path) -> None:
+    source, out = tmp_path / "solved.jsonl", tmp_path / "t.jsonl"
+    wrong = {**SOLVED, "id": "w", "solution": "By the Chain Rule it is so.\nThe answer is 7"}
+    source.write_text(f"{json.dumps(SOLVED)}\n{json.dumps(wrong)}")
+    arguments = ("solutions", source, "--corpus", corpus, "--out", out, "--checker", "numeric", "--json")
+    code, shown, _ = run(*arguments)
+    assert code == 0
+    assert json.loads(shown)["rewards"] == {"right": 1, "not right": 1}
+    assert [(one.answer, one.reward) for one in read_trajectories(out)] == [("8", 1.0), ("7", 0.0)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("function", "F"), "--function names"),
         (("openai", "F", "--function", "m:f"), "they go together"),
         (("proofs", "F", "--tool", "x"), "--tool goes with"),
+        (("proofs", "F", "--label", "reflection"), "--llm-url goes with"),
+        (("proofs", "F", "--llm-url", "http://127.0.0.1:9"), "--llm-url goes with"),
+        (("proofs", "F", "--checker", "guess"), "no answer checker 'guess'"),
         (("proofs", "none.jsonl"), "none.jsonl does not exist"),
         (("rader", "F"), "pass that corpus"),
         (("solutions", "F"), "pass a corpus"),

@@ -84,6 +84,12 @@ def test_best_matches_are_candidates_that_nobody_judged_and_searches_are_batched
     ]  # fmt: skip
 
 
+def test_the_final_answer_may_stand_before_the_last_step(tmp_path: Path) -> None:
+    solved = {"question": "q", "solution": "So it is \\boxed{8}.\nThis ends the proof, in 3 lines."}
+    [made] = Solutions(corpus=Corpus(DOCUMENTS), keep_all=True).read(write(tmp_path, solved))
+    assert (made.answer, made.steps[-1].kind) == ("So it is \\boxed{8}.", "answer")
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
