@@ -9,11 +9,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from rader_plugins.answers import AnswerChecker
 from rader_plugins.errors import InputError, LLMError
-from rader_plugins.llm import ChatModel
+from rader_plugins.llm import ChatModel, as_generator
 from rader_plugins.llm.base import without_thoughts
 from rader_plugins.trajectories import Considered, Step, Trajectory
 from rader_synthesis.citations import cites, quotes
@@ -69,14 +69,15 @@ class PackReflector:
     Args:
         llm: The model; wrapped in :class:`rader_plugins.llm.CachedChat`, a rerun costs nothing.
         pack: A prompt pack, or what :func:`~rader_synthesis.packs.load_pack` takes.
-        style: ``chat`` sends the examples as earlier turns, ``completion`` one text as the only turn.
+        style: ``chat`` sends the examples as earlier turns, ``completion`` one text, for models that were not trained
+            to chat.
 
     Raises:
         InputError: There is no such pack.
     """
 
     def __init__(self, llm: ChatModel, pack: PromptPack | str = "generic", *, style: PromptStyle = "chat") -> None:
-        self._llm = llm
+        self._llm = as_generator(llm)
         self._pack = pack if isinstance(pack, PromptPack) else load_pack(pack)
         self._style = style
 
@@ -84,15 +85,12 @@ class PackReflector:
         """Judge a document; see :class:`Reflector`."""
         prompt = self._pack.prompts["reflect"]
         values = {"question": question, **step_values(steps, self._pack), "document": self._pack.shown(document)}
-        stop = list(prompt.stop)
+        options: dict[str, Any] = {"temperature": prompt.temperature or 0.0, "max_tokens": prompt.max_tokens}
         if self._style == "chat":
-            messages = prompt.messages(values)
+            (answer,) = self._llm.chat(prompt.messages(values), stop=list(prompt.stop) or None, **options)
         else:
-            messages = [{"role": "user", "content": prompt.text(values)}]
-            stop += [prompt.next_example] if prompt.next_example else []
-        (answer,) = self._llm.chat(
-            messages, temperature=prompt.temperature or 0.0, max_tokens=prompt.max_tokens, stop=stop or None
-        )
+            stop = [*prompt.stop, *([prompt.next_example] if prompt.next_example else [])]
+            (answer,) = self._llm.complete(prompt.text(values), stop=stop or None, **options)
         said = "" if answer.refusal else without_thoughts(answer.text) or ""
         # Half a character that a server sent cannot be written to a file.
         said = said.encode("utf-8", "replace").decode("utf-8")

@@ -158,7 +158,7 @@ def _only_down() -> Trajectory:
 
 
 def judgement(request: dict[str, Any]) -> str:
-    asked = request["messages"][-1]["content"]
+    asked = request.get("prompt") or request["messages"][-1]["content"]
     assert asked.rstrip().endswith("Reason:")
     if "odd" in asked.rpartition("Document:")[2]:
         return "cannot say"
