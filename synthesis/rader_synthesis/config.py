@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from rader_plugins.errors import InputError
 
-__all__ = ["PromptStyle", "Schedule", "SearchConfig"]
+__all__ = ["PromptStyle", "Schedule", "SearchConfig", "from_table"]
+
+T = TypeVar("T")
 
 Schedule = Literal["constant", "linear", "exponential"]
 PromptStyle = Literal["chat", "completion"]
@@ -31,7 +33,7 @@ class SearchConfig:
         exploration_schedule: ``constant``; ``linear`` and ``exponential`` lower c to a tenth over the rollouts.
         temperature: Of sampling, for every call whose prompt file does not set its own.
         top_p: Mass of the most probable tokens to sample from.
-        top_k: Most probable tokens to sample from; None leaves it to the server (OpenAI's takes none).
+        top_k: Most probable tokens to sample from; 0 leaves it to the server (OpenAI's does not take it).
         style: ``chat`` sends messages with the examples as earlier turns; ``completion`` sends one text, for models
             that were not trained to chat.
         seed: Of everything random. The seed of each call follows from it, from the problem and from the node.
@@ -55,17 +57,25 @@ class SearchConfig:
     exploration_schedule: Schedule = "constant"
     temperature: float = 0.8
     top_p: float | None = 0.95
-    top_k: int | None = 40
+    top_k: int = 40
     style: PromptStyle = "chat"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"rollouts": 1, "depth": 1, "steps": 0, "queries": 0, "documents": 1, "completions": 1, "seed": 0}
+        least = {
+            "rollouts": 1,
+            "depth": 1,
+            "steps": 0,
+            "queries": 0,
+            "documents": 1,
+            "completions": 1,
+            "seed": 0,
+            "top_k": 0,
+        }
         for name, bound in least.items():
             _whole(name, getattr(self, name), bound)
-        for name, bound in {"queries_per_path": 0, "top_k": 1}.items():
-            if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), bound)
+        if self.queries_per_path is not None:
+            _whole("queries_per_path", self.queries_per_path, 0)
         for name in ("exploration", "temperature"):
             if not _is_number(getattr(self, name)) or not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be a number of at least 0, not {getattr(self, name)!r}.")
@@ -100,13 +110,22 @@ class SearchConfig:
         Raises:
             InputError: A name is unknown, or a value is outside its range.
         """
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise InputError(f"{where} does not know {', '.join(map(repr, unknown))}; known: {', '.join(known)}.")
-        try:
-            return cls(**values)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+        return from_table(cls, values, where)
+
+
+def from_table(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make a dataclass from some of its fields; messages begin with ``where``.
+
+    Raises:
+        InputError: A name is unknown, or a value is outside its range.
+    """
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(known)):
+        raise InputError(f"{where} does not know {', '.join(map(repr, unknown))}; known: {', '.join(known)}.")
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _whole(name: str, value: object, bound: int) -> None:

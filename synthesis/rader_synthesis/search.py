@@ -18,7 +18,7 @@ class Expander(Protocol):
     """What gives a node its children."""
 
     async def expand(self, tree: Tree, node: Node) -> None:
-        """Add at least one child to a node that is not terminal and has none."""
+        """Add at least one child to a node that is not terminal and has none, or make it terminal after all."""
 
 
 async def search(tree: Tree, expander: Expander, config: SearchConfig) -> Tree:
@@ -40,6 +40,8 @@ async def search(tree: Tree, expander: Expander, config: SearchConfig) -> Tree:
         while not node.terminal:
             if not tree.children(node):
                 await expander.expand(tree, node)
+                if node.terminal:
+                    break
             node = rng.choice(tree.children(node))
         tree.record(node, selected)
     return tree

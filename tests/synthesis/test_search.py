@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 from rader_synthesis.config import SearchConfig
@@ -27,28 +26,14 @@ class Branches:
             tree.add(node.id, kind, "text", terminal=reward is not None, reward=reward)
 
 
-class Picks(random.Random):
-    """Takes places from a list instead of at random, and remembers what there was to choose from."""
-
-    def __init__(self, picks: list[int]) -> None:
-        super().__init__(0)
-        self.picks = picks
-        self.offered: list[list[str]] = []
-
-    def choice(self, options):
-        self.offered.append([node.place for node in options])
-        return options[self.picks.pop(0)]
-
-
 def values(tree: Tree) -> dict[str, tuple[int, float]]:
     return {node.place or "root": (node.n, node.q) for node in tree.nodes}
 
 
-async def test_visits_and_values_after_each_rollout(monkeypatch):
+async def test_visits_and_values_after_each_rollout(picks, monkeypatch):
     """Worked out with UCT = Q/N + 2 sqrt(ln N_parent / N); the figures stand in the comments."""
     branches = Branches(root=[("ost", None), ("crs", 0.0)], _0=[("crs", 1.0), ("crs", 0.0)])
-    rng = Picks([0, 1, 0, 0])
-    monkeypatch.setattr("rader_synthesis.search.random.Random", lambda seed: rng)
+    rng = picks(0, 1, 0, 0)
     after = []
     record = Tree.record
 
@@ -77,12 +62,11 @@ async def test_visits_and_values_after_each_rollout(monkeypatch):
     assert tree.solved
 
 
-async def test_simulation_keeps_what_it_expanded_and_walks_at_random_even_over_visited_children(monkeypatch):
+async def test_simulation_keeps_what_it_expanded_and_walks_at_random_even_over_visited_children(picks):
     branches = Branches(
         root=[("ost", None), ("ost", None)], _0=[("ost", None)], _0_0=[("crs", 0.0)], _1=[("crs", 0.0), ("crs", 1.0)]
     )
-    rng = Picks([0, 0, 0, 0, 1])
-    monkeypatch.setattr("rader_synthesis.search.random.Random", lambda seed: rng)
+    rng = picks(0, 0, 0, 0, 1)
     tree = await search(Tree.start("p", "?", "1"), branches, SearchConfig(rollouts=2))
     assert rng.offered == [["0", "1"], ["0.0"], ["0.0.0"], ["1"], ["1.0", "1.1"]]
     assert branches.expanded == ["", "0", "0.0", "1"]
@@ -117,12 +101,12 @@ def test_uct_by_hand():
     assert uct(node, parent, 0.0) == 0.75
 
 
-def test_selection_ends_at_a_terminal_node_and_at_a_leaf():
+def test_selection_ends_at_a_terminal_node_and_at_a_leaf(picks):
     tree = Tree.start("p", "?", "1")
-    assert select(tree, 2.0, Picks([])) is tree.root
+    assert select(tree, 2.0, picks()) is tree.root
     leaf = tree.add(0, "crs", "", terminal=True, reward=1.0)
     tree.record(leaf, 1)
-    assert select(tree, 2.0, Picks([])) is leaf
+    assert select(tree, 2.0, picks()) is leaf
 
 
 def test_exploration_schedules():
@@ -193,7 +177,7 @@ def test_a_damaged_tree_is_refused(change, message):
         ({"depth": 1.5}, "depth"),
         ({"documents": True}, "documents"),
         ({"top_p": 0}, "top_p"),
-        ({"top_k": 0}, "top_k"),
+        ({"top_k": -1}, "top_k"),
         ({"temperature": -1}, "temperature"),
         ({"exploration": float("nan")}, "exploration"),
         ({"exploration_schedule": "sine"}, "constant, linear, exponential"),

@@ -1,0 +1,118 @@
+"""The calls of one problem: prompts are rendered, seeds derived, answers cleaned and counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from rader_plugins.llm import Completion, Generator
+from rader_plugins.llm.base import without_thoughts
+from rader_synthesis.config import SearchConfig
+from rader_synthesis.packs import Action, ActionPrompt, PromptPack
+from rader_synthesis.search import derived_seed
+from rader_synthesis.tree import Tree
+
+__all__ = ["Calls", "Summaries", "together"]
+
+T = TypeVar("T")
+
+
+async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """Run coroutines at once, wait for all of them and return their results in order.
+
+    Raises:
+        Exception: What the first of them that failed raised, in their order and not in that of time.
+    """
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[T]", results)
+
+
+class Calls:
+    """Asks a language model for the actions of a search.
+
+    Args:
+        llm: Who is asked.
+        pack: The prompts.
+        config: Sampling, style and seed.
+        tree: Gets the counts: ``<action>_calls``, ``cut_answers`` (at the most tokens), ``refusals``.
+            None counts nothing.
+    """
+
+    def __init__(self, llm: Generator, pack: PromptPack, config: SearchConfig, tree: Tree | None) -> None:
+        self.pack = pack
+        self._llm = llm
+        self._config = config
+        self._tree = tree
+
+    async def ask(self, action: Action, values: Mapping[str, str], where: Sequence[object], *, n: int = 1) -> list[str]:
+        """Return ``n`` answers, cleaned; one that says nothing is empty.
+
+        Args:
+            action: Which prompt.
+            values: What stands in its places.
+            where: What tells this call from the others of the same action: the seed follows from it.
+            n: How many.
+        """
+        prompt = self.pack.prompts[action]
+        if self._tree is not None:
+            self._tree.count(f"{action}_calls")
+        completions = await self._complete(prompt, values, n, derived_seed(self._config.seed, action, *where))
+        if self._tree is not None:
+            self._tree.count("cut_answers", sum(one.finish_reason == "length" for one in completions))
+            self._tree.count("refusals", sum(one.refusal for one in completions))
+        return [prompt.clean(_said(one), values) for one in completions]
+
+    async def _complete(self, prompt: ActionPrompt, values: Mapping[str, str], n: int, seed: int) -> list[Completion]:
+        config, stop = self._config, list(prompt.stop)
+        temperature = config.temperature if prompt.temperature is None else prompt.temperature
+        options: dict[str, Any] = {
+            "n": n,
+            "temperature": temperature,
+            "top_p": config.top_p,
+            "top_k": config.top_k or None,
+            "max_tokens": prompt.max_tokens,
+            "seed": seed,
+        }
+        if config.style == "chat":
+            return await self._llm.achat(prompt.messages(values), stop=stop or None, **options)
+        if prompt.next_example is not None:
+            stop.append(prompt.next_example)
+        return await self._llm.acomplete(prompt.text(values), stop=stop or None, **options)
+
+
+class Summaries:
+    """Documents in plain language. Each is written once per run, however many problems keep it.
+
+    Args:
+        calls: Asks the model; without a tree, since it is chance which problem is the first to keep a document.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._known: dict[str, str] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def of(self, id: str, shown: str) -> str:
+        """Return the summary of a document; where the model writes none, the document itself.
+
+        Args:
+            id: Of the document.
+            shown: Its text.
+        """
+        if id not in self._known:
+            async with self._locks.setdefault(id, asyncio.Lock()):
+                if id not in self._known:
+                    (summary,) = await self._calls.ask("summarise", {"document": shown}, [id])
+                    self._known[id] = summary or shown
+            self._locks.pop(id, None)
+        return self._known[id]
+
+
+def _said(completion: Completion) -> str:
+    text = "" if completion.refusal else without_thoughts(completion.text) or ""
+    # Half a character that a server sent can be neither written to a file nor sent back to it.
+    return text.encode("utf-8", "replace").decode("utf-8")
