@@ -15,7 +15,7 @@ from rader_plugins.files import fingerprint, read_toml
 from rader_plugins.llm import Message
 from rader_plugins.llm.templates import check_template, fill_template
 
-__all__ = ["PACKS", "Action", "ActionPrompt", "Example", "PromptPack", "load_pack", "step_values"]
+__all__ = ["PACKS", "Action", "ActionPrompt", "Example", "PromptPack", "load_pack", "load_prompt", "step_values"]
 
 Action = Literal["step", "complete", "query", "reflect", "summarise"]
 PACKS = ("math", "science", "generic")
@@ -186,13 +186,22 @@ def load_pack(source: str | os.PathLike[str]) -> PromptPack:
         cut_documents_at=head.texts("cut_documents_at"),
         **templates,
     )
-    prompts = {action: _prompt(folder / f"{action}.toml", action, pack) for action in get_args(Action)}
+    prompts = {action: load_prompt(folder / f"{action}.toml", _PLACES[action], pack) for action in get_args(Action)}
     return replace(pack, prompts=prompts)
 
 
-def _prompt(path: Path, action: str, pack: PromptPack) -> ActionPrompt:
+def load_prompt(path: Path, places: Sequence[str], pack: PromptPack) -> ActionPrompt:
+    """Load one prompt file and check all of it.
+
+    Args:
+        path: TOML.
+        places: What its template must have places for: ``question``, ``steps``, ``document``.
+        pack: How the steps of its examples are written down.
+
+    Raises:
+        InputError: It lacks something; the message names file and key.
+    """
     table = _Table(read_toml(path), str(path), _PROMPT_KEYS)
-    places = _PLACES[action]
     user = table.text("user")
     with table.naming("user"):
         check_template(user, places)

@@ -1,0 +1,158 @@
+"""`make_samples`: from trajectories to a folder of training samples."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.errors import InputError
+from rader_plugins.files import sha256_file
+from rader_plugins.index import RaderIndex
+from rader_plugins.reranking.base import Reranker
+from rader_plugins.sample_files import SampleWriter
+from rader_synthesis.sampling.card import card, readme
+from rader_synthesis.sampling.collecting import collect, trajectory_files
+from rader_synthesis.sampling.config import SamplingConfig
+from rader_synthesis.sampling.decontamination import EvaluationSet
+from rader_synthesis.sampling.emitting import Emitter
+from rader_synthesis.sampling.families import assign_splits, find_families
+from rader_synthesis.sampling.mining import Miner
+from rader_synthesis.sampling.query_writing import QueryWriter
+from rader_synthesis.sampling.spool import Spool
+from rader_synthesis.sampling.statistics import Statistics
+from rader_synthesis.sampling.workspace import CARD, Workspace, workspace
+
+__all__ = ["SampleReport", "make_samples"]
+
+_NEED_LLM = ("llm", "lexical")
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What was made.
+
+    Args:
+        out: The folder.
+        card: The content of its ``card.json``.
+        cost: What the language model was asked in this run: ``requests``, ``prompt_tokens``, ``completion_tokens``,
+            and ``cached``, the calls that the cache answered. Empty without a model.
+    """
+
+    out: Path
+    card: Mapping[str, Any]
+    cost: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Samples by split."""
+        return {split: sum(kind["samples"] for kind in kinds.values()) for split, kinds in self.card["samples"].items()}
+
+
+def make_samples(
+    trajectories: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    index: RaderIndex | None = None,
+    dense: bool = True,
+    config: SamplingConfig | None = None,
+    writer: QueryWriter | None = None,
+    reranker: Reranker | None = None,
+    evaluation_sets: Sequence[EvaluationSet] = (),
+    overwrite: bool = False,
+    about: Mapping[str, Any] | None = None,
+    on_progress: Callable[[str, int], Any] = lambda stage, count: None,
+) -> SampleReport:
+    """Turn trajectories into a folder of samples, which appears complete or not at all.
+
+    Memory does not grow with the number of trajectories. The same inputs and seed give the same bytes.
+
+    Args:
+        trajectories: JSONL files, or folders of synthesis runs.
+        out: The folder to make; see docs/samples.md for what it holds.
+        index: The documents that the trajectories come from: gives texts, mined negatives and the round trip of
+            ``lexical`` queries. Without it there are neither.
+        dense: Whether the index has the vectors of a model; False searches it by BM25 only.
+        config: Parameters.
+        writer: Writes the queries of the kinds ``llm`` and ``lexical``.
+        reranker: A cross-encoder that keeps false negatives away.
+        evaluation_sets: Their questions are left out.
+        overwrite: Replace a sample set that is there.
+        about: What the card shall tell besides, such as the name of the corpus: a JSON object.
+        on_progress: Called with a stage and how many more of its items are done.
+
+    Raises:
+        InputError: An input is unusable, options do not go together, or no sample comes out.
+        LLMError: The language model does not answer. What it answered before is in the writer's cache.
+        BudgetExceededError: The budget of the language model is used up; the same call goes on with a new one.
+        OSError: The disk is full, or worse. Nothing was changed.
+    """
+    config = config or SamplingConfig()
+    asked = [kind for kind in _NEED_LLM if kind in config.kinds]
+    if asked and writer is None:
+        raise InputError(f"Queries of the kind {' and '.join(asked)} are written by a language model; name one.")
+    if "lexical" in config.kinds and index is None:
+        raise InputError("Queries of the kind lexical are checked by BM25; give the corpus, or an index of it.")
+    if reranker is not None and index is None:
+        raise InputError("A cross-encoder judges mined negatives; give the corpus, or an index of it.")
+    files = trajectory_files(trajectories)
+    miner = (
+        Miner(index, config, dense=dense, reranker=reranker) if index is not None and config.mine != "never" else None
+    )
+    with workspace(Path(out), overwrite=overwrite) as space, Spool(space.scratch / "spool.sqlite").opened() as spool:
+        statistics = Statistics()
+        collect(files, spool, statistics, config, index, lambda count: on_progress("reading", count))
+        _leave_out(spool, statistics, evaluation_sets)
+        find_families(spool, config.near_duplicates)
+        if writer is not None and asked:
+            writer.write(spool, statistics, config, index, lambda count: on_progress("asking", count))
+        families = assign_splits(spool, config.dev_share, config.seed)
+        with SampleWriter(space.result) as samples:
+            emitter = Emitter(spool, samples, statistics, config, miner, evaluation_sets)
+            emitter.run(lambda count: on_progress("writing", count))
+        if not any(samples.counts.values()):
+            raise InputError(_nothing(statistics))
+        told = card(
+            config,
+            statistics,
+            inputs=[{"file": file.name, "sha256": sha256_file(file)} for file in files],
+            families=families,
+            evaluation_sets=evaluation_sets,
+            documents=emitter.documents(),
+            llm=writer.told() if writer is not None and asked else None,
+            mined={"bm25": miner is not None, "dense": miner is not None and dense, "reranker": reranker is not None},
+            about=about or {},
+        )
+        _write_card(space, told)
+    return SampleReport(Path(out), told, writer.cost() if writer is not None and asked else {})
+
+
+def _leave_out(spool: Spool, statistics: Statistics, evaluation_sets: Sequence[EvaluationSet]) -> None:
+    """Remove the problems whose question an evaluation set has."""
+    if not evaluation_sets:
+        return
+    for _, problem, text in spool.questions():
+        for one in evaluation_sets:
+            if (found := one.overlap(text)) is not None:
+                statistics.overlap(found, problem_id=spool.problem_name(problem))
+                lost = spool.remove_problem(problem, one.name)
+                statistics.dropped["question stands in an evaluation set"] += lost
+                break
+
+
+def _write_card(space: Workspace, told: Mapping[str, Any]) -> None:
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (space.result / CARD).write_text(text, encoding="utf-8")
+    (space.result / "README.md").write_text(readme(told), encoding="utf-8")
+
+
+def _nothing(statistics: Statistics) -> str:
+    reasons = {**statistics.trajectories, **statistics.dropped}
+    told = "; ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number and reason != "used")
+    return (
+        f"No sample came out of these trajectories ({told or 'there are none'}). A sample needs a right answer "
+        "(reward 1) and a retrieval with a relevant document: see the labels of `rader import`."
+    )

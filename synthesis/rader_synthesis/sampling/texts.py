@@ -1,0 +1,57 @@
+"""What texts have in common: normal forms, word n-grams, shared words."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+
+from rader_plugins.index.analysis import analyze
+
+__all__ = ["digest", "ngrams", "normal", "shared_words", "words"]
+
+_WORD = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, without case and punctuation.
+
+    Example:
+        >>> words("What is 2+2, really?")
+        ['what', 'is', '2', '2', 'really']
+    """
+    return _WORD.findall(text.casefold())
+
+
+def normal(text: str) -> str:
+    """Return what two texts that say the same have in common: their words, or where there are none the text itself."""
+    return " ".join(words(text)) or " ".join(text.split())
+
+
+def digest(text: str) -> bytes:
+    """Return 16 bytes that stand for :func:`normal` of a text.
+
+    Example:
+        >>> digest("What is  this?") == digest("what is this")
+        True
+    """
+    return hashlib.blake2b(normal(text).encode("utf-8"), digest_size=16).digest()
+
+
+def ngrams(tokens: Sequence[str], length: int) -> Iterator[bytes]:
+    """Yield 8 bytes for every ``length`` words in a row."""
+    for at in range(len(tokens) - length + 1):
+        yield hashlib.blake2b(" ".join(tokens[at : at + length]).encode("utf-8"), digest_size=8).digest()
+
+
+def shared_words(query: str, document: str) -> float:
+    """Return which share of a query's distinct words a document holds, stop words aside and stems compared.
+
+    0 for a query that consists of stop words.
+
+    Example:
+        >>> shared_words("How many guests share a hobby?", "Of six guests three share one.")
+        0.4
+    """
+    asked = set(analyze(query))
+    return len(asked & set(analyze(document))) / len(asked) if asked else 0.0
