@@ -1,0 +1,71 @@
+"""``rader trajectories``: look at search trees and trajectories, and count what is in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rader_plugins.cli.options import JsonOutput
+from rader_plugins.cli.output import count, emit_json, facts, human_bytes, note
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at search trees and trajectories.")
+
+_Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="Folder of a synthesis run, or a JSONL file of trees or of trajectories.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def show(
+    source: _Source,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page (.html); replaced if there.")],
+    problem: Annotated[
+        list[str] | None, typer.Option("--problem", metavar="ID", help="Show this problem alone; repeatable.")
+    ] = None,
+    most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="Show at most the first N problems.")] = 1000,
+    json: JsonOutput = False,
+) -> None:
+    """Write trees and trajectories as one HTML page, to be opened in a browser; it loads nothing from elsewhere.
+
+    It shows the way to the answer, visits and rewards, and what was retrieved, kept and rejected, and why.
+    """
+    from rader_synthesis.explorer import write_page
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = write_page(source, out, problems=problem or (), most=most)
+    if json:
+        emit_json(
+            {
+                "out": str(out),
+                "problems": report.problems,
+                "statuses": report.statuses,
+                "left_out": report.left_out,
+                "bytes": report.size,
+            }
+        )
+        return
+    if report.left_out:
+        note(f"{count(report.left_out, 'problem')} left out: raise --most, or choose with --problem.")
+    listed = ", ".join(f"{number:,} {status}" for status, number in report.statuses.items())
+    typer.echo(f"{out}: {count(report.problems, 'problem')} ({listed or 'none'}), {human_bytes(report.size)}")
+
+
+@app.command()
+def info(source: _Source, json: JsonOutput = False) -> None:
+    """Count problems, answers, steps and labelled documents."""
+    from rader_synthesis.explorer.counting import count_source
+
+    counts = count_source(source)
+    if json:
+        emit_json(counts.as_dict())
+        return
+    typer.echo("\n".join(facts(counts.lines())))

@@ -1,0 +1,184 @@
+"""What the explorer shows: trees of a run, or trajectories of any source, problem by problem."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rader_plugins.errors import InputError
+from rader_plugins.files import read_jsonl
+from rader_plugins.trajectories import TRAJECTORY_SCHEMA, Trajectory
+from rader_synthesis.tree import TREE_SCHEMA, Tree
+
+__all__ = ["Shown", "Source", "Status", "read_source"]
+
+Status = Literal["solved", "unsolved", "unknown", "failed", "skipped", "open"]
+_KINDS = Literal["trees", "journal", "trajectories"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One problem.
+
+    Args:
+        id: Of the problem.
+        question: Its question; empty where only a failure is known.
+        gold_answer: The right answer, if it is known.
+        status: ``solved`` (a right answer was reached), ``unsolved``, ``unknown`` (nobody judged the answers), or why
+            there is nothing: ``failed``, ``skipped``, ``open`` (not searched yet).
+        tree: The search tree, of a run.
+        trajectories: Without a tree: what there is on the problem, in the order of the file.
+        reason: Why it failed or was skipped.
+    """
+
+    id: str
+    question: str
+    gold_answer: str | None
+    status: Status
+    tree: Tree | None = None
+    trajectories: tuple[Trajectory, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or a folder of a run.
+
+    Args:
+        path: What was named.
+        files: What is read.
+        kind: What is in there: trees, the journal of a run that has not ended, or trajectories.
+        exploration: Weight c of the exploration term of the run; the paper's where none is known.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    kind: _KINDS
+    exploration: float = 2.0
+
+    def problems(self) -> Iterator[Shown]:
+        """Yield the problems. Trees are read one at a time; of trajectories all are read first, to group them.
+
+        Raises:
+            InputError: A row is unusable; the message names file and row.
+        """
+        if self.kind == "trajectories":
+            return _of_trajectories(self.files[0])
+        if self.kind == "journal":
+            return _of_journal(self.files[0])
+        return _of_trees(self.files)
+
+
+def read_source(path: str | os.PathLike[str]) -> Source:
+    """Find out what a path holds.
+
+    Args:
+        path: The folder of a synthesis run, or a JSONL file of trees or of trajectories.
+
+    Raises:
+        InputError: It is neither.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist.")
+    schema = _first_schema(path)
+    if schema == TREE_SCHEMA:
+        return Source(path, (path,), "trees")
+    if schema == TRAJECTORY_SCHEMA:
+        return Source(path, (path,), "trajectories")
+    if schema is None:
+        raise InputError(f"{path} is empty.")
+    raise InputError(
+        f"{path} holds neither trees ({TREE_SCHEMA}) nor trajectories ({TRAJECTORY_SCHEMA}). `rader import` makes "
+        "trajectories of other files."
+    )
+
+
+def _read_folder(path: Path) -> Source:
+    trees, journal, paths, problems = (
+        path / name for name in ("trees.jsonl", "finished.jsonl", "trajectories.jsonl", "problems.jsonl")
+    )
+    exploration = _exploration(path / "config.json")
+    if trees.exists():
+        files = (trees, problems) if problems.exists() else (trees,)
+        return Source(path, files, "trees", exploration)
+    if journal.exists():
+        return Source(path, (journal,), "journal", exploration)
+    if paths.exists():
+        return Source(path, (paths,), "trajectories")
+    raise InputError(
+        f"{path} is no folder of a run: it holds neither trees.jsonl nor finished.jsonl nor trajectories.jsonl."
+    )
+
+
+def _first_schema(path: Path) -> str | None:
+    row = next(iter(read_jsonl(path)), None)
+    return None if row is None else str(row.get("schema"))
+
+
+def _exploration(path: Path) -> float:
+    """Return the weight c that a run was made with."""
+    try:
+        settings = json.loads(path.read_bytes())["settings"]
+        return float(settings["search"]["exploration"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 2.0
+
+
+def _of_trees(files: tuple[Path, ...]) -> Iterator[Shown]:
+    for number, row in enumerate(read_jsonl(files[0]), start=1):
+        yield _of_tree(Tree.from_row(row, f"{files[0]}, row {number}"))
+    for path in files[1:]:
+        for row in read_jsonl(path):
+            if row.get("status") in ("failed", "skipped", "open"):
+                yield Shown(str(row.get("id")), "", None, row["status"], reason=str(row.get("reason") or ""))
+
+
+def _of_tree(tree: Tree) -> Shown:
+    return Shown(tree.problem_id, tree.question, tree.gold_answer, "solved" if tree.solved else "unsolved", tree)
+
+
+def _of_journal(path: Path) -> Iterator[Shown]:
+    """Yield the problems of a journal: a later line on a problem replaces an earlier one, a torn last one is none."""
+    last: dict[str, int] = {}
+    with path.open("rb") as stream:
+        start = 0
+        for line in stream:
+            if line.endswith(b"\n"):
+                last[str(_journal_row(line, path, start).get("id"))] = start
+            start += len(line)
+        for id, place in last.items():
+            stream.seek(place)
+            row = _journal_row(stream.readline(), path, place)
+            if row.get("tree"):
+                yield _of_tree(Tree.from_row(row["tree"], f"{path}, problem {id!r}"))
+            else:
+                yield Shown(id, "", None, "failed", reason=str(row.get("failed") or ""))
+
+
+def _journal_row(line: bytes, path: Path, start: int) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged at byte {start}: {error}.") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{path} is damaged at byte {start}: it holds no object there.")
+    return row
+
+
+def _of_trajectories(path: Path) -> Iterator[Shown]:
+    groups: dict[str, list[Trajectory]] = {}
+    for number, row in enumerate(read_jsonl(path), start=1):
+        one = Trajectory.from_row(row, f"{path}, row {number}")
+        groups.setdefault(one.problem_id, []).append(one)
+    for id, found in groups.items():
+        rewards = [one.reward for one in found if one.reward is not None]
+        status: Status = "unknown" if not rewards else "solved" if max(rewards) >= 1 else "unsolved"
+        gold = next((one.gold_answer for one in found if one.gold_answer is not None), None)
+        yield Shown(id, found[0].question, gold, status, trajectories=tuple(found))
