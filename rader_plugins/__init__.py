@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rader_plugins.documents import Document, Hit
     from rader_plugins.encoding import Encoder, load_encoder
-    from rader_plugins.evaluation import RetrievalDataset, compare, evaluate
+    from rader_plugins.evaluation import RetrievalDataset, compare, evaluate, evaluate_rag
     from rader_plugins.index import RaderIndex
     from rader_plugins.recipes import Recipe
     from rader_plugins.reranking import LLMReranker, load_reranker
@@ -31,6 +31,7 @@ _HOMES = {
     "RetrievalDataset": "rader_plugins.evaluation",
     "compare": "rader_plugins.evaluation",
     "evaluate": "rader_plugins.evaluation",
+    "evaluate_rag": "rader_plugins.evaluation",
     "load_encoder": "rader_plugins.encoding",
     "load_reranker": "rader_plugins.reranking",
 }
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "evaluate_rag",
     "load_encoder",
     "load_reranker",
 ]

@@ -11,6 +11,7 @@ from rader_plugins.errors import import_extra
 
 import_extra("langchain_core", "langchain")  # before anything below imports it and fails without a remedy
 
+from langchain_rader._rag import RagRunnable  # noqa: E402
 from langchain_rader.chat import LangChainChat  # noqa: E402
 from langchain_rader.embeddings import RaderEmbeddings  # noqa: E402
 from langchain_rader.recorder import TrajectoryRecorder  # noqa: E402
@@ -24,5 +25,6 @@ __all__ = [
     "RaderReranker",
     "RaderRetriever",
     "RaderVectorStore",
+    "RagRunnable",
     "TrajectoryRecorder",
 ]

@@ -2,7 +2,11 @@
 
 from rader_plugins.evaluation.comparison import Comparison, Group, compare
 from rader_plugins.evaluation.dataset import RetrievalDataset, read_queries
+from rader_plugins.evaluation.in_context import InContextRag
 from rader_plugins.evaluation.indexing import index_corpus
+from rader_plugins.evaluation.rag import evaluate_rag
+from rader_plugins.evaluation.rag_chains import RagAnswer, RagChain
+from rader_plugins.evaluation.rag_result import RagComparison, RagEvaluation, RagRow, compare_rag
 from rader_plugins.evaluation.result import Evaluation
 from rader_plugins.evaluation.runner import evaluate
 from rader_plugins.evaluation.runs import (
@@ -24,15 +28,23 @@ __all__ = [
     "Evaluation",
     "Excluded",
     "Group",
+    "InContextRag",
     "PairedTest",
     "Qrels",
+    "RagAnswer",
+    "RagChain",
+    "RagComparison",
+    "RagEvaluation",
+    "RagRow",
     "RetrievalDataset",
     "Run",
     "Scores",
     "SearchFunction",
     "compare",
+    "compare_rag",
     "confidence_interval",
     "evaluate",
+    "evaluate_rag",
     "index_corpus",
     "interpolate",
     "paired_test",

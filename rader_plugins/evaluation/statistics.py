@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rader_plugins.errors import InputError, import_extra
 
-__all__ = ["PairedTest", "adjusted", "confidence_interval", "paired_test"]
+__all__ = ["PairedTest", "adjusted", "confidence_interval", "paired_test", "proportion_interval"]
 
 _RESAMPLES = 9999
 _VALUES_AT_ONCE = 2_000_000
@@ -72,6 +72,24 @@ def confidence_interval(values: Sequence[float], level: float = 0.95, seed: int 
         rng=np.random.default_rng(seed),
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def proportion_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the confidence interval (Wilson's) of a share, such as an accuracy.
+
+    Unlike a bootstrap it does not shrink to a point where all or none succeed.
+
+    Example:
+        >>> [round(bound, 3) for bound in proportion_interval(0, 10)]
+        [0.0, 0.278]
+    """
+    if not 0 < level < 1:
+        raise InputError(f"The level of a confidence interval lies between 0 and 1, not {level}.")
+    if not 0 <= successes <= total or not total:
+        raise InputError(f"{successes} of {total} is no share.")
+    stats = import_extra("scipy.stats", "evaluation")
+    found = stats.binomtest(successes, total).proportion_ci(confidence_level=level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def paired_test(names: tuple[str, str], first: Sequence[float], second: Sequence[float], seed: int = 0) -> PairedTest:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rader_plugins import Document, Hit
+from rader_plugins import Document, Hit, evaluate_rag
+from rader_plugins.evaluation import InContextRag
 from rader_plugins.llm import ContextOverflowError, OpenAIChat
+from rader_plugins.problems import Problem
 from rader_plugins.reranking.grade_prompts import GradePrompt
 from rader_plugins.reranking.llm_grader import LLMReranker
 from rader_plugins.retrieval.reasoning import ReasoningQuery
@@ -93,6 +95,38 @@ def test_reasoning(llm):
     assert query.startswith("Why is the sky blue?\n")
     assert len(query) > len("Why is the sky blue?\n") + 10
     assert reasoning.report.fallbacks == 0
+
+
+def test_answers_with_and_without_documents(llm, tmp_path):
+    pytest.importorskip("scipy")
+
+    class Notes:
+        def search(self, query: str, k: int) -> list[Hit]:
+            return [Hit(Document("note", "The capital of Ruritania is Strelsau."), 1.0, 1)][:k]
+
+    problems = [
+        Problem("italy", "What is the capital of Italy?", "Rome"),
+        Problem("ruritania", "What is the capital of Ruritania?", "Strelsau"),
+    ]
+    examples = [("What is the capital of Spain?", "The answer is Madrid.")]
+    options = {"examples": examples, "max_tokens": 6, "stop": ["\n"], "seed": 1}
+
+    def has(answer: str, gold: str) -> bool:
+        return gold in answer
+
+    none, some = (
+        evaluate_rag(
+            InContextRag(llm, retriever, prompt=prompt, **options), problems, has, out=tmp_path / name, concurrency=2
+        )
+        for name, retriever, prompt in (("none", None, "{question}"), ("some", Notes(), "{documents}\n{question}"))
+    )
+    assert not none.failed
+    assert not some.failed
+    assert all(row.answer for row in (*none.rows.values(), *some.rows.values()))
+    assert all(row.ids == ("note",) for row in some.rows.values())
+    requests = llm.usage.requests
+    assert evaluate_rag(InContextRag(llm, prompt="{question}", **options), problems, has, out=tmp_path / "none") == none
+    assert llm.usage.requests == requests  # all from the folder
 
 
 def test_too_long_a_conversation_is_refused_in_the_server_s_words(llm):
