@@ -35,7 +35,7 @@ from tests.support.llm_server import LLMServer
 @pytest.fixture(scope="module")
 def math() -> MathChecker:
     pytest.importorskip("math_verify")
-    return MathChecker()
+    return MathChecker(timeout=60.0)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,12 @@ def test_mathematics_from_many_threads(math: MathChecker) -> None:
 
 def test_an_expression_without_end_is_given_up_and_the_next_one_is_decided() -> None:
     pytest.importorskip("math_verify")
-    checker = MathChecker(timeout=1.0)
-    assert checker.equal("2+2", "2*2")  # the process is up
+    checker = MathChecker(timeout=60.0)  # a busy machine needs seconds for what takes none
+    assert checker.equal("a+2", "2+a")  # the process is up
+    checker.timeout = 1.0
     assert not checker.equal("9^{9^{9^9}}", "2+1")
-    checker.timeout = 20.0
-    assert checker.equal("1+1+1", "2+1")
+    checker.timeout = 60.0
+    assert checker.equal("b+1", "1+b")
     checker.close()
 
 
