@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.base.llms.types import CompletionResponse, CompletionResponseGen, LLMMetadata
 from llama_index.core.chat_engine import ContextChatEngine
 from llama_index.core.instrumentation import get_dispatcher
@@ -223,6 +224,38 @@ def test_tools_of_a_loop_by_hand_are_steps_of_one_run(retriever: RaderRetriever,
         ("answer", "answer to the end"),
     ]
     assert [one.id for one in made.retrievals[1].considered] == ["w"]
+
+
+class Reasoner(Scripted):
+    """Searches first, then answers: the text format of a ReAct agent."""
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        said = 'Thought: Search.\nAction: theorems\nAction Input: {"input": "parties"}'
+        if "user: Observation: " in prompt:
+            said = "Thought: I can answer without using any more tools.\nAnswer: six"
+
+        def parts() -> CompletionResponseGen:
+            yield CompletionResponse(text=said, delta=said)
+
+        return parts()
+
+
+async def test_agents_are_one_run(retriever: RaderRetriever, path: Path) -> None:
+    search = RetrieverTool.from_defaults(retriever, name="theorems", description="Finds theorems.")
+    agent = ReActAgent(tools=[search], llm=Reasoner(), verbose=False)
+    with TrajectoryRecorder(path) as recorder:
+        await asyncio.gather(*(agent.run(f"question {number}") for number in range(3)))
+        with recorder.run("named"):
+            await agent.run("one more")
+        await asyncio.sleep(0)  # the span of an agent ends in a callback of the loop
+    runs = sorted(read_recorded(path), key=lambda run: run.question)
+    assert [run.question for run in runs] == ["one more", "question 0", "question 1", "question 2"]
+    assert runs[0].id == "named"
+    for run in runs:
+        assert run.answer == "six"
+        assert [kind for kind, _ in shape(run)] == ["thought", "query", "retrieval", "thought", "answer"]
+        assert len(run.retrievals[0].considered) == 2
 
 
 def test_of_nested_retrievers_the_outermost_counts(retriever: RaderRetriever, path: Path) -> None:

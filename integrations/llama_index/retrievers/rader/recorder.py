@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
@@ -28,7 +29,7 @@ from llama_index.retrievers.rader.recorder_reading import (
     question_of,
 )
 from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags, instrument_tags
+from llama_index_instrumentation.dispatcher import Dispatcher
 
 from rader_plugins.recording import (
     Recorder,
@@ -44,7 +45,6 @@ from rader_plugins.trajectories import Considered
 
 __all__ = ["RecordedRun", "TrajectoryRecorder"]
 
-_RUN_TAG = "rader_run"
 _WRITERS = ("write_response_to_history", "awrite_response_to_history")
 _MODEL_STREAMS = ("stream_chat", "stream_complete", "astream_chat", "astream_complete")
 
@@ -143,6 +143,7 @@ class TrajectoryRecorder(Recorder):
         self._tools = None if retrieval_tools is None else frozenset(retrieval_tools)
         self._spans: dict[str, _Span] = {}
         self._chats: dict[int, str] = {}
+        self._within: ContextVar[str | None] = ContextVar("rader_run", default=None)
         self._dispatcher = dispatcher or get_dispatcher()
         self._handlers = (Spans(self), Events(self))
         self._dispatcher.add_span_handler(self._handlers[0])
@@ -175,13 +176,16 @@ class TrajectoryRecorder(Recorder):
         key = f"run-{uuid4()}"
         self._begin(key, run, question)
         error: BaseException | None = None
+        # Not LlamaIndex's instrument_tags: its workflows set their own.
+        token = self._within.set(key)
         try:
-            with instrument_tags({**active_instrument_tags.get(), _RUN_TAG: key}):
-                yield run
+            yield run
         except BaseException as caught:
             error = caught
             raise
         finally:
+            with contextlib.suppress(ValueError):  # a generator that was closed in another context
+                self._within.reset(token)
             self._end(key, run, error)
 
     @guarded
@@ -195,17 +199,10 @@ class TrajectoryRecorder(Recorder):
     # What the handlers tell
 
     @guarded
-    def entered(
-        self,
-        id: str,
-        bound: inspect.BoundArguments,
-        instance: Any,
-        parent: str | None,
-        tags: Mapping[str, Any],
-    ) -> None:
+    def entered(self, id: str, bound: inspect.BoundArguments, instance: Any, parent: str | None) -> None:
         """A span begins."""
         above = self._spans.get(parent) if parent is not None else None
-        manual = tags.get(_RUN_TAG)
+        manual = self._within.get()
         tool = instance if isinstance(instance, BaseTool) and method_of(id) in ("call", "acall") else None
         if tool is not None and above is not None and above.tool is tool:
             tool = None  # acall of a tool that passes the work on to call
@@ -215,7 +212,7 @@ class TrajectoryRecorder(Recorder):
             kind, text = "retriever", question_of(bound.arguments)
         elif tool is not None:
             kind, text = "tool", query_of(arguments_of(bound))
-        if above is None and isinstance(manual, str) and self.tracker.knows(manual):
+        if above is None and manual is not None and self.tracker.knows(manual):
             parent = manual
             if not isinstance(instance, BaseLLM):
                 self.tracker.ask_first(manual, self._question(bound.arguments))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llama_index.core.bridge.pydantic import PrivateAttr
@@ -19,9 +18,7 @@ __all__ = ["Events", "Listener", "Spans"]
 class Listener(Protocol):
     """What the handlers tell."""
 
-    def entered(
-        self, id: str, bound: inspect.BoundArguments, instance: Any, parent: str | None, tags: Mapping[str, Any]
-    ) -> None:
+    def entered(self, id: str, bound: inspect.BoundArguments, instance: Any, parent: str | None) -> None:
         """A span begins."""
 
     def exited(self, id: str, bound: inspect.BoundArguments, instance: Any, result: Any) -> None:
@@ -58,7 +55,7 @@ class Spans(BaseSpanHandler[BaseSpan]):
         **kwargs: Any,
     ) -> BaseSpan | None:
         """Tell of a span that begins."""
-        self._recorder.entered(id_, bound_args, instance, parent_span_id, tags or {})
+        self._recorder.entered(id_, bound_args, instance, parent_span_id)
         return None
 
     def prepare_to_exit_span(

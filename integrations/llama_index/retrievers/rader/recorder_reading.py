@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
+from llama_index.core.workflow import StopEvent
 
 from rader_plugins.recording import finite, text_of_content
 from rader_plugins.trajectories import Considered
@@ -35,10 +36,13 @@ def arguments_of(bound: inspect.BoundArguments) -> dict[str, Any]:
 
 
 def question_of(arguments: Mapping[str, Any]) -> str | None:
-    """Return the query or message among the arguments of a call."""
+    """Return the query or message among the arguments of a call, or in the event that starts a workflow."""
     given = {**arguments, **(arguments.get("kwargs") or {})}
+    start = given.get("start_event")
     for name in _QUESTION_ARGUMENTS:
         value = given.get(name)
+        if value is None and start is not None:
+            value = getattr(start, name, None)
         text = getattr(value, "query_str", None) or getattr(value, "content", None) or value
         if isinstance(text, str) and text:
             return text
@@ -47,6 +51,8 @@ def question_of(arguments: Mapping[str, Any]) -> str | None:
 
 def answer_of(result: Any) -> str | None:
     """Return the text of a response; None if there is none."""
+    if isinstance(result, StopEvent):
+        result = result.result
     if isinstance(result, str):
         return result or None
     if is_nodes(result):
