@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.datasets import DataDir, DatasetName, open_dataset
 from rader_plugins.cli.options import (
     Device,
     JsonOutput,
@@ -33,14 +34,14 @@ Measures = Annotated[
 
 
 def evaluate(
-    dataset: Annotated[
-        Path,
-        typer.Argument(metavar="DATASET", help="BEIR folder: corpus.jsonl, queries.jsonl, qrels/.", show_default=False),
-    ],
+    dataset: DatasetName,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where the results go; a stopped run goes on from there.")
     ],
-    split: Annotated[str, typer.Option("--split", metavar="NAME", help="Judgements: qrels/NAME.tsv.")] = "test",
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Judgements: qrels/NAME.tsv. Default: test.")
+    ] = None,
+    data_dir: DataDir = None,
     model: Model = None,
     mode: Annotated[SearchMode, typer.Option("--mode", help="How documents are ranked.")] = SearchMode.hybrid,
     alpha: Annotated[
@@ -87,12 +88,12 @@ def evaluate(
     Writes evaluation.json, queries.jsonl (per question) and run.trec into --out. A measure without a cutoff, such as
     nDCG, is taken at every -k. The model is needed once, to index the corpus.
     """
-    from rader_plugins.evaluation import RetrievalDataset, index_corpus, read_queries
     from rader_plugins.evaluation import evaluate as run
+    from rader_plugins.evaluation import index_corpus, read_queries
     from rader_plugins.reranking import load_reranker
     from rader_plugins.retrieval import RaderRetriever
 
-    found = RetrievalDataset.from_folder(dataset, split)
+    found = open_dataset(dataset, split, data_dir)
     if queries_file is not None:
         found = found.with_queries(read_queries(queries_file))
     choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)

@@ -1,13 +1,14 @@
 """Evaluating retrievers: data sets, runs, scores and comparisons. Needs ``pip install 'rader-plugins[evaluation]'``."""
 
 from rader_plugins.evaluation.comparison import Comparison, Group, compare
-from rader_plugins.evaluation.dataset import RetrievalDataset, read_queries
+from rader_plugins.evaluation.dataset import RetrievalDataset
 from rader_plugins.evaluation.in_context import InContextRag
 from rader_plugins.evaluation.indexing import index_corpus
 from rader_plugins.evaluation.rag import evaluate_rag
 from rader_plugins.evaluation.rag_chains import RagAnswer, RagChain
 from rader_plugins.evaluation.rag_result import RagComparison, RagEvaluation, RagRow, compare_rag
 from rader_plugins.evaluation.result import Evaluation
+from rader_plugins.evaluation.rows import read_queries
 from rader_plugins.evaluation.runner import evaluate
 from rader_plugins.evaluation.runs import (
     Excluded,

@@ -10,16 +10,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from rader_plugins.documents import Document, check_text
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.rows import by_id, document_of, read_queries
 from rader_plugins.evaluation.runs import Excluded, Qrels, read_excluded, read_qrels
 from rader_plugins.files import fingerprint, read_jsonl
 
-__all__ = ["RetrievalDataset", "read_queries"]
-
-_QUERY_KEYS = ("_id", "query_id", "id")
+__all__ = ["RetrievalDataset"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,14 @@ class RetrievalDataset:
 
     Args:
         corpus: Document id -> document.
-        queries: Query id -> text. Queries that nobody judged may be among them: they are not evaluated, see
-            :attr:`without_judgements`.
+        queries: Query id -> text that is searched for. Queries that nobody judged may be among them: they are not
+            evaluated, see :attr:`without_judgements`.
         qrels: Query id -> document id -> relevance. Negative relevance counts as 0; grades above 1 count in nDCG.
         excluded: Query id -> documents deleted from its ranking before scoring (BRIGHT needs this).
         name: What to call it.
         split: Which of its splits.
+        originals: Query id -> the question as it was asked, where :attr:`queries` holds something else, such as
+            written-out reasoning. A reranker reads these.
 
     Raises:
         InputError: No judgements, or judgements of queries or documents that do not exist.
@@ -51,9 +51,10 @@ class RetrievalDataset:
     excluded: Excluded = field(default_factory=dict)
     name: str = "dataset"
     split: str = "test"
+    originals: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for attribute in ("corpus", "queries", "qrels", "excluded"):
+        for attribute in ("corpus", "queries", "qrels", "excluded", "originals"):
             object.__setattr__(self, attribute, MappingProxyType(dict(getattr(self, attribute))))
         self._check()
 
@@ -66,6 +67,8 @@ class RetrievalDataset:
                 raise InputError(f"{where}: the corpus holds the document {document.id!r} under the id {id!r}.")
         for query, text in self.queries.items():
             check_text(text, f"query {query!r}")
+        for query, text in self.originals.items():
+            check_text(text, f"original of query {query!r}")
         _refuse_unknown(where, "query", [query for query in self.qrels if query not in self.queries], "queries")
         judged = dict.fromkeys(document for grades in self.qrels.values() for document in grades)
         _refuse_unknown(where, "document", [document for document in judged if document not in self.corpus], "corpus")
@@ -101,21 +104,96 @@ class RetrievalDataset:
         if not judgements.is_file():
             known = sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))
             raise InputError(f"{folder} has no split {split!r}; it has {', '.join(known) if known else 'none'}.")
-        corpus: dict[str, Document] = {}
-        for row in read_jsonl(folder / "corpus.jsonl"):
-            document = _document(row, folder / "corpus.jsonl")
-            if document.id in corpus:
-                raise InputError(f"{folder / 'corpus.jsonl'}: the id {document.id!r} stands twice.")
-            corpus[document.id] = document
+        corpus = (document_of(row, folder / "corpus.jsonl") for row in read_jsonl(folder / "corpus.jsonl"))
         excluded = folder / "excluded.jsonl"
         return cls(
-            corpus=corpus,
+            corpus=by_id(corpus, folder / "corpus.jsonl"),
             queries=read_queries(folder / "queries.jsonl"),
             qrels=read_qrels(judgements),
             excluded=read_excluded(excluded) if excluded.is_file() else {},
             name=folder.resolve().name,
             split=split,
         )
+
+    @classmethod
+    def bright(
+        cls,
+        split: str,
+        *,
+        reasoning: str | None = None,
+        long: bool = False,
+        data_dir: str | os.PathLike[str] | None = None,
+        repo: str = "xlangai/BRIGHT",
+        revision: str | None = None,
+    ) -> RetrievalDataset:
+        """Load one split of BRIGHT (Su et al., 2024) from the Hugging Face hub or a copy of it.
+
+        Args:
+            split: ``biology``, ``earth_science``, ``economics``, ``psychology``, ``robotics``, ``stackoverflow``,
+                ``sustainable_living``, ``leetcode``, ``pony``, ``aops``, ``theoremqa_questions`` or
+                ``theoremqa_theorems``.
+            reasoning: Search for the reasoning that a language model wrote instead of the questions: ``gpt4``,
+                ``claude-3-opus``, ``Gemini-1.0``, ``llama3-70b`` or ``grit``. The questions are kept as
+                :attr:`originals`.
+            long: Whole web pages (``long_documents``) instead of passages; for the first seven splits and ``pony``.
+            data_dir: A copy of the repository, or of the files of this split; nothing is fetched then.
+            repo: The repository, or a mirror of it.
+            revision: Commit, tag or branch.
+
+        Raises:
+            InputError: No such split or reasoning, or the copy lacks a file.
+            RaderError: The hub cannot be reached and the data is not in its cache; the message says what to do.
+            MissingExtraError: ``datasets`` is not installed.
+
+        Example:
+            >>> dataset = RetrievalDataset.bright("theoremqa_theorems", reasoning="gpt4")  # doctest: +SKIP
+            >>> len(dataset.corpus), len(dataset.judged)  # doctest: +SKIP
+            (23839, 76)
+        """
+        from rader_plugins.evaluation.bright import load_bright
+
+        return load_bright(split, reasoning=reasoning, long=long, data_dir=data_dir, repo=repo, revision=revision)
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo: str,
+        split: str = "test",
+        *,
+        corpus: str = "corpus",
+        queries: str = "queries",
+        qrels: str | None = None,
+        revision: str | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+    ) -> RetrievalDataset:
+        """Load a data set in BEIR's format from the Hugging Face hub or a copy of it.
+
+        Both layouts there are read: judgements in a configuration of the repository itself (``mteb/scifact``), or in a
+        repository of their own, called ``<repo>-qrels`` (``BeIR/scifact``).
+
+        Args:
+            repo: ``organisation/name``.
+            split: Which judgements.
+            corpus: Configuration of the documents.
+            queries: Configuration of the queries.
+            qrels: Configuration of the judgements, or a repository ``organisation/name``; None finds them.
+            revision: Commit, tag or branch of ``repo``.
+            data_dir: A copy of the repository; nothing is fetched then. Judgements lie in it or in
+                ``<data_dir>-qrels``.
+
+        Raises:
+            InputError: A part is missing or of another form, or the copy lacks a file.
+            RaderError: The hub cannot be reached and the data is not in its cache; the message says what to do.
+            MissingExtraError: ``datasets`` is not installed.
+
+        Example:
+            >>> dataset = RetrievalDataset.from_hub("mteb/scifact")  # doctest: +SKIP
+            >>> len(dataset.corpus), len(dataset.judged)  # doctest: +SKIP
+            (5183, 300)
+        """
+        from rader_plugins.evaluation.beir import load_beir
+
+        return load_beir(repo, split, corpus=corpus, queries=queries, qrels=qrels, revision=revision, data_dir=data_dir)
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -127,20 +205,25 @@ class RetrievalDataset:
         """Queries that nobody judged in this split. They are not evaluated; reports count them."""
         return tuple(query for query in self.queries if not self.qrels.get(query))
 
+    def question(self, query: str) -> str:
+        """Return a query as it was asked: what a reranker reads."""
+        return self.originals.get(query, self.queries[query])
+
     @cached_property
     def digest(self) -> str:
         """Fingerprint of everything that can change a figure: texts, judgements, exclusions."""
         texts = hashlib.sha256()
         for id in sorted(self.corpus):
             texts.update(json.dumps([id, self.corpus[id].text]).encode())
-        return fingerprint(
-            {
-                "corpus": texts.hexdigest(),
-                "queries": {query: self.queries[query] for query in self.judged},
-                "qrels": {query: dict(self.qrels[query]) for query in self.judged},
-                "excluded": {query: sorted(self.excluded.get(query, ())) for query in self.judged},
-            }
-        )
+        parts = {
+            "corpus": texts.hexdigest(),
+            "queries": {query: self.queries[query] for query in self.judged},
+            "qrels": {query: dict(self.qrels[query]) for query in self.judged},
+            "excluded": {query: sorted(self.excluded.get(query, ())) for query in self.judged},
+        }
+        if self.originals:
+            parts["originals"] = {query: self.question(query) for query in self.judged}
+        return fingerprint(parts)
 
     @cached_property
     def judgements_digest(self) -> str:
@@ -155,6 +238,8 @@ class RetrievalDataset:
     def with_queries(self, texts: Mapping[str, str]) -> RetrievalDataset:
         """Return the data set with other texts for its queries: precomputed reasoning, say.
 
+        The questions as they were stay in :attr:`originals`, for a reranker.
+
         Args:
             texts: Query id -> text, at least for every judged query.
 
@@ -167,46 +252,11 @@ class RetrievalDataset:
             [query for query in self.judged if query not in texts],
             "texts",
         )
-        return replace(self, queries={query: texts.get(query, text) for query, text in self.queries.items()})
-
-
-def read_queries(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read a JSONL file of queries: ``_id`` (or ``query_id``, ``id``) and ``text``.
-
-    Raises:
-        InputError: A row is of another form, or an id stands twice.
-    """
-    queries: dict[str, str] = {}
-    if not Path(path).is_file():
-        raise InputError(f"There is no file {path}.")
-    for row in read_jsonl(path):
-        id, text = _id(row, path), row.get("text")
-        if not isinstance(text, str):
-            raise InputError(f"{path}: query {id!r} has no 'text', or it is not a string.")
-        if id in queries:
-            raise InputError(f"{path}: the id {id!r} stands twice.")
-        queries[id] = text
-    return queries
-
-
-def _document(row: Mapping[str, Any], path: Path) -> Document:
-    id, title, text = _id(row, path), row.get("title"), row.get("text")
-    if not isinstance(text, str) or not (title is None or isinstance(title, str)):
-        raise InputError(f"{path}: document {id!r} needs a string 'text' (and 'title', if it has one).")
-    extra = row.get("metadata") or {}
-    if not isinstance(extra, dict):
-        raise InputError(f"{path}: the metadata of document {id!r} is not a JSON object.")
-    own = {key: value for key, value in row.items() if key not in ("_id", "text", "metadata")}
-    if not title:
-        own.pop("title", None)
-    return Document(id, f"{title or ''} {text}".strip(), {**extra, **own})
-
-
-def _id(row: Mapping[str, Any], path: str | os.PathLike[str]) -> str:
-    id = next((row[key] for key in _QUERY_KEYS if key in row), None)
-    if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
-        raise InputError(f"{path}: a row needs an '_id', a string that is not empty; found {id!r}.")
-    return str(id)
+        return replace(
+            self,
+            queries={query: texts.get(query, text) for query, text in self.queries.items()},
+            originals={query: self.question(query) for query in self.queries},
+        )
 
 
 def _refuse_unknown(where: str, noun: str, unknown: list[str], home: str) -> None:

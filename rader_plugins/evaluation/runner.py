@@ -191,9 +191,10 @@ def _call(job: _Job, batch: list[str], progress: Progress) -> str | None:
     """Search for a batch and keep its results; returns what went wrong, if the retriever raised."""
     excluded = [sorted(job.dataset.excluded.get(query, ())) for query in batch]
     texts = [job.dataset.queries[query] for query in batch]
+    asked = [job.dataset.question(query) for query in batch]
     start = time.perf_counter()
     try:
-        found = job.system.search(texts, excluded, job.depth)
+        found = job.system.search(texts, excluded, job.depth, asked)
     except Exception as error:  # noqa: BLE001 - one question must not end the run: recorded, counted and limited
         return f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - start

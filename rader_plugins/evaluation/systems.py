@@ -54,12 +54,13 @@ class System:
     """A retriever made ready for evaluation.
 
     Attributes:
-        search: Queries, documents to exclude for each, depth -> what the retriever returned, not checked yet.
+        search: Queries, documents to exclude for each, depth, questions for the reranker -> what the retriever
+            returned, not checked yet.
         about: What it is, for the manifest; a JSON object.
         index_ids: Ids of the documents that it searches, where that is known.
     """
 
-    search: Callable[[list[str], list[list[str]], int], Any]
+    search: Callable[[list[str], list[list[str]], int, list[str]], Any]
     about: Mapping[str, Any]
     index_ids: frozenset[str] | None = None
 
@@ -167,8 +168,8 @@ def _ours(retriever: RaderRetriever) -> System:
     index = retriever.index
     stats = index.stats()
 
-    def search(queries: list[str], excluded: list[list[str]], depth: int) -> list[Results]:
-        found = retriever.search_batch(queries, depth, exclude_ids=excluded)
+    def search(queries: list[str], excluded: list[list[str]], depth: int, asked: list[str]) -> list[Results]:
+        found = retriever.search_batch(queries, depth, exclude_ids=excluded, rerank_queries=asked)
         return [[(hit.document.id, hit.score) for hit in hits] for hits in found]
 
     about: dict[str, Any] = {
@@ -203,7 +204,7 @@ def _ours(retriever: RaderRetriever) -> System:
 def _function(retriever: SearchFunction) -> System:
     takes_k = _takes_k(retriever)
 
-    def search(queries: list[str], excluded: list[list[str]], depth: int) -> Any:
+    def search(queries: list[str], excluded: list[list[str]], depth: int, asked: list[str]) -> Any:
         more = max(map(len, excluded), default=0)
         options: dict[str, int] = {"k": depth + more} if takes_k else {}
         return retriever(queries, **options)

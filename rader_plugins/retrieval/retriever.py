@@ -150,6 +150,7 @@ class RaderRetriever:
         *,
         exclude_ids: Sequence[Sequence[str]] | None = None,
         query_vectors: npt.ArrayLike | None = None,
+        rerank_queries: Sequence[str] | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[list[Hit]]:
         """Search many queries at once: one encoding, one multiplication with the vectors of the index.
@@ -159,10 +160,13 @@ class RaderRetriever:
             k: How many hits for each.
             exclude_ids: For every query, the documents that must not be returned.
             query_vectors: Vectors of the queries, shape (q, dimension), if they are known already.
+            rerank_queries: What the reranker reads instead of the queries: the questions as they were asked, where the
+                queries are reasoning that was written out beforehand.
             **options: As in :meth:`search`.
         """
         plan = self._plan(k, options)
         excluded = _check_queries(queries, exclude_ids)
+        reranked = _rerank_queries(queries, rerank_queries)
         asked = queries if self.reasoning is None or k == 0 else self.reasoning.expand(queries)
         vectors: Vectors | None = None
         if query_vectors is not None:
@@ -172,7 +176,7 @@ class RaderRetriever:
         hits = self._search(asked, vectors, self._first_stage(plan), excluded)
         if self.reranker is None or not any(hits):
             return hits
-        return [found[:k] for found in self.reranker.rerank_batch(queries, hits)]
+        return [found[:k] for found in self.reranker.rerank_batch(reranked, hits)]
 
     async def asearch(
         self, query: str, k: int = 10, *, exclude_ids: Sequence[str] = (), **options: Unpack[SearchOptions]
@@ -187,11 +191,13 @@ class RaderRetriever:
         *,
         exclude_ids: Sequence[Sequence[str]] | None = None,
         query_vectors: npt.ArrayLike | None = None,
+        rerank_queries: Sequence[str] | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[list[Hit]]:
         """As :meth:`search_batch`, without blocking the event loop."""
         plan = self._plan(k, options)
         excluded = _check_queries(queries, exclude_ids)
+        reranked = _rerank_queries(queries, rerank_queries)
         asked = queries if self.reasoning is None or k == 0 else await self.reasoning.aexpand(queries)
         vectors: Vectors | None = None
         if query_vectors is not None:
@@ -202,7 +208,7 @@ class RaderRetriever:
         hits = await asyncio.to_thread(self._search, asked, vectors, self._first_stage(plan), excluded)
         if self.reranker is None or not any(hits):
             return hits
-        return [found[:k] for found in await self.reranker.arerank_batch(queries, hits)]
+        return [found[:k] for found in await self.reranker.arerank_batch(reranked, hits)]
 
     def _plan(self, k: int, options: SearchOptions) -> _Plan:
         if unknown := sorted(set(options) - SearchOptions.__annotations__.keys()):
@@ -344,3 +350,11 @@ def _check_queries(queries: Sequence[str], exclude_ids: Sequence[Sequence[str]] 
     if len(excluded) != len(queries) or any(isinstance(ids, str) for ids in excluded):
         raise InputError("exclude_ids holds a list of ids for every query (for search(): one list of ids).")
     return excluded
+
+
+def _rerank_queries(queries: Sequence[str], asked: Sequence[str] | None) -> Sequence[str]:
+    if asked is None:
+        return queries
+    if isinstance(asked, str) or len(asked) != len(queries):
+        raise InputError("rerank_queries holds one question for every query.")
+    return [check_text(question, f"rerank query {number}") for number, question in enumerate(asked)]

@@ -1,0 +1,115 @@
+"""BRIGHT as its authors publish it: documents, questions, and questions that a language model reasoned about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError
+from rader_plugins.evaluation.beir import known_documents
+from rader_plugins.evaluation.dataset import RetrievalDataset
+from rader_plugins.evaluation.hub import HubData
+from rader_plugins.evaluation.rows import by_id, id_of, queries_of
+from rader_plugins.recipes import BRIGHT_INSTRUCTIONS
+
+__all__ = ["BRIGHT_REASONING", "LONG_SPLITS", "load_bright"]
+
+BRIGHT_REASONING = ("gpt4", "claude-3-opus", "Gemini-1.0", "llama3-70b", "grit")
+"""Who wrote reasoning for the questions; the configuration of each is called ``<name>_reason``."""
+
+LONG_SPLITS = (
+    "biology",
+    "earth_science",
+    "economics",
+    "psychology",
+    "robotics",
+    "stackoverflow",
+    "sustainable_living",
+    "pony",
+)
+"""Splits that have long documents."""
+
+_NONE = "N/A"
+
+
+def load_bright(
+    split: str,
+    *,
+    reasoning: str | None = None,
+    long: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    repo: str = "xlangai/BRIGHT",
+    revision: str | None = None,
+) -> RetrievalDataset:
+    """Load one split; see :meth:`RetrievalDataset.bright`."""
+    writer = _check(split, reasoning, long)
+    documents, asked = ("long_documents" if long else "documents"), "examples"
+    searched = f"{writer}_reason" if writer else asked
+    data = HubData(
+        repo,
+        revision,
+        Path(data_dir) if data_dir is not None else None,
+        wanted=tuple(f"{config}/{split}-*" for config in dict.fromkeys((documents, asked, searched))),
+    )
+    where = f"{repo} ({split})"
+    corpus = by_id(
+        (_document(row, where) for row in data.rows(documents, split, ("id", "content"))), f"{where}, {documents}"
+    )
+    gold = "gold_ids_long" if long else "gold_ids"
+    # As BRIGHT's own evaluation, which takes judgements and exclusions from the rows that it searches for.
+    rows = list(data.rows(searched, split, ("id", "query", "excluded_ids", gold)))
+    queries = queries_of(rows, f"{where}, {searched}", "query")
+    originals: dict[str, str] = {}
+    if searched != asked:
+        questions = queries_of(data.rows(asked, split, ("id", "query")), f"{where}, {asked}", "query")
+        if unknown := [query for query in queries if query not in questions]:
+            raise InputError(
+                f"{where}: {len(unknown)} queries of {searched} are not among {asked} (such as {unknown[0]!r}). "
+                "The two are of different versions: load both anew."
+            )
+        originals = {query: questions[query] for query in queries}
+    excluded = {id_of(row, where): frozenset(_ids(row, "excluded_ids", where)) for row in rows}
+    qrels = {id_of(row, where): dict.fromkeys(_ids(row, gold, where), 1) for row in rows}
+    return RetrievalDataset(
+        corpus=corpus,
+        queries=queries,
+        qrels=known_documents(qrels, corpus, where),
+        excluded={query: ids for query, ids in excluded.items() if ids},
+        name=f"bright{'-long' if long else ''}{f'@{writer}' if writer else ''}",
+        split=split,
+        originals=originals,
+    )
+
+
+def _check(split: str, reasoning: str | None, long: bool) -> str | None:
+    if split not in BRIGHT_INSTRUCTIONS:
+        raise InputError(f"BRIGHT has no split {split!r}. It has: {', '.join(BRIGHT_INSTRUCTIONS)}.")
+    if long and split not in LONG_SPLITS:
+        raise InputError(f"BRIGHT has no long documents for {split!r}. It has them for: {', '.join(LONG_SPLITS)}.")
+    if reasoning is None:
+        return None
+    known = {name.lower(): name for name in BRIGHT_REASONING}
+    writer = known.get(reasoning.removesuffix("_reason").lower())
+    if writer is None:
+        raise InputError(
+            f"BRIGHT has no reasoning by {reasoning!r}. It has reasoning by: {', '.join(BRIGHT_REASONING)}. For other "
+            "texts use with_queries(), or --queries-file on the command line."
+        )
+    return writer
+
+
+def _document(row: Mapping[str, Any], where: str) -> Document:
+    id, text = id_of(row, where), row.get("content")
+    if not isinstance(text, str):
+        raise InputError(f"{where}: document {id!r} has no 'content'.")
+    return Document(id, text)
+
+
+def _ids(row: Mapping[str, Any], column: str, where: str) -> list[str]:
+    ids = row.get(column)
+    if not isinstance(ids, Sequence) or isinstance(ids, str):
+        raise InputError(f"{where}: query {id_of(row, where)!r} has no list {column!r}.")
+    return [str(id) for id in ids if id is not None and id != _NONE]
