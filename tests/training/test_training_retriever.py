@@ -1,0 +1,300 @@
+"""Training a retriever: what it sees, what it computes, what it writes, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rader_training import RetrieverConfig, train_retriever
+from rader_training.adapters import add_lora
+from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator
+from rader_training.checkpoints import newest_checkpoint
+from rader_training.data import Group, Groups, load_rows
+from rader_training.loss import InfoNCE, TrainingDivergedError
+from typer.testing import CliRunner
+
+from rader_plugins import Document, RetrievalDataset, load_encoder
+from rader_plugins.cli import build_app
+from rader_plugins.encoding.local import LocalEncoder
+from rader_plugins.encoding.tokens import tokenize
+from rader_plugins.errors import InputError
+from rader_plugins.files import read_jsonl, write_jsonl
+from rader_plugins.samples import Passage, Sample
+from tests.support.kill import start
+from tests.training.conftest import ANIMALS, toy_samples
+
+FAST: dict[str, Any] = {"batch_size": 4, "accumulate": 1, "group_size": 3, "warmup_steps": 1, "log_every": 1}
+
+
+def encoder_of(folder: Path) -> LocalEncoder:
+    encoder = load_encoder(str(folder), device="cpu", show_progress=False)
+    assert isinstance(encoder, LocalEncoder)
+    return encoder
+
+
+def toy_dataset() -> RetrievalDataset:
+    corpus = {animal: Document(animal, f"the {animal} lives here") for animal in ANIMALS}
+    queries = {animal: f"where is number 99 of {animal}" for animal in ANIMALS}
+    return RetrievalDataset(corpus, queries, {animal: {animal: 1} for animal in ANIMALS}, name="animals")
+
+
+# Data
+
+
+def test_training_and_inference_see_the_same_tokens(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    encoder = encoder_of(tiny)
+    groups = Groups(load_rows(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
+    collator = Collator(encoder.tokenizer, encoder.recipe)
+    batch = [groups[0], groups[1], Group("long " * 100, "a long document " * 50, (), frozenset())]
+    made = collator(batch)
+    for role, column, texts in (
+        ("query", "query", [group.query for group in batch]),
+        ("document", "passage", [text for group in batch for text in (group.positive, *group.negatives)]),
+    ):
+        expected = tokenize(encoder.tokenizer, encoder.recipe, role, texts).ids  # type: ignore[arg-type]
+        ids, mask = made[f"{column}_input_ids"], made[f"{column}_attention_mask"]
+        assert [row[kept.bool()].tolist() for row, kept in zip(ids, mask, strict=True)] == expected
+        assert all(row[-1] == encoder.tokenizer.eos_token_id for row in expected)
+    assert collator.truncated == {"query": 1, "document": 1}
+
+
+def test_a_positive_of_a_query_is_never_its_negative(tiny: Path) -> None:
+    encoder = encoder_of(tiny)
+    shared = Group("q1", "a", ("b",), frozenset({"a", "c"}))
+    other = Group("q2", "c", ("a", "b"), frozenset({"c"}))
+    label = Collator(encoder.tokenizer, encoder.recipe)([shared, other])["label"].tolist()
+    assert label == [  # passages: a b | c a b
+        [POSITIVE, NEGATIVE, MASKED, MASKED, NEGATIVE],
+        [NEGATIVE, NEGATIVE, POSITIVE, NEGATIVE, NEGATIVE],
+    ]
+
+
+def test_groups_are_drawn_by_seed_and_epoch(samples: Path, tmp_path: Path) -> None:
+    rows = load_rows(samples, tmp_path / "cache")
+    groups = Groups(rows, size=2, weights={}, seed=1)
+    again = Groups(rows, size=2, weights={}, seed=1)
+    assert [groups[at] for at in range(16)] == [again[at] for at in range(16)]
+    again.epoch = 1
+    assert [groups[at] for at in range(16)] != [again[at] for at in range(16)]
+    assert groups.report.kinds == {"cot": 8, "question": 8}
+    assert groups.report.short_groups == 0
+    assert len(Groups(rows, size=2, weights={"cot": 2.5, "question": 0}, seed=1)) == 20
+    with pytest.raises(InputError, match="weight 0"):
+        Groups(rows, size=2, weights={"cot": 0, "question": 0}, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (Sample("bad", "q", "question", ()), "has no positive"),
+        (Sample("bad", " ", "question", (Passage("a", "t"),)), "empty query"),
+        (Sample("bad", "q", "question", (Passage("a", " "),)), "empty query or positive"),
+    ],
+)
+def test_unusable_samples_are_named(sample: Sample, message: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "s.jsonl", [*(one.row() for one in toy_samples(3)), sample.row()])
+    with pytest.raises(InputError, match=f"'bad'.*row 4.*{message}"):
+        Groups(load_rows(tmp_path / "s.jsonl", tmp_path / "cache"), size=2, weights={}, seed=0)
+
+
+def test_a_positive_among_the_negatives_is_dropped_and_counted(tmp_path: Path) -> None:
+    sample = Sample("s", "q", "cot", (Passage("a", "t"),), (Passage("a", "x"), Passage("b", "t"), Passage("c", "u")))
+    write_jsonl(tmp_path / "s.jsonl", [sample.tevatron_row()])
+    groups = Groups(load_rows(tmp_path / "s.jsonl", tmp_path / "cache"), size=4, weights={}, seed=0)
+    assert groups[0].negatives == ("u",)
+    assert (groups.report.negatives_dropped, groups.report.short_groups) == (2, 1)
+
+
+def test_what_is_no_data_set_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        load_rows(tmp_path / "nothing", tmp_path / "cache")
+    (tmp_path / "s.jsonl").write_text("not json")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_rows(tmp_path / "s.jsonl", tmp_path / "cache")
+
+
+# Loss
+
+
+class Rows(torch.nn.Module):
+    """Stands for a model: embeddings are rows of a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Parameter(torch.randn(10, 6))
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"sentence_embedding": self.table[features["input_ids"][:, 0]]}
+
+
+@pytest.mark.parametrize("mini_batch", [None, 1, 2])
+def test_the_loss_and_its_gradients_are_those_of_the_formula(mini_batch: int | None) -> None:
+    model = Rows()
+    features = [
+        {"input_ids": torch.tensor([[0], [1]]), "attention_mask": torch.ones(2, 1)},
+        {"input_ids": torch.tensor([[2], [3], [4], [5]]), "attention_mask": torch.ones(4, 1)},
+    ]
+    label = torch.tensor([[POSITIVE, NEGATIVE, MASKED, NEGATIVE], [NEGATIVE, NEGATIVE, POSITIVE, NEGATIVE]])
+    loss = InfoNCE(model, temperature=0.5, mini_batch_size=mini_batch)(features, label)
+    loss.backward()
+    unit = torch.nn.functional.normalize(model.table.detach().double(), dim=-1).numpy()
+    logits = unit[:2] @ unit[2:6].T / 0.5
+    first = logits[0, [0, 1, 3]]
+    expected = -np.mean([first[0] - np.log(np.exp(first).sum()), logits[1, 2] - np.log(np.exp(logits[1]).sum())])
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    gradient = model.table.grad
+    assert gradient is not None
+    plain = Rows()
+    InfoNCE(plain, temperature=0.5, mini_batch_size=None)(features, label).backward()
+    torch.testing.assert_close(gradient, plain.table.grad)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+    model = Rows()
+    model.table.data[2] = torch.nan
+    features = [{"input_ids": torch.tensor([[0]])}, {"input_ids": torch.tensor([[2]])}]
+    with pytest.raises(TrainingDivergedError, match="last checkpoint"):
+        InfoNCE(model, temperature=0.5, mini_batch_size=None)(features, torch.tensor([[POSITIVE]]))
+
+
+# Training
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_retriever_learns_and_drops_back_in(tiny: Path, samples: Path, tmp_path: Path, lora: bool) -> None:
+    config = RetrieverConfig(
+        **FAST,
+        epochs=12,
+        temperature=0.1,
+        learning_rate=5e-3 if lora else 1e-3,
+        lora=lora,
+        mini_batch=3,
+        evaluate_every=16,
+    )
+    report = train_retriever(
+        samples, str(tiny), tmp_path / "run", config, evaluate_on=toy_dataset(), device="cpu", name="animals"
+    )
+    assert report.steps == 48
+    assert set(report.evaluations) == {0, 16, 32, 48}
+    assert report.evaluations[report.best_step] > report.evaluations[0] + 0.2
+    assert report.curves is not None
+    base, trained = encoder_of(tiny), encoder_of(report.model)
+    assert trained.fingerprint != base.fingerprint, "an index of the base must not take the new model's vectors"
+    assert trained.recipe.query_template == "query: {text}"
+    texts = ["where is number 3 of cat", "long " * 60]
+    ours = {"query": trained.encode_queries(texts), "document": trained.encode_documents(texts)}
+    from sentence_transformers import SentenceTransformer
+
+    plain = SentenceTransformer(str(report.model), device="cpu")
+    for role, encode in (("query", plain.encode_query), ("document", plain.encode_document)):
+        theirs = encode(texts, normalize_embeddings=True)
+        assert (ours[role] * theirs).sum(axis=1).min() > 0.9999
+    assert (ours["query"] * base.encode_queries(texts)).sum(axis=1).max() < 0.999, "it has changed"
+    card = (report.model / "README.md").read_text(encoding="utf-8")
+    assert '"temperature": 0.1' in card
+    rows = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
+    assert any("loss" in row for row in rows)
+    with pytest.raises(InputError, match="holds a training run"):
+        train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu")
+    with pytest.raises(InputError, match="another training run: it differs in config"):
+        train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(**FAST), device="cpu", resume=True)
+
+
+def test_langchain_loads_the_model(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    huggingface = pytest.importorskip("langchain_huggingface")
+    report = train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(**FAST, max_steps=1), device="cpu")
+    embeddings = huggingface.HuggingFaceEmbeddings(
+        model_name=str(report.model),
+        model_kwargs={"device": "cpu"},
+        encode_kwargs={"prompt_name": "document"},
+        query_encode_kwargs={"prompt_name": "query"},
+    )
+    trained = encoder_of(report.model)
+    np.testing.assert_allclose(embeddings.embed_query("a cat"), trained.encode_queries(["a cat"])[0], atol=1e-5)
+    np.testing.assert_allclose(embeddings.embed_documents(["a cat"]), trained.encode_documents(["a cat"]), atol=1e-5)
+
+
+WORKER = """
+import sys, threading
+from rader_training import RetrieverConfig, train_retriever
+from rader_training.checkpoints import WholeCheckpoints
+from tests.training.test_training_retriever import RESUMED
+
+mark = WholeCheckpoints.on_save
+def on_save(self, args, state, control, **kwargs):
+    if state.global_step == int(sys.argv[4]):
+        print("saving", flush=True)   # before the mark: this checkpoint is not whole
+        threading.Event().wait(60)
+    mark(self, args, state, control, **kwargs)
+WholeCheckpoints.on_save = on_save
+train_retriever(sys.argv[1], sys.argv[2], sys.argv[3], RetrieverConfig(**RESUMED), device="cpu", resume=True)
+"""
+RESUMED: dict[str, Any] = {**FAST, "epochs": 3, "save_every": 2, "learning_rate": 1e-2}
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    expected = train_retriever(samples, str(tiny), tmp_path / "whole", RetrieverConfig(**RESUMED), device="cpu")
+    process = start(WORKER, str(samples), str(tiny), str(tmp_path / "run"), "8")
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "saving"
+    process.kill()
+    process.wait()
+    checkpoint = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.name == "checkpoint-6", "the one that was not whole does not count"
+    resumed = train_retriever(
+        samples, str(tiny), tmp_path / "run", RetrieverConfig(**RESUMED), device="cpu", resume=True
+    )
+    assert resumed.steps == expected.steps == 12
+    for name in ("model.safetensors",):
+        assert (resumed.model / name).read_bytes() == (expected.model / name).read_bytes()
+    steps = [row["step"] for row in read_jsonl(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
+    assert steps == list(range(1, 13))
+
+
+def test_patience_ends_a_training_that_gets_no_better(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    config = RetrieverConfig(**FAST, epochs=20, learning_rate=1e-9, evaluate_every=2, patience=2)
+    report = train_retriever(samples, str(tiny), tmp_path / "run", config, evaluate_on=toy_dataset(), device="cpu")
+    assert report.steps == 6
+    assert report.best_step == 2
+
+
+def test_lora_targets(tiny: Path) -> None:
+    model = encoder_of(tiny).model
+    with pytest.raises(InputError, match="no layers named nothing"):
+        add_lora(model, RetrieverConfig(lora_targets=("nothing",)))
+    add_lora(model, RetrieverConfig())
+    adapted = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_" in name}
+    assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def test_the_command(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[retriever]\nbatch_size = 4\naccumulate = 1\nmax_steps = 2\n", encoding="utf-8")
+    arguments = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(
+        build_app(), [*arguments, "--config", str(tmp_path / "c.toml"), "--device", "cpu", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["steps"] == 2
+    assert (Path(report["model"]) / "modules.json").is_file()
+    (tmp_path / "c.toml").write_text("[retriever]\nlearning_rats = 4\n", encoding="utf-8")
+    result = CliRunner().invoke(build_app(), [*arguments, "--config", str(tmp_path / "c.toml")])
+    assert result.exit_code == 2
+    assert "learning_rats" in result.output
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": 0}, {"batch_size": 0}, {"lora_dropout": 1.0}, {"kinds": {"cot": -1}}, {"epochs": float("nan")}]
+    + [{"mini_batch": 0}, {"patience": -1}],
+)
+def test_unusable_hyper_parameters(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        RetrieverConfig(**wrong)

@@ -1,0 +1,72 @@
+"""From groups to token ids: the recipe's formatter, the one that inference uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rader_plugins.encoding.batching import padded
+from rader_plugins.encoding.tokens import tokenize
+from rader_plugins.errors import import_extra
+from rader_plugins.recipes import Recipe, Role
+from rader_training.data import Group
+
+__all__ = ["MASKED", "NEGATIVE", "POSITIVE", "Collator"]
+
+NEGATIVE, POSITIVE, MASKED = 0, 1, 2
+
+
+@dataclass
+class Collator:
+    """Turns groups into a batch of the trainer: the queries, all passages, and what each passage is to each query.
+
+    ``label`` has the shape (queries, passages): :data:`POSITIVE` for a query's own positive, :data:`MASKED` for other
+    passages with the text of one of its positives, :data:`NEGATIVE` for the rest.
+
+    Args:
+        tokenizer: Of the checkpoint.
+        recipe: Templates, lengths and end-of-sequence handling.
+    """
+
+    tokenizer: Any
+    recipe: Recipe
+    truncated: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
+    seen: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
+    # What sentence-transformers' trainer looks for.
+    valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
+
+    def __call__(self, groups: Sequence[Group | dict[str, Group]]) -> dict[str, Any]:
+        """Return a batch."""
+        torch = import_extra("torch", "training")
+        given = [group["group"] if isinstance(group, dict) else group for group in groups]
+        texts: list[str] = []
+        own: list[int] = []
+        for group in given:
+            own.append(len(texts))
+            texts += [group.positive, *group.negatives]
+        label = torch.zeros((len(given), len(texts)), dtype=torch.int64)
+        for row, group in enumerate(given):
+            for column, text in enumerate(texts):
+                if text in group.known:
+                    label[row, column] = MASKED
+            label[row, own[row]] = POSITIVE
+        queries = self._features("query", [group.query for group in given])
+        passages = self._features("document", texts)
+        return {
+            **{f"query_{name}": value for name, value in queries.items()},
+            **{f"passage_{name}": value for name, value in passages.items()},
+            "label": label,
+        }
+
+    def _features(self, role: Role, texts: list[str]) -> dict[str, Any]:
+        torch = import_extra("torch", "training")
+        tokens = tokenize(self.tokenizer, self.recipe, role, texts)
+        self.truncated[role] += len(tokens.truncated)
+        self.seen[role] += len(texts)
+        pad = self.tokenizer.pad_token_id
+        ids, mask = padded(tokens.ids, 0 if pad is None else int(pad))
+        features = {"input_ids": torch.from_numpy(ids)}
+        # Always there: a cached loss cuts batches apart by it.
+        features["attention_mask"] = torch.ones_like(features["input_ids"]) if mask is None else torch.from_numpy(mask)
+        return features

@@ -1,0 +1,102 @@
+"""The trainer, with checkpoints that hold the trained weights alone and are whole or not there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformerTrainer
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rader_plugins.errors import InputError
+from rader_training.adapters import load_trained, save_trained
+from rader_training.data import Groups
+
+__all__ = ["GroupEpochs", "GroupTrainer", "WholeCheckpoints", "Watch", "newest_checkpoint"]
+
+WEIGHTS = "trained.safetensors"
+_WHOLE = "complete"
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint of the most steps that was written to its end, or None."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / _WHOLE).is_file()]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+class GroupTrainer(SentenceTransformerTrainer):
+    """Trains on :class:`rader_training.data.Groups`."""
+
+    def add_model_card_callback(self, *arguments: Any, **options: Any) -> None:
+        """Do nothing: the card of sentence-transformers reads columns of text, and the exported model has our own."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_trained(self.model, folder / WEIGHTS)
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
+        weights = Path(checkpoint_path) / WEIGHTS
+        if not weights.is_file():
+            raise InputError(f"{checkpoint_path} is no checkpoint of this training.")
+        load_trained(self.model if model is None else model, weights)
+
+
+class GroupEpochs(TrainerCallback):
+    """Tells the groups which epoch it is."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count."""
+        # After a resume in the middle of an epoch this is a fraction.
+        self._groups.epoch = math.floor((state.epoch or 0.0) + 1e-6)
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Marks a checkpoint once all of its files are there; a kill while it is written leaves it without the mark."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Mark."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if folder.is_dir():
+            (folder / _WHOLE).touch()
+
+
+class Watch(TrainerCallback):
+    """Hands logged figures on, and calls for an evaluation every so many steps.
+
+    Args:
+        on_log: Gets step and figures.
+        every: Steps between evaluations; 0 for none on the way.
+        evaluate: Gets the step; returns whether training should end.
+    """
+
+    def __init__(
+        self, on_log: Callable[[int, dict[str, float]], None], every: int, evaluate: Callable[[int], bool]
+    ) -> None:
+        self._on_log = on_log
+        self._every = every
+        self._evaluate = evaluate
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Hand on."""
+        if logs:
+            self._on_log(state.global_step, logs)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Evaluate."""
+        if self._every and state.global_step % self._every == 0 and self._evaluate(state.global_step):
+            control.should_training_stop = True

@@ -1,0 +1,5 @@
+"""The commands of ``rader train``."""
+
+from rader_training.cli.train import app
+
+__all__ = ["app"]

@@ -1,0 +1,171 @@
+"""Samples as training wants them: memory-mapped, checked, and drawn into groups."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.errors import InputError, import_extra
+from rader_plugins.files import fingerprint
+from rader_plugins.sample_files import sample_files
+from rader_plugins.samples import Passage, Sample
+
+__all__ = ["DataReport", "Group", "Groups", "load_rows"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A query with the passages that it is trained on, as they are encoded.
+
+    Args:
+        query: Its text.
+        positive: The text of one positive.
+        negatives: Texts of hard negatives.
+        known: Texts of all its positives: they are no negatives of it, whosever passages they are.
+    """
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+    known: frozenset[str]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What the samples are.
+
+    Args:
+        samples: How many.
+        kinds: How many of each kind.
+        negatives_dropped: Negatives that were a positive of the same sample.
+        short_groups: Samples with fewer hard negatives than a group has places.
+        digest: Of all that is trained on.
+    """
+
+    samples: int
+    kinds: Mapping[str, int]
+    negatives_dropped: int
+    short_groups: int
+    digest: str
+
+
+def load_rows(samples: str | os.PathLike[str], cache: Path, split: str = "train") -> Any:
+    """Return the rows of a samples folder, a Parquet or JSONL file, or a data set on the hub, memory-mapped.
+
+    Args:
+        samples: What ``rader samples`` wrote, a file of it, a Tevatron JSONL file, or a hub id.
+        cache: Where the memory-mapped copy of what is no Arrow file goes.
+        split: Which split of a folder or data set.
+
+    Raises:
+        InputError: There is nothing, or it is no data set.
+    """
+    datasets = import_extra("datasets", "training")
+    name = os.fspath(samples)
+    try:
+        if not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "~")):
+            return datasets.load_dataset(name, split=split)
+        files = [str(file) for file in sample_files(name, split)]
+        kind = "parquet" if files[0].endswith(".parquet") else "json"
+        return datasets.load_dataset(kind, data_files=files, split="train", cache_dir=str(cache))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name!r} cannot be loaded as training samples: {error}") from error
+
+
+class Groups:
+    """Draws groups from rows. A row gives the same group in the same epoch, however training got there.
+
+    Args:
+        rows: Of :func:`load_rows`.
+        size: Passages in a group, the positive included.
+        weights: How often samples of a kind are seen in an epoch.
+        seed: Of what is drawn.
+
+    Raises:
+        InputError: A sample has no positive or an empty text; the message names it.
+    """
+
+    def __init__(self, rows: Any, *, size: int, weights: Mapping[str, float], seed: int) -> None:
+        self._rows = rows
+        self._size = size
+        self._seed = seed
+        self.epoch = 0
+        self.report, kinds = self._check()
+        self._order = _weighted(kinds, weights, seed)
+        if not self._order:
+            raise InputError("There are no samples to train on: all kinds that there are have the weight 0.")
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, place: int) -> Group:
+        row = self._order[place]
+        sample = _sample(self._rows[row], row)
+        rng = random.Random(f"{self._seed}/{self.epoch}/{place}")
+        positive = rng.choice(sample.positives).full_text
+        known = frozenset(passage.full_text for passage in sample.positives)
+        usable = [passage.full_text for passage in _negatives(sample)]
+        wanted = self._size - 1
+        drawn = usable if len(usable) <= wanted else rng.sample(usable, wanted)
+        return Group(sample.query, positive, tuple(drawn), known)
+
+    def _check(self) -> tuple[DataReport, list[str]]:
+        kinds: list[str] = []
+        dropped = short = 0
+        digests = []
+        for number in range(len(self._rows)):
+            sample = _sample(self._rows[number], number)
+            where = f"Sample {sample.query_id!r} (row {number + 1})"
+            if not sample.positives:
+                raise InputError(f"{where} has no positive. Leave it out.")
+            if not sample.query.strip() or not all(one.full_text.strip() for one in sample.positives):
+                raise InputError(f"{where} has an empty query or positive. Leave it out.")
+            left = _negatives(sample)
+            dropped += len(sample.negatives) - len(left)
+            short += len(left) < self._size - 1
+            kinds.append(sample.query_kind)
+            digests.append(fingerprint(sample.row()))
+        if not kinds:
+            raise InputError("There are no samples to train on.")
+        return DataReport(len(kinds), dict(sorted(Counter(kinds).items())), dropped, short, fingerprint(digests)), kinds
+
+
+def _negatives(sample: Sample) -> list[Passage]:
+    """Return the negatives without empty ones and without those that are positives, by id or by text."""
+    ids = {passage.id for passage in sample.positives}
+    texts = {passage.full_text for passage in sample.positives}
+    return [
+        one for one in sample.negatives if one.id not in ids and one.full_text not in texts and one.full_text.strip()
+    ]
+
+
+def _sample(row: Mapping[str, Any], number: int) -> Sample:
+    fields = dict(row)
+    for name in ("positive_passages", "negative_passages"):
+        if isinstance(fields.get(name), str):  # the sets published with the paper hold lists as JSON texts
+            try:
+                fields[name] = json.loads(fields[name])
+            except ValueError as error:
+                raise InputError(f"Row {number + 1}: {name!r} is not JSON: {error}.") from None
+    return Sample.from_row(fields, f"sample {number + 1}")
+
+
+def _weighted(kinds: Sequence[str], weights: Mapping[str, float], seed: int) -> list[int]:
+    """Return row numbers so that each kind is seen as often as its weight says; a fraction takes a part of the rows."""
+    rng = random.Random(f"{seed}/weights")
+    rows: list[int] = []
+    for kind in dict.fromkeys(kinds):
+        of_kind = [number for number, one in enumerate(kinds) if one == kind]
+        weight = weights.get(kind, 1.0)
+        whole, rest = int(weight), weight - int(weight)
+        rows += of_kind * whole
+        rows += sorted(rng.sample(of_kind, round(rest * len(of_kind))))
+    return sorted(rows)

@@ -1,0 +1,74 @@
+"""InfoNCE over hard and in-batch negatives, with false negatives masked and gradients cached on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from sentence_transformers.base.losses.gradcache import CachedLossMixin
+from torch import Tensor, nn
+
+from rader_plugins.errors import RaderError
+from rader_training.batches import MASKED, POSITIVE
+
+__all__ = ["InfoNCE", "TrainingDivergedError"]
+
+
+class TrainingDivergedError(RaderError):
+    """The loss is NaN or infinite; what was saved before is intact."""
+
+
+class InfoNCE(CachedLossMixin, nn.Module):
+    """Cross-entropy of a query's positive among all passages of its batch (van den Oord et al., 2018).
+
+    Takes what :class:`rader_training.batches.Collator` makes. Beside sentence-transformers'
+    ``CachedMultipleNegativesRankingLoss`` it masks passages that are a positive of the query, whichever query they came
+    with, and lets groups differ in their number of negatives.
+
+    Args:
+        model: Sentence Transformer whose embeddings have length 1, or are scaled to it here.
+        temperature: Divides the cosine.
+        mini_batch_size: Texts at once; None runs a whole batch at once, without caching.
+    """
+
+    def __init__(self, model: Any, *, temperature: float, mini_batch_size: int | None) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        self.cached = mini_batch_size is not None
+        self.mini_batch_size = mini_batch_size or 1
+        self.mini_batch_num_tokens = None
+        self.show_progress_bar = False
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        features = list(sentence_features)
+        if self.cached:
+            loss: Tensor = self.forward_cached(features, labels)
+        else:
+            queries, passages = (self.model(column)["sentence_embedding"] for column in features)
+            loss = self._loss(queries, passages, labels)
+        if not torch.isfinite(loss):
+            raise TrainingDivergedError(
+                f"The loss became {loss.item()}. Lower the learning rate or raise the temperature; where the weights "
+                "are float16, use bfloat16. The last checkpoint is intact."
+            )
+        return loss
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """Return the loss of embeddings, for the gradient cache."""
+        if labels is None:
+            raise RaderError("The batch has no labels; use rader_training.batches.Collator.")
+        loss = self._loss(torch.cat(reps[0]), torch.cat(reps[1]), labels)
+        if with_backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss = loss.detach()
+        return loss
+
+    def _loss(self, queries: Tensor, passages: Tensor, labels: Tensor) -> Tensor:
+        cosines = nn.functional.normalize(queries.float(), dim=-1) @ nn.functional.normalize(passages.float(), dim=-1).T
+        logits = (cosines / self.temperature).masked_fill(labels == MASKED, -torch.inf)
+        return nn.functional.cross_entropy(logits, (labels == POSITIVE).int().argmax(dim=1))
