@@ -115,7 +115,7 @@ async def asynthesize(
     folder = RunFolder(out, settings, about or {})
     with folder.opened():
         _check_unchanged(problems, folder)
-        cached = CachedChat(llm, folder.calls)
+        cached = CachedChat(llm, folder.calls, keep_empty=True)  # calls have seeds: asking again changes nothing
         runner = _Runner(folder, RetrievalFront(searcher), cached, checker, config, pack, run, on_progress)
         waiting = [problem for problem in problems if problem.id not in skipped]
         try:
