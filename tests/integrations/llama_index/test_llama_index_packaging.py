@@ -27,7 +27,12 @@ def test_both_halves_of_the_namespace_import_together() -> None:
 
     assert getattr(llama_index, "__file__", None) is None  # a namespace, in which distributions lie side by side
     assert llama_index.core.__version__
-    assert llama_index.retrievers.rader.__all__ == ["LlamaIndexChat", "RaderRetriever", "TrajectoryRecorder"]
+    assert llama_index.retrievers.rader.__all__ == [
+        "LlamaIndexChat",
+        "RaderRetriever",
+        "RagQueryEngine",
+        "TrajectoryRecorder",
+    ]
     assert llama_index.embeddings.rader.__all__ == ["RaderEmbedding"]
     assert issubclass(llama_index.retrievers.rader.RaderRetriever, llama_index.core.retrievers.BaseRetriever)
 
