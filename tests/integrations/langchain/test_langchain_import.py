@@ -41,6 +41,7 @@ def test_public_names() -> None:
         "RaderReranker",
         "RaderRetriever",
         "RaderVectorStore",
+        "RagRunnable",
         "TrajectoryRecorder",
     ]
 
