@@ -13,7 +13,7 @@ from rader_synthesis.packs import Action, ActionPrompt, PromptPack
 from rader_synthesis.search import derived_seed
 from rader_synthesis.tree import Tree
 
-__all__ = ["Calls", "Summaries", "together"]
+__all__ = ["Calls", "Summaries", "said", "together"]
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Calls:
         if self._tree is not None:
             self._tree.count("cut_answers", sum(one.finish_reason == "length" for one in completions))
             self._tree.count("refusals", sum(one.refusal for one in completions))
-        return [prompt.clean(_said(one), values) for one in completions]
+        return [prompt.clean(said(one), values) for one in completions]
 
     async def _complete(self, prompt: ActionPrompt, values: Mapping[str, str], n: int, seed: int) -> list[Completion]:
         config, stop = self._config, list(prompt.stop)
@@ -112,7 +112,8 @@ class Summaries:
         return self._known[id]
 
 
-def _said(completion: Completion) -> str:
+def said(completion: Completion) -> str:
+    """Return what a model said, without what it thought; nothing if it refused, or never came to an end of thinking."""
     text = "" if completion.refusal else without_thoughts(completion.text) or ""
     # Half a character that a server sent can be neither written to a file nor sent back to it.
     return text.encode("utf-8", "replace").decode("utf-8")

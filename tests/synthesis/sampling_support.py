@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from rader_plugins.cli.app import build_app
+from rader_plugins.files import write_jsonl
 from rader_plugins.sample_files import read_samples
 from rader_plugins.samples import Sample
 from rader_plugins.trajectories import Considered, Step, Trajectory, write_trajectories
@@ -55,3 +59,35 @@ def told(out: Path) -> dict[str, Any]:
 
 def ids(sample: Sample) -> tuple[list[str], list[str]]:
     return [one.id for one in sample.positives], [one.id for one in sample.negatives]
+
+
+def several(count: int, start_at: int = 0) -> list[Trajectory]:
+    return [
+        trajectory(
+            f"p{n}#{m}",
+            thought(f"step {n} of {m} with words{n}"),
+            query("generated"),
+            retrieval(doc(f"d{n % 7}", True), doc(f"e{n % 5}", False), doc(f"d{n % 3}", n % 2 == 0), kept=f"d{n % 7}"),
+            question=f"Question number {n} about subject{n} and matter{n}",
+        )
+        for n in range(start_at, start_at + count)
+        for m in range(2)
+    ]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def corpus(folder: Path, size: int = 70) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"id": f"{'de'[n % 2]}{n // 2}", "title": f"Title {n}", "text": f"subject{n} matter question"}
+        for n in range(size)
+    ]
+    write_jsonl(folder / "corpus.jsonl", rows)
+    return folder / "corpus.jsonl"
+
+
+def rader(*arguments: object) -> Any:
+    return CliRunner().invoke(build_app(), [str(one) for one in arguments])

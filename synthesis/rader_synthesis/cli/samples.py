@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,15 +18,13 @@ from rader_plugins.cli.options import (
     RecipeName,
     ServedModel,
     TrustRemoteCode,
-    open_index,
 )
 from rader_plugins.cli.output import count, emit_json, facts, note, progress
 from rader_plugins.errors import InputError
+from rader_synthesis.cli.sample_inputs import Asked, documents_of, kinds_of, query_writer
 
 if TYPE_CHECKING:
-    from rader_plugins.index import RaderIndex
-    from rader_plugins.samples import QueryKind
-    from rader_synthesis.sampling import QueryWriter, SampleReport, SamplingConfig
+    from rader_synthesis.sampling import SampleReport
 
 __all__ = ["samples"]
 
@@ -186,7 +182,7 @@ def samples(
     from rader_synthesis.sampling.workspace import check_output
 
     config = SamplingConfig(
-        kinds=_kinds(kinds, llm_url is not None),
+        kinds=kinds_of(kinds, llm_url is not None),
         min_reward=min_reward,
         without_reward=without_reward,
         positives=positives.value,
@@ -204,12 +200,12 @@ def samples(
         raise InputError("Say where the documents are: either --corpus PATH or --index DIR.")
     check_output(out, overwrite=overwrite)
     choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
-    asked = _Asked(llm_url, llm_model, style, prompts, calls or out.with_name(f"{out.name}.calls.sqlite"))
+    asked = Asked(llm_url, llm_model, style.value, prompts, calls or out.with_name(f"{out.name}.calls.sqlite"))
     limits = (budget_calls, budget_tokens, budget_minutes)
     sets = [load_evaluation_set(source, ngram=ngram) for source in against or []]
     with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(_writer(asked, config, concurrency, timeout, retries, limits))
-        opened, dense = stack.enter_context(_documents(corpus, index, choice))
+        writer = stack.enter_context(query_writer(asked, config, concurrency, timeout, retries, limits))
+        opened, dense = stack.enter_context(documents_of(corpus, index, choice))
         try:
             report = make_samples(
                 trajectories,
@@ -231,91 +227,6 @@ def samples(
         emit_json({"out": str(out), "samples": report.samples, "cost": dict(report.cost), "card": dict(report.card)})
         return
     typer.echo("\n".join(facts(_facts(report))))
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The language model that was named."""
-
-    url: str | None
-    model: str | None
-    style: Style
-    prompts: Path | None
-    calls: Path
-
-
-def _kinds(text: str | None, llm: bool) -> tuple[QueryKind, ...]:
-    from rader_synthesis.sampling.config import KINDS
-
-    if text is None:
-        return KINDS if llm else ("question", "cot")
-    # What is no kind is refused by the configuration.
-    return cast("tuple[QueryKind, ...]", tuple(part.strip() for part in text.split(",")))
-
-
-@contextlib.contextmanager
-def _writer(
-    asked: _Asked,
-    config: SamplingConfig,
-    concurrency: int,
-    timeout: float,
-    retries: int,
-    limits: tuple[int | None, int | None, float | None],
-) -> Iterator[QueryWriter | None]:
-    from rader_plugins.llm import Budget, BudgetedLLM, CachedChat, OpenAIChat
-    from rader_synthesis.sampling import QueryWriter
-    from rader_synthesis.sampling.ledger import Ledger
-
-    wanted = [kind for kind in config.kinds if kind in ("llm", "lexical")]
-    if asked.url is None:
-        if wanted:
-            raise InputError(f"--kinds {','.join(wanted)} needs a language model: --llm-url URL.")
-        yield None
-        return
-    if not wanted:
-        raise InputError("--llm-url is for the kinds llm and lexical, which --kinds leaves out.")
-    with OpenAIChat(asked.url, asked.model, concurrency=concurrency, timeout=timeout, max_retries=retries) as server:
-        budget = Budget(calls=limits[0], tokens=limits[1], minutes=limits[2])
-        # An answer that says nothing is asked for again under another seed: keeping it saves the call in a rerun.
-        llm = CachedChat(BudgetedLLM(server, budget), asked.calls, keep_empty=True)
-        yield QueryWriter(
-            llm,
-            style=asked.style.value,
-            prompts=asked.prompts,
-            concurrency=concurrency,
-            ledger=Ledger(asked.calls),
-        )
-
-
-@contextlib.contextmanager
-def _documents(
-    corpus: Path | None, index: Path | None, choice: ModelChoice
-) -> Iterator[tuple[RaderIndex | None, bool]]:
-    """Give the documents and whether they have vectors of a model."""
-    if index is not None:
-        with open_index(index, choice) as opened:
-            yield opened, True
-        return
-    if corpus is None:
-        if choice.given:
-            raise InputError("--model makes vectors of a corpus: give --corpus PATH.")
-        yield None, False
-        return
-    from rader_plugins.cli.ingest import ingest, survey
-    from rader_plugins.cli.sources import Report, open_source
-    from rader_plugins.index import RaderIndex
-    from rader_synthesis.sampling import bm25_index
-
-    found = survey(open_source(corpus))
-    with tempfile.TemporaryDirectory(prefix="rader-samples-") as folder:
-        if choice.model is None:
-            documents = (document for _, document in found.source.read(Report()))
-            with bm25_index(Path(folder) / "index", documents) as opened:
-                yield opened, False
-        else:
-            with RaderIndex.create(Path(folder) / "index", choice.load()) as opened:
-                ingest(opened, found)
-                yield opened, True
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from rader_synthesis.sampling.query_writing import QueryWriter
 from rader_synthesis.sampling.spool import Spool
 from rader_synthesis.sampling.statistics import Statistics
 from rader_synthesis.sampling.workspace import CARD, Workspace, workspace
+from rader_synthesis.searchers import corpus_digest
 
 __all__ = ["SampleReport", "make_samples"]
 
@@ -102,7 +103,7 @@ def make_samples(
     miner = (
         Miner(index, config, dense=dense, reranker=reranker) if index is not None and config.mine != "never" else None
     )
-    with workspace(Path(out), overwrite=overwrite) as space, Spool(space.scratch / "spool.sqlite").opened() as spool:
+    with workspace(Path(out), overwrite=overwrite) as space, Spool.opened(space.scratch / "spool.sqlite") as spool:
         statistics = Statistics()
         collect(files, spool, statistics, config, index, lambda count: on_progress("reading", count))
         _leave_out(spool, statistics, evaluation_sets)
@@ -124,10 +125,18 @@ def make_samples(
             documents=emitter.documents(),
             llm=writer.told() if writer is not None and asked else None,
             mined={"bm25": miner is not None, "dense": miner is not None and dense, "reranker": reranker is not None},
-            about=about or {},
+            about={"documents": _described(index, dense), **(about or {})},
         )
         _write_card(space, told)
     return SampleReport(Path(out), told, writer.cost() if writer is not None and asked else {})
+
+
+def _described(index: RaderIndex | None, dense: bool) -> dict[str, Any] | None:
+    """Return what decides which negatives are found."""
+    if index is None:
+        return None
+    model = index.fingerprint if dense else None
+    return {"documents": len(index), "digest": corpus_digest(index.documents()), "model": model}
 
 
 def _leave_out(spool: Spool, statistics: Statistics, evaluation_sets: Sequence[EvaluationSet]) -> None:

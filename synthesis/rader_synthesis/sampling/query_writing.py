@@ -21,9 +21,9 @@ from rader_plugins.llm import (
     ContextOverflowError,
     RequestRefusedError,
 )
-from rader_plugins.llm.base import without_thoughts
 from rader_plugins.llm.generator import as_generator, usage_of
 from rader_plugins.retrieval import RaderRetriever
+from rader_synthesis.calls import said
 from rader_synthesis.config import PromptStyle
 from rader_synthesis.packs import ActionPrompt, load_pack, load_prompt, step_values
 from rader_synthesis.sampling.config import SamplingConfig
@@ -136,24 +136,26 @@ class QueryWriter:
             self._note()
             on_asked(1)
 
-        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="rader-queries") as pool:
-            try:
-                for _, problem, row in spool.requests():
-                    request = QueryRequest.from_row(row)
-                    known = spool.document(request.document)
-                    if known is None or not known[0].full_text.strip():
-                        statistics.dropped[f"{request.kind}: document without a text"] += 1
-                        continue
-                    text = known[0].full_text
-                    waiting.append((problem, request, pool.submit(self._answer, request, text, config, retriever)))
-                    if len(waiting) >= 4 * self._concurrency:
+        try:
+            with ThreadPoolExecutor(self._concurrency, thread_name_prefix="rader-queries") as pool:
+                try:
+                    for _, problem, row in spool.requests():
+                        request = QueryRequest.from_row(row)
+                        known = spool.document(request.document)
+                        if known is None or not known[0].full_text.strip():
+                            statistics.dropped[f"{request.kind}: document without a text"] += 1
+                            continue
+                        text = known[0].full_text
+                        waiting.append((problem, request, pool.submit(self._answer, request, text, config, retriever)))
+                        if len(waiting) >= 4 * self._concurrency:
+                            settle()
+                    while waiting:
                         settle()
-                while waiting:
-                    settle()
-            finally:
-                for _, _, future in waiting:
-                    future.cancel()
-                self._note()
+                finally:
+                    for _, _, future in waiting:
+                        future.cancel()
+        finally:
+            self._note()  # after the requests that were under way
 
     def told(self) -> dict[str, Any]:
         """Return what the card tells: the model, the calls that the samples needed, and their cost over all runs."""
@@ -196,7 +198,7 @@ class QueryWriter:
                 return _Answer(calls=attempt + 1, faults=(*faults, "refused by the server"), failure=error)
             except LLMError as error:
                 return _Answer(calls=attempt + 1, faults=(*faults, "not answered by the server"), failure=error)
-            text = _said(self.prompts[request.kind], completion, values)
+            text = _query(self.prompts[request.kind], completion, values)
             cut = completion.finish_reason == "length"
             fault = "cut at the most tokens" if cut else fault_of(text, request, document, config, retriever)
             if fault is None:
@@ -245,11 +247,9 @@ def fault_of(
     return None
 
 
-def _said(prompt: ActionPrompt, completion: Completion, values: Mapping[str, str]) -> str:
-    text = "" if completion.refusal else without_thoughts(completion.text) or ""
-    # Half a character that a server sent can be neither written to a file nor sent back to it.
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return " ".join(prompt.clean(text, values).split()).strip('"“” ')
+def _query(prompt: ActionPrompt, completion: Completion, values: Mapping[str, str]) -> str:
+    """Return the query in an answer: one line, without the cue and without quotation marks around it."""
+    return " ".join(prompt.clean(said(completion), values).split()).strip('"“” ')
 
 
 def _settle(spool: Spool, statistics: Statistics, problem: int, request: QueryRequest, answer: _Answer) -> None:

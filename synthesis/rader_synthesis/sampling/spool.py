@@ -18,7 +18,7 @@ from rader_synthesis.sampling.texts import digest
 __all__ = ["Spool", "Stored"]
 
 _TABLES = """
-CREATE TABLE trajectories (id TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE trajectories (id TEXT, content BLOB, PRIMARY KEY (id, content)) WITHOUT ROWID;
 CREATE TABLE problems (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, used INTEGER NOT NULL DEFAULT 0, family INTEGER,
     split TEXT, removed TEXT);
 CREATE TABLE questions (n INTEGER PRIMARY KEY, problem INTEGER NOT NULL, content BLOB NOT NULL, text TEXT NOT NULL,
@@ -64,7 +64,7 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-65536", "temp_store=FILE"):
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384", "temp_store=FILE"):
             self.connection.execute(f"PRAGMA {pragma}")
         self.connection.executescript(_TABLES)
         self.connection.execute("BEGIN")
@@ -73,25 +73,25 @@ class Spool:
         """Close the database."""
         self.connection.close()
 
+    @classmethod
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Spool]:
-        """Close at the end; what SQLite says of a full disk is said as an :class:`OSError`."""
+    def opened(cls, path: Path) -> Iterator[Spool]:
+        """Make one and close it at the end; what SQLite says of a full disk is said as an :class:`OSError`."""
         try:
-            yield self
+            with contextlib.closing(cls(path)) as spool:
+                yield spool
         except sqlite3.Error as error:
             raise OSError(f"The scratch file of this run cannot be written: {error}.") from error
-        finally:
-            self.close()
 
     # What trajectories say
 
     def is_new(self, id: str, content: bytes) -> bool | None:
         """Remember a trajectory; return False if it was there before, None if another of this name was."""
-        known = self._one("SELECT content FROM trajectories WHERE id = ?", (id,))
-        if known is not None:
-            return False if known[0] == content else None
+        if self._one("SELECT 1 FROM trajectories WHERE id = ? AND content = ?", (id, content)) is not None:
+            return False
+        other = self._one("SELECT 1 FROM trajectories WHERE id = ?", (id,))
         self.connection.execute("INSERT INTO trajectories VALUES (?, ?)", (id, content))
-        return True
+        return True if other is None else None
 
     def problem(self, id: str, question: str) -> int:
         """Return the number of a problem and remember its question."""

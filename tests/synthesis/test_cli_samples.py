@@ -1,0 +1,91 @@
+"""``rader samples``: what it makes, what it refuses, and that a stopped one goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+from tests.support.llm_server import LLMServer
+from tests.synthesis.sampling_support import all_samples, contents, corpus, rader, several, told, write
+
+
+def test_command_with_all_four_kinds_and_a_run_folder(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> str:
+        asked = body["messages"][-1]["content"]
+        document = asked.rpartition("Document: ")[2].split("\n")[0]
+        return (
+            f"What of {document}" if asked.startswith("Document") else f"which trio{len(asked)} is alike{len(asked)}?"
+        )
+
+    run = tmp_path / "run"
+    write(run, several(8))
+    with LLMServer(answer) as served:
+        options = ["--corpus", corpus(tmp_path), "--llm-url", served.url, "--llm-model", "m", "--out", tmp_path / "out"]
+        stopped = rader("samples", run, *options, "--budget-calls", 2, "--concurrency", 1)
+        assert stopped.exit_code == 3, stopped.output
+        assert "The same command goes on" in stopped.output
+        done = rader("samples", run, *options, "--json")
+        assert done.exit_code == 0, done.output
+        answered = len(served.requests)
+        again = rader("samples", run, *options, "--overwrite")
+        assert again.exit_code == 0, again.output
+        assert len(served.requests) == answered
+    shown = json.loads(done.output)
+    assert set(shown["card"]["samples"]["train"]) == {"question", "cot", "llm", "lexical"}
+    assert shown["cost"]["cached"] == 2
+    assert "0 requests" in again.output
+    assert (tmp_path / "out.calls.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--kinds", "question,nonsense"], "kinds holds some of"),
+        (["--kinds", "llm"], "needs a language model"),
+        (["--llm-url", "http://127.0.0.1:9", "--kinds", "cot"], "for the kinds llm and lexical"),
+        (["--corpus", "a", "--index", "b"], "either --corpus"),
+        (["--model", "mini"], "give --corpus"),
+        (["--against", "nowhere"], "no evaluation set"),
+        (["--corpus", "{corpus}", "--relative-margin", "0.9"], "compares cosines"),
+        (["--dev-share", "1"], "dev_share below 1"),
+    ],
+)
+def test_command_refuses_what_does_not_go_together(tmp_path: Path, options: list[str], message: str) -> None:
+    file, documents = write(tmp_path, several(2)), corpus(tmp_path)
+    given = [one.format(corpus=documents) for one in options]
+    done = rader("samples", file, "--out", tmp_path / "out", *given)
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_with_a_model_and_an_index_give_dense_negatives(tmp_path: Path, mini: Any) -> None:
+    file, documents = write(tmp_path, several(4)), corpus(tmp_path)
+    first = rader("samples", file, "--corpus", documents, "--model", "mini", "--out", tmp_path / "a")
+    assert first.exit_code == 0, first.output
+    assert rader("index", "build", documents, "--out", tmp_path / "index", "--model", "mini").exit_code == 0
+    second = rader("samples", file, "--index", tmp_path / "index", "--out", tmp_path / "b")
+    assert second.exit_code == 0, second.output
+    assert contents(tmp_path / "a" / "data") == contents(tmp_path / "b" / "data")
+    origins = {one.origin for sample in all_samples(tmp_path / "a") for one in sample.negatives}
+    assert origins == {"reflection", "dense", "bm25"}
+
+
+def test_the_proofs_of_entailmentbank(tmp_path: Path, shared_data: Path) -> None:
+    folder = shared_data / "entailmentbank"
+    lines = (folder / "proofs_train.jsonl").read_text(encoding="utf-8").splitlines()[:60]
+    (tmp_path / "proofs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert rader("import", "proofs", tmp_path / "proofs.jsonl", "--out", tmp_path / "t.jsonl").exit_code == 0
+    done = rader("samples", tmp_path / "t.jsonl", "--out", tmp_path / "out", "--against", folder, "--dev-share", 0.1)
+    assert done.exit_code == 0, done.output
+    kinds = told(tmp_path / "out")["samples"]
+    assert set(kinds["train"]) == {"question", "cot"}
+    assert kinds["train"]["question"]["samples"] + kinds["validation"]["question"]["samples"] <= 60
+    assert told(tmp_path / "out")["positives_labelled_by"].keys() == {"proof"}
+    shutil.rmtree(tmp_path / "out")
