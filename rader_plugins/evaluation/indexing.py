@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.dataset import RetrievalDataset
 from rader_plugins.index import RaderIndex
 
-__all__ = ["index_corpus"]
+__all__ = ["index_corpus", "index_documents"]
 
 _BATCH = 256
 
@@ -38,20 +39,29 @@ def index_corpus(
         >>> index_corpus(RetrievalDataset.from_folder("theoremqa", "dev"), index)  # doctest: +SKIP
         354
     """
+    return index_documents(dataset.corpus, index, name=dataset.name, on_progress=on_progress)
+
+
+def index_documents(
+    corpus: Mapping[str, Document],
+    index: RaderIndex,
+    *,
+    name: str,
+    on_progress: Callable[[int], object] | None = None,
+) -> int:
+    """As :func:`index_corpus`, for documents under their ids; ``name`` is what messages call them."""
     stored = {document.id: document.text for document in index.documents()}
-    foreign = [id for id in stored if id not in dataset.corpus]
+    foreign = [id for id in stored if id not in corpus]
     if foreign:
         raise InputError(
-            f"The index holds {len(foreign)} documents that are not in the corpus of {dataset.name} (such as "
+            f"The index holds {len(foreign)} documents that are not in the corpus of {name} (such as "
             f"{foreign[0]!r}). Use an index of this corpus alone."
         )
     missing = [
-        document
-        for document in dataset.corpus.values()
-        if document.text.strip() and stored.get(document.id) != document.text
+        document for document in corpus.values() if document.text.strip() and stored.get(document.id) != document.text
     ]
     if on_progress is not None:
-        on_progress(len(dataset.corpus) - len(missing))
+        on_progress(len(corpus) - len(missing))
     rest = iter(missing)
     while batch := list(itertools.islice(rest, _BATCH)):
         index.add(batch)

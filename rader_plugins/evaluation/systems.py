@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.dataset import RetrievalDataset
 from rader_plugins.evaluation.runs import is_number
+from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval import RaderRetriever
 
-__all__ = ["Results", "SearchFunction", "System", "as_system", "versions"]
+__all__ = ["Results", "SearchFunction", "System", "about_reranker", "as_system", "versions"]
 
 Results = list[tuple[str, float]]
 """Documents with their scores, of one query."""
@@ -164,6 +165,20 @@ def versions() -> dict[str, str]:
     return found
 
 
+def about_reranker(reranker: Reranker, rerank_top: int) -> dict[str, Any]:
+    """Return what decides the results of a reranker, as a JSON object."""
+    return {
+        "kind": type(reranker).__name__,
+        "rerank_top": rerank_top,
+        # What the kinds of rerankers tell of themselves.
+        **{
+            name: value if isinstance(value, str | int | float) else repr(value)
+            for name in ("fingerprint", "prompt", "weight")
+            if (value := getattr(reranker, name, None)) is not None
+        },
+    }
+
+
 def _ours(retriever: RaderRetriever) -> System:
     index = retriever.index
     stats = index.stats()
@@ -183,16 +198,7 @@ def _ours(retriever: RaderRetriever) -> System:
         "index": {name: stats[name] for name in ("documents", "dtype", "dimension", "bm25", "ann", "ann_rows")},
     }
     if (reranker := retriever.reranker) is not None:
-        about["reranker"] = {
-            "kind": type(reranker).__name__,
-            "rerank_top": retriever.rerank_top,
-            # What the kinds of rerankers tell of themselves.
-            **{
-                name: value if isinstance(value, str | int | float) else repr(value)
-                for name in ("fingerprint", "prompt", "weight")
-                if (value := getattr(reranker, name, None)) is not None
-            },
-        }
+        about["reranker"] = about_reranker(reranker, retriever.rerank_top)
     if retriever.mode != "bm25":
         about["encoder_variant"] = index.encoder.variant
     snapshot = index.snapshot()
