@@ -89,3 +89,35 @@ def test_the_proofs_of_entailmentbank(tmp_path: Path, shared_data: Path) -> None
     assert kinds["train"]["question"]["samples"] + kinds["validation"]["question"]["samples"] <= 60
     assert told(tmp_path / "out")["positives_labelled_by"].keys() == {"proof"}
     shutil.rmtree(tmp_path / "out")
+
+
+def test_samples_of_a_tree_search(tmp_path: Path) -> None:
+    """What the search writes is what sampling reads: every sample goes back to a right path of a tree."""
+    from rader_plugins.trajectories import read_trajectories
+    from tests.synthesis.scripted import chance, server
+    from tests.synthesis.test_run import run
+
+    with server(chance) as served:
+        run(tmp_path / "run", served)
+    done = rader("samples", tmp_path / "run", "--out", tmp_path / "out", "--dev-share", 0)
+    assert done.exit_code == 0, done.output
+    training = {
+        one.id: one for one in read_trajectories(tmp_path / "run/trajectories.jsonl") if one.metadata["training"]
+    }
+    assert training
+    found = all_samples(tmp_path / "out")
+    assert {sample.problem_id for sample in found} == {one.problem_id for one in training.values()}
+    for sample in found:
+        path = training[sample.trajectory_id]
+        kept = {
+            step.document_id
+            for each in training.values()
+            if each.problem_id == path.problem_id
+            for step in each.retrievals
+        }
+        assert {one.id for one in sample.positives} <= kept
+        if sample.query_kind == "cot":
+            searched = path.steps[sample.provenance["step"]]
+            assert searched.document_id in {one.id for one in sample.positives}
+            assert not any(step.text in sample.query for step in path.steps if step.kind in ("query", "retrieval"))
+    assert told(tmp_path / "out")["trajectories"]["used"] == len(training)
