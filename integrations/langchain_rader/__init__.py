@@ -14,6 +14,7 @@ import_extra("langchain_core", "langchain")  # before anything below imports it 
 from langchain_rader._rag import RagRunnable  # noqa: E402
 from langchain_rader.chat import LangChainChat  # noqa: E402
 from langchain_rader.embeddings import RaderEmbeddings  # noqa: E402
+from langchain_rader.evaluation import searchable  # noqa: E402
 from langchain_rader.recorder import TrajectoryRecorder  # noqa: E402
 from langchain_rader.rerankers import RaderReranker  # noqa: E402
 from langchain_rader.retrievers import RaderRetriever  # noqa: E402
@@ -27,4 +28,5 @@ __all__ = [
     "RaderVectorStore",
     "RagRunnable",
     "TrajectoryRecorder",
+    "searchable",
 ]

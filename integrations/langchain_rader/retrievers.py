@@ -25,12 +25,15 @@ from langchain_rader._encoders import EmbeddingsEncoder, Model, as_encoder, defa
 from langchain_rader._indexing import aadd, add, open_or_create
 from rader_plugins.encoding import Encoder
 from rader_plugins.index import RaderIndex
+from rader_plugins.reranking import Reranker
+from rader_plugins.reranking.load import as_reranker
 from rader_plugins.retrieval import Mode
 from rader_plugins.retrieval import RaderRetriever as CoreRetriever
+from rader_plugins.retrieval.expansion import QueryExpansion, check_expansion
 
 __all__ = ["RaderRetriever"]
 
-_CALL_OPTIONS = ("k", "filter", "mode", "alpha", "exclude_ids", "instruction")
+_CALL_OPTIONS = ("k", "filter", "mode", "alpha", "exclude_ids", "instruction", "rerank_top")
 
 
 def _open(index: object) -> object:
@@ -42,7 +45,7 @@ class RaderRetriever(BaseRetriever):
 
     Each document that it returns has its ``id``, and in a copy of its metadata ``doc_id`` (the same id, for retrievers
     that merge results by a key), ``score`` (higher is better) and ``scores`` (what made the score: ``dense``,
-    ``bm25``, ``fused``). Stored metadata of these names is then found under ``stored``.
+    ``bm25``, ``fused``, ``rerank``, ``grade``). Stored metadata of these names is then found under ``stored``.
 
     Setup:
         ```bash
@@ -59,6 +62,11 @@ class RaderRetriever(BaseRetriever):
             match.
         instruction: Replaces the model's own task instruction for queries.
         exclude_ids: Documents that must not be returned.
+        reranker: Orders the best ``rerank_top`` documents anew, by the question as it was asked: a name, directory or
+            hub id (``rader_plugins.reranking.load_reranker``), a ``Recipe``, any ``Reranker`` (``LLMReranker(
+            LangChainChat(llm))`` lets a chat model grade) or a ``RaderReranker``.
+        rerank_top: How many documents the reranker sees; at least ``k`` of them.
+        reasoning: Writes the text to search for from the question, such as ``ReasoningQuery(LangChainChat(llm))``.
 
     Instantiate:
         ```python
@@ -76,8 +84,9 @@ class RaderRetriever(BaseRetriever):
         >>> retriever.invoke("How many guests must I invite?", k=1)[0].id
         'ramsey'
 
-        Everything but ``index`` can be set anew for one call, sync or async: ``invoke(query, k=2, filter={...})``. None
-        keeps what the retriever was made with; ``filter={}`` takes a filter away.
+        Everything but ``index``, ``reranker`` and ``reasoning`` can be set anew for one call, sync or async:
+        ``invoke(query, k=2, filter={...})``. None keeps what the retriever was made with; ``filter={}`` takes a filter
+        away.
 
     Use within a chain:
         ```python
@@ -103,6 +112,11 @@ class RaderRetriever(BaseRetriever):
     filter: SkipValidation[DocumentFilter | None] = None
     instruction: str | None = None
     exclude_ids: Sequence[str] = ()
+    reranker: Annotated[SkipValidation[Reranker | None], BeforeValidator(as_reranker)] = Field(default=None, repr=False)
+    rerank_top: int = Field(default=100, ge=1)
+    reasoning: Annotated[SkipValidation[QueryExpansion | None], BeforeValidator(check_expansion)] = Field(
+        default=None, repr=False
+    )
 
     @classmethod
     def from_documents(
@@ -213,21 +227,41 @@ class RaderRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        hits = CoreRetriever(self.index).search(query, **self._search_options(kwargs))
+        retriever, options = self._prepared(kwargs)
+        hits = retriever.search(query, **options)
         return [from_hit(hit) for hit in hits]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        hits = await CoreRetriever(self.index).asearch(query, **self._search_options(kwargs))
+        retriever, options = self._prepared(kwargs)
+        hits = await retriever.asearch(query, **options)
         return [from_hit(hit) for hit in hits]
 
-    def _search_options(self, given: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def core(self) -> CoreRetriever:
+        """The retriever of ``rader_plugins`` that searches as this one does; it knows no ``k`` and no ``filter``."""
+        return self._core(self.rerank_top)
+
+    def _core(self, rerank_top: int) -> CoreRetriever:
+        return CoreRetriever(
+            self.index,
+            self.mode,
+            self.alpha,
+            self.instruction,
+            reranker=self.reranker,
+            rerank_top=rerank_top,
+            reasoning=self.reasoning,
+        )
+
+    def _prepared(self, given: dict[str, Any]) -> tuple[CoreRetriever, dict[str, Any]]:
+        """Return what searches, and the options of one call."""
         # BaseRetriever reads `verbose` for its callbacks and hands it on.
         given = {name: value for name, value in given.items() if name != "verbose"}
         check_names(given, _CALL_OPTIONS, f"{type(self).__name__}.invoke()")
         options = {name: getattr(self, name) if given.get(name) is None else given[name] for name in _CALL_OPTIONS}
-        return options | {"filter": to_core_filter(options["filter"])}
+        options["filter"] = to_core_filter(options["filter"])
+        return self._core(options.pop("rerank_top")), options
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """Tell traces which index and which model answered."""

@@ -22,7 +22,7 @@ from rader_plugins.evaluation.runs import (
 )
 from rader_plugins.evaluation.scoring import Scores, score_run
 from rader_plugins.evaluation.statistics import PairedTest, confidence_interval, paired_test
-from rader_plugins.evaluation.systems import SearchFunction
+from rader_plugins.evaluation.systems import SearchFunction, UnusableResultsError
 
 __all__ = [
     "Comparison",
@@ -41,6 +41,7 @@ __all__ = [
     "Run",
     "Scores",
     "SearchFunction",
+    "UnusableResultsError",
     "compare",
     "compare_rag",
     "confidence_interval",

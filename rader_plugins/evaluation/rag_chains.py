@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.adapters import adapted
 
 __all__ = ["RAG_ADAPTER_GROUP", "AnyChain", "RagAnswer", "RagChain", "as_chain"]
 
@@ -82,9 +82,9 @@ def as_chain(chain: Any) -> Asked:
     Raises:
         InputError: It is neither a chain nor callable, and no installed package adapts it.
     """
-    adapted = chain if isinstance(chain, RagChain) else _adapted(chain)
-    if isinstance(adapted, RagChain):
-        return Asked(adapted.aanswer, False, _about(adapted, "chain"))
+    found = chain if isinstance(chain, RagChain) else adapted(chain, RAG_ADAPTER_GROUP)
+    if isinstance(found, RagChain):
+        return Asked(found.aanswer, False, _about(found, "chain"))
     if not callable(chain):
         raise InputError(
             f"{type(chain).__name__} cannot be evaluated as it is. evaluate_rag() takes a function from a question to "
@@ -124,11 +124,3 @@ def _about(chain: Any, kind: str) -> dict[str, Any]:
     if callable(describe):
         about["description"] = describe()
     return about
-
-
-def _adapted(chain: object) -> Any:
-    roots = dict.fromkeys(kind.__module__.partition(".")[0] for kind in type(chain).__mro__[:-1])
-    for entry in entry_points(group=RAG_ADAPTER_GROUP) if set(roots) - {"builtins"} else ():
-        if entry.name in roots and (adapted := entry.load()(chain)) is not None:
-            return adapted
-    return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, RaderError
-from rader_plugins.evaluation.runs import Run, unfit_id, write_run
+from rader_plugins.evaluation.runs import Run, unfit_id, write_separated
 from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
 
 __all__ = ["Evaluation"]
@@ -72,13 +72,13 @@ class Evaluation:
                     "text": self.texts.get(query, ""),
                     "measures": dict(figures),
                     "seconds": self.seconds.get(query),
-                    "ranking": [[document, score] for document, score in self.run.get(query, {}).items()],
+                    "ranking": list(self.run.get(query, {}).items()),
                 }
                 for query, figures in self.per_query.items()
             ),
         )
         if unfit_id(self.run) is None:
-            write_run(self.run, folder / _RUN)
+            write_separated(self.run, folder / _RUN)
         # Last: a folder with this file is complete.
         with atomic_write(folder / _SUMMARY) as stream:
             text = json.dumps(self.summary(), ensure_ascii=False, allow_nan=False, indent=2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from rader_plugins.errors import InputError, RaderError
+from rader_plugins.errors import InputError, RaderError, RaderWarning
 from rader_plugins.evaluation.dataset import RetrievalDataset
 from rader_plugins.evaluation.progress import Progress
 from rader_plugins.evaluation.result import Evaluation
 from rader_plugins.evaluation.runs import separated, unfit_id
-from rader_plugins.evaluation.scoring import at_cutoffs, deepest, score_run
+from rader_plugins.evaluation.scoring import at_cutoffs, deepest, score_separated
 from rader_plugins.evaluation.systems import (
-    SearchFunction,
     System,
+    UnusableResultsError,
     as_system,
     clean,
     collapse,
@@ -29,13 +31,12 @@ from rader_plugins.evaluation.systems import (
     versions,
 )
 from rader_plugins.files import canonical_json, fingerprint
-from rader_plugins.retrieval import RaderRetriever
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    retriever: RaderRetriever | SearchFunction,
+    retriever: object,
     dataset: RetrievalDataset,
     *,
     k_values: Sequence[int] = (10, 100),
@@ -55,8 +56,9 @@ def evaluate(
     which the retriever returns them.
 
     Args:
-        retriever: A :class:`rader_plugins.RaderRetriever`, or any callable ``list[str] -> list[list[(id, score)]]``
-            (see :class:`SearchFunction`).
+        retriever: A :class:`rader_plugins.RaderRetriever`; any callable ``list[str] -> list[list[(id, score)]]`` (see
+            :class:`SearchFunction`); or an object of a framework for which an adapter is installed: a retriever or
+            runnable of LangChain, a retriever or query engine of LlamaIndex.
         dataset: What to search for.
         k_values: Cutoffs at which measures without one are taken.
         measures: Names as in ir_measures; ``nDCG`` is taken at every one of ``k_values``, ``nDCG@5`` as it is.
@@ -92,7 +94,10 @@ def evaluate(
         system, dataset, tuple(names), depth, batch_size, collapse_chunks, max_failures, name or _name(out, system)
     )
     manifest = job.manifest()
-    with Progress(Path(out) if out is not None else None, manifest).opened() as progress:
+    with (
+        contextlib.closing(system),
+        Progress(Path(out) if out is not None else None, manifest).opened() as progress,
+    ):
         done = {query for row in progress.rows for query in row.get("results", ())}
         if on_progress is not None and done:
             on_progress(len(done))
@@ -195,15 +200,18 @@ def _call(job: _Job, batch: list[str], progress: Progress) -> str | None:
     start = time.perf_counter()
     try:
         found = job.system.search(texts, excluded, job.depth, asked)
+    except UnusableResultsError:
+        raise
     except Exception as error:  # noqa: BLE001 - one question must not end the run: recorded, counted and limited
         return f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - start
     lists = one_list_each(found, len(batch))
-    results = {
-        query: list(clean(result, query, banned).items())
-        for query, result, banned in zip(batch, lists, excluded, strict=True)
-    }
-    progress.add({"results": results, "seconds": seconds})
+    results, repeated = {}, 0
+    for query, result, banned in zip(batch, lists, excluded, strict=True):
+        left = clean(result, query, banned)
+        results[query] = list(left.items())
+        repeated += len(result) - len(left) - (sum(pair[0] in banned for pair in result) if banned else 0)
+    progress.add({"results": results, "seconds": seconds, **({"repeated": repeated} if repeated else {})})
     return None
 
 
@@ -222,6 +230,7 @@ def _score(
             calls.append(row["seconds"])
     collapsed = {query: collapse(raw.get(query, {}), dataset.corpus) for query in dataset.judged}
     merged = sum(len(raw.get(query, {})) - len(collapsed[query]) for query in dataset.judged)
+    repeated = sum(row.get("repeated", 0) for row in rows)
     run: dict[str, dict[str, float]] = {}
     for query in dataset.judged:
         found = collapsed[query] if job.collapse_chunks else raw.get(query, {})
@@ -230,9 +239,18 @@ def _score(
         left = separated({document: score for document, score in found.items() if document not in banned})
         if left:
             run[query] = dict(list(left.items())[: job.depth])
-    scores = score_run(run, {query: dataset.qrels[query] for query in dataset.judged}, job.measures)
+    scores = score_separated(run, {query: dataset.qrels[query] for query in dataset.judged}, job.measures)
     lacking, beyond = overlooked(job.system, dataset, job.collapse_chunks)
     unfit = unfit_id(run)
+    unknown = [id for found in run.values() for id in found if id not in dataset.corpus]
+    if unknown and len(unknown) == sum(map(len, run.values())):
+        warnings.warn(
+            f"None of the {len(unknown)} results is a document of the corpus: the retriever names them {unknown[0]!r} "
+            f"and the like, the corpus {next(iter(dataset.corpus))!r}. Say where the ids of the corpus stand, such as "
+            "searchable(retriever, id_key='source_id') of langchain_rader or llama_index.retrievers.rader.",
+            RaderWarning,
+            stacklevel=3,
+        )
     left_out = {
         "queries_without_judgements": len(dataset.without_judgements),
         "queries_without_relevant_documents": list(scores.without_relevant),
@@ -242,8 +260,8 @@ def _score(
             0 < len(run.get(query, {})) < job.depth for query in dataset.judged
         ),
         "queries_with_exclusions": sum(bool(dataset.excluded.get(query)) for query in dataset.judged),
-        "chunks_merged": merged if job.collapse_chunks else 0,
-        "results_not_in_corpus": sum(id not in dataset.corpus for found in run.values() for id in found),
+        "chunks_merged": repeated + (merged if job.collapse_chunks else 0),
+        "results_not_in_corpus": len(unknown),
         "corpus_documents_not_indexed": lacking,
         "indexed_documents_not_in_corpus": beyond,
         "trec_run": None if unfit is None else f"not written: the id {unfit!r} holds white space",

@@ -46,7 +46,7 @@ def ranking(scores: Mapping[str, float]) -> list[str]:
         >>> ranking({"a": 0.2, "b": 0.9, "c": 0.9})
         ['b', 'c', 'a']
     """
-    return sorted(scores, key=lambda document: -scores[document])
+    return sorted(scores, key=scores.__getitem__, reverse=True)  # sorted() is stable, in reverse too
 
 
 def separated(scores: Mapping[str, float]) -> dict[str, float]:
@@ -186,19 +186,27 @@ def write_run(run: Run, path: str | os.PathLike[str], name: str = "rader") -> No
     check_run(run)
     if (fault := unfit_id(run)) is not None or (fault := unfit_id({name: {}})) is not None:
         raise InputError(f"A TREC run file separates columns by white space and cannot hold the name {fault!r}.")
+    write_separated({query: separated(scores) for query, scores in run.items()}, path, name)
+
+
+def write_separated(run: Run, path: str | os.PathLike[str], name: str = "rader") -> None:
+    """As :func:`write_run`, of ids that fit and scores that are in ranking order and fall strictly already."""
     with atomic_write(path) as stream:
         for query, scores in run.items():
-            for rank, (document, score) in enumerate(separated(scores).items(), start=1):
-                # Nine significant digits tell any two 32-bit floats apart.
-                stream.write(f"{query} Q0 {document} {rank} {score:.9g} {name}\n".encode())
+            # Nine significant digits tell any two 32-bit floats apart.
+            lines = [
+                f"{query} Q0 {document} {rank} {score:.9g} {name}\n"
+                for rank, (document, score) in enumerate(scores.items(), start=1)
+            ]
+            stream.write("".join(lines).encode())
 
 
 def unfit_id(run: Run) -> str | None:
     """Return the first query or document id that a TREC run file cannot hold, or None."""
     for query, scores in run.items():
-        for id in (query, *scores):
-            if id.split() != [id]:
-                return id
+        ids = [query, *scores]
+        if " ".join(ids).split() != ids:
+            return next(id for id in ids if id.split() != [id])
     return None
 
 

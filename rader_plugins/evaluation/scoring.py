@@ -71,16 +71,21 @@ def score_run(
     if not qrels:
         raise InputError("There are no judgements (qrels) to score against.")
     check_run(run)
+    ordered: dict[str, dict[str, float]] = {}
+    for query, scores in run.items():
+        left = dict(scores)
+        for document in (excluded or {}).get(query, ()):
+            left.pop(document, None)
+        ordered[query] = _falling(left) if ties == "file" else left
+    return score_separated(ordered, qrels, measures)
+
+
+def score_separated(run: Run, qrels: Qrels, measures: Sequence[str]) -> Scores:
+    """As :func:`score_run`, of scores that are numbers and whose order in single precision is the one that counts."""
     library = import_extra("ir_measures", "evaluation")
     parsed = _parse(measures)
     # The library sees judged queries with results alone; it counts the others as 0.
-    seen: dict[str, dict[str, float]] = {}
-    for query in qrels:
-        left = dict(run.get(query, {}))
-        for document in (excluded or {}).get(query, ()):
-            left.pop(document, None)
-        if left:
-            seen[query] = _falling(left) if ties == "file" else left
+    seen = {query: run[query] for query in qrels if run.get(query)}
     plain = {query: dict(grades) for query, grades in qrels.items()}
     try:
         found = library.calc(list(parsed.values()), plain, seen)

@@ -1,23 +1,35 @@
-"""What can be evaluated: our retriever, or any function from queries to (document id, score) pairs."""
+"""What can be evaluated: our retriever, a framework's through its adapter, any function from queries to scored ids."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 import math
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.adapters import adapted
 from rader_plugins.evaluation.dataset import RetrievalDataset
+from rader_plugins.evaluation.loop import LoopThread
 from rader_plugins.evaluation.runs import is_number
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval import RaderRetriever
 
-__all__ = ["Results", "SearchFunction", "System", "about_reranker", "as_system", "versions"]
+__all__ = [
+    "Results",
+    "SearchFunction",
+    "System",
+    "UnusableResultsError",
+    "about_reranker",
+    "as_system",
+    "describe_retriever",
+    "versions",
+]
 
 Results = list[tuple[str, float]]
 """Documents with their scores, of one query."""
@@ -29,23 +41,33 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+class UnusableResultsError(InputError):
+    """What a retriever returned cannot be scored. That is no matter of one question, so it ends the evaluation."""
+
+
 class SearchFunction(Protocol):
     """Any callable that searches for a list of queries.
 
     It returns one list per query of ``(document id, score)``, higher scores better; equal scores rank in the order of
-    the list. Two things are optional:
+    the list. Three things are optional:
 
     - a keyword ``k``: then it is asked for so many documents, which includes those that exclusions will delete;
       without it, it should return some more than the largest cutoff;
+    - it may be asynchronous (``async def``): all its calls are awaited on one event loop, in a thread of its own;
     - an attribute ``describe``, a method that returns a JSON object with whatever decides its results. It goes into the
-      manifest, and a run is only resumed where it is the same.
+      manifest, and a run is only resumed where it is the same. A ``name`` in it is what comparisons call the retriever.
+
+    An exception counts against one question (see :func:`rader_plugins.evaluation.evaluate`), except for
+    :class:`UnusableResultsError`, which ends the evaluation.
 
     Example:
         >>> def search(queries, k=10):
         ...     return [[("ramsey", 1.0), ("pigeonhole", 0.5)][:k] for _ in queries]
     """
 
-    def __call__(self, queries: list[str], /) -> Sequence[Sequence[tuple[str, float]]]:
+    def __call__(
+        self, queries: list[str], /
+    ) -> Sequence[Sequence[tuple[str, float]]] | Awaitable[Sequence[Sequence[tuple[str, float]]]]:
         """Return (document id, score) pairs, one list per query."""
         ...
 
@@ -59,38 +81,44 @@ class System:
             returned, not checked yet.
         about: What it is, for the manifest; a JSON object.
         index_ids: Ids of the documents that it searches, where that is known.
+        close: To be called when the evaluation is over.
     """
 
     search: Callable[[list[str], list[list[str]], int, list[str]], Any]
     about: Mapping[str, Any]
     index_ids: frozenset[str] | None = None
+    close: Callable[[], object] = lambda: None
 
 
-def as_system(retriever: RaderRetriever | SearchFunction) -> System:
+def as_system(retriever: object) -> System:
     """Make a retriever ready.
 
     Raises:
-        InputError: It is neither ours nor callable.
+        InputError: It is neither ours, nor known to an adapter, nor callable.
     """
     if isinstance(retriever, RaderRetriever):
         return _ours(retriever)
-    if not callable(retriever):
+    search = adapted(retriever)
+    if search is None:
+        search = retriever
+    if not callable(search):
         raise InputError(
-            f"{type(retriever).__name__} cannot be evaluated as it is. evaluate() takes a RaderRetriever or a function "
-            "list[str] -> list[list[(id, score)]]; wrap the retriever in one."
+            f"{type(retriever).__name__} cannot be evaluated as it is. evaluate() takes a RaderRetriever, a retriever "
+            "or chain of LangChain, a retriever or query engine of LlamaIndex (with rader-plugins installed with their "
+            "extras), or a function list[str] -> list[list[(id, score)]]; wrap the retriever in one."
         )
-    return _function(retriever)
+    return _function(search)
 
 
 def one_list_each(found: Any, count: int) -> list[Any]:
     """Check that a retriever returned one list for each of ``count`` queries.
 
     Raises:
-        InputError: It did not.
+        UnusableResultsError: It did not.
     """
     if isinstance(found, str) or not isinstance(found, Sequence) or len(found) != count:
         length = f" of {len(found)}" if isinstance(found, Sequence) else ""
-        raise InputError(
+        raise UnusableResultsError(
             f"The retriever must return one list of (document id, score) per query: {count} lists, not "
             f"{type(found).__name__}{length}."
         )
@@ -103,31 +131,41 @@ def clean(results: Any, query: str, excluded: Sequence[str]) -> dict[str, float]
     A document that stands twice keeps its best score.
 
     Raises:
-        InputError: A pair is not (string, number), or a score is NaN or infinite.
+        UnusableResultsError: A pair is not (string, number), or a score is NaN or infinite.
     """
     if isinstance(results, str) or not isinstance(results, Sequence):
-        raise InputError(
+        raise UnusableResultsError(
             f"The retriever must return a list of (document id, score) pairs; for query {query!r} it gave "
             f"{type(results).__name__}."
         )
     left: dict[str, float] = {}
     banned = set(excluded)
+    finite = math.isfinite
     for pair in results:
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise InputError(
-                f"The retriever must return (document id, score) pairs; for query {query!r} it gave {pair!r}."
-            )
-        document, score = pair[0], pair[1]
-        if type(score) is not float and not is_number(score):
-            raise InputError(f"The score of document {document!r} for query {query!r} is {score!r}, not a number.")
-        if not math.isfinite(score):
-            raise InputError(
+        if type(pair) is tuple and len(pair) == 2 and type(pair[0]) is str and type(pair[1]) is float:
+            document, score = pair
+        else:
+            document, score = _checked(pair, query)
+        if not finite(score):
+            raise UnusableResultsError(
                 f"The score of document {document!r} for query {query!r} is {score} (it must be a finite number). Look "
                 "at the vectors of that query and document."
             )
-        if document not in banned:
-            left[document] = max(left.get(document, -math.inf), float(score))
+        if document not in banned and ((before := left.get(document)) is None or before < score):
+            left[document] = score
     return left
+
+
+def _checked(pair: Any, query: str) -> tuple[str, float]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+        raise UnusableResultsError(
+            f"The retriever must return (document id, score) pairs; for query {query!r} it gave {pair!r}."
+        )
+    if not is_number(pair[1]):
+        raise UnusableResultsError(
+            f"The score of document {pair[0]!r} for query {query!r} is {pair[1]!r}, not a number."
+        )
+    return pair[0], float(pair[1])
 
 
 def collapse(scores: Mapping[str, float], corpus: Mapping[str, Any]) -> dict[str, float]:
@@ -135,6 +173,8 @@ def collapse(scores: Mapping[str, float], corpus: Mapping[str, Any]) -> dict[str
 
     ``<id>#<n>`` is a chunk of ``<id>`` where the corpus has ``<id>`` and not ``<id>#<n>``.
     """
+    if scores.keys() <= corpus.keys():
+        return dict(scores)
     merged: dict[str, float] = {}
     for name, score in scores.items():
         document = name
@@ -156,6 +196,11 @@ def overlooked(system: System, dataset: RetrievalDataset, collapsing: bool) -> t
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that decide figures, as far as they are installed."""
+    return dict(_versions())
+
+
+@functools.cache  # what a process has imported stays what it is
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -167,9 +212,11 @@ def versions() -> dict[str, str]:
 
 def about_reranker(reranker: Reranker, rerank_top: int) -> dict[str, Any]:
     """Return what decides the results of a reranker, as a JSON object."""
+    llm = getattr(reranker, "llm", None)
     return {
         "kind": type(reranker).__name__,
         "rerank_top": rerank_top,
+        **({} if llm is None else {"llm": getattr(llm, "fingerprint", type(llm).__name__)}),
         # What the kinds of rerankers tell of themselves.
         **{
             name: value if isinstance(value, str | int | float) else repr(value)
@@ -181,12 +228,21 @@ def about_reranker(reranker: Reranker, rerank_top: int) -> dict[str, Any]:
 
 def _ours(retriever: RaderRetriever) -> System:
     index = retriever.index
-    stats = index.stats()
 
     def search(queries: list[str], excluded: list[list[str]], depth: int, asked: list[str]) -> list[Results]:
         found = retriever.search_batch(queries, depth, exclude_ids=excluded, rerank_queries=asked)
         return [[(hit.document.id, hit.score) for hit in hits] for hits in found]
 
+    snapshot = index.snapshot()
+    # The list of ids may be longer than this state of the index.
+    alive = frozenset(id for id, lives in zip(snapshot.ids, snapshot.alive.tolist(), strict=False) if lives)
+    return System(search, describe_retriever(retriever), alive)
+
+
+def describe_retriever(retriever: RaderRetriever) -> dict[str, Any]:
+    """Return what decides the results of a retriever, as a JSON object."""
+    index = retriever.index
+    stats = index.stats()
     about: dict[str, Any] = {
         "kind": "RaderRetriever",
         "mode": retriever.mode,
@@ -201,26 +257,33 @@ def _ours(retriever: RaderRetriever) -> System:
         about["reranker"] = about_reranker(reranker, retriever.rerank_top)
     if retriever.mode != "bm25":
         about["encoder_variant"] = index.encoder.variant
-    snapshot = index.snapshot()
-    # The list of ids may be longer than this state of the index.
-    alive = frozenset(id for id, lives in zip(snapshot.ids, snapshot.alive.tolist(), strict=False) if lives)
-    return System(search, about, alive)
+    if (reasoning := retriever.reasoning) is not None:
+        about["reasoning"] = {
+            "kind": type(reasoning).__name__,
+            "mode": getattr(reasoning, "mode", None),
+            "fingerprint": getattr(reasoning, "fingerprint", None),
+        }
+    return about
 
 
 def _function(retriever: SearchFunction) -> System:
     takes_k = _takes_k(retriever)
+    loop = LoopThread()
 
     def search(queries: list[str], excluded: list[list[str]], depth: int, asked: list[str]) -> Any:
         more = max(map(len, excluded), default=0)
         options: dict[str, int] = {"k": depth + more} if takes_k else {}
-        return retriever(queries, **options)
+        found = retriever(queries, **options)
+        return loop.run(found) if inspect.isawaitable(found) else found
 
     name = getattr(retriever, "__qualname__", type(retriever).__qualname__)
     about: dict[str, Any] = {"kind": "function", "name": f"{retriever.__module__}.{name}"}
     describe = getattr(retriever, "describe", None)
     if callable(describe):
-        about["description"] = describe()
-    return System(search, about)
+        about["description"] = described = describe()
+        if isinstance(described, Mapping) and isinstance(described.get("name"), str):
+            about["name"] = described["name"]
+    return System(search, about, close=loop.close)
 
 
 def _takes_k(function: Callable[..., Any]) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import resolve
+from rader_plugins.reranking.base import Reranker
 from rader_plugins.reranking.pointwise import PointwiseReranker
 
-__all__ = ["load_reranker"]
+__all__ = ["as_reranker", "load_reranker"]
 
 
 def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any) -> PointwiseReranker:
@@ -46,3 +47,29 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
         raise InputError(f"Unknown options {unknown}; load_reranker takes: {', '.join(valid)}.")
     resolved = resolve(name, options.pop("recipe", None), kind="reranker")
     return PointwiseReranker(resolved.recipe, location=resolved.location, **options)
+
+
+def as_reranker(given: object) -> Reranker | None:
+    """Return the reranker that something stands for: a name, directory, hub id or recipe is loaded, None stays None.
+
+    Args:
+        given: What :func:`load_reranker` takes, a :class:`~rader_plugins.reranking.Reranker`, or the reranker of an
+            integration that has one as its ``reranker`` and keeps all documents.
+
+    Raises:
+        InputError: It is something else, or it cannot be loaded.
+    """
+    if given is None or isinstance(given, Reranker):
+        return given
+    if isinstance(given, str | os.PathLike | Recipe):
+        return load_reranker(given)
+    if isinstance(inner := getattr(given, "reranker", None), Reranker):
+        if getattr(given, "top_n", None) is not None:
+            raise InputError(
+                f"The retriever decides how many documents come back: make the {type(given).__name__} without top_n."
+            )
+        return inner
+    raise InputError(
+        f"reranker must be a name, directory, hub id, Recipe or Reranker, not {type(given).__name__}. A chat model of "
+        "a framework grades as LLMReranker(LangChainChat(llm)) or LLMReranker(LlamaIndexChat(llm))."
+    )

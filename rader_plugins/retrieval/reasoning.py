@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from rader_plugins.documents import check_text
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import InputError, LLMError
-from rader_plugins.files import read_jsonl
+from rader_plugins.files import fingerprint, read_jsonl
 from rader_plugins.llm.base import ChatModel, without_thoughts
 from rader_plugins.llm.cache import CachedChat
 from rader_plugins.llm.pool import RollingPool
@@ -144,6 +144,15 @@ class ReasoningQuery:
         self._pool = RollingPool(concurrency, "rader-reasoning")
         self._report = ReasoningReport()
         self._report_lock = threading.Lock()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that decides what is written: model, prompt and sampling, or the content of the file."""
+        settings: dict[str, Any] = {"mode": self.mode, "by_id": self._written.by_id, "by_query": self._written.by_query}
+        if self.llm is not None:
+            settings |= {"llm": self.llm.fingerprint, "prompt": self.prompt, "temperature": self.temperature}
+            settings |= {"max_tokens": self.max_tokens, "seed": self.seed}
+        return fingerprint(settings)
 
     @property
     def report(self) -> ReasoningReport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, RaderIndex
 from rader_plugins.index.snapshot import Snapshot, top_places
 from rader_plugins.reranking.base import Reranker
+from rader_plugins.retrieval.expansion import QueryExpansion, check_expansion
 from rader_plugins.retrieval.fusion import fuse
 
-__all__ = ["Mode", "QueryExpansion", "RaderRetriever", "SearchOptions"]
+__all__ = ["Mode", "RaderRetriever", "SearchOptions"]
 
 Mode = Literal["hybrid", "dense", "bm25"]
 Scored = tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, npt.NDArray[Any]]]
@@ -42,16 +43,6 @@ class _Plan:
     alpha: float
     instruction: str | None
     filter: Filter | None
-
-
-class QueryExpansion(Protocol):
-    """What writes the text to search for from the question that was asked."""
-
-    def expand(self, queries: Sequence[str]) -> list[str]:
-        """Return one text for every question."""
-
-    async def aexpand(self, queries: Sequence[str]) -> list[str]:
-        """As :meth:`expand`, without blocking the event loop."""
 
 
 class RaderRetriever:
@@ -108,7 +99,7 @@ class RaderRetriever:
         self.candidates = candidates
         self.reranker = reranker
         self.rerank_top = rerank_top
-        self.reasoning = reasoning
+        self.reasoning = check_expansion(reasoning)
         self._defaults = _Plan(k=10, mode=mode, alpha=alpha, instruction=instruction, filter=None)
         _check(self._defaults)
 
@@ -159,7 +150,8 @@ class RaderRetriever:
             queries: The questions.
             k: How many hits for each.
             exclude_ids: For every query, the documents that must not be returned.
-            query_vectors: Vectors of the queries, shape (q, dimension), if they are known already.
+            query_vectors: Vectors of the queries, shape (q, dimension), if they are known already. They stand for
+                the questions in place of what ``reasoning`` writes, which only BM25 reads then.
             rerank_queries: What the reranker reads instead of the queries: the questions as they were asked, where the
                 queries are reasoning that was written out beforehand.
             **options: As in :meth:`search`.
@@ -167,7 +159,8 @@ class RaderRetriever:
         plan = self._plan(k, options)
         excluded = _check_queries(queries, exclude_ids)
         reranked = _rerank_queries(queries, rerank_queries)
-        asked = queries if self.reasoning is None or k == 0 else self.reasoning.expand(queries)
+        reasoning = self._reasoning(plan, query_vectors)
+        asked = queries if reasoning is None else reasoning.expand(queries)
         vectors: Vectors | None = None
         if query_vectors is not None:
             vectors = self._check_vectors(query_vectors, len(queries))
@@ -198,7 +191,8 @@ class RaderRetriever:
         plan = self._plan(k, options)
         excluded = _check_queries(queries, exclude_ids)
         reranked = _rerank_queries(queries, rerank_queries)
-        asked = queries if self.reasoning is None or k == 0 else await self.reasoning.aexpand(queries)
+        reasoning = self._reasoning(plan, query_vectors)
+        asked = queries if reasoning is None else await reasoning.aexpand(queries)
         vectors: Vectors | None = None
         if query_vectors is not None:
             vectors = self._check_vectors(query_vectors, len(queries))
@@ -224,6 +218,10 @@ class RaderRetriever:
         if self.reranker is None or plan.k == 0:
             return plan
         return replace(plan, k=max(plan.k, self.rerank_top))
+
+    def _reasoning(self, plan: _Plan, query_vectors: npt.ArrayLike | None) -> QueryExpansion | None:
+        """Return what writes the text to search for, if that text makes a difference."""
+        return None if plan.k == 0 or (plan.mode == "dense" and query_vectors is not None) else self.reasoning
 
     def _needs_vectors(self, plan: _Plan, queries: Sequence[str]) -> bool:
         return plan.mode != "bm25" and plan.k > 0 and len(queries) > 0

@@ -20,7 +20,7 @@ from rader_plugins.index import RaderIndex
 from rader_plugins.recipes import Recipe
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval import Mode, RaderRetriever
-from rader_plugins.retrieval.retriever import QueryExpansion
+from rader_plugins.retrieval.expansion import QueryExpansion
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata

@@ -65,7 +65,7 @@ CHAIN = {"context": Notes(), "question": RunnablePassthrough()} | PROMPT | Doubl
 
 
 def test_a_chain_with_and_without_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rader_plugins.evaluation.rag_chains.entry_points", lambda group: declared(group))
+    monkeypatch.setattr("rader_plugins.evaluation.adapters.entry_points", lambda group: declared(group))
     some = evaluate_rag(CHAIN, SUMS, "numeric", name="some")  # adapted by itself
     assert some.accuracy == 1.0
     row = some.rows["p3"]

@@ -32,6 +32,7 @@ def test_both_halves_of_the_namespace_import_together() -> None:
         "RaderRetriever",
         "RagQueryEngine",
         "TrajectoryRecorder",
+        "searchable",
     ]
     assert llama_index.embeddings.rader.__all__ == ["RaderEmbedding"]
     assert issubclass(llama_index.retrievers.rader.RaderRetriever, llama_index.core.retrievers.BaseRetriever)

@@ -57,7 +57,7 @@ def engine(**options: Any) -> RetrieverQueryEngine:
 
 
 def test_a_query_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rader_plugins.evaluation.rag_chains.entry_points", lambda group: declared(group))
+    monkeypatch.setattr("rader_plugins.evaluation.adapters.entry_points", lambda group: declared(group))
     found = evaluate_rag(engine(), SUMS, "numeric")  # adapted by itself
     assert found.accuracy == 1.0
     row = found.rows["p3"]

@@ -8,6 +8,7 @@ import_extra("llama_index.core", "llama-index")
 from llama_index.retrievers.rader._rag import RagQueryEngine  # noqa: E402
 from llama_index.retrievers.rader.base import RaderRetriever  # noqa: E402
 from llama_index.retrievers.rader.chat import LlamaIndexChat  # noqa: E402
+from llama_index.retrievers.rader.evaluation import searchable  # noqa: E402
 from llama_index.retrievers.rader.recorder import TrajectoryRecorder  # noqa: E402
 
-__all__ = ["LlamaIndexChat", "RaderRetriever", "RagQueryEngine", "TrajectoryRecorder"]
+__all__ = ["LlamaIndexChat", "RaderRetriever", "RagQueryEngine", "TrajectoryRecorder", "searchable"]

@@ -15,13 +15,17 @@ from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBun
 from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.storage.docstore import BaseDocumentStore
 from llama_index.embeddings.rader import RaderEmbedding
+from llama_index.postprocessor.rader import RaderRerank
 from llama_index.retrievers.rader import storing
 from llama_index.retrievers.rader.filters import NodeFilter, core_filter, ids_where
 from llama_index.retrievers.rader.nodes import REF_KEY, hit_to_node
 from llama_index.retrievers.rader.persistence import (
     pack_filters,
+    pack_reasoning,
+    pack_reranker,
     read_config,
     unpack_filters,
+    unpack_stage,
     write_config,
 )
 from llama_index.retrievers.rader.request import Request, mean_direction, read_request
@@ -30,7 +34,10 @@ from rader_plugins import Encoder, Hit, RaderIndex, Recipe
 from rader_plugins import RaderRetriever as CoreRetriever
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter
+from rader_plugins.reranking import Reranker
+from rader_plugins.reranking.load import as_reranker
 from rader_plugins.retrieval import Mode
+from rader_plugins.retrieval.expansion import QueryExpansion
 
 __all__ = ["RaderRetriever"]
 
@@ -41,8 +48,8 @@ class RaderRetriever(BaseRetriever):
     """Retrieves nodes from an index of rader-plugins.
 
     Nodes come back as they were added. Their metadata tell ``node_id``, ``score`` and ``scores`` (one per stage:
-    ``dense``, ``bm25``, ``fused``), hidden from language and embedding models. A document that was added by other
-    means comes back as a :class:`~llama_index.core.schema.TextNode`.
+    ``dense``, ``bm25``, ``fused``, ``rerank``, ``grade``), hidden from language and embedding models. A document that
+    was added by other means comes back as a :class:`~llama_index.core.schema.TextNode`.
 
     A query's own embedding is used if the bundle has one, the mean of those of ``custom_embedding_strs`` if it has
     these; BM25 reads ``query_str`` always. Searches may run in several threads and on an event loop at once.
@@ -61,6 +68,13 @@ class RaderRetriever(BaseRetriever):
         candidates: How many nodes each side of a hybrid search contributes.
         use_query_embedding: False ignores the embedding of a query bundle. LlamaIndex's vector retrievers leave
             theirs in the bundle, so that one of another model arrives here when retrievers are run over one query.
+        reranker: Orders the best ``rerank_top`` nodes anew, by the question as it was asked: a name, directory or hub
+            id (:func:`rader_plugins.reranking.load_reranker`), a recipe, any
+            :class:`~rader_plugins.reranking.Reranker` (``LLMReranker(LlamaIndexChat(llm))`` lets an LLM grade), or a
+            ``RaderRerank``.
+        rerank_top: How many nodes the reranker sees; at least ``similarity_top_k`` of them.
+        reasoning: Writes the text to search for from the question, such as ``ReasoningQuery(LlamaIndexChat(llm))``. An
+            embedding that the bundle brings along is searched by as it is; BM25 reads the reasoning then.
         callback_manager, object_map, objects, verbose: As in LlamaIndex's ``BaseRetriever``.
 
     Attributes:
@@ -93,6 +107,9 @@ class RaderRetriever(BaseRetriever):
         instruction: str | None = None,
         candidates: int = 1000,
         use_query_embedding: bool = True,
+        reranker: str | os.PathLike[str] | Recipe | Reranker | RaderRerank | None = None,
+        rerank_top: int = 100,
+        reasoning: QueryExpansion | None = None,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
@@ -100,7 +117,17 @@ class RaderRetriever(BaseRetriever):
     ) -> None:
         super().__init__(callback_manager, object_map, objects, verbose)
         self.index = RaderIndex.open(index) if isinstance(index, str | os.PathLike) else index
-        self._core = CoreRetriever(self.index, mode, alpha, instruction, candidates=candidates)
+        self._core = CoreRetriever(
+            self.index,
+            mode,
+            alpha,
+            instruction,
+            candidates=candidates,
+            reranker=as_reranker(reranker),
+            rerank_top=rerank_top,
+            reasoning=reasoning,
+        )
+        self._reranker = pack_reranker(reranker)
         self.index.recipe.query_prefix(instruction)  # an instruction that the recipe has no place for
         self.similarity_top_k = similarity_top_k
         self.filters = filters
@@ -125,6 +152,11 @@ class RaderRetriever(BaseRetriever):
     def instruction(self) -> str | None:
         """Instruction for queries; None stands for the recipe's own."""
         return self._core.instruction
+
+    @property
+    def core(self) -> CoreRetriever:
+        """The retriever of ``rader_plugins`` behind this one, with its reranker and reasoning."""
+        return self._core
 
     # Making and keeping
 
@@ -210,6 +242,9 @@ class RaderRetriever(BaseRetriever):
     def persist(self, path: str | os.PathLike[str] | None = None) -> None:
         """Write index and configuration to a folder.
 
+        A reranker that was given by name or directory is recorded by that. Any other, reasoning, and a function as
+        filter are objects that a file cannot hold: :meth:`from_persist_dir` then wants them again.
+
         Args:
             path: The folder; None takes that of the index. An index of the same recipe that lies there is brought to
                 the state of this one.
@@ -237,6 +272,9 @@ class RaderRetriever(BaseRetriever):
                 "instruction": self.instruction,
                 "candidates": self._core.candidates,
                 "use_query_embedding": self.use_query_embedding,
+                "reranker": self._reranker,
+                "rerank_top": self._core.rerank_top,
+                "reasoning": pack_reasoning(self._core.reasoning),
                 "verbose": self._verbose,
             },
         )
@@ -253,13 +291,17 @@ class RaderRetriever(BaseRetriever):
             **overrides: Arguments of :class:`RaderRetriever` that take the place of the recorded ones.
 
         Raises:
-            InputError: No retriever was persisted there, or its filter was a function and none is given.
+            InputError: No retriever was persisted there, or it had a filter, reranker or reasoning that could not be
+                recorded and is not given anew (None goes without).
         """
         folder = Path(path)
         config = read_config(folder)
         packed = config.pop("filters", None)
         if "filters" not in overrides:
             config["filters"] = unpack_filters(packed)
+        for stage in ("reranker", "reasoning"):
+            packed = config.pop(stage, None)
+            config[stage] = overrides[stage] if stage in overrides else unpack_stage(stage, packed)
         index = RaderIndex.open(folder, None if model is None else _encoder(model))
         return cls(index, **{**config, **overrides})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from llama_index.retrievers.rader.filters import NodeFilter
 from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write
 
-__all__ = ["pack_filters", "read_config", "unpack_filters", "write_config"]
+__all__ = [
+    "pack_filters",
+    "pack_reasoning",
+    "pack_reranker",
+    "read_config",
+    "unpack_filters",
+    "unpack_stage",
+    "write_config",
+]
 
 _FILE = "llama_index_retriever.json"
 _SCHEMA = "rader-llama-index-retriever/1"
@@ -82,3 +91,35 @@ def unpack_filters(packed: Mapping[str, Any] | None) -> NodeFilter | None:
         found: dict[str, Any] = packed["dict"]
         return found
     return MetadataFilters.model_validate(packed["metadata_filters"])
+
+
+def pack_reranker(given: object) -> dict[str, Any] | None:
+    """Return a reranker as JSON: its name or directory if that is what was given, else the note that there was one."""
+    if given is None:
+        return None
+    if isinstance(given, str | os.PathLike):
+        place = Path(given)
+        return {"name": str(place.resolve()) if place.is_dir() else os.fspath(given)}
+    return {"object": type(given).__name__}
+
+
+def pack_reasoning(given: object) -> dict[str, Any] | None:
+    """Return the note that there was an object, which may hold a model and its key."""
+    return None if given is None else {"object": type(given).__name__}
+
+
+def unpack_stage(stage: str, packed: Mapping[str, Any] | None) -> Any:
+    """Return the name of a reranker, None where there was nothing.
+
+    Raises:
+        InputError: It was an object.
+    """
+    if packed is None:
+        return None
+    if isinstance(packed, Mapping) and isinstance(packed.get("name"), str):
+        return packed["name"]
+    kind = packed.get("object", "an object") if isinstance(packed, Mapping) else "an object"
+    raise InputError(
+        f"This retriever was persisted with {kind} as its {stage}, which a file cannot hold. Pass it again: "
+        f"from_persist_dir(path, {stage}=...), or {stage}=None to go without."
+    )

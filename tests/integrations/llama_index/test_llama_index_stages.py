@@ -1,0 +1,168 @@
+"""`RaderRetriever(reranker=..., reasoning=...)` in LlamaIndex, and what `persist` keeps of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core.llms import CompletionResponse, MockLLM
+from llama_index.core.schema import QueryBundle, TextNode
+from llama_index.postprocessor.rader import RaderRerank
+from llama_index.retrievers.rader import LlamaIndexChat, RaderRetriever
+
+from rader_plugins.errors import InputError
+from rader_plugins.reranking.llm_grader import LLMReranker
+from rader_plugins.retrieval.reasoning import ReasoningQuery
+from tests.support.encoders import HashEncoder
+from tests.support.tiny_rerankers import LengthReranker, tiny_cross_encoder
+
+TEXTS = [f"graph prime {'colour ' * (at % 7)}{at}" for at in range(30)]
+
+
+@pytest.fixture
+def nodes() -> list[TextNode]:
+    return [TextNode(id_=f"n{at:02}", text=text) for at, text in enumerate(TEXTS)]
+
+
+def scores(found: list[Any]) -> list[tuple[str, float]]:
+    return [(each.node_id, each.score) for each in found]
+
+
+class Steps:
+    """Writes reasoning without a model, and remembers what it was asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.asked: list[str] = []
+
+    def expand(self, queries: Any) -> list[str]:
+        self.asked += queries
+        return [self.text for _ in queries]
+
+    async def aexpand(self, queries: Any) -> list[str]:
+        return self.expand(queries)
+
+
+async def test_the_best_of_the_first_stage_are_reranked(nodes: list[TextNode]) -> None:
+    reranker = LengthReranker()
+    made = RaderRetriever.from_defaults(
+        nodes=nodes, model=HashEncoder(), similarity_top_k=3, reranker=reranker, rerank_top=8
+    )
+    first = RaderRetriever(made.index, 8).retrieve("prime graph")
+    found = made.retrieve("prime graph")
+    assert [each.node_id for each in found] == [
+        each.node_id for each in sorted(first, key=lambda each: len(each.text))[:3]
+    ]
+    assert found[0].score == -len(found[0].text)
+    assert found[0].metadata["scores"].keys() == {"dense", "bm25", "fused", "rerank"}
+    assert scores(await made.aretrieve("prime graph")) == scores(found)
+    assert reranker.calls == [(["prime graph"], [8])] * 2
+
+
+async def test_the_question_is_reranked_and_the_reasoning_searched_for(nodes: list[TextNode]) -> None:
+    reranker, steps = LengthReranker(), Steps("colour 17")
+    index = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder()).index
+    made = RaderRetriever(index, 4, reasoning=steps)
+    expected = scores(RaderRetriever(index, 4).retrieve("colour 17"))
+    assert scores(made.retrieve("the question")) == expected
+    assert scores(await made.aretrieve("the question")) == expected
+    both = RaderRetriever(index, 4, reasoning=steps, reranker=reranker)
+    both.retrieve("the question")
+    assert reranker.calls[0][0] == ["the question"]
+    assert steps.asked == ["the question"] * 3
+
+
+def test_an_embedding_of_the_bundle_is_searched_by_as_it_is(nodes: list[TextNode]) -> None:
+    index = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder()).index
+    vector = index.encoder.encode_queries(["colour 5"])[0].tolist()
+    bundle = QueryBundle("the question", embedding=vector)
+    steps = Steps("prime 9")
+    dense = RaderRetriever(index, 4, mode="dense", reasoning=steps)
+    assert scores(dense.retrieve(bundle)) == scores(RaderRetriever(index, 4, mode="dense").retrieve(bundle))
+    assert steps.asked == []  # nothing would read it
+    hybrid = RaderRetriever(index, 4, reasoning=steps).retrieve(bundle)
+    assert scores(hybrid) == scores(RaderRetriever(index, 4).retrieve(QueryBundle("prime 9", embedding=vector)))
+
+
+def test_a_model_grades_and_reasons(nodes: list[TextNode]) -> None:
+    class Model(MockLLM):
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+            if "reasoning that leads" in prompt:
+                return CompletionResponse(text="graph 11")
+            return CompletionResponse(text="Grade: 5" if "prime 7" in prompt else "Grade: 1")
+
+    llm = LlamaIndexChat(Model())
+    made = RaderRetriever.from_defaults(
+        nodes=nodes,
+        model=HashEncoder(),
+        mode="dense",
+        similarity_top_k=2,
+        reasoning=ReasoningQuery(llm),
+        reranker=LLMReranker(llm),
+        rerank_top=30,
+    )
+    found = made.retrieve("what is prime?")
+    assert (found[0].node_id, found[0].metadata["scores"]["grade"]) == ("n07", 5)
+
+
+def test_persisting_a_reranker_by_name(nodes: list[TextNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sentence_transformers")
+    tiny_cross_encoder(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    made = RaderRetriever.from_defaults(
+        nodes=nodes, model=HashEncoder(), path=tmp_path / "index", reranker="model", rerank_top=9
+    )
+    made.persist()
+    monkeypatch.chdir(tmp_path.parent)
+    again = RaderRetriever.from_persist_dir(tmp_path / "index", model=HashEncoder())
+    assert again.core.rerank_top == 9
+    assert scores(again.retrieve("prime")) == scores(made.retrieve("prime"))
+    assert "rerank" in again.retrieve("prime")[0].metadata["scores"]
+    plain = RaderRetriever.from_persist_dir(tmp_path / "index", model=HashEncoder(), reranker=None)
+    assert plain.core.reranker is None
+
+
+def test_objects_are_never_lost_in_silence(nodes: list[TextNode], tmp_path: Path) -> None:
+    made = RaderRetriever.from_defaults(
+        nodes=nodes, model=HashEncoder(), reranker=LengthReranker(), reasoning=Steps("prime 9")
+    )
+    made.persist(tmp_path)
+    with pytest.raises(InputError, match=r"LengthReranker as its reranker.*reranker=\.\.\."):
+        RaderRetriever.from_persist_dir(tmp_path, model=HashEncoder(), reasoning=None)
+    with pytest.raises(InputError, match=r"Steps as its reasoning.*reasoning=None"):
+        RaderRetriever.from_persist_dir(tmp_path, model=HashEncoder(), reranker=None)
+    again = RaderRetriever.from_persist_dir(
+        tmp_path, model=HashEncoder(), reranker=LengthReranker(), reasoning=Steps("prime 9")
+    )
+    assert scores(again.retrieve("x")) == scores(made.retrieve("x"))
+    # What was written before there were such stages still opens.
+    file = tmp_path / "llama_index_retriever.json"
+    config = json.loads(file.read_text())
+    for name in ("reranker", "rerank_top", "reasoning"):
+        del config[name]
+    file.write_text(json.dumps(config))
+    assert RaderRetriever.from_persist_dir(tmp_path, model=HashEncoder()).core.reranker is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reranker": 5}, "reranker must be a name"),
+        ({"reranker": MockLLM()}, r"not MockLLM.*LlamaIndexChat"),
+        ({"reranker": RaderRerank(LengthReranker(), top_n=3)}, "without top_n"),
+        ({"reranker": "no/such-reranker"}, "no/such-reranker"),
+        ({"reasoning": MockLLM()}, r"ReasoningQuery\(LlamaIndexChat"),
+        ({"rerank_top": 0}, "rerank_top"),
+    ],
+)
+def test_bad_arguments(nodes: list[TextNode], arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder(), **arguments)
+
+
+def test_a_postprocessor_as_the_reranker(nodes: list[TextNode]) -> None:
+    reranker = LengthReranker()
+    made = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder(), reranker=RaderRerank(reranker))
+    assert made.core.reranker is reranker
