@@ -201,8 +201,16 @@ class RaderIndex:
 
     # Reading
 
-    def snapshot(self) -> Snapshot:
-        """Return the newest committed state; cheap when nothing was committed since the last call."""
+    def snapshot(self, *, newest: bool = True) -> Snapshot:
+        """Return the newest committed state; cheap when nothing was committed since the last call.
+
+        Args:
+            newest: False returns the state that was seen last without asking the database for a newer one, for
+                callers that learn of it from :meth:`fetch`.
+        """
+        last = self._snapshot
+        if last is not None and not newest:
+            return last
         with self._snapshot_lock:
             self._snapshot = load_snapshot(self._home, self._snapshot)
             return self._snapshot

@@ -242,6 +242,8 @@ class Store:
 
     def documents_at(self, rows: Sequence[int], generation: int) -> dict[int, Document] | None:
         """Return row -> document for those rows that hold one, or None if ``generation`` is not the newest commit."""
+        if not rows:
+            return {} if self.generation() == generation else None
         with self._statement() as database:
             found: dict[int, Document] = {}
             for start in range(0, len(rows), _BATCH):

@@ -23,6 +23,7 @@ from rader_plugins.retrieval.fusion import fuse
 __all__ = ["Mode", "RaderRetriever", "SearchOptions"]
 
 Mode = Literal["hybrid", "dense", "bm25"]
+_MODES = get_args(Mode)
 Scored = tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, npt.NDArray[Any]]]
 _ATTEMPTS = 3
 
@@ -208,7 +209,7 @@ class RaderRetriever:
         if unknown := sorted(set(options) - SearchOptions.__annotations__.keys()):
             raise InputError(f"Unknown search options {unknown}; known: {', '.join(SearchOptions.__annotations__)}.")
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        plan = replace(self._defaults, k=k, **given)
+        plan = _Plan(**{**vars(self._defaults), "k": k, **given})
         _check(plan)
         # Full weight on the dense score is plain cosine: no pool, no z-scores, no BM25.
         return replace(plan, mode="dense") if plan.mode == "hybrid" and plan.alpha == 1 else plan
@@ -239,8 +240,11 @@ class RaderRetriever:
     ) -> list[list[Hit]]:
         if plan.k == 0 or not queries:
             return [[] for _ in queries]
-        for _ in range(_ATTEMPTS):
-            hits = self._search_once(self.index.snapshot(), queries, vectors, plan, excluded)
+        # A single BM25 search is so short that asking for a newer commit first would show; `fetch` finds it out too.
+        brief = plan.mode == "bm25" and len(queries) == 1 and plan.filter is None
+        for attempt in range(_ATTEMPTS):
+            snapshot = self.index.snapshot(newest=attempt > 0 or not brief)
+            hits = self._search_once(snapshot, queries, vectors, plan, excluded)
             if hits is not None:
                 return hits
         # Commits come faster than searches end: let the writer wait for this one.
@@ -333,8 +337,8 @@ def _sorted(
 def _check(plan: _Plan) -> None:
     if not isinstance(plan.k, int) or isinstance(plan.k, bool) or plan.k < 0:
         raise InputError(f"k must be a whole number of at least 0, not {plan.k!r}.")
-    if plan.mode not in get_args(Mode):
-        raise InputError(f"mode is one of {', '.join(get_args(Mode))}, not {plan.mode!r}.")
+    if plan.mode not in _MODES:
+        raise InputError(f"mode is one of {', '.join(_MODES)}, not {plan.mode!r}.")
     if isinstance(plan.alpha, bool) or not isinstance(plan.alpha, int | float) or not 0 <= plan.alpha <= 1:
         raise InputError(f"alpha must lie between 0 (BM25) and 1 (dense), not {plan.alpha!r}.")
 
