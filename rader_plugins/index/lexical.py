@@ -12,25 +12,24 @@ equal those of an index built afresh.
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.errors import InputError
-from rader_plugins.index.postings import Postings
+from rader_plugins.index.postings import Array, Postings
 
-__all__ = ["Bm25Config", "LexicalView"]
+__all__ = ["Bm25Config", "LexicalView", "WeightedQuery"]
 
-Array = npt.NDArray[Any]
 _FREQUENT = 512  # postings of a term from which on they are worth keeping between queries
-_POSTINGS_AT_ONCE = 8192
-_BUFFERS = 4  # kept for the next queries; more threads make their own
-_SAFE = 1 - 1e-9  # bounds are sums of rounded numbers
+_ROUNDED_UP = 1 + 1e-6  # a bound in double precision covers products in single precision
+_COMMON = 16  # a term that one in so many documents holds may have a column
+_COLUMNS = 64  # columns kept at most: so many bytes per document
+_TINY = 1e-30
+_BLOCK = 8192  # postings added at once: what is allocated for them stays small enough to be used again
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,30 @@ class Bm25Config:
     def __post_init__(self) -> None:
         if not (self.k1 >= 0 and 0 <= self.b <= 1):
             raise InputError(f"BM25 needs k1 >= 0 and b between 0 and 1, not k1={self.k1}, b={self.b}.")
+
+
+@dataclass(frozen=True)
+class WeightedQuery:
+    """The terms of a query that a state of an index holds, the rarest first, equally rare ones as in the query.
+
+    Every sum is taken in this order: it depends neither on how terms happen to be numbered nor on how a search goes
+    about it.
+
+    Attributes:
+        terms: Their ids, shape (t,).
+        weights: Weight of each term, shape (t,).
+        bounds: No document gets more than this for the term, shape (t,).
+        first, last: Where the postings of each term begin and end in each block, shape (blocks, t).
+    """
+
+    terms: Array
+    weights: npt.NDArray[np.float32]
+    bounds: npt.NDArray[np.float64]
+    first: Array
+    last: Array
+
+    def __len__(self) -> int:
+        return len(self.weights)
 
 
 class LexicalView:
@@ -72,151 +95,60 @@ class LexicalView:
             part.add_frequencies(counts, None if everyone else alive)
         self._document_frequency = counts.astype(np.int32)
         # A posting's saturation is f / (f + norm): the norm depends on the row alone.
-        self._norms = (config.k1 * (1 - config.b + config.b * lengths / self.mean_length)).astype(np.float32)
-        self._smallest_norm = float(self._norms.min(initial=np.inf))
+        norms = config.k1 * (1 - config.b + config.b * lengths / self.mean_length)
+        self.norms = np.maximum(norms, _TINY).astype(np.float32)  # so that 0 / (0 + norm) is 0
+        self.least_norm = self.norms.min(initial=np.float32(np.inf))
         self._kept: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
-        self._maxima: dict[tuple[int, int], int] = {}
-        self._buffers: list[npt.NDArray[np.float64]] = []  # append and pop are atomic
+        self._columns: dict[int, Array] = {}
 
-    def idf(self, term: int) -> float:
-        """Inverse document frequency, or 0 for a term that no living document holds."""
-        frequency = self._frequency(term)
-        return math.log1p((self.documents - frequency + 0.5) / (frequency + 0.5)) if frequency else 0.0
-
-    def _frequency(self, term: int) -> int:
-        return int(self._document_frequency[term]) if term < len(self._document_frequency) else 0
-
-    def query_weights(self, counts: Mapping[int, int]) -> dict[int, float]:
-        """Return the weight of each term that the corpus holds, given term id -> frequency in the query."""
-        known = {term: count for term, count in counts.items() if self._frequency(term)}
-        if not self.config.query_weighted:
-            return {term: self.idf(term) * count for term, count in known.items()}
-        k1, b = self.config.k1, self.config.b
-        norm = k1 * (1 - b + b * sum(known.values()) / self.mean_length)
-        return {term: self.idf(term) ** 2 * count / (count + norm) for term, count in known.items()}
-
-    def scores(self, counts: Mapping[int, int]) -> npt.NDArray[np.float64]:
-        """Score every row for one query.
+    def query(self, counts: Counter[int] | Mapping[int, int]) -> WeightedQuery:
+        """Weigh the terms of a query, those that no living document holds left out, and find their postings.
 
         Args:
             counts: Term id -> frequency in the query, in the order of the query.
+        """
+        known = [term for term in counts if term < len(self._document_frequency)]
+        terms = np.array(known, dtype=np.int32)
+        frequency = self._document_frequency[terms]
+        asked = np.array([counts[term] for term in known], dtype=np.float64)
+        order = np.argsort(frequency, kind="stable")[np.count_nonzero(frequency == 0) :]
+        terms, asked, frequency = terms[order], asked[order], frequency[order]
+        weights = np.log1p((self.documents - frequency + 0.5) / (frequency + 0.5))  # idf
+        if self.config.query_weighted:
+            k1, b = self.config.k1, self.config.b
+            weights = weights**2 * (asked / (asked + k1 * (1 - b + b * asked.sum() / self.mean_length)))
+        else:
+            weights *= asked
+        found = [part.find(terms) for part in self.parts]
+        most = np.zeros(len(terms))
+        for *_, part_most in found:
+            most = np.maximum(most, part_most)
+        return WeightedQuery(
+            terms=terms,
+            weights=weights.astype(np.float32),
+            bounds=weights * most / (most + self.least_norm) * _ROUNDED_UP,
+            first=np.array([first for first, *_ in found]),
+            last=np.array([last for _, last, _ in found]),
+        )
+
+    def scores(self, query: WeightedQuery) -> npt.NDArray[np.float64]:
+        """Score every row for one query.
 
         Returns:
             float64 array of shape (rows,); 0 where no term matches. Rows of deleted documents may have a score.
         """
-        # All postings in one go: a few calls on long arrays instead of several for every term.
-        asked = self._asked(counts)
-        found = [self._values(number, first, last, term.weight) for term in asked for number, first, last in term.spans]
-        if not found:
-            return np.zeros(self.rows)
-        rows, values = zip(*found, strict=True)
-        # Adds in the order given, in double precision.
-        summed = np.bincount(np.concatenate(rows), weights=np.concatenate(values), minlength=self.rows)
-        return np.asarray(summed, dtype=np.float64)
-
-    def best(
-        self, counts: Mapping[int, int], k: int, allowed: npt.NDArray[np.bool_] | None
-    ) -> tuple[Array, npt.NDArray[np.float64]]:
-        """Find rows among which the ``k`` best are, ties at the limit included, without scoring every row.
-
-        Terms are taken from the rarest on. A row that none of these holds cannot score more than the rest of the terms
-        together may give; once the ``k``-th best row is beyond that, the frequent terms are only looked up for the
-        rows that can still be among the best (Turtle and Flood, IP&M 1995: "max score").
-
-        Args:
-            counts: Term id -> frequency in the query, in the order of the query.
-            k: How many rows are wanted.
-            allowed: Which rows may be found, shape (rows,); None allows all.
-
-        Returns:
-            Rows and their scores, the very ones of :meth:`scores`, in no order.
-        """
-        asked = self._asked(counts)
-        most = [term.weight * self._most(term) for term in asked]
-        limit, done = 0.0, 0
-        rows: Array = np.zeros(0, dtype=np.int32)
-        scores: npt.NDArray[np.float64] = np.zeros(0)
-        with self._buffer() as sums:
-            while done < len(asked):
-                # As many rare terms at once as a look at the limit costs.
-                first, budget = done, _POSTINGS_AT_ONCE
-                while done < len(asked) and (done == first or budget >= asked[done].postings):
-                    budget -= asked[done].postings
-                    done += 1
-                rows = _union(rows, self._add(sums, asked[first:done]))
-                possible = rows if allowed is None else rows[allowed[rows]]
-                scores = sums[possible]
-                if len(possible) >= k and sum(most[done:]) < (limit := _kth(scores, k)) * _SAFE:
-                    break
-            sums[rows] = 0.0
-        rows = rows if allowed is None else rows[allowed[rows]]
-        for place in range(done, len(asked) + 1):
-            if len(rows) > k:
-                limit = max(limit, _kth(scores, k))
-                kept = np.flatnonzero(scores + sum(most[place:]) >= limit * _SAFE)
-                rows, scores = rows[kept], scores[kept]
-            if place < len(asked):
-                self._look_up(scores, rows, asked[place])
-        return rows.astype(np.int64), scores
-
-    def _add(self, sums: npt.NDArray[np.float64], asked: Sequence[_Asked]) -> Array:
-        """Add the postings of some terms to the sums, one after the other; return their distinct rows in order."""
-        spans = [(self.parts[number], start, end, term.weight) for term in asked for number, start, end in term.spans]
-        rows = np.concatenate([part.rows[start:end] for part, start, end, _ in spans])
-        frequencies = np.concatenate([part.frequencies[start:end] for part, start, end, _ in spans]).astype(np.float32)
-        weights = np.array([weight for *_, weight in spans], dtype=np.float32)
-        values = frequencies / (frequencies + self._norms[rows])
-        values *= np.repeat(weights, [end - start for _, start, end, _ in spans])
-        np.add.at(sums, rows.astype(np.intp), values.astype(np.float64))
-        rows.sort()
-        return rows if len(rows) < 2 else rows[np.append(True, rows[1:] != rows[:-1])]
-
-    def _most(self, term: _Asked) -> float:
-        """Return what the saturation of a term's postings does not exceed; looked up for frequent terms only."""
-        if term.postings < _FREQUENT:
-            return 1.0
-        largest = max(self._largest(*span) for span in term.spans)
-        return largest / (largest + self._smallest_norm)
-
-    def _largest(self, number: int, first: int, last: int) -> int:
-        known = self._maxima.get((number, first))
-        if known is None:
-            known = self._maxima[number, first] = int(self.parts[number].frequencies[first:last].max())
-        return known
-
-    def _asked(self, counts: Mapping[int, int]) -> list[_Asked]:
-        """Return the terms of a query that the corpus holds, the rarest first, equally rare ones as in the query.
-
-        Every sum is taken in this order: it depends neither on how terms happen to be numbered nor on how a search
-        goes about it.
-        """
-        weighted = self.query_weights(counts)
-        if not weighted:
-            return []
-        terms = np.array(list(weighted), dtype=np.int32)
-        blocks = [part.spans(terms) for part in self.parts]
-        asked = []
-        for at, (term, weight) in enumerate(weighted.items()):
-            spans = [(number, *block[at]) for number, block in enumerate(blocks) if block[at][0] < block[at][1]]
-            postings = sum(last - first for _, first, last in spans)
-            asked.append(_Asked(weight, self._frequency(term), postings, spans))
-        return sorted(asked, key=lambda term: term.frequency)
-
-    def _values(self, number: int, first: int, last: int, weight: float) -> tuple[Array, npt.NDArray[np.float32]]:
-        """Return the rows of some postings of a block, and what they add to the score."""
-        return self.parts[number].rows[first:last], self._saturations(number, first, last) * np.float32(weight)
-
-    def _look_up(self, scores: npt.NDArray[np.float64], rows: Array, term: _Asked) -> None:
-        """Add what a term gives to the scores of some rows."""
-        for number, first, last in term.spans:
-            posted = self.parts[number].rows[first:last]
-            places = np.searchsorted(posted, rows)
-            places[places == last - first] = 0
-            hits = np.flatnonzero(posted[places] == rows)
-            if not len(hits):
-                continue
-            frequencies = self.parts[number].frequencies[first:last][places[hits]].astype(np.float32)
-            scores[hits] += frequencies / (frequencies + self._norms[rows[hits]]) * np.float32(term.weight)
+        summed = np.zeros(self.rows)
+        for at, weight in enumerate(query.weights):
+            for number, part in enumerate(self.parts):
+                first, last = int(query.first[number, at]), int(query.last[number, at])
+                if first == last:
+                    continue
+                rows, saturations = part.rows[first:last], self._saturations(number, first, last)
+                for start in range(0, last - first, _BLOCK):
+                    block = slice(start, start + _BLOCK)
+                    # In double precision, one term after the other.
+                    np.add.at(summed, rows[block].astype(np.intp), (saturations[block] * weight).astype(np.float64))
+        return summed
 
     def _saturations(self, number: int, first: int, last: int) -> npt.NDArray[np.float32]:
         """Return sat(f, n) of some postings; those of frequent terms are kept."""
@@ -225,35 +157,25 @@ class LexicalView:
             return known
         part = self.parts[number]
         saturations = part.frequencies[first:last].astype(np.float32)
-        saturations /= saturations + self._norms[part.rows[first:last]]
+        saturations /= saturations + self.norms[part.rows[first:last]]
         if last - first >= _FREQUENT:
             self._kept[number, first] = saturations
         return saturations
 
-    @contextlib.contextmanager
-    def _buffer(self) -> Iterator[npt.NDArray[np.float64]]:
-        """Give zeros for every row, to be left as zeros; a new array for each query would cost more than the sums."""
-        try:
-            buffer = self._buffers.pop()
-        except IndexError:
-            buffer = np.zeros(self.rows)
-        yield buffer
-        if len(self._buffers) < _BUFFERS:
-            self._buffers.append(buffer)
+    def column(self, term: int) -> Array | None:
+        """Return how often every row holds a common term, shape (rows,); None for a term that is not common.
 
-
-def _union(one: Array, other: Array) -> Array:
-    return np.union1d(one, other) if len(one) else other
-
-
-def _kth(scores: npt.NDArray[np.float64], k: int) -> float:
-    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
-
-
-class _Asked(NamedTuple):
-    """A term of a query: its weight, in how many living documents it stands, and its postings in each block."""
-
-    weight: float
-    frequency: int
-    postings: int
-    spans: list[tuple[int, int, int]]
+        A look-up for many rows at once; those of the terms that were asked for last are kept.
+        """
+        known = self._columns.get(term)
+        if known is not None or _COMMON * int(self._document_frequency[term]) < self.rows:
+            return known
+        found = [part.find(np.array([term])) for part in self.parts]
+        column = np.zeros(self.rows, dtype=np.min_scalar_type(max(int(most[0]) for *_, most in found)))
+        for part, (first, last, _) in zip(self.parts, found, strict=True):
+            span = slice(int(first[0]), int(last[0]))
+            column[part.rows[span]] = part.frequencies[span]
+        if len(self._columns) >= _COLUMNS:
+            self._columns = dict(list(self._columns.items())[_COLUMNS // 2 :])
+        self._columns[term] = column
+        return column

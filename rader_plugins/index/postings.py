@@ -1,4 +1,4 @@
-"""Postings: which documents hold which terms, in immutable blocks of rows."""
+"""Postings: which documents hold which terms, for some rows of an index. Immutable."""
 
 from __future__ import annotations
 
@@ -69,19 +69,31 @@ class Postings:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def spans(self, terms: Array) -> list[tuple[int, int]]:
-        """Return where the postings of each of these terms begin and end."""
-        known = terms < len(self._begins) - 1
-        places = np.where(known, terms, 0)
-        first, last = self._begins[places], self._begins[places + known]
-        return list(zip(first.tolist(), last.tolist(), strict=True))
+    @cached_property
+    def most(self) -> Array:
+        """The largest frequency of each term, shape (t,)."""
+        return np.maximum.reduceat(self.frequencies, self.starts[:-1]) if len(self.rows) else self.frequencies
 
     @cached_property
-    def _begins(self) -> Array:
-        """Where the postings of every term id begin, those without any included; shape (largest id + 2,)."""
-        sizes = np.zeros(int(self.terms[-1]) + 2 if len(self.terms) else 1, dtype=np.int64)
-        sizes[self.terms + 1] = np.diff(self.starts)
-        return np.cumsum(sizes)
+    def first_row(self) -> int:
+        """The smallest row that holds a term; all rows of earlier blocks are smaller."""
+        return int(self.rows.min()) if len(self.rows) else 0
+
+    def find(self, terms: Array) -> tuple[Array, Array, Array]:
+        """Return where the postings of each of these terms begin and end, and its largest frequency.
+
+        Args:
+            terms: Term ids, shape (n,).
+
+        Returns:
+            Three integer arrays of shape (n,); of a term without postings, beginning and end are equal.
+        """
+        if not len(self.terms):
+            return (np.zeros(len(terms), dtype=np.int64),) * 3
+        places = np.minimum(self.terms.searchsorted(terms), len(self.terms) - 1)
+        held = self.terms[places] == terms
+        first = self.starts[places]
+        return first, np.where(held, self.starts[places + 1], first), self.most[places] * held
 
     def add_frequencies(self, counts: Array, alive: Array | None) -> None:
         """Add each term's number of living documents to ``counts``, indexed by term id."""

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from rader_plugins.index.analysis import analyze
 from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gather_scores
-from rader_plugins.index.lexical import LexicalView
+from rader_plugins.index.lexical import LexicalView, WeightedQuery
 from rader_plugins.index.postings import Postings
+from rader_plugins.index.pruning import promising
 from rader_plugins.index.store import Store
 
 __all__ = ["Ranking", "Snapshot", "best_rows", "top_places"]
@@ -81,19 +82,22 @@ class Snapshot:
 
     def bm25_scores(self, query: str) -> npt.NDArray[np.float64]:
         """BM25 of every row for one query, shape (rows,); 0 where nothing matches."""
-        return self.lexical.scores(self._counts(query))
+        return self.lexical.scores(self._weighted(query))
 
     def bm25_best(self, query: str, k: int, mask: Mask | None) -> Ranking:
         """The ``k`` best rows by BM25 for one query, in no order; only rows that match a term."""
-        if mask is None and len(self) < self.rows:
-            mask = self.alive
-        rows, scores = self.lexical.best(self._counts(query), k, mask)
-        return best_rows(rows, scores, k, self.ids)
+        weighted = self._weighted(query)
+        found = promising(self.lexical, weighted, k, self.alive if mask is None and len(self) < self.rows else mask)
+        if found is None:
+            return self.bm25_top(self.lexical.scores(weighted), k, mask)
+        rows, scores = found
+        matching = np.flatnonzero(scores > 0)
+        return best_rows(rows[matching].astype(np.int64), scores[matching], k, self.ids)
 
-    def _counts(self, query: str) -> Counter[int]:
+    def _weighted(self, query: str) -> WeightedQuery:
         terms = analyze(query)
         known = self._store.term_ids(list(dict.fromkeys(terms)))
-        return Counter(known[term] for term in terms if term in known)
+        return self.lexical.query(Counter(known[term] for term in terms if term in known))
 
     def bm25_top(self, scores: npt.NDArray[np.float64], k: int, mask: Mask | None) -> Ranking:
         """The ``k`` best rows by BM25, in no order; only rows that match a term."""

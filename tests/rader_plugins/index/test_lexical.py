@@ -71,10 +71,11 @@ ZIPF = [f"w{number}" for number in range(40) for _ in range(120 // (number + 1) 
     st.lists(st.sampled_from(ZIPF), min_size=1, max_size=8),
     st.integers(1, 40),
     st.sampled_from([1, 30, 300, 10**6]),
+    st.sampled_from([100, 10**6]),
     st.booleans(),
 )
 def test_skipping_frequent_terms_changes_no_result(
-    seed: int, query: list[str], k: int, at_once: int, filtered: bool
+    seed: int, query: list[str], k: int, at_once: int, most_read: int, filtered: bool
 ) -> None:
     rng = random.Random(seed)
     index = RaderIndex.create(None, encoder=HashEncoder())
@@ -87,8 +88,10 @@ def test_skipping_frequent_terms_changes_no_result(
     every = np.where(allowed, snapshot.bm25_scores(" ".join(query)), 0.0)
     expected = sorted((-score, snapshot.ids[row]) for row, score in enumerate(every.tolist()) if score > 0)[:k]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rader_plugins.index.lexical._POSTINGS_AT_ONCE", at_once)
+        patch.setattr("rader_plugins.index.pruning._ROUND", at_once)
+        patch.setattr("rader_plugins.index.pruning._MOST_READ", most_read)
         patch.setattr("rader_plugins.index.lexical._FREQUENT", 8)
+        patch.setattr("rader_plugins.index.lexical._COLUMNS", 4)
         for _ in range(2):  # the second time with what the first has kept
             rows, scores = snapshot.bm25_best(" ".join(query), k, allowed if filtered else None)
             found = sorted(zip((-scores).tolist(), [snapshot.ids[row] for row in rows], strict=True))
