@@ -4,7 +4,26 @@ from rader_training import RetrieverConfig, train_retriever
 train_retriever("samples", base="mini", out="trained", config=RetrieverConfig(epochs=2))
 """
 
-from rader_training.config import RetrieverConfig
-from rader_training.retriever import TrainingReport, train_retriever
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rader_training.config import RetrieverConfig
+    from rader_training.retriever import TrainingReport, train_retriever
 
 __all__ = ["RetrieverConfig", "TrainingReport", "train_retriever"]
+
+_HOMES = {
+    "RetrieverConfig": "rader_training.config",
+    "TrainingReport": "rader_training.retriever",
+    "train_retriever": "rader_training.retriever",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when they are used: the command line lists its commands without numpy and torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rader_training' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

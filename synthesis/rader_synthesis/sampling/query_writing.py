@@ -101,6 +101,7 @@ class QueryWriter:
         self._generator = as_generator(llm)
         self._style = style
         self._concurrency = concurrency
+        self._refusal: RequestRefusedError | None = None
         self._temperature, self._top_p = temperature, top_p
         self._ledger = ledger
         self._calls = 0
@@ -136,6 +137,7 @@ class QueryWriter:
             self._note()
             on_asked(1)
 
+        self._refusal = None
         try:
             with ThreadPoolExecutor(self._concurrency, thread_name_prefix="rader-queries") as pool:
                 try:
@@ -186,6 +188,8 @@ class QueryWriter:
         faults: list[str] = []
         for attempt in range(config.attempts):
             seed = derived_seed(config.seed, request.kind, request.query_id, attempt)
+            if self._refusal is not None:
+                raise self._refusal
             try:
                 completion = self._ask(self.prompts[request.kind], values, seed)
             except BudgetExceededError:
@@ -194,7 +198,8 @@ class QueryWriter:
                 return _Answer(calls=attempt + 1, faults=(*faults, "longer than the model's context"))
             except RequestRefusedError as error:
                 if error.kind in ("model", "access"):
-                    raise  # so will every other request be
+                    self._refusal = error  # so will every other request be
+                    raise
                 return _Answer(calls=attempt + 1, faults=(*faults, "refused by the server"), failure=error)
             except LLMError as error:
                 return _Answer(calls=attempt + 1, faults=(*faults, "not answered by the server"), failure=error)
