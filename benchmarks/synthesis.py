@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from common import PRINCIPLES, Limit, Report, Row, arguments, read_jsonl
+from llm_load import plain, recorded, scripted, serve
 from rader_synthesis.config import SearchConfig
 from rader_synthesis.run import synthesize
 from rader_synthesis.run_config import RunConfig
 
 from rader_plugins import Document, RaderIndex, RaderRetriever, load_encoder
 from rader_plugins.answers import load_checker
-from rader_plugins.http_client import ServerClient
 from rader_plugins.llm import OpenAIChat
 from rader_plugins.problems import Problem, read_problems
 
@@ -47,98 +40,6 @@ def said(body: dict[str, Any], dice: random.Random) -> str:
     if cue.startswith("Search"):
         return f"A theorem about sums, number {number}."
     return f"We know {number}, and go on from there."
-
-
-async def serve(latency: float, slots: int) -> None:
-    """Answer chat requests, each after ``latency`` seconds in one of the slots; say the port on the first line."""
-    free = asyncio.Semaphore(slots)
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = next(
-                    int(line.split(b":")[1])
-                    for line in head.split(b"\r\n")
-                    if line.lower().startswith(b"content-length")
-                )
-                body = json.loads(await reader.readexactly(length))
-                async with free:
-                    await asyncio.sleep(latency)
-                choices = [
-                    {
-                        "message": {"role": "assistant", "content": said(body, random.Random(body["seed"] + at))},
-                        "finish_reason": "stop",
-                    }
-                    for at in range(body.get("n", 1))
-                ]
-                content = json.dumps(
-                    {"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-                ).encode()
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content)
-                    + content
-                )
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    async with server:
-        await server.serve_forever()
-
-
-@contextmanager
-def scripted(options: argparse.Namespace) -> Iterator[str]:
-    """Run the scripted server in another process; yields its URL."""
-    command = [sys.executable, __file__, "--serve", "--latency", str(options.latency), "--slots", str(options.slots)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def recorded() -> Iterator[list[dict[str, Any]]]:
-    """Note the JSON of every request that is sent."""
-    sent: list[dict[str, Any]] = []
-    post = ServerClient.post
-
-    def noting(self: ServerClient, payload: dict[str, Any], *more: Any) -> Any:
-        sent.append(payload)
-        return post(self, payload, *more)
-
-    ServerClient.post = noting  # type: ignore[method-assign]
-    try:
-        yield sent
-    finally:
-        ServerClient.post = post  # type: ignore[method-assign]
-
-
-def plain(url: str, payloads: list[dict[str, Any]], slots: int) -> float:
-    """Send requests from ``slots`` threads, each as soon as the one before is answered; return the seconds."""
-    local = threading.local()
-    clients: list[httpx.Client] = []
-
-    def send(payload: dict[str, Any]) -> None:
-        if not hasattr(local, "client"):
-            local.client = httpx.Client(timeout=600.0)
-            clients.append(local.client)
-        endpoint = "completions" if "prompt" in payload else "chat/completions"
-        local.client.post(f"{url}/v1/{endpoint}", json=payload).raise_for_status()
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(slots) as pool:
-        list(pool.map(send, payloads))
-    seconds = time.perf_counter() - started
-    for client in clients:
-        client.close()
-    return seconds
 
 
 def ours(url: str, model: str, options: argparse.Namespace, retriever: RaderRetriever, number: int) -> Any:
@@ -181,7 +82,7 @@ def main() -> None:
     parser.add_argument("--prompts", default="math")
     options = parser.parse_args()
     if options.serve:
-        asyncio.run(serve(options.latency, options.slots))
+        asyncio.run(serve(options.latency, options.slots, said))
         return
     options.repeats = -(-options.problems // 20)
     report = Report("synthesis", options, ("httpx", "sentence-transformers"))
@@ -191,7 +92,7 @@ def main() -> None:
     )
     retriever = RaderRetriever(index)
     rates: dict[str, list[float]] = {"ours": [], "plain": []}
-    with scripted(options) if options.url is None else _given(options.url) as url:
+    with scripted(__file__, options.latency, options.slots) if options.url is None else _given(options.url) as url:
         for number in range(options.rounds):
             found, sent = ours(url, options.model, options, retriever, number)
             rates["ours"].append(len(sent) / found.seconds)

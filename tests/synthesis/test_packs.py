@@ -43,6 +43,10 @@ def test_bundled_packs_are_few_shot_and_keep_to_their_own_formats(name):
             assert [parse_reflection(output)[0] for output in outputs] == [True, False]
 
 
+def test_the_example_of_a_pack_of_one_s_own():
+    assert load_pack(Path(__file__).resolve().parents[2] / "examples" / "small_pack").is_final("The answer is 4.")
+
+
 def test_one_prompt_as_messages_and_as_text():
     pack = load_pack("math")
     prompt = pack.prompts["step"]
