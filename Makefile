@@ -8,6 +8,8 @@ TORCH ?= torch==2.13.0
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Threads that wait leave their core to others: many times faster where something else runs on the machine.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help demo test lint types unit format clean
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.errors import InputError, import_extra
+from rader_plugins.index.products import inner_products
 
 __all__ = ["AnnConfig", "Approximate", "exact_scores", "gather_scores"]
 
@@ -72,16 +73,15 @@ def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array,
     """
     scores = np.empty((len(queries), rows), dtype=np.float32)
     for shard, start in zip(shards, starts, strict=True):
+        if len(queries) == 1:
+            inner_products(shard, queries[0], out=scores[0, start : start + len(shard)])
+            continue
         # Half precision is widened in blocks that stay in the cache.
         step = len(shard) if shard.dtype == np.float32 else 8192
         for first in range(0, len(shard), max(1, step)):
             part = shard[first : first + step]
             part = part if part.dtype == np.float32 else part.astype(np.float32)
-            target = scores[:, start + first : start + first + len(part)]
-            if len(queries) == 1:
-                np.dot(part, queries[0], out=target[0])
-            else:
-                np.matmul(queries, part.T, out=target)
+            np.matmul(queries, part.T, out=scores[:, start + first : start + first + len(part)])
     return scores
 
 
@@ -109,7 +109,8 @@ def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, 
     order = np.argsort(rows)  # neighbours share pages
     for first in range(0, len(rows), _GATHER):
         places = order[first : first + _GATHER]
-        scores[places] = gather(shards, starts, rows[places]).astype(np.float64) @ wide
+        # Not by BLAS: see rader_plugins.index.products.
+        scores[places] = np.einsum("ij,j->i", gather(shards, starts, rows[places]).astype(np.float64), wide)
     return scores
 
 
