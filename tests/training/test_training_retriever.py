@@ -266,10 +266,10 @@ def test_patience_ends_a_training_that_gets_no_better(tiny: Path, samples: Path,
 
 
 def test_lora_targets(tiny: Path) -> None:
-    model = encoder_of(tiny).model
+    model = encoder_of(tiny).model[0].model
     with pytest.raises(InputError, match="no layers named nothing"):
         add_lora(model, RetrieverConfig(lora_targets=("nothing",)))
-    add_lora(model, RetrieverConfig())
+    model = add_lora(model, RetrieverConfig())
     adapted = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_" in name}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 

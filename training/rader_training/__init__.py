@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rader_training.config import RetrieverConfig
-    from rader_training.retriever import TrainingReport, train_retriever
+    from rader_training.retriever import train_retriever
+    from rader_training.run import TrainingReport
 
 __all__ = ["RetrieverConfig", "TrainingReport", "train_retriever"]
 
 _HOMES = {
     "RetrieverConfig": "rader_training.config",
-    "TrainingReport": "rader_training.retriever",
+    "TrainingReport": "rader_training.run",
     "train_retriever": "rader_training.retriever",
 }
 

@@ -6,20 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
-from rader_training.config import LORA_TARGETS, RetrieverConfig
+from rader_training.config import LORA_TARGETS, TrainingConfig
 
-__all__ = ["add_lora", "load_trained", "merge_lora", "save_trained"]
+__all__ = ["add_lora", "load_trained", "save_trained"]
 
 
-def add_lora(model: Any, config: RetrieverConfig) -> None:
-    """Put an adapter on the transformer of a Sentence Transformer; everything else stays as it is.
+def add_lora(transformer: Any, config: TrainingConfig, **more: Any) -> Any:
+    """Return a model of transformers with an adapter on it; nothing else of it is trained.
+
+    Args:
+        transformer: The model; its layers are changed in place.
+        config: Rank, alpha, dropout and layers.
+        **more: Settings of peft's ``LoraConfig`` beside those.
 
     Raises:
         InputError: The model has no layer of these names.
     """
     peft = import_extra("peft", "training")
-    transformer = model[0]
-    names = {name.rpartition(".")[2] for name, _ in transformer.model.named_modules()}
+    names = {name.rpartition(".")[2] for name, _ in transformer.named_modules()}
     wanted: tuple[str, ...] | str = config.lora_targets or tuple(name for name in LORA_TARGETS if name in names)
     if config.lora_targets and (missing := [name for name in config.lora_targets if name not in names]):
         raise InputError(f"The model has no layers named {', '.join(missing)}; it has {', '.join(sorted(names))}.")
@@ -29,14 +33,9 @@ def add_lora(model: Any, config: RetrieverConfig) -> None:
         lora_dropout=config.lora_dropout,
         target_modules=list(wanted) if wanted else "all-linear",
         bias="none",
+        **more,
     )
-    transformer.model = peft.get_peft_model(transformer.model, settings)
-
-
-def merge_lora(model: Any) -> None:
-    """Merge the adapter of :func:`add_lora` into the weights."""
-    transformer = model[0]
-    transformer.model = transformer.model.merge_and_unload()
+    return peft.get_peft_model(transformer, settings)
 
 
 def save_trained(model: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The trainer, with checkpoints that hold the trained weights alone and are whole or not there."""
+"""The trainers, with checkpoints that hold the trained weights alone and are whole or not there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rader_plugins.errors import InputError
 from rader_training.adapters import load_trained, save_trained
 from rader_training.data import Groups
 
-__all__ = ["GroupEpochs", "GroupTrainer", "WholeCheckpoints", "Watch", "newest_checkpoint"]
+__all__ = ["GroupEpochs", "RetrieverTrainer", "TrainedWeights", "WholeCheckpoints", "Watch", "newest_checkpoint"]
 
 WEIGHTS = "trained.safetensors"
 _WHOLE = "complete"
@@ -26,11 +26,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-class GroupTrainer(SentenceTransformerTrainer):
-    """Trains on :class:`rader_training.data.Groups`."""
+class TrainedWeights:
+    """Makes a trainer of transformers keep the weights that are trained, and no others."""
 
-    def add_model_card_callback(self, *arguments: Any, **options: Any) -> None:
-        """Do nothing: the card of sentence-transformers reads columns of text, and the exported model has our own."""
+    args: Any
+    model: Any
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -42,6 +42,13 @@ class GroupTrainer(SentenceTransformerTrainer):
         if not weights.is_file():
             raise InputError(f"{checkpoint_path} is no checkpoint of this training.")
         load_trained(self.model if model is None else model, weights)
+
+
+class RetrieverTrainer(TrainedWeights, SentenceTransformerTrainer):
+    """Trains embeddings on :class:`rader_training.data.Groups`."""
+
+    def add_model_card_callback(self, *arguments: Any, **options: Any) -> None:
+        """Do nothing: the card of sentence-transformers reads columns of text, and the exported model has our own."""
 
 
 class GroupEpochs(TrainerCallback):

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from rader_plugins.errors import InputError, import_extra
+from typing_extensions import Self
 
-__all__ = ["LORA_TARGETS", "RetrieverConfig"]
+from rader_plugins.errors import InputError
+from rader_plugins.files import read_toml
+
+__all__ = ["LORA_TARGETS", "RetrieverConfig", "TrainingConfig"]
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The layers that the paper adapts, by their names in Qwen2 and Llama."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrieverConfig:
-    """How a retriever is trained (RaDeR, appendix, table 10, where not said otherwise).
+class TrainingConfig:
+    """How retrievers and rerankers alike are trained (RaDeR, appendix, table 10, where not said otherwise).
 
     Args:
-        temperature: Of InfoNCE.
         group_size: Passages per query: one positive and ``group_size - 1`` hard negatives, as far as there are so many.
-        batch_size: Queries in a batch of one process; passages of other queries are negatives too.
-        accumulate: Batches per step. Negatives come from one batch only.
-        mini_batch: Texts that are run through the model at once (gradient caching: Gao et al., 2021). Memory depends
-            on it alone, the result does not. None runs a whole batch at once.
+        batch_size: Queries in a batch of one process.
+        accumulate: Batches per step.
         learning_rate, warmup_steps, weight_decay: Linear decay to 0 after the warm-up.
         epochs: Passes over the samples.
         max_steps: Ends earlier; 0 means no limit.
@@ -50,11 +48,12 @@ class RetrieverConfig:
         InputError: A value is outside its range.
     """
 
-    temperature: float = 0.01
+    table: ClassVar[str] = "training"
+    """Where the values stand in a TOML file."""
+
     group_size: int = 12
     batch_size: int = 2
     accumulate: int = 16
-    mini_batch: int | None = None
     learning_rate: float = 1e-4
     warmup_steps: int = 28
     weight_decay: float = 0.0
@@ -79,19 +78,14 @@ class RetrieverConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
         object.__setattr__(self, "kinds", dict(self.kinds))
-        for name in ("temperature", "learning_rate", "epochs"):
-            if not _number(value := getattr(self, name)) or not value > 0:
-                raise InputError(f"{name} must be a number above 0, not {value!r}.")
+        self._check_positive("learning_rate", "epochs")
         least = {"group_size": 1, "batch_size": 1, "accumulate": 1, "lora_rank": 1, "lora_alpha": 1, "log_every": 1}
         least |= dict.fromkeys(("warmup_steps", "max_steps", "evaluate_every", "save_every", "patience", "seed"), 0)
         for name, bound in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < bound:
                 raise InputError(f"{name} must be a whole number of at least {bound}, not {value!r}.")
-        for name in ("mini_batch", "max_query_length", "max_document_length"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise InputError(f"{name} must be a whole number of at least 1, or left out, not {value!r}.")
+        self._check_optional("max_query_length", "max_document_length")
         for name, value in (("weight_decay", self.weight_decay), ("lora_dropout", self.lora_dropout)):
             if not _number(value) or not 0 <= value < 1:
                 raise InputError(f"{name} must be at least 0 and below 1, not {value!r}.")
@@ -99,12 +93,23 @@ class RetrieverConfig:
             if not _number(weight) or weight < 0:
                 raise InputError(f"The weight of {kind!r} samples must be a number of at least 0, not {weight!r}.")
 
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            if not _number(value := getattr(self, name)) or not value > 0:
+                raise InputError(f"{name} must be a number above 0, not {value!r}.")
+
+    def _check_optional(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise InputError(f"{name} must be a whole number of at least 1, or left out, not {value!r}.")
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, as a JSON object."""
         return {**asdict(self), "lora_targets": list(self.lora_targets)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str = "the training configuration") -> RetrieverConfig:
+    def from_dict(cls, values: Mapping[str, Any], where: str = "the training configuration") -> Self:
         """Make a configuration from some of its fields.
 
         Raises:
@@ -119,8 +124,8 @@ class RetrieverConfig:
             raise InputError(f"{where}: {error}") from None
 
     @classmethod
-    def from_toml(cls, path: str | os.PathLike[str], **overrides: Any) -> RetrieverConfig:
-        """Read the table ``[retriever]`` of a TOML file.
+    def from_toml(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
+        """Read the table of a TOML file: ``[retriever]`` or ``[reranker]``; the other may stand beside it.
 
         Args:
             path: The file.
@@ -129,14 +134,36 @@ class RetrieverConfig:
         Raises:
             InputError: It is no TOML, or a value is unusable.
         """
-        toml = import_extra("tomllib" if sys.version_info >= (3, 11) else "tomli", "training")
-        try:
-            tables = toml.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as TOML: {error}.") from None
-        if unknown := sorted(set(tables) - {"retriever"}):
-            raise InputError(f"{path} has the tables or keys {unknown}; hyper-parameters stand under [retriever].")
-        return cls.from_dict({**tables.get("retriever", {}), **overrides}, os.fspath(path))
+        tables = read_toml(path)
+        if unknown := sorted(set(tables) - {"retriever", "reranker"}):
+            raise InputError(f"{path} has the tables or keys {unknown}; hyper-parameters stand under [{cls.table}].")
+        return cls.from_dict({**tables.get(cls.table, {}), **overrides}, os.fspath(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrieverConfig(TrainingConfig):
+    """How a retriever is trained: what :class:`TrainingConfig` takes, and the following.
+
+    Passages of the other queries of a batch are negatives too; they come from one batch of one process only.
+
+    Args:
+        temperature: Of InfoNCE.
+        mini_batch: Texts that are run through the model at once (gradient caching: Gao et al., 2021). Memory depends
+            on it alone, the result does not. None runs a whole batch at once.
+
+    Raises:
+        InputError: A value is outside its range.
+    """
+
+    table: ClassVar[str] = "retriever"
+
+    temperature: float = 0.01
+    mini_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_positive("temperature")
+        self._check_optional("mini_batch")
 
 
 def _number(value: object) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,38 +14,12 @@ from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_training.config import RetrieverConfig
 from rader_training.data import Groups, load_rows
+from rader_training.run import TrainingReport, TrainingRun
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
 
-__all__ = ["TrainingReport", "train_retriever"]
-
-_BEST = "best.safetensors"
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """What came of a training.
-
-    Args:
-        model: Directory of the model.
-        steps: Steps made, those of earlier sittings included.
-        loss: Mean loss of the steps of this sitting; None if there were none.
-        evaluations: Step -> nDCG@10 on the data set that was evaluated on; step 0 is the model before training.
-        best_step: Whose weights the directory holds.
-        data: What was trained on.
-        truncated: Share of the queries and documents seen that were cut.
-        curves: A picture of loss and evaluation, where matplotlib is installed.
-    """
-
-    model: Path
-    steps: int
-    loss: float | None
-    evaluations: dict[int, float]
-    best_step: int
-    data: dict[str, Any]
-    truncated: dict[str, float]
-    curves: Path | None
+__all__ = ["train_retriever"]
 
 
 def train_retriever(
@@ -99,7 +72,10 @@ def train_retriever(
         weights=config.kinds,
         seed=config.seed,
     )
-    return _Training(folder, config, encoder, recipe, groups, evaluate_on, name or folder.resolve().name).run(resume)
+    start = {"base": encoder.recipe.name, "base_fingerprint": encoder.fingerprint}
+    return _RetrieverRun(
+        folder, config, encoder.model, recipe, start, groups, evaluate_on, name or folder.resolve().name
+    ).run(resume)
 
 
 def _trainable(base: str | Recipe, device: str | None, trust_remote_code: bool) -> LocalEncoder:
@@ -124,161 +100,47 @@ def _with_lengths(recipe: Recipe, config: RetrieverConfig) -> Recipe:
     )
 
 
-@dataclass
-class _Training:
-    folder: Path
+class _RetrieverRun(TrainingRun):
+    kind = "retriever"
     config: RetrieverConfig
-    encoder: LocalEncoder
-    recipe: Recipe
-    groups: Groups
-    dataset: RetrievalDataset | None
-    name: str
-    evaluations: dict[int, float] = field(default_factory=dict)
 
-    def run(self, resume: bool) -> TrainingReport:
-        from rader_training.adapters import add_lora, load_trained, merge_lora
+    def _add_adapter(self) -> None:
+        from rader_training.adapters import add_lora
+
+        self.model[0].model = add_lora(self.model[0].model, self.config)
+
+    def _merge_adapter(self) -> None:
+        self.model[0].model = self.model[0].model.merge_and_unload()
+
+    def _collator(self) -> Any:
         from rader_training.batches import Collator
-        from rader_training.checkpoints import newest_checkpoint
-        from rader_training.export import export
-        from rader_training.record import Record
 
-        model = self.encoder.model
-        import_extra("transformers", "training").set_seed(self.config.seed)  # an adapter begins at random
-        self.record = Record(self.folder, self._manifest(), resume=resume)
-        if self.config.lora:
-            model.requires_grad_(False)
-            add_lora(model, self.config)
-        else:
-            model.requires_grad_(True)
-        checkpoint = newest_checkpoint(self.folder / "checkpoints") if resume else None
-        if checkpoint is not None:
-            self.record.go_on_from(int(checkpoint.name.rpartition("-")[2]))
-            self.evaluations = {row["step"]: row["nDCG@10"] for row in self.record.rows if "nDCG@10" in row}
-        collator = Collator(model.tokenizer, self.recipe)
-        if self.dataset is not None and 0 not in self.evaluations:
-            self._evaluate(0)
-        trainer = self._trainer(model, collator)
-        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        steps = trainer.state.global_step
-        if self.dataset is not None and steps not in self.evaluations:
-            self._evaluate(steps)
-        best = max((step for step in self.evaluations if step), key=lambda step: self.evaluations[step], default=steps)
-        if best != steps:
-            load_trained(model, self.folder / _BEST)
-        if self.config.lora:
-            merge_lora(model)
-        model.requires_grad_(False)
-        model.eval()
-        truncated = {role: collator.truncated[role] / max(1, collator.seen[role]) for role in collator.seen}
-        facts = {
-            "Data": dataclasses.asdict(self.groups.report),
-            "Hyper-parameters": self.config.as_dict(),
-            "Evaluation (nDCG@10 by step)": self.evaluations,
-            "Share of texts that were cut": truncated,
-        }
-        path = export(model, self.recipe, self.folder / "model", name=self.name, facts=facts)
-        loss = float(result.training_loss) if result.training_loss == result.training_loss else None
-        return TrainingReport(
-            model=path,
-            steps=steps,
-            loss=loss,
-            evaluations=dict(self.evaluations),
-            best_step=best,
-            data=dataclasses.asdict(self.groups.report),
-            truncated=truncated,
-            curves=self.record.draw(),
-        )
+        return Collator(self.model.tokenizer, self.recipe)
 
-    def _manifest(self) -> dict[str, Any]:
-        return {
-            "kind": "retriever",
-            "base": self.encoder.recipe.name,
-            "base_fingerprint": self.encoder.fingerprint,
-            "config": self.config.as_dict(),
-            "data": self.groups.report.digest,
-            "evaluated_on": None if self.dataset is None else self.dataset.digest,
-        }
-
-    def _trainer(self, model: Any, collator: Any) -> Any:
-        datasets = import_extra("datasets", "training")
+    def _make_trainer(self, arguments: dict[str, Any], **parts: Any) -> Any:
         st = import_extra("sentence_transformers", "training")
-        from rader_training.checkpoints import GroupEpochs, GroupTrainer, Watch, WholeCheckpoints
+        from rader_training.checkpoints import RetrieverTrainer
         from rader_training.loss import InfoNCE
 
-        config = self.config
-        places = datasets.Dataset.from_dict({"place": list(range(len(self.groups)))})
-        places.set_transform(lambda batch: {"group": [self.groups[place] for place in batch["place"]]})
-        on_cpu = model.device.type == "cpu"
-        arguments = st.SentenceTransformerTrainingArguments(
-            output_dir=str(self.folder / "checkpoints"),
-            per_device_train_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.accumulate,
-            learning_rate=config.learning_rate,
-            warmup_steps=config.warmup_steps,
-            weight_decay=config.weight_decay,
-            lr_scheduler_type="linear",
-            num_train_epochs=config.epochs,
-            max_steps=config.max_steps or -1,
-            bf16=(not on_cpu and _has_bf16()) if config.bf16 is None else config.bf16,
-            gradient_checkpointing=config.gradient_checkpointing,
-            logging_steps=config.log_every,
-            logging_nan_inf_filter=False,
-            save_strategy="steps" if config.save_every else "no",
-            save_steps=config.save_every or 500,
-            save_total_limit=2,
-            seed=config.seed,
-            data_seed=config.seed,
-            use_cpu=on_cpu,
-            report_to="none",
-            disable_tqdm=not (sys.stderr is not None and sys.stderr.isatty()),
-            dataloader_pin_memory=not on_cpu,
-            remove_unused_columns=False,
+        loss = InfoNCE(self.model, temperature=self.config.temperature, mini_batch_size=self.config.mini_batch)
+        return RetrieverTrainer(
+            model=self.model, args=st.SentenceTransformerTrainingArguments(**arguments), loss=loss, **parts
         )
-        trainer = GroupTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=places,
-            loss=InfoNCE(model, temperature=config.temperature, mini_batch_size=config.mini_batch),
-            data_collator=collator,
-            callbacks=[
-                GroupEpochs(self.groups),
-                WholeCheckpoints(),
-                Watch(self.record.add, config.evaluate_every if self.dataset is not None else 0, self._evaluate),
-            ],
-        )
-        # It prints what it logs; the record has it.
-        trainer.remove_callback(import_extra("transformers", "training").PrinterCallback)
-        return trainer
 
-    def _evaluate(self, step: int) -> bool:
-        """Search the data set with the weights as they are; returns whether patience has run out."""
+    def _measure(self, dataset: RetrievalDataset) -> float:
+        """Search (dense)."""
         from rader_plugins import RaderIndex, RaderRetriever
         from rader_plugins.evaluation import evaluate, index_corpus
-        from rader_training.adapters import save_trained
 
-        if self.dataset is None:
-            return False
-        model = self.encoder.model
-        training = model.training
-        model.eval()
-        encoder = LocalEncoder(self.recipe, model=model, show_progress=False)
+        encoder = LocalEncoder(self.recipe, model=self.model, show_progress=False)
         with RaderIndex.create(None, encoder=encoder) as index:
-            index_corpus(self.dataset, index)
+            index_corpus(dataset, index)
             found = evaluate(
-                RaderRetriever(index, mode="dense"), self.dataset, k_values=[10], measures=["nDCG"], batch_size=64
+                RaderRetriever(index, mode="dense"), dataset, k_values=[10], measures=["nDCG"], batch_size=64
             )
-        model.train(training)
-        value = float(found.mean["nDCG@10"])
-        earlier = [self.evaluations[at] for at in self.evaluations if at]
-        self.evaluations[step] = value
-        self.record.add(step, {"nDCG@10": value})
-        if step and value > max(earlier, default=-1.0):
-            save_trained(model, self.folder / _BEST)
-        best = max((at for at in self.evaluations if at), key=lambda at: self.evaluations[at], default=0)
-        since = sum(at > best for at in self.evaluations)
-        return bool(step and self.config.patience and since >= self.config.patience)
+        return float(found.mean["nDCG@10"])
 
+    def _export(self, folder: Path, facts: Mapping[str, Any]) -> Path:
+        from rader_training.export import export
 
-def _has_bf16() -> bool:
-    torch = import_extra("torch", "training")
-    return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+        return export(self.model, self.recipe, folder, name=self.name, facts=facts)

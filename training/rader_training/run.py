@@ -1,0 +1,235 @@
+"""A training run from its base to the exported model: what retrievers and rerankers share."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rader_plugins.errors import import_extra
+from rader_plugins.recipes import Recipe
+from rader_training.config import TrainingConfig
+from rader_training.data import Groups
+
+if TYPE_CHECKING:
+    from rader_plugins.evaluation import RetrievalDataset
+
+__all__ = ["TrainingReport", "TrainingRun"]
+
+_BEST = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What came of a training.
+
+    Args:
+        model: Directory of the model.
+        steps: Steps made, those of earlier sittings included.
+        loss: Mean loss of the steps of this sitting; None if there were none.
+        evaluations: Step -> nDCG@10 on the data set that was evaluated on; step 0 is the model before training.
+        best_step: Whose weights the directory holds.
+        data: What was trained on.
+        truncated: Share of the texts seen that were cut: of queries and documents, or of pairs.
+        curves: A picture of loss and evaluation, where matplotlib is installed.
+    """
+
+    model: Path
+    steps: int
+    loss: float | None
+    evaluations: dict[int, float]
+    best_step: int
+    data: dict[str, Any]
+    truncated: dict[str, float]
+    curves: Path | None
+
+
+@dataclass
+class TrainingRun(ABC):
+    """One training in one folder.
+
+    Args:
+        folder: Of the run.
+        config: The hyper-parameters.
+        model: The module that is trained, on its device.
+        recipe: How texts become what the model reads.
+        base: What the model starts from, for the manifest.
+        groups: What it is trained on.
+        dataset: What it is evaluated on.
+        name: Of the new model.
+    """
+
+    kind: ClassVar[str]
+
+    folder: Path
+    config: TrainingConfig
+    model: Any
+    recipe: Recipe
+    base: Mapping[str, Any]
+    groups: Groups
+    dataset: RetrievalDataset | None
+    name: str
+    evaluations: dict[int, float] = field(default_factory=dict)
+
+    @abstractmethod
+    def _add_adapter(self) -> None:
+        """Put an adapter on the frozen model."""
+
+    @abstractmethod
+    def _merge_adapter(self) -> None:
+        """Merge it into the weights."""
+
+    @abstractmethod
+    def _collator(self) -> Any:
+        """Return what makes batches of groups, with the counts ``seen`` and ``truncated``."""
+
+    @abstractmethod
+    def _make_trainer(self, arguments: dict[str, Any], **parts: Any) -> Any:
+        """Return a trainer that keeps :class:`rader_training.checkpoints.TrainedWeights`."""
+
+    @abstractmethod
+    def _measure(self, dataset: RetrievalDataset) -> float:
+        """Return nDCG@10 on a data set with the weights as they are."""
+
+    @abstractmethod
+    def _export(self, folder: Path, facts: Mapping[str, Any]) -> Path:
+        """Write the model directory."""
+
+    def run(self, resume: bool) -> TrainingReport:
+        """Train, or go on, and write the model."""
+        from rader_training.adapters import load_trained
+        from rader_training.checkpoints import newest_checkpoint
+        from rader_training.record import Record
+
+        self.record = Record(self.folder, self._manifest(), resume=resume)
+        self._choose_weights()
+        checkpoint = newest_checkpoint(self.folder / "checkpoints") if resume else None
+        if checkpoint is not None:
+            self.record.go_on_from(int(checkpoint.name.rpartition("-")[2]))
+            self.evaluations = {row["step"]: row["nDCG@10"] for row in self.record.rows if "nDCG@10" in row}
+        collator = self._collator()
+        if self.dataset is not None and 0 not in self.evaluations:
+            self._evaluate(0)
+        trainer = self._trainer(collator)
+        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        steps = trainer.state.global_step
+        if self.dataset is not None and steps not in self.evaluations:
+            self._evaluate(steps)
+        best = max((step for step in self.evaluations if step), key=lambda step: self.evaluations[step], default=steps)
+        if best != steps:
+            load_trained(self.model, self.folder / _BEST)
+        if self.config.lora:
+            self._merge_adapter()
+        self.model.requires_grad_(False)
+        self.model.eval()
+        truncated = {role: collator.truncated[role] / max(1, collator.seen[role]) for role in collator.seen}
+        data = dataclasses.asdict(self.groups.report)
+        facts = {
+            "Data": data,
+            "Hyper-parameters": self.config.as_dict(),
+            "Evaluation (nDCG@10 by step)": self.evaluations,
+            "Share of texts that were cut": truncated,
+        }
+        return TrainingReport(
+            model=self._export(self.folder / "model", facts),
+            steps=steps,
+            loss=float(result.training_loss) if result.training_loss == result.training_loss else None,
+            evaluations=dict(self.evaluations),
+            best_step=best,
+            data=data,
+            truncated=truncated,
+            curves=self.record.draw(),
+        )
+
+    def _choose_weights(self) -> None:
+        """Make what is trained require gradients, and nothing else."""
+        import_extra("transformers", "training").set_seed(self.config.seed)  # an adapter begins at random
+        self.model.requires_grad_(not self.config.lora)
+        if self.config.lora:
+            self._add_adapter()
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            **self.base,
+            "config": self.config.as_dict(),
+            "data": self.groups.report.digest,
+            "evaluated_on": None if self.dataset is None else self.dataset.digest,
+        }
+
+    def _trainer(self, collator: Any) -> Any:
+        datasets = import_extra("datasets", "training")
+        from rader_training.checkpoints import GroupEpochs, Watch, WholeCheckpoints
+
+        places = datasets.Dataset.from_dict({"place": list(range(len(self.groups)))})
+        places.set_transform(lambda batch: {"group": [self.groups[place] for place in batch["place"]]})
+        trainer = self._make_trainer(
+            self._arguments(),
+            train_dataset=places,
+            data_collator=collator,
+            callbacks=[
+                GroupEpochs(self.groups),
+                WholeCheckpoints(),
+                Watch(self.record.add, self.config.evaluate_every if self.dataset is not None else 0, self._evaluate),
+            ],
+        )
+        # It prints what it logs; the record has it.
+        trainer.remove_callback(import_extra("transformers", "training").PrinterCallback)
+        return trainer
+
+    def _arguments(self) -> dict[str, Any]:
+        config = self.config
+        on_cpu = next(self.model.parameters()).device.type == "cpu"
+        return {
+            "output_dir": str(self.folder / "checkpoints"),
+            "per_device_train_batch_size": config.batch_size,
+            "gradient_accumulation_steps": config.accumulate,
+            "learning_rate": config.learning_rate,
+            "warmup_steps": config.warmup_steps,
+            "weight_decay": config.weight_decay,
+            "lr_scheduler_type": "linear",
+            "num_train_epochs": config.epochs,
+            "max_steps": config.max_steps or -1,
+            "bf16": (not on_cpu and _has_bf16()) if config.bf16 is None else config.bf16,
+            "gradient_checkpointing": config.gradient_checkpointing,
+            "logging_steps": config.log_every,
+            "logging_nan_inf_filter": False,
+            "save_strategy": "steps" if config.save_every else "no",
+            "save_steps": config.save_every or 500,
+            "save_total_limit": 2,
+            "seed": config.seed,
+            "data_seed": config.seed,
+            "use_cpu": on_cpu,
+            "report_to": "none",
+            "disable_tqdm": not (sys.stderr is not None and sys.stderr.isatty()),
+            "dataloader_pin_memory": not on_cpu,
+            "remove_unused_columns": False,
+        }
+
+    def _evaluate(self, step: int) -> bool:
+        """Measure the weights as they are and keep them if they are the best; returns whether patience has run out."""
+        from rader_training.adapters import save_trained
+
+        if self.dataset is None:
+            return False
+        training = self.model.training
+        self.model.eval()
+        value = self._measure(self.dataset)
+        self.model.train(training)
+        earlier = [self.evaluations[at] for at in self.evaluations if at]
+        self.evaluations[step] = value
+        self.record.add(step, {"nDCG@10": value})
+        if step and value > max(earlier, default=-1.0):
+            save_trained(self.model, self.folder / _BEST)
+        best = max((at for at in self.evaluations if at), key=lambda at: self.evaluations[at], default=0)
+        since = sum(at > best for at in self.evaluations)
+        return bool(step and self.config.patience and since >= self.config.patience)
+
+
+def _has_bf16() -> bool:
+    torch = import_extra("torch", "training")
+    return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported())
