@@ -68,6 +68,36 @@ def test_a_cot_query_holds_neither_the_generated_query_nor_what_was_retrieved(tm
     }
 
 
+def test_a_query_that_was_written_in_a_thought_is_no_part_of_a_cot_query(tmp_path: Path) -> None:
+    """A recorded application: its model says what to search for, which is a thought, and then it is searched for."""
+    made = make(
+        tmp_path,
+        [
+            trajectory(
+                "p",
+                thought("First step."),
+                thought('Two things are unknown.\n1. "A rule"\nSearch for: another rule.'),
+                query("a rule"),
+                retrieval(doc("a", True), kept="a"),
+                query("Another rule"),
+                retrieval(doc("b", True), kept="b"),
+                thought("A third rule"),
+                query("A third rule?"),
+                retrieval(doc("c", True), kept="c"),
+                thought("It takes more words than that to say another rule."),
+                query("another rule"),
+                retrieval(doc("d", True), kept="d"),
+                question="Q?",
+            )
+        ],
+    )
+    start = "Q?\nFirst step.\nTwo things are unknown."
+    assert made["cot:p:3"].query == start
+    assert {one.id for one in made["cot:p:3"].positives} == {"a", "b", "c"}
+    last = "It takes more words than that to say another rule."
+    assert {sample.query for sample in made.values()} == {"Q?", start, f"{start}\n{last}"}
+
+
 def test_all_relevant_documents_are_positives_where_that_is_asked_for_or_none_was_kept(tmp_path: Path) -> None:
     steps = (thought("s"), query("q"), retrieval(doc("a", True), doc("b", True), doc("c", False), kept="b"))
     assert ids(make(tmp_path / "1", [trajectory("p", *steps)], positives="relevant")["cot:p:2"]) == (["b", "a"], ["c"])

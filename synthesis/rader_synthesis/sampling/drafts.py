@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rader_plugins.samples import QueryKind
 from rader_plugins.trajectories import Step, Trajectory
 from rader_synthesis.sampling.config import SamplingConfig
+from rader_synthesis.sampling.texts import words
 
 __all__ = ["Draft", "Search", "drafts", "partial_solution", "refusal", "relevant_ids", "searches"]
 
 TRUSTED = frozenset({"proof", "citation", "human"})
 """Who may label documents of a trajectory without reward."""
+_LABEL = 3
+"""Most words before a query that a language model wrote into a line of its own: ``2. Search query: ...``."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,10 @@ def searches(trajectory: Trajectory, config: SamplingConfig) -> Iterator[Search]
     before: list[str] = []
     asked = 0  # thoughts before the latest query: what is thought between it and its retrieval comes from the query
     query_open = False
+    thoughts = _thoughts(trajectory.steps)
     for at, step in enumerate(trajectory.steps):
-        if step.kind == "thought" and step.text.strip():
-            before.append(step.text.strip())
+        if step.kind == "thought" and thoughts[at]:
+            before.append(thoughts[at])
         elif step.kind == "query":
             asked, query_open = len(before), True
         elif step.kind == "retrieval":
@@ -88,6 +92,27 @@ def searches(trajectory: Trajectory, config: SamplingConfig) -> Iterator[Search]
                     if one.relevant is False and one.id not in positives
                 }
                 yield Search(at, tuple(before[:known]), positives, rejected)
+
+
+def _thoughts(steps: Sequence[Step]) -> dict[int, str]:
+    """Return the thoughts by place, without the queries that were written in them.
+
+    An application asks its language model what to search for: what it says is recorded as a thought, and then as the
+    query. A ``cot`` query holds no generated query.
+    """
+    found: dict[int, str] = {}
+    latest = None
+    for at, step in enumerate(steps):
+        if step.kind == "thought":
+            found[at], latest = step.text.strip(), at
+        elif step.kind == "query" and latest is not None and (query := words(step.text)):
+            kept = [line for line in found[latest].splitlines() if not _is_query(words(line), query)]
+            found[latest] = "\n".join(kept).strip()
+    return found
+
+
+def _is_query(line: list[str], query: list[str]) -> bool:
+    return line[-len(query) :] == query and len(line) <= len(query) + _LABEL
 
 
 def _positives(step: Step, config: SamplingConfig, *, judged: bool) -> dict[str, str]:
