@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
 from rader_training.config import LORA_TARGETS, TrainingConfig
 
-__all__ = ["add_lora", "load_trained", "save_trained"]
+__all__ = ["add_lora", "averaged", "load_trained", "save_trained"]
+
+_IN_LAYER = re.compile(r"(?:^|\.)([^.]+)\.(\d+)\.")
 
 
 def add_lora(transformer: Any, config: TrainingConfig, **more: Any) -> Any:
@@ -20,13 +25,16 @@ def add_lora(transformer: Any, config: TrainingConfig, **more: Any) -> Any:
         **more: Settings of peft's ``LoraConfig`` beside those.
 
     Raises:
-        InputError: The model has no layer of these names.
+        InputError: The model has no layer of these names or numbers.
     """
     peft = import_extra("peft", "training")
     names = {name.rpartition(".")[2] for name, _ in transformer.named_modules()}
-    wanted: tuple[str, ...] | str = config.lora_targets or tuple(name for name in LORA_TARGETS if name in names)
+    wanted: tuple[str, ...] = config.lora_targets or tuple(name for name in LORA_TARGETS if name in names)
     if config.lora_targets and (missing := [name for name in config.lora_targets if name not in names]):
         raise InputError(f"The model has no layers named {', '.join(missing)}; it has {', '.join(sorted(names))}.")
+    if config.lora_layers:
+        wanted, places = _in_layers(transformer, wanted, config.lora_layers)
+        more = {**more, **places}
     settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
@@ -36,6 +44,58 @@ def add_lora(transformer: Any, config: TrainingConfig, **more: Any) -> Any:
         **more,
     )
     return peft.get_peft_model(transformer, settings)
+
+
+def _in_layers(
+    transformer: Any, wanted: tuple[str, ...], layers: tuple[int, ...]
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return what to adapt in some of the transformer layers, and how peft finds these."""
+    linear = import_extra("torch.nn", "training").Linear
+    modules = dict(transformer.named_modules())
+    found = {name: match for name in modules if (match := _IN_LAYER.search(name))}
+    there = {int(match[2]) for match in found.values()}
+    if missing := sorted(set(layers) - there):
+        raise InputError(f"The model has no transformer layers {missing}; they are counted from 0 to {max(there)}.")
+    wanted = wanted or tuple(sorted({name.rpartition(".")[2] for name in found if isinstance(modules[name], linear)}))
+    return wanted, {"layers_to_transform": list(layers), "layers_pattern": sorted({m[1] for m in found.values()})}
+
+
+@contextlib.contextmanager
+def averaged(model: Any, weight: float, base: Path) -> Iterator[None]:
+    """Give the model the weights ``base + weight * (trained - base)`` for the length of the block.
+
+    Args:
+        model: With an adapter, or trained in full.
+        weight: From 0 (the base) to 1 (as trained).
+        base: What :func:`save_trained` wrote before the training; is not read where there is an adapter.
+    """
+    torch = import_extra("torch", "training")
+    adapted = [module for module in model.modules() if isinstance(getattr(module, "scaling", None), dict)]
+    if weight == 1:
+        yield
+    elif adapted:
+        kept = [dict(module.scaling) for module in adapted]
+        for module in adapted:
+            module.scaling.update({name: weight * scale for name, scale in module.scaling.items()})
+        try:
+            yield
+        finally:
+            for module, scaling in zip(adapted, kept, strict=True):
+                module.scaling.update(scaling)
+    else:
+        safetensors = import_extra("safetensors", "training")
+        kept_in = base.with_name("trained.safetensors")
+        save_trained(model, kept_in)
+        try:
+            # One tensor at a time: a third copy of all the weights may not fit.
+            with torch.no_grad(), safetensors.safe_open(str(base), "pt") as stored:
+                for name, tensor in model.named_parameters():
+                    if tensor.requires_grad:
+                        tensor.lerp_(stored.get_tensor(name).to(tensor), 1 - weight)
+            yield
+        finally:
+            load_trained(model, kept_in)
+            kept_in.unlink()
 
 
 def save_trained(model: Any, path: Path) -> None:

@@ -10,6 +10,7 @@ from rader_plugins.encoding.batching import padded
 from rader_plugins.encoding.tokens import tokenize
 from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe, Role
+from rader_training.corpus import Corpus
 from rader_training.data import Group
 
 __all__ = ["MASKED", "NEGATIVE", "POSITIVE", "Collator"]
@@ -21,16 +22,23 @@ NEGATIVE, POSITIVE, MASKED = 0, 1, 2
 class Collator:
     """Turns groups into a batch of the trainer: the queries, all passages, and what each passage is to each query.
 
-    ``label`` has the shape (queries, passages): :data:`POSITIVE` for a query's own positive, :data:`MASKED` for other
-    passages with the text of one of its positives, :data:`NEGATIVE` for the rest.
+    The passages are those of the groups, in their order, then those drawn from the corpus. ``label`` has the shape
+    (queries, passages): :data:`POSITIVE` for a query's own positive, :data:`MASKED` for other passages with the text of
+    one of its positives and for what is to be no negative of it, :data:`NEGATIVE` for the rest.
 
     Args:
         tokenizer: Of the checkpoint.
         recipe: Templates, lengths and end-of-sequence handling.
+        in_batch: Whether passages of other queries are negatives.
+        corpus: Where further negatives, the same for all queries, are drawn from.
+        drawn: How many of them.
     """
 
     tokenizer: Any
     recipe: Recipe
+    in_batch: bool = True
+    corpus: Corpus | None = None
+    drawn: int = 0
     truncated: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
     seen: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
     # What sentence-transformers' trainer looks for.
@@ -45,10 +53,14 @@ class Collator:
         for group in given:
             own.append(len(texts))
             texts += [group.positive, *group.negatives]
+        own.append(len(texts))
+        if self.corpus is not None:
+            texts += self.corpus.draw(given, self.drawn)
         label = torch.zeros((len(given), len(texts)), dtype=torch.int64)
         for row, group in enumerate(given):
             for column, text in enumerate(texts):
-                if text in group.known:
+                others = column < own[-1] and not own[row] <= column < own[row + 1]
+                if text in group.known or (others and not self.in_batch):
                     label[row, column] = MASKED
             label[row, own[row]] = POSITIVE
         queries = self._features("query", [group.query for group in given])

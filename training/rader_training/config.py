@@ -34,6 +34,7 @@ class TrainingConfig:
         lora_rank, lora_alpha, lora_dropout: Of the adapter.
         lora_targets: Names of the layers to adapt; empty takes the paper's seven where the model has them, else every
             linear layer.
+        lora_layers: Which transformer layers to adapt, counted from 0; empty adapts all of them.
         max_query_length, max_document_length: In tokens; None takes the recipe's. The paper's own command cuts queries
             at 32 tokens, which leaves nothing of a ``cot`` query.
         kinds: How often samples of a kind are seen in an epoch: ``{"cot": 2.0, "lexical": 0.5}``; 1 for others, 0
@@ -64,6 +65,7 @@ class TrainingConfig:
     lora_alpha: int = 64
     lora_dropout: float = 0.1
     lora_targets: tuple[str, ...] = ()
+    lora_layers: tuple[int, ...] = ()
     max_query_length: int | None = None
     max_document_length: int | None = None
     kinds: Mapping[str, float] = field(default_factory=dict)
@@ -77,18 +79,21 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
+        object.__setattr__(self, "lora_layers", tuple(self.lora_layers))
         object.__setattr__(self, "kinds", dict(self.kinds))
         self._check_positive("learning_rate", "epochs")
         least = {"group_size": 1, "batch_size": 1, "accumulate": 1, "lora_rank": 1, "lora_alpha": 1, "log_every": 1}
         least |= dict.fromkeys(("warmup_steps", "max_steps", "evaluate_every", "save_every", "patience", "seed"), 0)
         for name, bound in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < bound:
-                raise InputError(f"{name} must be a whole number of at least {bound}, not {value!r}.")
+            self._check_least(name, bound)
         self._check_optional("max_query_length", "max_document_length")
         for name, value in (("weight_decay", self.weight_decay), ("lora_dropout", self.lora_dropout)):
             if not _number(value) or not 0 <= value < 1:
                 raise InputError(f"{name} must be at least 0 and below 1, not {value!r}.")
+        if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in self.lora_layers):
+            raise InputError(f"lora_layers are numbers of layers, counted from 0, not {list(self.lora_layers)!r}.")
+        if self.lora_layers and not self.lora:
+            raise InputError("lora_layers goes with lora = true; without, all weights are trained.")
         for kind, weight in self.kinds.items():
             if not _number(weight) or weight < 0:
                 raise InputError(f"The weight of {kind!r} samples must be a number of at least 0, not {weight!r}.")
@@ -98,6 +103,11 @@ class TrainingConfig:
             if not _number(value := getattr(self, name)) or not value > 0:
                 raise InputError(f"{name} must be a number above 0, not {value!r}.")
 
+    def _check_least(self, name: str, bound: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < bound:
+            raise InputError(f"{name} must be a whole number of at least {bound}, not {value!r}.")
+
     def _check_optional(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
@@ -106,7 +116,7 @@ class TrainingConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, as a JSON object."""
-        return {**asdict(self), "lora_targets": list(self.lora_targets)}
+        return {**asdict(self), "lora_targets": list(self.lora_targets), "lora_layers": list(self.lora_layers)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "the training configuration") -> Self:
@@ -144,10 +154,13 @@ class TrainingConfig:
 class RetrieverConfig(TrainingConfig):
     """How a retriever is trained: what :class:`TrainingConfig` takes, and the following.
 
-    Passages of the other queries of a batch are negatives too; they come from one batch of one process only.
-
     Args:
         temperature: Of InfoNCE.
+        in_batch_negatives: Whether the passages of a batch's other queries are negatives too. They come from one batch
+            of one process only.
+        random_negatives: Documents drawn evenly from a corpus for each batch, negatives of all its queries.
+        merge_weight: Share of what was learned that is kept, at most 1: evaluated and exported are the weights
+            ``base + merge_weight * (trained - base)`` (Wortsman et al., 2022: robust fine-tuning by weight averaging).
         mini_batch: Texts that are run through the model at once (gradient caching: Gao et al., 2021). Memory depends
             on it alone, the result does not. None runs a whole batch at once.
 
@@ -158,12 +171,23 @@ class RetrieverConfig(TrainingConfig):
     table: ClassVar[str] = "retriever"
 
     temperature: float = 0.01
+    in_batch_negatives: bool = True
+    random_negatives: int = 0
+    merge_weight: float = 1.0
     mini_batch: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_positive("temperature")
         self._check_optional("mini_batch")
+        self._check_least("random_negatives", 0)
+        if not _number(self.merge_weight) or not 0 < self.merge_weight <= 1:
+            raise InputError(f"merge_weight must be above 0 and at most 1, not {self.merge_weight!r}.")
+        if not self.in_batch_negatives and self.group_size == 1 and not self.random_negatives:
+            raise InputError(
+                "There would be no negatives: with in_batch_negatives = false the group_size must be above 1, or "
+                "random_negatives above 0."
+            )
 
 
 def _number(value: object) -> bool:

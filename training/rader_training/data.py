@@ -28,12 +28,17 @@ class Group:
         positive: The text of one positive.
         negatives: Texts of hard negatives.
         known: Texts of all its positives: they are no negatives of it, whosever passages they are.
+        known_ids: Their ids.
+        draw: What it was drawn by: differs from group to group and from epoch to epoch, and is the same again after a
+            resume.
     """
 
     query: str
     positive: str
     negatives: tuple[str, ...]
     known: frozenset[str]
+    known_ids: frozenset[str] = frozenset()
+    draw: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,15 @@ class Groups:
     def __getitem__(self, place: int) -> Group:
         row = self._order[place]
         sample = _sample(self._rows[row], row)
-        rng = random.Random(f"{self._seed}/{self.epoch}/{place}")
+        draw = f"{self._seed}/{self.epoch}/{place}"
+        rng = random.Random(draw)
         positive = rng.choice(sample.positives).full_text
         known = frozenset(passage.full_text for passage in sample.positives)
         usable = [passage.full_text for passage in _negatives(sample)]
         wanted = self._size - 1
         drawn = usable if len(usable) <= wanted else rng.sample(usable, wanted)
-        return Group(sample.query, positive, tuple(drawn), known)
+        ids = frozenset(passage.id for passage in sample.positives)
+        return Group(sample.query, positive, tuple(drawn), known, ids, draw)
 
     def _check(self) -> tuple[DataReport, list[str]]:
         kinds: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from rader_plugins.encoding.load import load_encoder
 from rader_plugins.encoding.local import LocalEncoder
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe
+from rader_training.adapters import add_lora, averaged, save_trained
 from rader_training.config import RetrieverConfig
+from rader_training.corpus import Corpus
 from rader_training.data import Groups, load_rows
 from rader_training.run import TrainingReport, TrainingRun
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train_retriever"]
 
+_BASE = "base.safetensors"
+
 
 def train_retriever(
     samples: str | os.PathLike[str],
@@ -28,6 +33,7 @@ def train_retriever(
     out: str | os.PathLike[str],
     config: RetrieverConfig | None = None,
     *,
+    corpus: str | os.PathLike[str] | None = None,
     evaluate_on: RetrievalDataset | None = None,
     device: str | None = None,
     resume: bool = False,
@@ -45,6 +51,7 @@ def train_retriever(
         base: What to start from: what :func:`rader_plugins.load_encoder` takes.
         out: Folder of the run: ``model``, ``checkpoints``, ``metrics.jsonl``, ``curves.png``, ``training.json``.
         config: The hyper-parameters.
+        corpus: Where ``random_negatives`` are drawn from: what ``rader index build`` takes.
         evaluate_on: Is searched (dense) before, during and after the training; the best weights are exported.
         device: As for ``load_encoder``.
         resume: Go on from the newest checkpoint of a run that was stopped, killed or not: to the same weights as
@@ -64,18 +71,24 @@ def train_retriever(
     import_extra("accelerate", "training")
     config = config or RetrieverConfig()
     folder = Path(out)
+    if config.random_negatives and corpus is None:
+        raise InputError("random_negatives are drawn from a corpus: name it (corpus=, --corpus).")
+    if corpus is not None and not config.random_negatives:
+        raise InputError("A corpus is for random negatives: set random_negatives in the configuration.")
     encoder = _trainable(base, device, trust_remote_code)
     recipe = _with_lengths(encoder.recipe, config)
-    groups = Groups(
-        load_rows(samples, folder.with_name(f"{folder.name}.cache")),
-        size=config.group_size,
-        weights=config.kinds,
-        seed=config.seed,
-    )
-    start = {"base": encoder.recipe.name, "base_fingerprint": encoder.fingerprint}
-    return _RetrieverRun(
-        folder, config, encoder.model, recipe, start, groups, evaluate_on, name or folder.resolve().name
-    ).run(resume)
+    cache = folder.with_name(f"{folder.name}.cache")
+    groups = Groups(load_rows(samples, cache), size=config.group_size, weights=config.kinds, seed=config.seed)
+    documents = None if corpus is None else Corpus(corpus, cache)
+    start = {
+        "base": encoder.recipe.name,
+        "base_fingerprint": encoder.fingerprint,
+        "corpus": None if documents is None else documents.digest,
+    }
+    title = name or folder.resolve().name
+    run = _RetrieverRun(folder, config, encoder.model, recipe, start, groups, evaluate_on, title)
+    run.corpus = documents
+    return run.run(resume)
 
 
 def _trainable(base: str | Recipe, device: str | None, trust_remote_code: bool) -> LocalEncoder:
@@ -103,10 +116,14 @@ def _with_lengths(recipe: Recipe, config: RetrieverConfig) -> Recipe:
 class _RetrieverRun(TrainingRun):
     kind = "retriever"
     config: RetrieverConfig
+    corpus: Corpus | None = None
+
+    def _choose_weights(self) -> None:
+        super()._choose_weights()
+        if not self.config.lora and self.config.merge_weight < 1:
+            save_trained(self.model, self.folder / _BASE)
 
     def _add_adapter(self) -> None:
-        from rader_training.adapters import add_lora
-
         self.model[0].model = add_lora(self.model[0].model, self.config)
 
     def _merge_adapter(self) -> None:
@@ -115,7 +132,10 @@ class _RetrieverRun(TrainingRun):
     def _collator(self) -> Any:
         from rader_training.batches import Collator
 
-        return Collator(self.model.tokenizer, self.recipe)
+        config = self.config
+        return Collator(
+            self.model.tokenizer, self.recipe, config.in_batch_negatives, self.corpus, config.random_negatives
+        )
 
     def _make_trainer(self, arguments: dict[str, Any], **parts: Any) -> Any:
         st = import_extra("sentence_transformers", "training")
@@ -140,7 +160,15 @@ class _RetrieverRun(TrainingRun):
             )
         return float(found.mean["nDCG@10"])
 
+    def _exported_weights(self) -> contextlib.AbstractContextManager[None]:
+        return averaged(self.model, self.config.merge_weight, self.folder / _BASE)
+
     def _export(self, folder: Path, facts: Mapping[str, Any]) -> Path:
         from rader_training.export import export
 
-        return export(self.model, self.recipe, folder, name=self.name, facts=facts)
+        if self.config.merge_weight < 1:
+            weights = f"base + {self.config.merge_weight} * (trained - base), evaluated as such"
+            facts = {**facts, "Weights": weights}
+        path = export(self.model, self.recipe, folder, name=self.name, facts=facts)
+        (self.folder / _BASE).unlink(missing_ok=True)
+        return path

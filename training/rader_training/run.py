@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from abc import ABC, abstractmethod
@@ -31,7 +32,8 @@ class TrainingReport:
         model: Directory of the model.
         steps: Steps made, those of earlier sittings included.
         loss: Mean loss of the steps of this sitting; None if there were none.
-        evaluations: Step -> nDCG@10 on the data set that was evaluated on; step 0 is the model before training.
+        evaluations: Step -> nDCG@10 on the data set that was evaluated on, with the weights that would be exported;
+            step 0 is the model before training.
         best_step: Whose weights the directory holds.
         data: What was trained on.
         truncated: Share of the texts seen that were cut: of queries and documents, or of pairs.
@@ -95,6 +97,10 @@ class TrainingRun(ABC):
     def _measure(self, dataset: RetrievalDataset) -> float:
         """Return nDCG@10 on a data set with the weights as they are."""
 
+    def _exported_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Give the model the weights that are evaluated and exported, where these are not the trained ones."""
+        return contextlib.nullcontext()
+
     @abstractmethod
     def _export(self, folder: Path, facts: Mapping[str, Any]) -> Path:
         """Write the model directory."""
@@ -122,10 +128,6 @@ class TrainingRun(ABC):
         best = max((step for step in self.evaluations if step), key=lambda step: self.evaluations[step], default=steps)
         if best != steps:
             load_trained(self.model, self.folder / _BEST)
-        if self.config.lora:
-            self._merge_adapter()
-        self.model.requires_grad_(False)
-        self.model.eval()
         truncated = {role: collator.truncated[role] / max(1, collator.seen[role]) for role in collator.seen}
         data = dataclasses.asdict(self.groups.report)
         facts = {
@@ -134,8 +136,14 @@ class TrainingRun(ABC):
             "Evaluation (nDCG@10 by step)": self.evaluations,
             "Share of texts that were cut": truncated,
         }
+        with self._exported_weights():
+            if self.config.lora:
+                self._merge_adapter()
+            self.model.eval()
+            exported = self._export(self.folder / "model", facts)
+        self.model.requires_grad_(False)
         return TrainingReport(
-            model=self._export(self.folder / "model", facts),
+            model=exported,
             steps=steps,
             loss=float(result.training_loss) if result.training_loss == result.training_loss else None,
             evaluations=dict(self.evaluations),
@@ -218,7 +226,8 @@ class TrainingRun(ABC):
             return False
         training = self.model.training
         self.model.eval()
-        value = self._measure(self.dataset)
+        with self._exported_weights():
+            value = self._measure(self.dataset)
         self.model.train(training)
         earlier = [self.evaluations[at] for at in self.evaluations if at]
         self.evaluations[step] = value

@@ -31,6 +31,12 @@ def retriever(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="F.toml", help="Hyper-parameters, under [retriever].")
     ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            "--corpus", metavar="PATH", help="Where random_negatives come from: texts, BEIR folder or .jsonl."
+        ),
+    ] = None,
     evaluate_on: Annotated[
         Path | None,
         typer.Option("--evaluate-on", metavar="FOLDER", help="BEIR folder to evaluate on; the best weights are kept."),
@@ -58,6 +64,7 @@ def retriever(
         base,
         out,
         RetrieverConfig() if config is None else RetrieverConfig.from_toml(config),
+        corpus=corpus,
         evaluate_on=dataset,
         device=device,
         resume=resume,

@@ -1,0 +1,222 @@
+"""Options of retriever training: random negatives, layers of the adapter, averaging with the base."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rader_training import RetrieverConfig, train_retriever
+from rader_training.adapters import add_lora
+from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator
+from rader_training.corpus import Corpus
+from rader_training.data import Group, Groups, load_rows
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from rader_plugins import load_encoder
+from rader_plugins.cli import build_app
+from rader_plugins.encoding.local import LocalEncoder
+from rader_plugins.errors import InputError
+from rader_plugins.files import write_jsonl
+from rader_plugins.recipes import Recipe
+from tests.support.tiny_models import tiny_bert
+from tests.training.test_training_retriever import FAST, encoder_of, toy_dataset
+
+
+def corpus_of(folder: Path, texts: dict[str, str]) -> Corpus:
+    write_jsonl(folder / "corpus.jsonl", [{"id": id, "text": text} for id, text in texts.items()])
+    return Corpus(folder / "corpus.jsonl", folder / "cache")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return corpus_of(tmp_path, {f"d{number}": f"text {number}" for number in range(20)})
+
+
+# Random negatives
+
+
+def test_draws_are_even_distinct_and_the_same_again(corpus: Corpus) -> None:
+    seen: Counter[str] = Counter()
+    for batch in range(500):
+        groups = [Group("q", "p", (), frozenset({"p"}), draw=f"42/0/{batch}")]
+        drawn = corpus.draw(groups, 4)
+        assert len(set(drawn)) == 4
+        assert drawn == corpus.draw(groups, 4)
+        seen.update(drawn)
+    assert len(seen) == 20
+    # 2,000 draws of 20 documents: 100 each, standard deviation below 10.
+    assert min(seen.values()) > 60
+    assert max(seen.values()) < 140
+
+
+def test_no_positive_of_any_query_is_drawn_neither_by_id_nor_by_text(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, {"a": "other wording of a", "b": "text of b", "c": "hard", "d": "free", "e": "free"})
+    groups = [
+        Group("q1", "text of a", (), frozenset({"text of a"}), frozenset({"a"})),
+        Group("q2", "x", ("hard",), frozenset({"x", "text of b"}), frozenset({"not in the corpus"})),
+    ]
+    # Of five documents two are positives, one is in the batch already, and two are the same text.
+    assert corpus.draw(groups, 5) == ["free"]
+
+
+def test_the_corpus_is_read_anew_when_it_has_changed(tmp_path: Path) -> None:
+    first = corpus_of(tmp_path, {"a": "one"})
+    second = corpus_of(tmp_path, {"a": "two"})
+    assert first.digest != second.digest
+    group = Group("q", "p", (), frozenset({"p"}))
+    assert (first.draw([group], 1), second.draw([group], 1)) == (["one"], ["two"])
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_what_is_a_negative_of_which_query(tiny: Path, tmp_path: Path, in_batch: bool) -> None:
+    encoder = encoder_of(tiny)
+    corpus = corpus_of(tmp_path, {"r": "far away"})
+    groups = [Group("q1", "a", ("b",), frozenset({"a"})), Group("q2", "c", ("d", "a"), frozenset({"c"}))]
+    batch = Collator(encoder.tokenizer, encoder.recipe, in_batch, corpus, 1)(groups)
+    other = NEGATIVE if in_batch else MASKED
+    assert batch["label"].tolist() == [  # passages: a b | c d a | r
+        [POSITIVE, NEGATIVE, other, other, MASKED, NEGATIVE],
+        [other, other, POSITIVE, NEGATIVE, NEGATIVE, NEGATIVE],
+    ]
+    plain = Collator(encoder.tokenizer, encoder.recipe)([*groups, Group("q3", "far away", (), frozenset())])
+    assert batch["passage_input_ids"].tolist() == plain["passage_input_ids"].tolist(), "encoded as documents are"
+
+
+def test_groups_carry_what_a_draw_depends_on(samples: Path, tmp_path: Path) -> None:
+    groups = Groups(load_rows(samples, tmp_path / "cache"), size=3, weights={}, seed=1)
+    draws = {groups[place].draw for place in range(16)}
+    groups.epoch = 1
+    draws |= {groups[place].draw for place in range(16)}
+    assert len(draws) == 32
+    assert groups[0].known_ids == {"cat"}
+
+
+def test_random_negatives_and_a_corpus_go_together(tiny: Path, samples: Path, corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name it"):
+        train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(random_negatives=2), device="cpu")
+    with pytest.raises(InputError, match="set random_negatives"):
+        train_retriever(samples, str(tiny), tmp_path / "run", corpus=tmp_path / "corpus.jsonl", device="cpu")
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(InputError, match="no documents"):
+        Corpus(tmp_path / "empty.jsonl", tmp_path / "cache")
+
+
+def test_a_run_with_random_negatives_goes_on_to_the_same_weights(
+    tiny: Path, samples: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    documents = tmp_path / "corpus.jsonl"
+    settings: dict[str, Any] = {**FAST, "random_negatives": 3, "save_every": 2, "learning_rate": 1e-2, "epochs": 2}
+
+    def trained(out: str, resume: bool = False, **options: Any) -> Path:
+        config = RetrieverConfig(**{**settings, **options})
+        return train_retriever(
+            samples, str(tiny), tmp_path / out, config, corpus=documents, device="cpu", resume=resume
+        ).model
+
+    whole = trained("whole")
+    trained("again")
+    # As if it had been stopped after the sixth of eight steps, in the middle of the second epoch.
+    (tmp_path / "again" / "checkpoints" / "checkpoint-8" / "complete").unlink()
+    resumed = trained("again", resume=True)
+    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    without = train_retriever(
+        samples, str(tiny), tmp_path / "none", RetrieverConfig(**{**settings, "random_negatives": 0}), device="cpu"
+    ).model
+    assert (whole / "model.safetensors").read_bytes() != (without / "model.safetensors").read_bytes()
+    write_jsonl(documents, [{"id": "d", "text": "another corpus"}])
+    with pytest.raises(InputError, match="differs in corpus"):
+        trained("whole", resume=True)
+
+
+# Layers of the adapter
+
+
+def adapted(encoder: LocalEncoder) -> set[str]:
+    return {
+        name.split(".lora_")[0].partition("base_model.model.")[2]
+        for name, _ in encoder.model.named_parameters()
+        if "lora_" in name
+    }
+
+
+def test_an_adapter_on_some_layers(tiny: Path, tmp_path: Path) -> None:
+    encoder = encoder_of(tiny)
+    encoder.model[0].model = add_lora(encoder.model[0].model, RetrieverConfig(lora_layers=(1,)))
+    found = adapted(encoder)
+    assert {name.partition("layers.")[2].partition(".")[0] for name in found} == {"1"}
+    assert len(found) == 7
+    with pytest.raises(InputError, match=r"no transformer layers \[7\]"):
+        add_lora(encoder_of(tiny).model[0].model, RetrieverConfig(lora_layers=(0, 7)))
+
+
+def test_an_adapter_on_some_layers_of_a_model_without_the_papers_names(tmp_path: Path) -> None:
+    recipe = Recipe(name="bert", model=str(tiny_bert(tmp_path / "bert")))
+    encoder = load_encoder(recipe, device="cpu", show_progress=False)
+    assert isinstance(encoder, LocalEncoder)
+    encoder.model[0].model = add_lora(encoder.model[0].model, RetrieverConfig(lora_layers=(0,)))
+    found = adapted(encoder)
+    assert all(".layer.0." in name for name in found)
+    assert {name.rpartition(".")[2] for name in found} == {"query", "key", "value", "dense"}
+
+
+# Averaging with the base
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_exported_weights_lie_between_base_and_trained(tiny: Path, samples: Path, tmp_path: Path, lora: bool) -> None:
+    torch.set_num_threads(1)
+
+    def trained(weight: float) -> dict[str, torch.Tensor]:
+        config = RetrieverConfig(**FAST, lora=lora, learning_rate=1e-2, merge_weight=weight, evaluate_every=2)
+        out = tmp_path / f"run-{weight}"
+        report = train_retriever(samples, str(tiny), out, config, evaluate_on=toy_dataset(), device="cpu")
+        card = (report.model / "README.md").read_text(encoding="utf-8")
+        assert ("base + 0.25 * (trained - base)" in card) == (weight == 0.25)
+        assert not list(out.glob("base.*")) + list(out.glob("trained.*")), "what it worked with is cleared away"
+        # What was measured is what was exported: its own evaluation gives the same figure.
+        with_it = RetrieverConfig(**FAST, learning_rate=1e-12, max_steps=1)
+        again = train_retriever(
+            samples, str(report.model), tmp_path / f"again-{weight}", with_it, evaluate_on=toy_dataset(), device="cpu"
+        )
+        assert again.evaluations[0] == pytest.approx(report.evaluations[report.best_step], abs=1e-9)
+        return load_file(report.model / "model.safetensors")
+
+    base = load_file(tiny / "model.safetensors")
+    whole, part = trained(1.0), trained(0.25)
+    moved = 0
+    for name, tensor in whole.items():
+        before = next(value for key, value in base.items() if key.endswith(name))
+        moved += bool((tensor != before).any())
+        if (whole_steps := (tensor - before).abs().max()) > 0:
+            assert whole_steps > 1e-4
+        torch.testing.assert_close(part[name], before + 0.25 * (tensor - before), rtol=0, atol=1e-6)
+    assert moved >= (14 if lora else len(whole) - 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"merge_weight": 0.0}, {"merge_weight": 1.5}, {"random_negatives": -1}, {"lora_layers": [-1]}]
+    + [{"lora_layers": [0], "lora": False}, {"in_batch_negatives": False, "group_size": 1}],
+)
+def test_unusable_options(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        RetrieverConfig(**wrong)
+
+
+def test_the_command_takes_a_corpus(tiny: Path, samples: Path, corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        "[retriever]\nmax_steps = 1\nrandom_negatives = 2\nin_batch_negatives = false\nlora_layers = [1]\n"
+        "merge_weight = 0.5\n",
+        encoding="utf-8",
+    )
+    arguments = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(tmp_path / "run")]
+    options = ["--config", str(tmp_path / "c.toml"), "--corpus", str(tmp_path / "corpus.jsonl"), "--device", "cpu"]
+    result = CliRunner().invoke(build_app(), [*arguments, *options, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["steps"] == 1
