@@ -12,8 +12,9 @@ import pytest
 
 pytest.importorskip("langchain_core")
 pytest.importorskip("llama_index.core")
-datasets = pytest.importorskip("datasets")
+pytest.importorskip("datasets")
 
+from datasets import load_dataset
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -193,6 +194,6 @@ def test_recorded_chains_and_query_engines_become_samples(tmp_path: Path, served
 
     rader("samples", both, "--index", index, "--out", tmp_path / "all", "--dev-share", 0, *llm, "--json")
     assert found(tmp_path / "all").keys() == {"question", "cot", "llm", "lexical"}
-    loaded = datasets.load_dataset(str(tmp_path / "all"), cache_dir=str(tmp_path / "cache"))["train"]
+    loaded = load_dataset(str(tmp_path / "all"), cache_dir=str(tmp_path / "cache"))["train"]
     assert set(loaded["query_kind"]) == {"question", "cot", "llm", "lexical"}
     assert len(list(read_jsonl(tmp_path / "all" / "tevatron" / "train.jsonl"))) == len(loaded)
