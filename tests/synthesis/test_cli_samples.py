@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
+from rader_plugins.files import read_jsonl
 from tests.support.llm_server import LLMServer
 from tests.synthesis.sampling_support import all_samples, contents, corpus, rader, several, told, write
 
@@ -77,18 +77,44 @@ def test_a_corpus_with_a_model_and_an_index_give_dense_negatives(tmp_path: Path,
     assert origins == {"reflection", "dense", "bm25"}
 
 
-def test_the_proofs_of_entailmentbank(tmp_path: Path, shared_data: Path) -> None:
+@pytest.mark.parametrize("llm", [False, True], ids=["alone", "with a language model"])
+def test_the_proofs_of_entailmentbank(tmp_path: Path, shared_data: Path, llm: bool) -> None:
     folder = shared_data / "entailmentbank"
     lines = (folder / "proofs_train.jsonl").read_text(encoding="utf-8").splitlines()[:60]
     (tmp_path / "proofs.jsonl").write_text("\n".join(lines), encoding="utf-8")
     assert rader("import", "proofs", tmp_path / "proofs.jsonl", "--out", tmp_path / "t.jsonl").exit_code == 0
-    done = rader("samples", tmp_path / "t.jsonl", "--out", tmp_path / "out", "--against", folder, "--dev-share", 0.1)
+    options = ["--without-reward", "--out", tmp_path / "out", "--against", folder, "--dev-share", 0.1]
+
+    def answer(body: dict[str, Any]) -> str:
+        asked = body["messages"][-1]["content"]
+        document = asked.rpartition("Document: ")[2].split("\n")[0]
+        return f"is it so that {document}?" if asked.startswith("Document") else f"zebra {len(asked)} {hash(document)}?"
+
+    if llm:
+        options += ["--corpus", folder, "--llm-model", "m"]
+        with LLMServer(answer) as served:
+            done = rader("samples", tmp_path / "t.jsonl", *options, "--llm-url", served.url)
+    else:
+        done = rader("samples", tmp_path / "t.jsonl", *options)
     assert done.exit_code == 0, done.output
     kinds = told(tmp_path / "out")["samples"]
-    assert set(kinds["train"]) == {"question", "cot"}
+    assert set(kinds["train"]) == ({"question", "cot", "llm", "lexical"} if llm else {"question", "cot"})
     assert kinds["train"]["question"]["samples"] + kinds["validation"]["question"]["samples"] <= 60
     assert told(tmp_path / "out")["positives_labelled_by"].keys() == {"proof"}
-    shutil.rmtree(tmp_path / "out")
+    rows = [json.loads(line) for line in lines]
+    proved = {row["question"]: set(row["fact_ids"]) for row in rows}
+    facts = {id: text for row in rows for id, text in zip(row["fact_ids"], row["facts"], strict=True)}
+    if llm:  # a corpus is given: its spelling counts
+        facts = {one["_id"]: one["text"].strip() for one in read_jsonl(folder / "corpus.jsonl")}
+    for sample in all_samples(tmp_path / "out"):
+        assert [one.text for one in sample.positives] == [facts[one.id] for one in sample.positives]
+        if sample.query_kind == "question":
+            assert {one.id for one in sample.positives} <= proved[sample.query]
+        elif sample.query_kind == "cot":
+            assert sample.query.split("\n")[0] in proved
+    # Proofs hold nothing that was rejected: negatives are mined, where there is a corpus.
+    origins = {one.origin for sample in all_samples(tmp_path / "out") for one in sample.negatives}
+    assert origins == ({"bm25"} if llm else set())
 
 
 def test_samples_of_a_tree_search(tmp_path: Path) -> None:
