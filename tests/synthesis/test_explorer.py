@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -179,8 +180,14 @@ def test_a_browser_shows_the_way_to_the_answer(run: Path, tmp_path: Path) -> Non
     assert [int(node) for path, _, node in rows if not path] == [4]
     assert re.search(r'aria-level="4"[^>]* aria-selected="true"', shown)
     assert "<b>d2</b>  Of no use." in shown  # the document that reflection rejected, in its place
+    assert '<div class="row ghost no">' in shown
     assert shown.count('data-at="') == 3
     assert "1.00 + 0.88 = 1.88" in shown  # UCT of the leaf: 2 / 2 + 1.5 sqrt(ln 2 / 2), c as in the run
+    unread = tree_of("u")
+    unread.nodes[1].considered = (replace(unread.nodes[1].considered[1], relevant=None, reason="Unreadable"),)
+    write_jsonl(tmp_path / "u.jsonl", [unread.row()])
+    write_page(tmp_path / "u.jsonl", tmp_path / "u.html")
+    assert '<div class="row ghost">' in dom(tmp_path / "u.html", tmp_path)  # left out, but not rejected
     query = dom(tmp_path / "page.html", tmp_path, "#problem=p&node=1")
     assert "What the search brought: 1 kept, 1 rejected" in query
     assert query.count('class="card') == 2

@@ -259,7 +259,7 @@
       answer === null ? null : el("button", { type: "button", onclick: () => { state.open = new Set([0, ...way(answer)]); go(state.at, answer); } }, "Only the way to the answer"),
       el("button", { type: "button", onclick: redraw(() => { state.open = new Set(nodes.keys()); }) }, "Open all"),
       el("button", { type: "button", onclick: redraw(() => { state.open = new Set([0]); }) }, "Close all"),
-      el("label", null, el("input", { type: "checkbox", id: "ghosts", checked: state.ghosts, onchange: (event) => { state.ghosts = event.target.checked; show(state.at); } }), "rejected documents"));
+      el("label", null, el("input", { type: "checkbox", id: "ghosts", checked: state.ghosts, onchange: (event) => { state.ghosts = event.target.checked; show(state.at); } }), "documents that were not kept"));
     const headings = el("div", { class: "row headings" }, el("span", null, "Action and text"),
       el("span", { title: "N: visits" }, "N"), el("span", { title: "Q: sum of rewards" }, "Q"), el("span", { title: "Q / N: mean reward" }, "Q/N"));
     const box = el("div", { class: "tree", role: "tree", "aria-label": "Search tree", tabindex: "0", onkeydown: keys }, headings, ...rows);
@@ -275,7 +275,7 @@
     const label = el("div", { class: "label" }, ...Array.from({ length: level }, () => el("span", { class: "guide" })),
       el("span", { class: "twist", "data-twist": opens ? "" : null }, opens ? (state.open.has(at) ? "\u25be" : "\u25b8") : ""),
       tag(node.kind),
-      el("span", { class: "words" }, at === 0 ? flat(problems[state.at].question) : flat(node.text)),
+      el("span", { class: "words" }, at === 0 ? flat(problems[state.at].question) : flat(node.text) || el("span", { class: "soft" }, "(empty)")),
       opens && !state.open.has(at) && state.data.below[at] ? el("span", { class: "soft more-below", title: "nodes below" }, `+${state.data.below[at]}`) : null,
       node.terminal ? el("span", { class: `final ${node.reward > 0 ? "good" : "bad"}`, title: node.reward > 0 ? "right answer" : "wrong answer" },
         node.answer === null || node.answer === undefined ? "no answer" : `= ${flat(node.answer, 60)}`) : null);
@@ -298,7 +298,7 @@
     const label = el("div", { class: "label" }, ...Array.from({ length: level }, () => el("span", { class: "guide" })),
       el("span", { class: "twist" }, one[2] === false ? "\u2715" : "\u2013"),
       el("span", { class: "words", title: one[3] }, el("b", null, title || id), one[3] ? `  ${flat(one[3], 200)}` : one[2] === false ? "  rejected" : "  not judged"));
-    return el("div", { class: "row ghost", onclick: () => { state.rollout = null; go(state.at, at); } }, label);
+    return el("div", { class: `row ghost${one[2] === false ? " no" : ""}`, onclick: () => { state.rollout = null; go(state.at, at); } }, label);
   }
 
   function toggle(at) {
@@ -375,7 +375,7 @@
     const above = way(state.node);
     parts.push(el("h3", null, "The way here"), el("ol", { class: "way" }, ...above.map((at) => el("li", null, tag(nodes[at].kind),
       el("button", { type: "button", "aria-current": at === state.node ? "true" : null, title: flat(nodes[at].text, 300), onclick: () => { state.rollout = null; go(state.at, at); } },
-        at === 0 ? flat(problems[state.at].question) : flat(nodes[at].text))))));
+        at === 0 ? flat(problems[state.at].question) : flat(nodes[at].text) || "(empty)")))));
     const aside = byId("detail");
     aside.replaceChildren(...parts.filter(Boolean));
     aside.scrollTop = 0;
