@@ -37,8 +37,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` for writing bytes; on success fsync it and rename it over ``path``.
 
     On any exception the temporary file is removed and ``path`` is untouched.
+
+    Raises:
+        InputError: ``path`` is a folder or a device, which a rename must not replace.
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "a device or a pipe"
+        raise InputError(f"{target} is {what}, no file that could be replaced. Name a file.")
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     temporary = Path(name)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> No
         stream.write(b"new")
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o400
+
+
+@pytest.mark.skipif(os.name != "posix", reason="uses pipes of POSIX systems")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """A rename over ``/dev/null`` would leave the system without it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, what in (("pipe", "a device or a pipe"), ("folder", "a folder")):
+        with pytest.raises(InputError, match=f"{name} is {what}"), atomic_write(tmp_path / name) as stream:
+            stream.write(b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 
 
 def test_jsonl_round_trip_and_errors(tmp_path: Path) -> None:
