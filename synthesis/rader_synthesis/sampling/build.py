@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.overlap import EvaluationSet
 from rader_plugins.files import sha256_file
 from rader_plugins.index import RaderIndex
 from rader_plugins.reranking.base import Reranker
@@ -17,7 +18,6 @@ from rader_plugins.sample_files import SampleWriter
 from rader_synthesis.sampling.card import card, readme
 from rader_synthesis.sampling.collecting import collect, trajectory_files
 from rader_synthesis.sampling.config import SamplingConfig
-from rader_synthesis.sampling.decontamination import EvaluationSet
 from rader_synthesis.sampling.emitting import Emitter
 from rader_synthesis.sampling.families import assign_splits, find_families
 from rader_synthesis.sampling.mining import Miner

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rader_plugins
+from rader_plugins.evaluation.overlap import EvaluationSet
 from rader_plugins.samples import SAMPLE_SCHEMA
 from rader_synthesis.sampling.config import KINDS, SamplingConfig
-from rader_synthesis.sampling.decontamination import EvaluationSet
 from rader_synthesis.sampling.statistics import MOST_LISTED, Statistics
 
 __all__ = ["CARD_SCHEMA", "card", "readme"]

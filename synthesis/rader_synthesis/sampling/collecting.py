@@ -11,6 +11,7 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 from rader_plugins.index import RaderIndex
+from rader_plugins.texts import digest
 from rader_plugins.trajectories import Trajectory, read_trajectories
 from rader_synthesis.importing.base import title_and_text
 from rader_synthesis.sampling.config import SamplingConfig
@@ -18,7 +19,6 @@ from rader_synthesis.sampling.drafts import drafts, partial_solution, refusal, r
 from rader_synthesis.sampling.requests import QueryRequest
 from rader_synthesis.sampling.spool import Spool
 from rader_synthesis.sampling.statistics import Statistics
-from rader_synthesis.sampling.texts import digest
 
 __all__ = ["collect", "trajectory_files"]
 

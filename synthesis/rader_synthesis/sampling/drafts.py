@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rader_plugins.samples import QueryKind
+from rader_plugins.texts import words
 from rader_plugins.trajectories import Step, Trajectory
 from rader_synthesis.sampling.config import SamplingConfig
-from rader_synthesis.sampling.texts import words
 
 __all__ = ["Draft", "Search", "drafts", "partial_solution", "refusal", "relevant_ids", "searches"]
 

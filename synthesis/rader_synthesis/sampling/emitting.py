@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from rader_plugins.evaluation.overlap import EvaluationSet
 from rader_plugins.sample_files import SampleWriter
 from rader_plugins.samples import Passage, Sample
 from rader_synthesis.sampling.config import SamplingConfig
-from rader_synthesis.sampling.decontamination import EvaluationSet
 from rader_synthesis.sampling.mining import Miner, Wish
 from rader_synthesis.sampling.near import NearIndex, shingles
 from rader_synthesis.sampling.spool import Spool, Stored

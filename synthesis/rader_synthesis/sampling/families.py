@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from array import array
 
+from rader_plugins.texts import digest
 from rader_synthesis.sampling.near import NearIndex, shingles
 from rader_synthesis.sampling.spool import Spool
-from rader_synthesis.sampling.texts import digest
 
 __all__ = ["assign_splits", "find_families"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rader_synthesis.sampling.texts import normal, words
+from rader_plugins.texts import normal, words
 
 __all__ = ["NearIndex", "jaccard", "shingles"]
 

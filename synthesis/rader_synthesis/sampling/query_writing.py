@@ -23,6 +23,7 @@ from rader_plugins.llm import (
 )
 from rader_plugins.llm.generator import as_generator, usage_of
 from rader_plugins.retrieval import RaderRetriever
+from rader_plugins.texts import digest, shared_words
 from rader_synthesis.calls import said
 from rader_synthesis.config import PromptStyle
 from rader_synthesis.packs import ActionPrompt, load_pack, load_prompt, step_values
@@ -32,7 +33,6 @@ from rader_synthesis.sampling.ledger import Ledger
 from rader_synthesis.sampling.requests import QueryRequest
 from rader_synthesis.sampling.spool import Spool
 from rader_synthesis.sampling.statistics import Statistics
-from rader_synthesis.sampling.texts import digest, shared_words
 from rader_synthesis.search import derived_seed
 
 __all__ = ["QueryWriter", "fault_of"]

@@ -12,8 +12,8 @@ from typing import Any
 
 from rader_plugins.files import canonical_json
 from rader_plugins.samples import Passage
+from rader_plugins.texts import digest
 from rader_synthesis.sampling.drafts import Draft
-from rader_synthesis.sampling.texts import digest
 
 __all__ = ["Spool", "Stored"]
 

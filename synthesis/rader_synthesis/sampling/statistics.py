@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rader_plugins.evaluation.overlap import Overlap
 from rader_plugins.samples import Sample
 from rader_plugins.trajectories import Trajectory
-from rader_synthesis.sampling.decontamination import Overlap
 
 __all__ = ["KindStatistics", "Statistics", "percentiles"]
 

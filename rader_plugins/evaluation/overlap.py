@@ -1,4 +1,4 @@
-"""Evaluation sets that training samples must not hold questions of."""
+"""Evaluation sets, and what texts that are trained on have in common with their queries."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.runs import read_qrels
 from rader_plugins.files import fingerprint, read_jsonl
-from rader_synthesis.sampling.texts import digest, ngrams, words
+from rader_plugins.texts import digest, ngrams, words
+
+if TYPE_CHECKING:
+    from rader_plugins.evaluation.dataset import RetrievalDataset
 
 __all__ = ["BUNDLED", "EvaluationSet", "Overlap", "load_evaluation_set"]
 
 BUNDLED = "bundled"
 """Names the questions of the corpus that comes with the library."""
 
+_NAMED = ("bright", "bright-long", "hub")
 _IDS = ("_id", "id", "query_id")
 _TEXTS = ("text", "question", "query", "problem")
 
@@ -68,10 +72,23 @@ class EvaluationSet:
                 self._grams.setdefault(gram, id)
         self._documents = {digest(text) for text in documents or ()}
 
+    @classmethod
+    def of(cls, dataset: RetrievalDataset, *, ngram: int = 13) -> EvaluationSet:
+        """Return the judged queries of a data set, as they are searched for and as they were asked."""
+        queries = {id: dataset.queries[id] for id in dataset.judged}
+        queries |= {f"{id} (as asked)": dataset.originals[id] for id in dataset.judged if id in dataset.originals}
+        documents = (document.text for document in dataset.corpus.values())
+        return cls(f"{dataset.name}:{dataset.split}", queries, documents, ngram=ngram)
+
+    def same(self, text: str) -> Overlap | None:
+        """Return which query has the same words as a text; None if none has."""
+        found = self._exact.get(digest(text))
+        return None if found is None else Overlap(self.name, found, "exact")
+
     def overlap(self, text: str) -> Overlap | None:
         """Return how a text overlaps with a query of the set; None if it does not."""
-        if (found := self._exact.get(digest(text))) is not None:
-            return Overlap(self.name, found, "exact")
+        if (same := self.same(text)) is not None:
+            return same
         for gram in ngrams(words(text), self.ngram):
             if (found := self._grams.get(gram)) is not None:
                 return Overlap(self.name, found, "ngram")
@@ -91,14 +108,19 @@ def load_evaluation_set(source: str | os.PathLike[str], *, ngram: int = 13) -> E
     """Load the queries that must not be trained on.
 
     Args:
-        source: ``bundled``; a JSONL file of ``_id`` (or ``id``) and ``text`` (or ``question``, ``query``); or a BEIR
-            folder, whose queries count that are judged in any split other than ``train`` (``folder:dev`` names one).
+        source: ``bundled``; a JSONL file of ``_id`` (or ``id``) and ``text`` (or ``question``, ``query``); a BEIR
+            folder, whose queries count that are judged in any split other than ``train`` (``folder:dev`` names one); or
+            a name of ``rader evaluate``: ``bright:SPLIT``, ``bright-long:SPLIT``, ``hub:ORGANISATION/NAME``.
         ngram: See :class:`EvaluationSet`.
 
     Raises:
         InputError: It is none of these, or holds no queries.
     """
     path, split = Path(source), None
+    if str(source).partition(":")[0] in _NAMED and not path.exists():
+        from rader_plugins.cli.datasets import open_dataset
+
+        return EvaluationSet.of(open_dataset(str(source)), ngram=ngram)
     if source == BUNDLED:
         path = Path(str(files("rader_plugins").joinpath("data/principles")))
     elif not path.exists() and ":" in str(source):
@@ -113,8 +135,8 @@ def load_evaluation_set(source: str | os.PathLike[str], *, ngram: int = 13) -> E
         name = path.resolve().name if split is None else f"{path.resolve().name}:{split}"
     else:
         raise InputError(
-            f"{source} is no evaluation set: name 'bundled', a JSONL file of queries, or a BEIR folder, which has a "
-            "queries.jsonl."
+            f"{source} is no evaluation set: name 'bundled', a JSONL file of queries, a BEIR folder, which has a "
+            "queries.jsonl, or bright:SPLIT or hub:ORGANISATION/NAME."
         )
     if not queries:
         raise InputError(f"{source} holds no queries of an evaluation set.")
