@@ -99,6 +99,10 @@ class EvaluationSet:
         """How many distinct texts its corpus has."""
         return len(self._documents)
 
+    def knows(self, text: str) -> bool:
+        """Whether a document of its corpus has these words."""
+        return bool(self._documents) and digest(text) in self._documents
+
     def holds(self, content: bytes) -> bool:
         """Whether a document with this digest of its text stands in the set's corpus."""
         return content in self._documents

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,11 @@ class Groups:
         drawn = usable if len(usable) <= wanted else rng.sample(usable, wanted)
         ids = frozenset(passage.id for passage in sample.positives)
         return Group(sample.query, positive, tuple(drawn), known, ids, draw)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield every sample that is trained on, once."""
+        for row in dict.fromkeys(self._order):
+            yield _sample(self._rows[row], row)
 
     def _check(self) -> tuple[DataReport, list[str]]:
         kinds: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write, differences, read_jsonl, write_jsonl
+from rader_training.overlap import OVERLAP_FILE
 
 __all__ = ["Record"]
 
@@ -40,7 +41,7 @@ class Record:
                 raise InputError(
                     f"{folder} holds another training run: it differs in {', '.join(different)}. Choose another folder."
                 )
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and any(file.name != OVERLAP_FILE for file in folder.iterdir()):
             raise InputError(f"{folder} is not empty and holds no training run. Choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as stream:

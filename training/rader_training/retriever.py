@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ from rader_training.adapters import add_lora, averaged, save_trained
 from rader_training.config import RetrieverConfig
 from rader_training.corpus import Corpus
 from rader_training.data import Groups, load_rows
+from rader_training.overlap import evaluation_sets
 from rader_training.run import TrainingReport, TrainingRun
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
+    from rader_plugins.evaluation.overlap import EvaluationSet
 
 __all__ = ["train_retriever"]
 
@@ -35,6 +37,8 @@ def train_retriever(
     *,
     corpus: str | os.PathLike[str] | None = None,
     evaluate_on: RetrievalDataset | None = None,
+    check_against: Sequence[str | EvaluationSet] = (),
+    allow_overlap: bool = False,
     device: str | None = None,
     resume: bool = False,
     name: str | None = None,
@@ -53,6 +57,9 @@ def train_retriever(
         config: The hyper-parameters.
         corpus: Where ``random_negatives`` are drawn from: what ``rader index build`` takes.
         evaluate_on: Is searched (dense) before, during and after the training; the best weights are exported.
+        check_against: Evaluation sets that no sample may hold a query of: what
+            :func:`rader_plugins.evaluation.overlap.load_evaluation_set` takes. ``evaluate_on`` is one by itself.
+        allow_overlap: Train nevertheless. What was found is in ``out/overlap.json``, the report and the card.
         device: As for ``load_encoder``.
         resume: Go on from the newest checkpoint of a run that was stopped, killed or not: to the same weights as
             without the stop, on hardware that computes deterministically.
@@ -60,7 +67,7 @@ def train_retriever(
         trust_remote_code: Let the base's repository run its own code.
 
     Raises:
-        InputError: Samples, base or folder are unusable.
+        InputError: Samples, base or folder are unusable; or samples hold queries of an evaluation set.
         TrainingDivergedError: The loss became NaN; the last checkpoint is intact.
         MissingExtraError: The extra ``training`` is not installed.
 
@@ -88,6 +95,7 @@ def train_retriever(
     title = name or folder.resolve().name
     run = _RetrieverRun(folder, config, encoder.model, recipe, start, groups, evaluate_on, title)
     run.corpus = documents
+    run.against, run.allow_overlap = evaluation_sets(check_against), allow_overlap
     return run.run(resume)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,7 @@ from rader_training.data import Groups
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
+    from rader_plugins.evaluation.overlap import EvaluationSet
 
 __all__ = ["TrainingReport", "TrainingRun"]
 
@@ -37,6 +38,8 @@ class TrainingReport:
         best_step: Whose weights the directory holds.
         data: What was trained on.
         truncated: Share of the texts seen that were cut: of queries and documents, or of pairs.
+        overlap: What the data has in common with the sets that were named and evaluated on, the content of
+            ``overlap.json``; None without such sets.
         curves: A picture of loss and evaluation, where matplotlib is installed.
     """
 
@@ -47,6 +50,7 @@ class TrainingReport:
     best_step: int
     data: dict[str, Any]
     truncated: dict[str, float]
+    overlap: dict[str, Any] | None
     curves: Path | None
 
 
@@ -63,6 +67,8 @@ class TrainingRun(ABC):
         groups: What it is trained on.
         dataset: What it is evaluated on.
         name: Of the new model.
+        against: Evaluation sets that the samples must have nothing of; ``dataset`` is one without being named.
+        allow_overlap: Train on what they have in common nevertheless.
     """
 
     kind: ClassVar[str]
@@ -75,6 +81,8 @@ class TrainingRun(ABC):
     groups: Groups
     dataset: RetrievalDataset | None
     name: str
+    against: Sequence[EvaluationSet] = ()
+    allow_overlap: bool = False
     evaluations: dict[int, float] = field(default_factory=dict)
 
     @abstractmethod
@@ -111,6 +119,7 @@ class TrainingRun(ABC):
         from rader_training.checkpoints import newest_checkpoint
         from rader_training.record import Record
 
+        overlap = self._check_overlap()
         self.record = Record(self.folder, self._manifest(), resume=resume)
         self._choose_weights()
         checkpoint = newest_checkpoint(self.folder / "checkpoints") if resume else None
@@ -135,6 +144,7 @@ class TrainingRun(ABC):
             "Hyper-parameters": self.config.as_dict(),
             "Evaluation (nDCG@10 by step)": self.evaluations,
             "Share of texts that were cut": truncated,
+            "Overlap with evaluation sets": overlap or "not looked for",
         }
         with self._exported_weights():
             if self.config.lora:
@@ -150,8 +160,16 @@ class TrainingRun(ABC):
             best_step=best,
             data=data,
             truncated=truncated,
+            overlap=overlap,
             curves=self.record.draw(),
         )
+
+    def _check_overlap(self) -> dict[str, Any] | None:
+        from rader_plugins.evaluation.overlap import EvaluationSet
+        from rader_training.overlap import check_overlap
+
+        own = [] if self.dataset is None else [EvaluationSet.of(self.dataset)]
+        return check_overlap(self.groups, [*self.against, *own], self.folder, allow=self.allow_overlap)
 
     def _choose_weights(self) -> None:
         """Make what is trained require gradients, and nothing else."""

@@ -42,6 +42,18 @@ def retriever(
         typer.Option("--evaluate-on", metavar="FOLDER", help="BEIR folder to evaluate on; the best weights are kept."),
     ] = None,
     split: Annotated[str, typer.Option("--split", metavar="S", help="Split of --evaluate-on.")] = "dev",
+    check_against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check-against",
+            metavar="SET",
+            help="Refuse samples with queries of an evaluation set: BEIR folder[:split], .jsonl, 'bundled', "
+            "bright:SPLIT or hub:NAME; repeatable. --evaluate-on is one by itself.",
+        ),
+    ] = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Train on them nevertheless; the card says so.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Of the new model; default: DIR's.")] = None,
     device: Device = None,
@@ -52,6 +64,7 @@ def retriever(
     from dataclasses import asdict
 
     from rader_training.config import RetrieverConfig
+    from rader_training.overlap import told
     from rader_training.retriever import train_retriever
 
     dataset: Any = None
@@ -66,6 +79,8 @@ def retriever(
         RetrieverConfig() if config is None else RetrieverConfig.from_toml(config),
         corpus=corpus,
         evaluate_on=dataset,
+        check_against=check_against or [],
+        allow_overlap=allow_overlap,
         device=device,
         resume=resume,
         name=name,
@@ -81,6 +96,8 @@ def retriever(
         lines.append(("loss", f"{report.loss:.4f} on average"))
     lines += [(f"nDCG@10 at step {step}", f"{value:.4f}") for step, value in report.evaluations.items()]
     lines += [(f"{role} texts cut", f"{share:.1%}") for role, share in report.truncated.items() if share]
+    if report.overlap is not None:
+        lines.append(("overlap", told(report.overlap)))
     lines.append(("model", f"{report.model} (weights of step {report.best_step})"))
     for line in facts(lines):
         typer.echo(line)

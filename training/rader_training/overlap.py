@@ -1,0 +1,115 @@
+"""What the samples have in common with the sets that a model is evaluated on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rader_plugins.errors import InputError
+from rader_plugins.files import atomic_write
+from rader_plugins.samples import Sample
+from rader_training.data import Groups
+
+if TYPE_CHECKING:
+    from rader_plugins.evaluation.overlap import EvaluationSet, Overlap
+
+__all__ = ["OVERLAP_FILE", "check_overlap", "evaluation_sets", "find_overlap", "told"]
+
+OVERLAP_FILE = "overlap.json"
+_MOST_LISTED = 100
+_MOST_LINES = 16  # of a question at the head of a ``cot`` query
+
+
+def check_overlap(groups: Groups, sets: Sequence[EvaluationSet], folder: Path, *, allow: bool) -> dict[str, Any] | None:
+    """Write down what the samples have in common with evaluation sets.
+
+    Args:
+        groups: What is trained on.
+        sets: What the model is evaluated on.
+        folder: Of the run.
+        allow: Go on whatever is found.
+
+    Returns:
+        The content of ``overlap.json``; None without evaluation sets.
+
+    Raises:
+        InputError: Something was found; how much and where.
+    """
+    distinct = list({one.fingerprint: one for one in sets}.values())
+    if not distinct:
+        return None
+    found = {**find_overlap(groups, distinct), "allowed": allow}
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / OVERLAP_FILE) as stream:
+        stream.write(json.dumps(found, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+    if found["overlapping"] and not allow:
+        first = found["listed"][0]
+        raise InputError(
+            f"{told(found)}: sample {first['query_id']!r} holds query {first['query']!r} of {first['dataset']}. "
+            f"{folder / OVERLAP_FILE} lists them. Leave them out (rader samples --against), or train on them "
+            "knowingly: --allow-overlap, allow_overlap=True."
+        )
+    return found
+
+
+def evaluation_sets(named: Sequence[str | EvaluationSet]) -> list[EvaluationSet]:
+    """Load those sets that are given by name."""
+    from rader_plugins.evaluation.overlap import load_evaluation_set
+
+    return [load_evaluation_set(one) if isinstance(one, str) else one for one in named]
+
+
+def find_overlap(groups: Groups, sets: Sequence[EvaluationSet]) -> dict[str, Any]:
+    """Compare the queries of all samples with those of evaluation sets, and the positives with their corpora."""
+    samples = overlapping = 0
+    how: dict[str, Counter[str]] = {one.name: Counter() for one in sets}
+    known: Counter[str] = Counter()
+    listed: list[dict[str, str]] = []
+    for sample in groups.samples():
+        samples += 1
+        hits = [hit for one in sets if (hit := _hit(sample, one)) is not None]
+        overlapping += bool(hits)
+        for hit in hits:
+            how[hit.dataset][hit.how] += 1
+            if len(listed) < _MOST_LISTED:
+                row = {"dataset": hit.dataset, "query": hit.query, "how": hit.how, "query_id": sample.query_id}
+                listed.append(row)
+        for one in sets:
+            known[one.name] += any(one.knows(passage.full_text) for passage in sample.positives)
+    against = [
+        {
+            "name": one.name,
+            "queries": one.queries,
+            "fingerprint": one.fingerprint,
+            "ngram": one.ngram,
+            "overlaps": dict(sorted(how[one.name].items())),
+            "corpus_documents": one.documents,
+            "samples_with_a_positive_in_its_corpus": known[one.name],
+        }
+        for one in sets
+    ]
+    return {"samples": samples, "overlapping": overlapping, "against": against, "listed": listed}
+
+
+def told(found: dict[str, Any]) -> str:
+    """Say it in a line."""
+    parts = [f"{sum(one['overlaps'].values()):,} with {one['name']}" for one in found["against"] if one["overlaps"]]
+    names = ", ".join(one["name"] for one in found["against"])
+    count = f"{found['overlapping']:,} of {found['samples']:,} samples overlap with evaluation sets"
+    return f"{count} ({', '.join(parts)})" if parts else f"none of {found['samples']:,} samples overlaps with {names}"
+
+
+def _hit(sample: Sample, one: EvaluationSet) -> Overlap | None:
+    if (found := one.overlap(sample.query)) is not None or sample.query_kind != "cot":
+        return found
+    return next((same for text in _heads(sample.query) if (same := one.same(text)) is not None), None)
+
+
+def _heads(query: str) -> Iterator[str]:
+    """Yield what may be the question of a ``cot`` query, which has the steps on the lines after it."""
+    lines = query.split("\n")
+    for count in range(1, min(len(lines), _MOST_LINES + 1)):
+        yield "\n".join(lines[:count])
