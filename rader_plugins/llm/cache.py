@@ -45,11 +45,12 @@ class ChatCache(CacheFile):
         except (TypeError, ValueError) as error:
             raise self._damaged(str(error)) from error
 
-    def put(self, key: bytes, answers: Sequence[Completion]) -> None:
-        """Keep answers."""
+    def put(self, key: bytes, answers: Sequence[Completion]) -> list[Completion]:
+        """Keep answers, and return those that are kept: where there are some already, these."""
         blob = json.dumps([asdict(answer) for answer in answers], ensure_ascii=False)
         with self._open() as connection, connection:
-            connection.execute("INSERT OR REPLACE INTO chats VALUES (?, ?)", (key, blob))
+            made = connection.execute("INSERT OR IGNORE INTO chats VALUES (?, ?)", (key, blob)).rowcount
+        return list(answers) if made else self.get(key) or list(answers)
 
 
 class CachedChat(WrappedLLM):
@@ -81,16 +82,14 @@ class CachedChat(WrappedLLM):
         key = self._key(request)
         answers = self._look_up(key)
         if answers is None:
-            answers = super()._generate(request)
-            self._keep(key, answers)
+            answers = self._keep(key, super()._generate(request))
         return answers
 
     async def _agenerate(self, request: Request) -> list[Completion]:
         key = await asyncio.to_thread(self._key, request)  # may have to ask for the model's name
         answers = await asyncio.to_thread(self._look_up, key)
         if answers is None:
-            answers = await super()._agenerate(request)
-            await asyncio.to_thread(self._keep, key, answers)
+            answers = await asyncio.to_thread(self._keep, key, await super()._agenerate(request))
         return answers
 
     def _key(self, request: Request) -> bytes:
@@ -108,6 +107,8 @@ class CachedChat(WrappedLLM):
             self.misses += answers is None
         return answers
 
-    def _keep(self, key: bytes, answers: list[Completion]) -> None:
+    def _keep(self, key: bytes, answers: list[Completion]) -> list[Completion]:
         if all((self.keep_empty or answer.text.strip()) and not answer.refusal for answer in answers):
-            self.cache.put(key, answers)
+            # Of equal calls at once the first to be answered counts for all: a rerun gets the same.
+            return self.cache.put(key, answers)
+        return answers

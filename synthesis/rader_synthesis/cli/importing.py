@@ -255,7 +255,8 @@ def _llm(stack: contextlib.ExitStack, url: str, model: str | None, cache: Path |
     from rader_plugins.llm import CachedChat, OpenAIChat
 
     llm = stack.enter_context(OpenAIChat(url, model, concurrency=concurrency))
-    return llm if cache is None else CachedChat(llm, cache)
+    # Judges are asked at temperature 0: what was empty would be empty again.
+    return llm if cache is None else CachedChat(llm, cache, keep_empty=True)
 
 
 def _checker(name: str, llm: ChatModel | None) -> AnswerChecker:

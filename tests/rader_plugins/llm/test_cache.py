@@ -141,3 +141,22 @@ def test_many_threads(tmp_path):
             thread.join(30)
         assert not wrong
         assert len(llm.cache) == 20
+
+
+def test_equal_calls_at_once_have_one_answer(tmp_path):
+    """Servers that batch requests answer equal ones differently; what is returned is what a rerun will get."""
+    texts = iter(f"answer {number}" for number in range(9))
+    with LLMServer(lambda body: next(texts)) as server, OpenAIChat(server.url, concurrency=4) as inner:
+        server.gate = threading.Barrier(4)
+        llm = CachedChat(inner, tmp_path / "c")
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(llm.chat(said("a")))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(server.requests) == 4
+        found.append(llm.chat(said("a")))
+        assert len(server.requests) == 4
+    assert len(found) == 5
+    assert all(answers == found[0] for answers in found)
