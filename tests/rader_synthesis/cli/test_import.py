@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rader_plugins import Document, RaderIndex
 from rader_plugins.cli.app import build_app
 from rader_plugins.recording import TrajectoryWriter
+from rader_plugins.sample_files import read_samples
 from rader_plugins.trajectories import Considered, Step, Trajectory, read_trajectories, write_trajectories
+from tests.support.encoders import HashEncoder
 from tests.support.llm_server import LLMServer
 
 SOLVED = {
@@ -130,6 +133,37 @@ def test_reflection_is_cached_and_faults_are_counted(tmp_path: Path) -> None:
     assert first["unlabelled_because"] == {"the model did not answer": 3}
     assert second["documents"] == {"relevant": 3, "not relevant": 3}
     assert {one.labelled_by for row in read_trajectories(out) for one in row.retrievals[0].considered} == {"reflection"}
+
+
+def test_matches_of_recorded_solutions_are_labelled_by_reflection_and_become_samples(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    source, out, index = tmp_path / "solved.jsonl", tmp_path / "t.jsonl", tmp_path / "index"
+    solution = "There are only two colours of socks.\nSo among three socks two match in colour.\n3"
+    solved = {"id": "socks", "question": "How many socks?", "solution": solution, "answer": "3"}
+    source.write_text(json.dumps(solved) + "\n" + json.dumps({**solved, "id": "wrong", "answer": "4"}))
+    texts = {"boxes": "Of more socks than colours two match.", "washing": "Wash socks of all colours apart."}
+    with RaderIndex.create(index, HashEncoder()) as made:
+        made.add([Document(id, text) for id, text in texts.items()])
+
+    def judge(request: dict[str, Any]) -> str:
+        asked = request["messages"][-1]["content"]
+        assert "How many socks?" in asked
+        return f"As it says.\nRelevant: {texts['boxes'] in asked}"
+
+    with LLMServer(judge) as server:
+        arguments = ("--index", index, "--mode", "bm25", "--checker", "numeric", "--label", "reflection")
+        code, shown, error = run("solutions", source, "--out", out, *arguments, "--llm-url", server.url, "--json")
+    assert code == 0, error
+    told = json.loads(shown)
+    assert told["rewards"] == {"right": 1, "not right": 1}
+    assert told["documents"] == {"relevant": 4, "not relevant": 4}
+    samples = CliRunner().invoke(build_app(), ["samples", str(out), "--out", str(tmp_path / "s"), "--dev-share", "0"])
+    assert samples.exit_code == 0, samples.output
+    made_of = {one.query_kind: one for one in read_samples(tmp_path / "s", "train")}
+    assert made_of["cot"].query == "How many socks?\nThere are only two colours of socks."
+    for kind in ("question", "cot"):
+        assert [one.id for one in made_of[kind].positives] == ["boxes"]
+        assert [(one.id, one.origin) for one in made_of[kind].negatives] == [("washing", "reflection")]
 
 
 def test_answers_are_judged_anew(tmp_path: Path, corpus: Path) -> None:
