@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from rader_plugins.index.analysis import analyze
 
-__all__ = ["digest", "ngrams", "normal", "shared_words", "words"]
+__all__ = ["digest", "ngrams", "normal", "shared_words", "word_overlap", "words"]
 
 _WORD = re.compile(r"\w+")
 
@@ -55,3 +55,18 @@ def shared_words(query: str, document: str) -> float:
     """
     asked = set(analyze(query))
     return len(asked & set(analyze(document))) / len(asked) if asked else 0.0
+
+
+def word_overlap(one: str, other: str) -> float:
+    """Return which share of the distinct words of the text with fewer of them the other text holds, too.
+
+    The overlap coefficient (Szymkiewicz-Simpson); stop words aside and stems compared. Unlike a share of the longer
+    text's words it does not fall because that text goes on. 0 where a text consists of stop words.
+
+    Example:
+        >>> word_overlap("How many guests share a hobby, we ask as we do not know?", "Guests share tables.")
+        0.6666666666666666
+    """
+    first, second = set(analyze(one)), set(analyze(other))
+    fewer = min(len(first), len(second))
+    return len(first & second) / fewer if fewer else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 import torch
 from rader_training import RetrieverConfig, train_retriever
 from rader_training.adapters import add_lora
-from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator
+from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator, weights
 from rader_training.corpus import Corpus
 from rader_training.data import Group, Groups, load_rows
+from rader_training.loss import InfoNCE
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -23,6 +25,7 @@ from rader_plugins.encoding.local import LocalEncoder
 from rader_plugins.errors import InputError
 from rader_plugins.files import write_jsonl
 from rader_plugins.recipes import Recipe
+from rader_plugins.samples import Passage, Sample
 from tests.support.tiny_models import tiny_bert
 from tests.training.test_training_retriever import FAST, encoder_of, toy_dataset
 
@@ -134,6 +137,75 @@ def test_a_run_with_random_negatives_goes_on_to_the_same_weights(
         trained("whole", resume=True)
 
 
+# Weights
+
+
+def test_a_query_counts_by_how_far_its_wording_is_from_its_positive() -> None:
+    groups = [
+        # 2 of the 4 words of the positive (six, guests, three, share) are among the query's 5.
+        Group("How many guests share a hobby?", "Six guests, three share.", (), frozenset()),
+        Group("Why is the sky blue?", "Light is scattered.", (), frozenset()),
+        # All 2 words of the query (it has fewer) are the positive's.
+        Group("The blue sky", "A blue sky is scattered light.", (), frozenset()),
+    ]
+    # 1, 2 and 0 of 2 times a half are 0.5, 1.0 and 0.0; their mean is 0.5.
+    assert weights(groups, 1.0) == pytest.approx([1.0, 2.0, 0.0])
+    # 1 - 0.5 * overlap: 0.75, 1.0, 0.5, with the mean 0.75.
+    assert weights(groups, 0.5) == pytest.approx([1.0, 4 / 3, 2 / 3])
+    assert weights(groups[2:], 1.0) == [1.0], "where none would count, all do"
+
+
+@pytest.mark.parametrize("mini_batch", [None, 2])
+def test_the_loss_is_the_weighted_mean(mini_batch: int | None) -> None:
+    class Rows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.6, 0.8]]))
+
+        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {"sentence_embedding": self.table[features["input_ids"][:, 0]]}
+
+    passages = {"input_ids": torch.tensor([[2], [3]]), "attention_mask": torch.ones(2, 1)}
+    label = torch.tensor([[POSITIVE, NEGATIVE], [NEGATIVE, POSITIVE]])
+
+    def loss(*weight: float) -> tuple[float, torch.Tensor]:
+        queries = {"input_ids": torch.tensor([[0], [1]]), "attention_mask": torch.ones(2, 1)}
+        given = {"weight": torch.tensor(weight)} if weight else {}
+        model = Rows()
+        value = InfoNCE(model, temperature=1.0, mini_batch_size=mini_batch)([{**queries, **given}, passages], label)
+        value.backward()
+        assert model.table.grad is not None
+        return value.item(), model.table.grad
+
+    # Cosines: 1.0 and 0.6 for the first query, 0.0 and 0.8 for the second.
+    first, second = math.log(1 + math.exp(0.6 - 1.0)), math.log(1 + math.exp(0.0 - 0.8))
+    assert loss()[0] == pytest.approx((first + second) / 2)
+    assert loss(1.5, 0.5)[0] == pytest.approx((1.5 * first + 0.5 * second) / 2)
+    torch.testing.assert_close(loss(1.5, 0.5)[1] + loss(0.5, 1.5)[1], 2 * loss()[1])
+
+
+def test_weights_reach_the_training(tiny: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    texts = [
+        ("the cat", "a cat"),
+        ("who hunts mice", "a cat and a dog"),
+        ("the dog barks", "a dog"),
+        ("mice", "cheese"),
+    ]
+    made = [
+        Sample(f"q{at}", query, "question", (Passage(f"p{at}", text),), (Passage("n", "a whale"),))
+        for at, (query, text) in enumerate(texts)
+    ]
+    write_jsonl(tmp_path / "s.jsonl", [one.row() for one in made])
+
+    def trained(strength: float) -> bytes:
+        config = RetrieverConfig(**FAST, max_steps=2, learning_rate=1e-2, reasoning_weight=strength)
+        report = train_retriever(tmp_path / "s.jsonl", str(tiny), tmp_path / f"run-{strength}", config, device="cpu")
+        return (report.model / "model.safetensors").read_bytes()
+
+    assert trained(0.0) != trained(1.0)
+
+
 # Layers of the adapter
 
 
@@ -201,7 +273,13 @@ def test_exported_weights_lie_between_base_and_trained(tiny: Path, samples: Path
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"merge_weight": 0.0}, {"merge_weight": 1.5}, {"random_negatives": -1}, {"lora_layers": [-1]}]
+    [
+        {"reasoning_weight": 1.5},
+        {"merge_weight": 0.0},
+        {"merge_weight": 1.5},
+        {"random_negatives": -1},
+        {"lora_layers": [-1]},
+    ]
     + [{"lora_layers": [0], "lora": False}, {"in_batch_negatives": False, "group_size": 1}],
 )
 def test_unusable_options(wrong: dict[str, Any]) -> None:

@@ -10,10 +10,11 @@ from rader_plugins.encoding.batching import padded
 from rader_plugins.encoding.tokens import tokenize
 from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe, Role
+from rader_plugins.texts import word_overlap
 from rader_training.corpus import Corpus
 from rader_training.data import Group
 
-__all__ = ["MASKED", "NEGATIVE", "POSITIVE", "Collator"]
+__all__ = ["MASKED", "NEGATIVE", "POSITIVE", "Collator", "weights"]
 
 NEGATIVE, POSITIVE, MASKED = 0, 1, 2
 
@@ -32,6 +33,8 @@ class Collator:
         in_batch: Whether passages of other queries are negatives.
         corpus: Where further negatives, the same for all queries, are drawn from.
         drawn: How many of them.
+        reasoning_weight: See :class:`rader_training.config.RetrieverConfig`; above 0 there is a ``query_weight`` for
+            the loss.
     """
 
     tokenizer: Any
@@ -39,6 +42,7 @@ class Collator:
     in_batch: bool = True
     corpus: Corpus | None = None
     drawn: int = 0
+    reasoning_weight: float = 0.0
     truncated: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
     seen: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
     # What sentence-transformers' trainer looks for.
@@ -64,6 +68,8 @@ class Collator:
                     label[row, column] = MASKED
             label[row, own[row]] = POSITIVE
         queries = self._features("query", [group.query for group in given])
+        if self.reasoning_weight:
+            queries["weight"] = torch.tensor(weights(given, self.reasoning_weight))
         passages = self._features("document", texts)
         return {
             **{f"query_{name}": value for name, value in queries.items()},
@@ -82,3 +88,10 @@ class Collator:
         # Always there: a cached loss cuts batches apart by it.
         features["attention_mask"] = torch.ones_like(features["input_ids"]) if mask is None else torch.from_numpy(mask)
         return features
+
+
+def weights(groups: Sequence[Group], strength: float) -> list[float]:
+    """Return what the loss of each query counts: less where its positive has its words, 1 on average."""
+    found = [1 - strength * word_overlap(group.query, group.positive) for group in groups]
+    mean = sum(found) / len(found)
+    return [one / mean for one in found] if mean > 0 else [1.0] * len(found)

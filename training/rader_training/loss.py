@@ -36,15 +36,17 @@ class InfoNCE(CachedLossMixin, nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
-        self.cached = mini_batch_size is not None
+        self.uses_gradient_cache = mini_batch_size is not None
         self.mini_batch_size = mini_batch_size or 1
         self.mini_batch_num_tokens = None
         self.show_progress_bar = False
+        self._weights: Tensor | None = None  # of the batch at hand
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch."""
-        features = list(sentence_features)
-        if self.cached:
+        """Return the mean loss of a batch, weighted where the features of the queries hold a ``weight``."""
+        features = [dict(column) for column in sentence_features]
+        self._weights = features[0].pop("weight", None)
+        if self.uses_gradient_cache:
             loss: Tensor = self.forward_cached(features, labels)
         else:
             queries, passages = (self.model(column)["sentence_embedding"] for column in features)
@@ -71,4 +73,5 @@ class InfoNCE(CachedLossMixin, nn.Module):
     def _loss(self, queries: Tensor, passages: Tensor, labels: Tensor) -> Tensor:
         cosines = nn.functional.normalize(queries.float(), dim=-1) @ nn.functional.normalize(passages.float(), dim=-1).T
         logits = (cosines / self.temperature).masked_fill(labels == MASKED, -torch.inf)
-        return nn.functional.cross_entropy(logits, (labels == POSITIVE).int().argmax(dim=1))
+        losses = nn.functional.cross_entropy(logits, (labels == POSITIVE).int().argmax(dim=1), reduction="none")
+        return (losses if self._weights is None else losses * self._weights).mean()

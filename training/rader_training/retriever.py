@@ -142,7 +142,12 @@ class _RetrieverRun(TrainingRun):
 
         config = self.config
         return Collator(
-            self.model.tokenizer, self.recipe, config.in_batch_negatives, self.corpus, config.random_negatives
+            self.model.tokenizer,
+            self.recipe,
+            config.in_batch_negatives,
+            self.corpus,
+            config.random_negatives,
+            config.reasoning_weight,
         )
 
     def _make_trainer(self, arguments: dict[str, Any], **parts: Any) -> Any:
