@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,34 @@ def test_solutions_are_imported_and_counted(tmp_path: Path, corpus: Path) -> Non
     assert summary["documents"] == {"relevant": 1}
     [made] = read_trajectories(out)
     assert [one.id for one in made.retrievals[0].considered] == ["thm-1"]
+
+
+@pytest.mark.parametrize("kind", ["openai", "solutions", "proofs", "recorded", "function"])
+def test_a_row_that_is_no_utf_8_is_named_and_may_be_left_out(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "convert_nothing.py").write_text("def convert(row):\n    return None\n")
+    source, out = tmp_path / "rows.jsonl", tmp_path / "t.jsonl"
+    steps = (Step("query", "q"), Step("retrieval", considered=(Considered("a", "text"),)), Step("answer", "8"))
+    good = {
+        "openai": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+        "recorded": Trajectory("r", "p", "q", steps, "8").row(),
+        "proofs": {
+            "id": "p", "question": "q", "answer": "a", "hypothesis": "h", "facts": ["f"], "fact_ids": ["thm-1"],
+            "proof": "sent1 -> hypothesis;",
+        },
+    }.get(kind, SOLVED)  # fmt: skip
+    source.write_bytes(json.dumps(good).encode() + b'\n{"id": "\xff"}\n' + json.dumps(good).encode() + b"\n")
+    options: list[object] = ["--function", "convert_nothing:convert"] if kind == "function" else []
+    options += ["--corpus", corpus] if kind == "solutions" else []
+    code, _, error = run(kind, source, "--out", out, *options)
+    assert code == 2
+    assert re.search(r"rows\.jsonl,? (row|line) 2 is not JSON", " ".join(error.split())), error
+    assert not out.exists()
+    code, shown, error = run(kind, source, "--out", out, *options, "--skip-faulty", "--json")
+    assert code == 0, error
+    assert json.loads(shown)["skipped"]["faulty row"] == 1
 
 
 def test_an_imported_log_is_labelled(tmp_path: Path, corpus: Path) -> None:
