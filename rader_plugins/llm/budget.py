@@ -151,7 +151,13 @@ class BudgetedLLM(WrappedLLM):
             for name in ("calls", "tokens", "minutes"):
                 limit = getattr(self.budget, name)
                 if limit is not None and getattr(spent, name) >= limit:
-                    raise BudgetExceededError(f"The budget of {limit:,} {name} is used up. Raise it to go on.", spent)
+                    raise BudgetExceededError(
+                        f"The budget of {_shown(limit)} {name} is used up. Raise it to go on.", spent
+                    )
             self._calls += 1
             if self._began is None:
                 self._began = self._clock()
+
+
+def _shown(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:,g}"

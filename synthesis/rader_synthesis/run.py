@@ -112,7 +112,8 @@ async def asynthesize(
     pack = load_pack(pack) if isinstance(pack, str) else pack
     skipped = _check(problems, run)
     settings = await asyncio.to_thread(_settings, config, pack, checker, llm, searcher)
-    folder = RunFolder(out, settings, about or {})
+    # What the pack is called, or where its folder lies, decides nothing.
+    folder = RunFolder(out, settings, {"prompts": pack.name, **(about or {})})
     with folder.opened():
         _check_unchanged(problems, folder)
         cached = CachedChat(llm, folder.calls, keep_empty=True)  # calls have seeds: asking again changes nothing
@@ -281,7 +282,7 @@ def _settings(
 ) -> dict[str, Any]:
     return {
         "search": config.as_dict(),
-        "prompts": {"pack": pack.name, "fingerprint": pack.fingerprint},
+        "prompts": pack.fingerprint,
         "checker": checker.name,
         "llm": llm.fingerprint,
         "retriever": describe(searcher),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,36 @@ def test_a_budget_ends_with_code_3_and_the_command_goes_on(tmp_path, problems, o
         assert "goes on from there" in result.stderr
         rader(*call)
     assert {row["status"] for row in rows(tmp_path / "run" / "problems.jsonl")} <= {"solved", "unsolved"}
+
+
+def test_no_minutes_are_a_budget_too(problems, options):
+    with server(chance) as served:
+        result = rader("synthesize", problems, "--llm-url", served.url, *options, "--budget-minutes", 0, code=3)
+        assert "The budget of 0 minutes is used up" in result.stderr
+        assert served.requests == []
+
+
+def test_a_model_that_the_server_does_not_know_ends_the_run(problems, options):
+    with server("!no-model") as served:
+        result = rader("synthesize", problems, "--llm-url", served.url, *options, code=1)
+    assert "The model `served` does not exist" in result.stderr
+    assert len(result.stderr.splitlines()) < 10
+
+
+def test_a_pack_is_known_by_what_it_says_and_not_by_its_place(tmp_path, problems, options):
+    shutil.copytree(str(files("rader_synthesis").joinpath("prompts/math")), tmp_path / "mine")
+    with server(chance) as served:
+        call = ["synthesize", problems, "--llm-url", served.url, *options, "--prompts"]
+        rader(*call, tmp_path / "mine")
+        asked = len(served.requests)
+        (tmp_path / "mine").rename(tmp_path / "moved")
+        rader(*call, tmp_path / "moved")
+        assert len(served.requests) == asked
+        step = tmp_path / "moved" / "step.toml"
+        step.write_text(step.read_text(encoding="utf-8").replace("max_tokens = ", "max_tokens = 1"), encoding="utf-8")
+        result = rader(*call, tmp_path / "moved", code=2)
+        assert "another run: it differs in prompts" in " ".join(result.stderr.split())
+        assert len(served.requests) == asked
 
 
 def test_options_come_before_the_file_and_limit_and_seed_count(tmp_path, problems, options):
