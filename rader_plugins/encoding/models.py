@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 from rader_plugins.encoding.adapters import merge_adapter, read_adapter
 from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.recipes import Recipe
-from rader_plugins.recipes.resolve import fetch
+from rader_plugins.recipes.resolve import fetch, named_recipe, resolve
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["LoadOptions", "build_model", "loading_errors", "local_folder", "pick_device", "pick_dtype", "quiet"]
+__all__ = [
+    "LoadOptions",
+    "base_folder",
+    "build_model",
+    "loading_errors",
+    "local_folder",
+    "pick_device",
+    "pick_dtype",
+    "quiet",
+]
 
 # sentence-transformers 6 sends plain strings through a tokenizer's chat template where there is one; the published
 # checkpoints carry one and were not trained with it.
@@ -76,6 +85,14 @@ def local_folder(location: str, revision: str | None, *, remote_code: bool = Fal
     """Return the folder of a model that is given as a directory or a hub id."""
     path = Path(location)
     return path if path.is_dir() else fetch(location, revision, remote_code=remote_code)
+
+
+def base_folder(base: str, *, remote_code: bool = False) -> Path:
+    """Return the folder of the model that an adapter is put on; a registered one may come with a package."""
+    known = None if Path(base).is_dir() else named_recipe(base)
+    if known is None:
+        return local_folder(base, None, remote_code=remote_code)
+    return local_folder(resolve(known, kind=known.kind).location, known.revision, remote_code=remote_code)
 
 
 def build_model(recipe: Recipe, location: str, options: LoadOptions) -> SentenceTransformer:
@@ -172,7 +189,7 @@ def _transformer(folder: Path, options: LoadOptions) -> Any:
 def _merged_adapter(recipe: Recipe, folder: Path, options: LoadOptions) -> Any:
     """Load a LoRA adapter's base model and merge the adapter into it."""
     adapter = read_adapter(recipe, folder)
-    base = local_folder(adapter.base, None, remote_code=options.trust_remote_code)
+    base = base_folder(adapter.base, remote_code=options.trust_remote_code)
     transformer = _transformer(base, options)
     transformer.model = merge_adapter(transformer.model, adapter)
     if adapter.has_tokenizer:

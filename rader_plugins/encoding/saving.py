@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rader_plugins.encoding.local import LocalEncoder
 
-__all__ = ["save_encoder"]
+__all__ = ["save_encoder", "self_ending"]
 
 
 def save_encoder(encoder: LocalEncoder, path: str | os.PathLike[str]) -> None:
@@ -97,14 +97,23 @@ def _with_tokenizer(transformer: Any, recipe: Recipe) -> Any:
     """Return the module with a tokenizer of its own that cuts and appends as the recipe says."""
     # Shares the weights; the encoder that is being saved keeps its own tokenizer.
     copied = copy.copy(transformer)
-    tokenizer = copy.deepcopy(transformer.processor)
-    if recipe.append_eos:
-        _append_eos_by_itself(tokenizer, eos_id(tokenizer, recipe))
-    copied.processor = tokenizer
+    copied.processor = self_ending(transformer.processor, recipe)
     copied.max_seq_length = max(recipe.max_query_length, recipe.max_document_length)
     if recipe.max_query_length != recipe.max_document_length:
         copied.query_length = recipe.max_query_length
         copied.document_length = recipe.max_document_length
+    return copied
+
+
+def self_ending(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> PreTrainedTokenizerBase:
+    """Return a copy of a tokenizer that appends the recipe's end-of-sequence token, if it has one, by itself.
+
+    Raises:
+        InputError: The tokenizer cannot be made to, or the token does not exist.
+    """
+    copied = copy.deepcopy(tokenizer)
+    if recipe.append_eos:
+        _append_eos_by_itself(copied, eos_id(copied, recipe))
     return copied
 
 

@@ -42,7 +42,7 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
     if not isinstance(name, (str, Recipe)) or not name:
         raise InputError("load_reranker takes a name, a directory, a hub id or a Recipe.")
     names = inspect.signature(PointwiseReranker).parameters
-    valid = sorted({option for option in names if option != "location"} | {"recipe"})
+    valid = sorted({option for option in names if option not in ("location", "classifier")} | {"recipe"})
     if unknown := sorted(set(options) - set(valid)):
         raise InputError(f"Unknown options {unknown}; load_reranker takes: {', '.join(valid)}.")
     resolved = resolve(name, options.pop("recipe", None), kind="reranker")

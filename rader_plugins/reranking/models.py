@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rader_plugins.encoding.adapters import Adapter, merge_adapter, read_adapter
-from rader_plugins.encoding.models import LoadOptions, loading_errors, local_folder, quiet
+from rader_plugins.encoding.models import LoadOptions, base_folder, loading_errors, local_folder, quiet
 from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.cross_encoder import check_classifier, has_plain_modules
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Classifier", "build_classifier", "build_cross_encoder", "has_own_modules"]
+__all__ = [
+    "Classifier",
+    "build_classifier",
+    "build_cross_encoder",
+    "has_own_modules",
+    "last_place",
+    "last_token_logits",
+    "reads_last_token",
+]
 
 # Names under which sequence classifiers of transformers keep their head; peft looks for the same.
 _HEADS = ("score", "classifier")
@@ -27,6 +37,46 @@ class Classifier:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+def reads_last_token(model: Any) -> bool:
+    """Whether a classifier reads its score at one token, as decoders do; encoders know themselves where to look."""
+    return isinstance(getattr(model, "score", None), import_extra("torch", "local").nn.Linear)
+
+
+def last_place(row: Sequence[int], recipe: Recipe, model: Any) -> int:
+    """Return the place of the token of a pair that :func:`last_token_logits` reads."""
+    place = len(row) - 1
+    if recipe.pair_template is None:
+        # A cross-encoder was trained with transformers' own reading.
+        padding = model.config.get_text_config().pad_token_id
+        while place > 0 and row[place] == padding:
+            place -= 1
+    return place
+
+
+def last_token_logits(model: Any, features: Mapping[str, Tensor], last: Tensor) -> Tensor:
+    """Score the states of a decoder at the last token of each pair; training and inference share this.
+
+    transformers looks for the last token that is not padding, and so one too early where the end-of-sequence token is
+    the padding token as well; and it needs a padding token, which published rerankers do not name.
+
+    Args:
+        model: For which :func:`reads_last_token` holds.
+        features: Token ids and attention mask, shape (n, tokens).
+        last: The place of the last token of each, shape (n,).
+
+    Returns:
+        float32 logits, shape (n, 1).
+    """
+    torch = import_extra("torch", "local")
+    states = model.base_model(**features, use_cache=False).last_hidden_state
+    head = model.score
+    bias = None if head.bias is None else head.bias.float()
+    read = states[torch.arange(len(last), device=states.device), last]
+    # In float32: a logit rounded to bfloat16 has three digits, and many documents would tie.
+    with torch.autocast(states.device.type, enabled=False):
+        return torch.nn.functional.linear(read.float(), head.weight.float(), bias)  # type: ignore[no-any-return]
 
 
 def has_own_modules(recipe: Recipe, location: str) -> bool:
@@ -102,7 +152,7 @@ def _unloadable(error: Exception, recipe: Recipe, location: str) -> Exception:
 
 def _with_adapter(recipe: Recipe, folder: Path, options: LoadOptions) -> Classifier:
     adapter = read_adapter(recipe, folder)
-    base = local_folder(adapter.base, None, remote_code=options.trust_remote_code)
+    base = base_folder(adapter.base, remote_code=options.trust_remote_code)
     heads = _heads_of(adapter)
     if not heads:
         check_classifier(base, f"{adapter.base} (base model of {recipe.name}, whose adapter holds no score head)")

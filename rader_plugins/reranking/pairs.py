@@ -60,7 +60,7 @@ def tokenize_pairs(
         return _joined(tokenizer, pairs, positions)
     limit = recipe.max_document_length
     given = _with_short_queries(tokenizer, recipe, pairs, limit)
-    cut = sum(short != pair for short, pair in zip(given, pairs, strict=True))
+    cut = {at for at, (short, pair) in enumerate(zip(given, pairs, strict=True)) if short != pair}
     formatted = [recipe.format_pair(query, document) for query, document in given]
     tokens = tokenize_formatted(tokenizer, recipe, formatted, limit)
     behind = recipe.pair_template.partition("{document}")[2]
@@ -70,7 +70,7 @@ def tokenize_pairs(
         rows = tokenize_formatted(tokenizer, recipe, [recipe.format_pair(*pair) for pair in again], limit).ids
         for at, row in zip(tokens.truncated, rows, strict=True):
             tokens.ids[at] = row
-    return TokenizedPairs(tokens.ids, None, max(cut, len(tokens.truncated)), limit)
+    return TokenizedPairs(tokens.ids, None, len(cut.union(tokens.truncated)), limit)
 
 
 def _with_short_queries(

@@ -18,7 +18,15 @@ from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
 from rader_plugins.recipes import Recipe
 from rader_plugins.reranking.base import Reranker, reordered
-from rader_plugins.reranking.models import build_classifier, build_cross_encoder, has_own_modules
+from rader_plugins.reranking.models import (
+    Classifier,
+    build_classifier,
+    build_cross_encoder,
+    has_own_modules,
+    last_place,
+    last_token_logits,
+    reads_last_token,
+)
 from rader_plugins.reranking.pairs import TokenizedPairs, tokenize_pairs
 
 if TYPE_CHECKING:
@@ -55,6 +63,7 @@ class PointwiseReranker(Reranker):
             become equal).
         trust_remote_code: Let the checkpoint's repository run its own code.
         show_progress: True, False, or None for "if the standard error is a terminal".
+        classifier: An already loaded model with its tokenizer, instead of ``location``.
 
     Raises:
         InputError: An option or the checkpoint is unusable.
@@ -79,6 +88,7 @@ class PointwiseReranker(Reranker):
         activation: Activation = "identity",
         trust_remote_code: bool = False,
         show_progress: bool | None = None,
+        classifier: Classifier | None = None,
     ) -> None:
         if batch_tokens is not None and (not isinstance(batch_tokens, int) or batch_tokens < 1):
             raise InputError(f"batch_tokens must be a positive integer, not {batch_tokens!r}.")
@@ -91,22 +101,30 @@ class PointwiseReranker(Reranker):
         self.activation = activation
         self.show_progress = show_progress
         self._torch = import_extra("torch", "local")
-        chosen = pick_device(device)
-        options = LoadOptions(chosen, pick_dtype(dtype, recipe, chosen), attn_implementation, trust_remote_code)
         self._cross_encoder: Any = None
-        if has_own_modules(recipe, self.location):
-            self._cross_encoder = build_cross_encoder(recipe, self.location, options)
-            self.model: Any = self._cross_encoder.transformers_model
-            self.tokenizer: Any = self._cross_encoder.tokenizer
-        else:
-            found = build_classifier(recipe, self.location, options)
-            self.model, self.tokenizer = found.model, found.tokenizer
+        if classifier is None:
+            classifier = self._load(device, dtype, attn_implementation, trust_remote_code)
+        self.model: Any = classifier.model
+        self.tokenizer: Any = classifier.tokenizer
         self.batch_tokens = batch_tokens or (CPU_TOKENS if self.model.device.type == "cpu" else GPU_TOKENS)
-        # Decoders read their score at one token; encoders know themselves where to look.
-        self._is_decoder = isinstance(getattr(self.model, "score", None), self._torch.nn.Linear)
+        self._is_decoder = reads_last_token(self.model)
         self._forward_lock = threading.Lock()
         self._count_lock = threading.Lock()
         self._truncated = 0
+
+    def _load(
+        self,
+        device: str | None,
+        dtype: str | torch.dtype | None,
+        attn_implementation: str | None,
+        trust_remote_code: bool,
+    ) -> Classifier:
+        chosen = pick_device(device)
+        options = LoadOptions(chosen, pick_dtype(dtype, self.recipe, chosen), attn_implementation, trust_remote_code)
+        if not has_own_modules(self.recipe, self.location):
+            return build_classifier(self.recipe, self.location, options)
+        self._cross_encoder = build_cross_encoder(self.recipe, self.location, options)
+        return Classifier(self._cross_encoder.transformers_model, self._cross_encoder.tokenizer)
 
     @property
     def fingerprint(self) -> str:
@@ -203,36 +221,18 @@ class PointwiseReranker(Reranker):
         if types is not None:
             features["token_type_ids"] = torch.from_numpy(padded(types, self.tokenizer.pad_token_type_id)[0]).to(device)
         with self._forward_lock, torch.inference_mode():
-            logits = self._read_last(features, batch) if self._is_decoder else self.model(**features).logits
+            logits = self._logits(features, batch)
             if tuple(logits.shape) != (len(batch), 1):
                 raise EncodingError(
                     f"The model gave logits of shape {tuple(logits.shape)} for {len(batch)} pairs, not one each."
                 )
             return np.asarray(logits[:, 0].float().cpu().numpy(), dtype=np.float32)
 
-    def _read_last(self, features: dict[str, torch.Tensor], batch: list[list[int]]) -> torch.Tensor:
-        """Score decoder states at the last token of each pair.
-
-        transformers looks for the last token that is not padding, and so one too early where the end-of-sequence token
-        is the padding token as well; and it needs a padding token, which published rerankers do not name.
-        """
-        torch = self._torch
-        states = self.model.base_model(**features, use_cache=False).last_hidden_state
-        rows = torch.arange(len(batch), device=states.device)
-        last = torch.tensor([self._last(row) for row in batch], device=states.device)
-        head = self.model.score
-        bias = None if head.bias is None else head.bias.float()
-        # In float32: a logit rounded to bfloat16 has three digits, and many documents would tie.
-        return torch.nn.functional.linear(states[rows, last].float(), head.weight.float(), bias)  # type: ignore[no-any-return]
-
-    def _last(self, row: list[int]) -> int:
-        place = len(row) - 1
-        if self.recipe.pair_template is None:
-            # A cross-encoder was trained with transformers' own reading.
-            padding = self.model.config.get_text_config().pad_token_id
-            while place > 0 and row[place] == padding:
-                place -= 1
-        return place
+    def _logits(self, features: dict[str, torch.Tensor], batch: list[list[int]]) -> torch.Tensor:
+        if not self._is_decoder:
+            return self.model(**features).logits  # type: ignore[no-any-return]
+        last = [last_place(row, self.recipe, self.model) for row in batch]
+        return last_token_logits(self.model, features, self._torch.tensor(last, device=self.model.device))
 
     def _pad_id(self) -> int:
         # Padding is masked, so any token will do where the tokenizer has none of its own.

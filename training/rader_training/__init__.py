@@ -1,4 +1,4 @@
-"""From training samples to a retriever that drops back in.
+"""From training samples to a retriever and a reranker that drop back in.
 
 from rader_training import RetrieverConfig, train_retriever
 train_retriever("samples", base="mini", out="trained", config=RetrieverConfig(epochs=2))
@@ -10,15 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rader_training.config import RetrieverConfig
+    from rader_training.config import RerankerConfig, RetrieverConfig
+    from rader_training.reranker import train_reranker
     from rader_training.retriever import train_retriever
     from rader_training.run import TrainingReport
 
-__all__ = ["RetrieverConfig", "TrainingReport", "train_retriever"]
+__all__ = ["RerankerConfig", "RetrieverConfig", "TrainingReport", "train_reranker", "train_retriever"]
 
 _HOMES = {
+    "RerankerConfig": "rader_training.config",
     "RetrieverConfig": "rader_training.config",
     "TrainingReport": "rader_training.run",
+    "train_reranker": "rader_training.reranker",
     "train_retriever": "rader_training.retriever",
 }
 

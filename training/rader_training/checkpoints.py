@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from sentence_transformers import SentenceTransformerTrainer
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rader_plugins.errors import InputError
 from rader_training.adapters import load_trained, save_trained
 from rader_training.data import Groups
 
-__all__ = ["GroupEpochs", "RetrieverTrainer", "TrainedWeights", "WholeCheckpoints", "Watch", "newest_checkpoint"]
+__all__ = [
+    "GroupEpochs",
+    "RerankerTrainer",
+    "RetrieverTrainer",
+    "TrainedWeights",
+    "WholeCheckpoints",
+    "Watch",
+    "newest_checkpoint",
+]
 
 WEIGHTS = "trained.safetensors"
 _WHOLE = "complete"
@@ -49,6 +57,10 @@ class RetrieverTrainer(TrainedWeights, SentenceTransformerTrainer):
 
     def add_model_card_callback(self, *arguments: Any, **options: Any) -> None:
         """Do nothing: the card of sentence-transformers reads columns of text, and the exported model has our own."""
+
+
+class RerankerTrainer(TrainedWeights, Trainer):
+    """Trains scores on :class:`rader_training.data.Groups`."""
 
 
 class GroupEpochs(TrainerCallback):

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_toml
 
-__all__ = ["LORA_TARGETS", "RetrieverConfig", "TrainingConfig"]
+__all__ = ["LORA_TARGETS", "RerankerConfig", "RetrieverConfig", "TrainingConfig"]
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The layers that the paper adapts, by their names in Qwen2 and Llama."""
@@ -194,6 +194,30 @@ class RetrieverConfig(TrainingConfig):
                 "There would be no negatives: with in_batch_negatives = false the group_size must be above 1, or "
                 "random_negatives above 0."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankerConfig(TrainingConfig):
+    """How a reranker is trained: what :class:`TrainingConfig` takes, and the following.
+
+    ``group_size`` must be above 1: the hard negatives of its group are all that a positive is told from.
+    ``max_document_length`` is that of the whole pair; ``max_query_length`` what a query may take of it.
+
+    Args:
+        depth: How many of a first stage's documents are reranked where it is evaluated.
+
+    Raises:
+        InputError: A value is outside its range.
+    """
+
+    table: ClassVar[str] = "reranker"
+
+    depth: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_least("depth", 1)
+        self._check_least("group_size", 2)
 
 
 def _number(value: object) -> bool:

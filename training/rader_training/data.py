@@ -50,6 +50,7 @@ class DataReport:
         kinds: How many of each kind.
         negatives_dropped: Negatives that were a positive of the same sample.
         short_groups: Samples with fewer hard negatives than a group has places.
+        without_negatives: Samples without a hard negative; a reranker is not trained on them.
         digest: Of all that is trained on.
     """
 
@@ -57,6 +58,7 @@ class DataReport:
     kinds: Mapping[str, int]
     negatives_dropped: int
     short_groups: int
+    without_negatives: int
     digest: str
 
 
@@ -93,17 +95,20 @@ class Groups:
         size: Passages in a group, the positive included.
         weights: How often samples of a kind are seen in an epoch.
         seed: Of what is drawn.
+        hard_only: Leave samples without a hard negative out: they teach nothing where no others are used.
 
     Raises:
         InputError: A sample has no positive or an empty text; the message names it.
     """
 
-    def __init__(self, rows: Any, *, size: int, weights: Mapping[str, float], seed: int) -> None:
+    def __init__(
+        self, rows: Any, *, size: int, weights: Mapping[str, float], seed: int, hard_only: bool = False
+    ) -> None:
         self._rows = rows
         self._size = size
         self._seed = seed
         self.epoch = 0
-        self.report, kinds = self._check()
+        self.report, kinds = self._check(hard_only)
         self._order = _weighted(kinds, weights, seed)
         if not self._order:
             raise InputError("There are no samples to train on: all kinds that there are have the weight 0.")
@@ -129,9 +134,10 @@ class Groups:
         for row in dict.fromkeys(self._order):
             yield _sample(self._rows[row], row)
 
-    def _check(self) -> tuple[DataReport, list[str]]:
-        kinds: list[str] = []
-        dropped = short = 0
+    def _check(self, hard_only: bool) -> tuple[DataReport, list[str | None]]:
+        """Return the report and the kind of each row; None for rows that are left out."""
+        kinds: list[str | None] = []
+        dropped = short = without = 0
         digests = []
         for number in range(len(self._rows)):
             sample = _sample(self._rows[number], number)
@@ -143,11 +149,19 @@ class Groups:
             left = _negatives(sample)
             dropped += len(sample.negatives) - len(left)
             short += len(left) < self._size - 1
-            kinds.append(sample.query_kind)
+            without += not left
+            kinds.append(sample.query_kind if left or not hard_only else None)
             digests.append(fingerprint(sample.row()))
         if not kinds:
             raise InputError("There are no samples to train on.")
-        return DataReport(len(kinds), dict(sorted(Counter(kinds).items())), dropped, short, fingerprint(digests)), kinds
+        used = [kind for kind in kinds if kind is not None]
+        if not used:
+            raise InputError(
+                f"None of the {len(kinds)} samples has a hard negative, and there are no others here. `rader samples` "
+                "mines some from a corpus."
+            )
+        counts = dict(sorted(Counter(used).items()))
+        return DataReport(len(used), counts, dropped, short, without, fingerprint(digests)), kinds
 
 
 def _negatives(sample: Sample) -> list[Passage]:
@@ -170,11 +184,11 @@ def _sample(row: Mapping[str, Any], number: int) -> Sample:
     return Sample.from_row(fields, f"sample {number + 1}")
 
 
-def _weighted(kinds: Sequence[str], weights: Mapping[str, float], seed: int) -> list[int]:
+def _weighted(kinds: Sequence[str | None], weights: Mapping[str, float], seed: int) -> list[int]:
     """Return row numbers so that each kind is seen as often as its weight says; a fraction takes a part of the rows."""
     rng = random.Random(f"{seed}/weights")
     rows: list[int] = []
-    for kind in dict.fromkeys(kinds):
+    for kind in dict.fromkeys(kind for kind in kinds if kind is not None):
         of_kind = [number for number, one in enumerate(kinds) if one == kind]
         weight = weights.get(kind, 1.0)
         whole, rest = int(weight), weight - int(weight)

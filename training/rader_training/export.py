@@ -1,34 +1,28 @@
-"""From a trained model to a directory that every library loads, with its recipe and its card."""
+"""From a trained model to a directory that every library loads, with its recipe and its card; and its adapter alone."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.encoding.local import LocalEncoder
+from rader_plugins.encoding.models import quiet
+from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.files import sync_folder
 from rader_plugins.recipes import Recipe
-from rader_plugins.recipes.resolve import write_recipe
+from rader_plugins.recipes.resolve import named_recipe, write_recipe
 
-__all__ = ["export"]
+__all__ = ["adapter_base", "export", "export_adapter", "trained_recipe"]
 
 
-def export(model: Any, recipe: Recipe, folder: Path, *, name: str, facts: Mapping[str, Any]) -> Path:
-    """Write a Sentence Transformers directory (see :func:`rader_plugins.encoding.saving.save_encoder`).
-
-    Args:
-        model: Trained, adapters merged.
-        recipe: How it makes vectors; its name and identity become the new model's.
-        folder: To be made; it appears complete or not at all.
-        name: Of the new recipe.
-        facts: For the card.
-    """
-    base = recipe.name
-    trained = dataclasses.replace(
+def trained_recipe(recipe: Recipe, name: str) -> Recipe:
+    """Return the recipe of a model that was trained by another one's: same texts, an identity of its own."""
+    return dataclasses.replace(
         recipe,
         name=name,
         model=name,
@@ -36,32 +30,123 @@ def export(model: Any, recipe: Recipe, folder: Path, *, name: str, facts: Mappin
         package=None,
         sha256=None,
         base_model=None,
-        source=f"trained from {base} with rader-plugins",
+        source=f"trained from {recipe.name} with rader-plugins",
     )
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        LocalEncoder(trained, model=model, show_progress=False).save(temporary)
+
+
+def export(recipe: Recipe, folder: Path, *, base: str, facts: Mapping[str, Any], write: Callable[[Path], None]) -> Path:
+    """Write a model directory with its recipe and its card.
+
+    Args:
+        recipe: Of :func:`trained_recipe`.
+        folder: To be made; it appears complete or not at all, in the place of an earlier one.
+        base: What it was trained from, for the card.
+        facts: For the card.
+        write: Writes model and tokenizer into a folder that is not there yet.
+
+    Raises:
+        RaderError: It cannot be written; what was there is intact.
+    """
+    with _complete(folder) as temporary:
+        with quiet():
+            write(temporary)
         # Its weights are new: their content is its identity, not what it was trained from.
-        write_recipe(temporary, trained, same_vectors=False)
-        (temporary / "README.md").write_text(_card(trained, base, facts), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(folder.parent)
+        write_recipe(temporary, recipe, same_vectors=False)
+        (temporary / "README.md").write_text(_card(recipe, base, facts), encoding="utf-8")
     return folder
 
 
+def adapter_base(base: str | Recipe) -> str:
+    """Return what an adapter's files call the model that it is put on: a hub id, or the full path of a directory.
+
+    Raises:
+        InputError: The base is an adapter itself.
+    """
+    known = named_recipe(base) if isinstance(base, str) and not Path(base).is_dir() else base
+    name = str(base) if known is None else known.model if isinstance(known, Recipe) else known
+    if (isinstance(known, Recipe) and known.base_model) or (Path(name) / "adapter_config.json").is_file():
+        raise InputError(
+            f"{name!r} is an adapter itself, and an adapter of an adapter is no model that others could load. Leave "
+            "keep_adapter out, or save the base with its adapter merged first."
+        )
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def export_adapter(adapted: Any, recipe: Recipe, folder: Path, *, base: str, scale: float = 1.0) -> Path:
+    """Write an adapter alone, as peft does, with the recipe that says how its model reads texts.
+
+    Args:
+        adapted: The model of peft that holds it.
+        recipe: Of :func:`trained_recipe`.
+        folder: As for :func:`export`.
+        base: Of :func:`adapter_base`.
+        scale: Multiplies what it adds to the base.
+    """
+    settings = adapted.peft_config["default"]
+    settings.base_model_name_or_path = base
+    if scale != 1:
+        settings.lora_alpha = settings.lora_alpha * scale
+    with _complete(folder) as temporary:
+        temporary.mkdir()
+        adapted.save_pretrained(str(temporary))
+        write_recipe(temporary, dataclasses.replace(recipe, base_model=base), same_vectors=False)
+        (temporary / "README.md").write_text(
+            f"# {recipe.name}, the adapter alone\n\nA LoRA adapter of `{base}`, in the format of peft.\n",
+            encoding="utf-8",
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def _complete(folder: Path) -> Iterator[Path]:
+    temporary, old = (folder.with_name(f".{folder.name}.{what}") for what in ("tmp", "old"))
+    for left in (temporary, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    except (OSError, import_extra("safetensors", "training").SafetensorError) as error:
+        raise RaderError(
+            f"{folder} cannot be written: {error}. The checkpoints are intact: make room and go on with --resume."
+        ) from error
+    finally:
+        for left in (temporary, old):
+            shutil.rmtree(left, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+_USES = {
+    "retriever": "from rader_plugins import load_encoder\n\nload_encoder({path!r}).encode_queries([{example!r}])",
+    "reranker": "from rader_plugins.reranking import load_reranker\n\n"
+    "load_reranker({path!r}).score_pairs([({example!r}, 'a document')])",
+}
+
+
 def _card(recipe: Recipe, base: str, facts: Mapping[str, Any]) -> str:
+    use = _USES[recipe.kind].format(path=f"path/to/{recipe.name}", example="a question")
+    if recipe.kind == "retriever":
+        reads = (
+            f"Query template `{recipe.query_template}`, document template `{recipe.document_template}`, "
+            f"{recipe.pooling} pooling, at most {recipe.max_query_length} and {recipe.max_document_length} tokens."
+        )
+    elif recipe.pair_template is None:
+        reads = "Pairs are joined by the tokenizer. The score is the raw logit."
+    else:
+        end = " and the end-of-sequence token" if recipe.append_eos else ""
+        reads = (
+            f"A pair is read as `{recipe.pair_template}`{end}, at most {recipe.max_document_length} tokens. The score "
+            "is the raw logit."
+        )
     blocks = [
-        f"# {recipe.name}\n\nA retriever trained from `{base}` with rader-plugins.",
-        "```python\nfrom rader_plugins import load_encoder\n\n"
-        f'load_encoder("path/to/{recipe.name}").encode_queries(["..."])\n```',
-        f"Query template `{recipe.query_template}`, document template `{recipe.document_template}`, {recipe.pooling} "
-        f"pooling, at most {recipe.max_query_length} and {recipe.max_document_length} tokens.",
+        f"# {recipe.name}\n\nA {recipe.kind} trained from `{base}` with rader-plugins.",
+        f"```python\n{use}\n```",
+        reads,
     ]
     for title, content in facts.items():
         blocks.append(f"## {title}\n\n```json\n{json.dumps(content, indent=2, ensure_ascii=False)}\n```")

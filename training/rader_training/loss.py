@@ -12,11 +12,20 @@ from torch import Tensor, nn
 from rader_plugins.errors import RaderError
 from rader_training.batches import MASKED, POSITIVE
 
-__all__ = ["InfoNCE", "TrainingDivergedError"]
+__all__ = ["InfoNCE", "TrainingDivergedError", "check_finite"]
 
 
 class TrainingDivergedError(RaderError):
     """The loss is NaN or infinite; what was saved before is intact."""
+
+
+def check_finite(loss: Tensor) -> None:
+    """Raise :class:`TrainingDivergedError` if a loss is NaN or infinite."""
+    if not torch.isfinite(loss):
+        raise TrainingDivergedError(
+            f"The loss became {loss.item()}. Lower the learning rate (or raise the temperature of a retriever); where "
+            "weights are float16, use bfloat16. The last checkpoint is intact."
+        )
 
 
 class InfoNCE(CachedLossMixin, nn.Module):
@@ -51,11 +60,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
         else:
             queries, passages = (self.model(column)["sentence_embedding"] for column in features)
             loss = self._loss(queries, passages, labels)
-        if not torch.isfinite(loss):
-            raise TrainingDivergedError(
-                f"The loss became {loss.item()}. Lower the learning rate or raise the temperature; where the weights "
-                "are float16, use bfloat16. The last checkpoint is intact."
-            )
+        check_finite(loss)
         return loss
 
     def calculate_loss(

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from rader_plugins.encoding.load import load_encoder
 from rader_plugins.encoding.local import LocalEncoder
+from rader_plugins.encoding.models import pick_device
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_training.adapters import add_lora, averaged, save_trained
 from rader_training.config import RetrieverConfig
 from rader_training.corpus import Corpus
 from rader_training.data import Groups, load_rows
+from rader_training.export import adapter_base, export, export_adapter
 from rader_training.overlap import evaluation_sets
-from rader_training.run import TrainingReport, TrainingRun
+from rader_training.run import TrainingReport, TrainingRun, weights_dtype
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
@@ -42,6 +44,7 @@ def train_retriever(
     device: str | None = None,
     resume: bool = False,
     name: str | None = None,
+    keep_adapter: bool = False,
     trust_remote_code: bool = False,
 ) -> TrainingReport:
     """Train a retriever with InfoNCE over hard and in-batch negatives (RaDeR, section 3.4).
@@ -64,6 +67,7 @@ def train_retriever(
         resume: Go on from the newest checkpoint of a run that was stopped, killed or not: to the same weights as
             without the stop, on hardware that computes deterministically.
         name: Of the new model; default: that of ``out``.
+        keep_adapter: Write the adapter alone as well, into ``out/adapter``.
         trust_remote_code: Let the base's repository run its own code.
 
     Raises:
@@ -82,7 +86,12 @@ def train_retriever(
         raise InputError("random_negatives are drawn from a corpus: name it (corpus=, --corpus).")
     if corpus is not None and not config.random_negatives:
         raise InputError("A corpus is for random negatives: set random_negatives in the configuration.")
-    encoder = _trainable(base, device, trust_remote_code)
+    if keep_adapter and not config.lora:
+        raise InputError("There is no adapter to keep: lora is off.")
+    adapter_of = adapter_base(base) if keep_adapter else None
+    encoder = _trainable(base, device, weights_dtype(config, pick_device(device)), trust_remote_code)
+    if keep_adapter and encoder.recipe.pooling == "model":
+        raise InputError(f"{encoder.recipe.name!r} has modules of its own, which an adapter alone cannot hold.")
     recipe = _with_lengths(encoder.recipe, config)
     cache = folder.with_name(f"{folder.name}.cache")
     groups = Groups(load_rows(samples, cache), size=config.group_size, weights=config.kinds, seed=config.seed)
@@ -93,16 +102,14 @@ def train_retriever(
         "corpus": None if documents is None else documents.digest,
     }
     title = name or folder.resolve().name
-    run = _RetrieverRun(folder, config, encoder.model, recipe, start, groups, evaluate_on, title)
+    run = _RetrieverRun(folder, config, encoder.model, recipe, start, groups, evaluate_on, title, adapter_of)
     run.corpus = documents
     run.against, run.allow_overlap = evaluation_sets(check_against), allow_overlap
     return run.run(resume)
 
 
-def _trainable(base: str | Recipe, device: str | None, trust_remote_code: bool) -> LocalEncoder:
-    encoder = load_encoder(
-        base, device=device, dtype="float32", show_progress=False, trust_remote_code=trust_remote_code
-    )
+def _trainable(base: str | Recipe, device: str | None, dtype: str, trust_remote_code: bool) -> LocalEncoder:
+    encoder = load_encoder(base, device=device, dtype=dtype, show_progress=False, trust_remote_code=trust_remote_code)
     if not isinstance(encoder, LocalEncoder) or type(encoder.model[0]).__name__ != "Transformer":
         raise InputError(f"{base!r} cannot be trained: it must be a transformer on this machine.")
     recipe = encoder.recipe
@@ -176,12 +183,14 @@ class _RetrieverRun(TrainingRun):
     def _exported_weights(self) -> contextlib.AbstractContextManager[None]:
         return averaged(self.model, self.config.merge_weight, self.folder / _BASE)
 
-    def _export(self, folder: Path, facts: Mapping[str, Any]) -> Path:
-        from rader_training.export import export
+    def _export_adapter(self, folder: Path, recipe: Recipe, base: str) -> None:
+        export_adapter(self.model[0].model, recipe, folder, base=base, scale=self.config.merge_weight)
 
+    def _export(self, folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
         if self.config.merge_weight < 1:
             weights = f"base + {self.config.merge_weight} * (trained - base), evaluated as such"
             facts = {**facts, "Weights": weights}
-        path = export(self.model, self.recipe, folder, name=self.name, facts=facts)
+        encoder = LocalEncoder(recipe, model=self.model, show_progress=False)
+        path = export(recipe, folder, base=self.recipe.name, facts=facts, write=encoder.save)
         (self.folder / _BASE).unlink(missing_ok=True)
         return path

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
     from rader_plugins.evaluation.overlap import EvaluationSet
 
-__all__ = ["TrainingReport", "TrainingRun"]
+__all__ = ["TrainingReport", "TrainingRun", "uses_bf16", "weights_dtype"]
 
 _BEST = "best.safetensors"
 
@@ -41,6 +41,7 @@ class TrainingReport:
         overlap: What the data has in common with the sets that were named and evaluated on, the content of
             ``overlap.json``; None without such sets.
         curves: A picture of loss and evaluation, where matplotlib is installed.
+        adapter: Directory of the adapter alone, if it was kept.
     """
 
     model: Path
@@ -52,6 +53,7 @@ class TrainingReport:
     truncated: dict[str, float]
     overlap: dict[str, Any] | None
     curves: Path | None
+    adapter: Path | None = None
 
 
 @dataclass
@@ -67,6 +69,7 @@ class TrainingRun(ABC):
         groups: What it is trained on.
         dataset: What it is evaluated on.
         name: Of the new model.
+        adapter_of: What the adapter is put on, if it is to be kept apart as well.
         against: Evaluation sets that the samples must have nothing of; ``dataset`` is one without being named.
         allow_overlap: Train on what they have in common nevertheless.
     """
@@ -81,6 +84,7 @@ class TrainingRun(ABC):
     groups: Groups
     dataset: RetrievalDataset | None
     name: str
+    adapter_of: str | None = None
     against: Sequence[EvaluationSet] = ()
     allow_overlap: bool = False
     evaluations: dict[int, float] = field(default_factory=dict)
@@ -110,13 +114,22 @@ class TrainingRun(ABC):
         return contextlib.nullcontext()
 
     @abstractmethod
-    def _export(self, folder: Path, facts: Mapping[str, Any]) -> Path:
-        """Write the model directory."""
+    def _export(self, folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
+        """Write the model directory, with a recipe that names the new model."""
+
+    @abstractmethod
+    def _export_adapter(self, folder: Path, recipe: Recipe, base: str) -> None:
+        """Write the adapter alone; the weights are the trained ones."""
+
+    def _facts(self) -> dict[str, Any]:
+        """Return more facts for the model's card."""
+        return {}
 
     def run(self, resume: bool) -> TrainingReport:
         """Train, or go on, and write the model."""
         from rader_training.adapters import load_trained
         from rader_training.checkpoints import newest_checkpoint
+        from rader_training.export import trained_recipe
         from rader_training.record import Record
 
         overlap = self._check_overlap()
@@ -145,15 +158,20 @@ class TrainingRun(ABC):
             "Evaluation (nDCG@10 by step)": self.evaluations,
             "Share of texts that were cut": truncated,
             "Overlap with evaluation sets": overlap or "not looked for",
+            **self._facts(),
         }
+        recipe = trained_recipe(self.recipe, self.name)
+        if self.adapter_of is not None:
+            self._export_adapter(self.folder / "adapter", recipe, self.adapter_of)
         with self._exported_weights():
             if self.config.lora:
                 self._merge_adapter()
             self.model.eval()
-            exported = self._export(self.folder / "model", facts)
+            exported = self._export(self.folder / "model", recipe, facts)
         self.model.requires_grad_(False)
         return TrainingReport(
             model=exported,
+            adapter=None if self.adapter_of is None else self.folder / "adapter",
             steps=steps,
             loss=float(result.training_loss) if result.training_loss == result.training_loss else None,
             evaluations=dict(self.evaluations),
@@ -177,6 +195,18 @@ class TrainingRun(ABC):
         self.model.requires_grad_(not self.config.lora)
         if self.config.lora:
             self._add_adapter()
+        for weights in self.model.parameters():
+            if weights.requires_grad:  # small steps are lost in bfloat16
+                weights.data = weights.data.float()
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Compute as the trainer does."""
+        torch = import_extra("torch", "training")
+        device = next(self.model.parameters()).device.type
+        context: contextlib.AbstractContextManager[None] = torch.autocast(
+            device, dtype=torch.bfloat16, enabled=uses_bf16(self.config, device)
+        )
+        return context
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -209,7 +239,10 @@ class TrainingRun(ABC):
 
     def _arguments(self) -> dict[str, Any]:
         config = self.config
-        on_cpu = next(self.model.parameters()).device.type == "cpu"
+        device = next(self.model.parameters()).device.type
+        on_cpu = device == "cpu"
+        # The other kind passes no gradient on where the embeddings are frozen, as with an adapter.
+        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
         return {
             "output_dir": str(self.folder / "checkpoints"),
             "per_device_train_batch_size": config.batch_size,
@@ -220,8 +253,8 @@ class TrainingRun(ABC):
             "lr_scheduler_type": "linear",
             "num_train_epochs": config.epochs,
             "max_steps": config.max_steps or -1,
-            "bf16": (not on_cpu and _has_bf16()) if config.bf16 is None else config.bf16,
-            "gradient_checkpointing": config.gradient_checkpointing,
+            "bf16": uses_bf16(config, device),
+            **(checkpointing if config.gradient_checkpointing else {}),
             "logging_steps": config.log_every,
             "logging_nan_inf_filter": False,
             "save_strategy": "steps" if config.save_every else "no",
@@ -257,6 +290,14 @@ class TrainingRun(ABC):
         return bool(step and self.config.patience and since >= self.config.patience)
 
 
-def _has_bf16() -> bool:
+def uses_bf16(config: TrainingConfig, device: str) -> bool:
+    """Whether a training computes in bfloat16 on a device."""
+    if config.bf16 is not None:
+        return config.bf16
     torch = import_extra("torch", "training")
-    return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+    return not device.startswith("cpu") and bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+
+
+def weights_dtype(config: TrainingConfig, device: str) -> str:
+    """Return the precision of a base's weights: bfloat16 if they stay as they are, float32 if they are trained."""
+    return "bfloat16" if config.lora and uses_bf16(config, device) else "float32"

@@ -1,9 +1,9 @@
 """From trajectories to training samples: queries, positives, hard negatives, splits and a data card."""
 
 from rader_plugins.evaluation.overlap import EvaluationSet, load_evaluation_set
+from rader_plugins.index.bm25_only import bm25_index
 from rader_synthesis.sampling.build import SampleReport, make_samples
 from rader_synthesis.sampling.config import SamplingConfig
-from rader_synthesis.sampling.corpus import bm25_index
 from rader_synthesis.sampling.query_writing import QueryWriter
 
 __all__ = [
