@@ -109,6 +109,21 @@ def test_a_positive_among_the_negatives_is_dropped_and_counted(tmp_path: Path) -
     assert (groups.report.negatives_dropped, groups.report.short_groups) == (2, 1)
 
 
+def test_rows_of_ours_and_of_tevatron_may_stand_in_one_file(tmp_path: Path) -> None:
+    first, second = toy_samples(2)
+    write_jsonl(tmp_path / "s.jsonl", [first.row(), second.tevatron_row()])
+    mixed = load_rows(tmp_path / "s.jsonl", tmp_path / "cache")
+    groups = Groups(mixed, size=3, weights={}, seed=0)
+    assert {groups[at].query for at in range(2)} == {first.query, second.query}
+    assert [one.query_id for one in groups.samples()] == ["q0", "q1"]
+    # Where all rows are ours, the same texts under Tevatron's names are not read a second time.
+    write_jsonl(tmp_path / "ours.jsonl", [first.row(), second.row()])
+    ours = load_rows(tmp_path / "ours.jsonl", tmp_path / "cache")
+    assert "positive_passages" in mixed.column_names
+    assert "positive_passages" not in ours.column_names
+    assert Groups(ours, size=3, weights={}, seed=0)[1].positive == groups[1].positive
+
+
 def test_what_is_no_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         load_rows(tmp_path / "nothing", tmp_path / "cache")
