@@ -36,12 +36,18 @@ def toy_samples(count: int = 16) -> list[Sample]:
     return made
 
 
-@pytest.fixture
-def samples(tmp_path: Path) -> Path:
-    with SampleWriter(tmp_path / "samples") as writer:
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples") / "samples"
+    with SampleWriter(folder) as writer:
         for sample in toy_samples():
             writer.add("train", sample)
-    return tmp_path / "samples"
+    return folder
+
+
+@pytest.fixture
+def samples(sample_folder: Path) -> Path:
+    return sample_folder
 
 
 @pytest.fixture(scope="session")

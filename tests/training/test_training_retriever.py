@@ -220,20 +220,6 @@ def test_a_retriever_learns_and_drops_back_in(tiny: Path, samples: Path, tmp_pat
         train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(**FAST), device="cpu", resume=True)
 
 
-def test_langchain_loads_the_model(tiny: Path, samples: Path, tmp_path: Path) -> None:
-    huggingface = pytest.importorskip("langchain_huggingface")
-    report = train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(**FAST, max_steps=1), device="cpu")
-    embeddings = huggingface.HuggingFaceEmbeddings(
-        model_name=str(report.model),
-        model_kwargs={"device": "cpu"},
-        encode_kwargs={"prompt_name": "document"},
-        query_encode_kwargs={"prompt_name": "query"},
-    )
-    trained = encoder_of(report.model)
-    np.testing.assert_allclose(embeddings.embed_query("a cat"), trained.encode_queries(["a cat"])[0], atol=1e-5)
-    np.testing.assert_allclose(embeddings.embed_documents(["a cat"]), trained.encode_documents(["a cat"]), atol=1e-5)
-
-
 WORKER = """
 import sys, threading
 from rader_training import RetrieverConfig, train_retriever
