@@ -179,6 +179,20 @@ def test_a_corpus_is_indexed_into_the_run_and_must_stay_the_same(tmp_path, probl
     assert considered
 
 
+def test_an_index_whose_building_was_killed_is_completed(tmp_path, problems, options, monkeypatch):
+    import rader_plugins.encoding as encoding
+
+    monkeypatch.setattr(encoding, "load_encoder", lambda source, **options: HashEncoder())
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"id": f"c{at}", "text": f"query {at}"}) + "\n" for at in range(5)))
+    with RaderIndex.create(tmp_path / "run" / "index", HashEncoder()) as half:  # all that a kill left
+        half.add([Document("c0", "query 0"), Document("old", "of an earlier version of the corpus")])
+    with server(chance) as served:
+        rader("synthesize", problems, "--llm-url", served.url, "--corpus", corpus, *options[2:])
+    with RaderIndex.open(tmp_path / "run" / "index") as whole:
+        assert sorted(one.id for one in whole.documents()) == [f"c{at}" for at in range(5)]
+
+
 @pytest.mark.parametrize(
     ("checker", "name"),
     [("numeric", "numeric"), ("regex:boxed.([0-9]+)", "regex"), ("own_checker:same", "same"), ("judge", "judge")],
