@@ -12,7 +12,7 @@ from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.index import RaderIndex
 from rader_plugins.recipes import Recipe
 
-__all__ = ["bm25_index"]
+__all__ = ["bm25_index", "has_vectors", "no_vectors"]
 
 
 class _NoVectors(Encoder):
@@ -37,6 +37,16 @@ class _NoVectors(Encoder):
         return self.encode_documents(texts)
 
 
+def no_vectors() -> Encoder:
+    """Return what stands for an encoder in an index that only BM25 searches."""
+    return _NoVectors()
+
+
+def has_vectors(index: RaderIndex) -> bool:
+    """Whether an index can be searched by more than BM25."""
+    return index.recipe.name != _NoVectors.recipe.name
+
+
 def bm25_index(path: Path | None, documents: Iterable[Document]) -> RaderIndex:
     """Return an index that is of use for BM25 only.
 
@@ -44,7 +54,7 @@ def bm25_index(path: Path | None, documents: Iterable[Document]) -> RaderIndex:
         path: Where to make it; None keeps it in memory.
         documents: What to search.
     """
-    index = RaderIndex.create(path, _NoVectors())
+    index = RaderIndex.create(path, no_vectors())
     index.add(documents)
     index.optimize()
     return index

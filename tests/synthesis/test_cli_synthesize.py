@@ -164,7 +164,7 @@ def test_a_corpus_is_indexed_into_the_run_and_must_stay_the_same(tmp_path, probl
     monkeypatch.setattr(encoding, "load_encoder", lambda source, **options: HashEncoder())
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"id": f"c{at}", "text": f"query {at}"}) + "\n" for at in range(5)))
-    given = ["--corpus", corpus, *options[2:]]
+    given = ["--corpus", corpus, *options[2:], "--mode", "hybrid"]
     with server(chance) as served:
         call = ["synthesize", problems, "--llm-url", served.url, *given]
         rader(*call)
@@ -179,6 +179,28 @@ def test_a_corpus_is_indexed_into_the_run_and_must_stay_the_same(tmp_path, probl
     assert considered
 
 
+def test_bm25_needs_no_model(tmp_path, problems, options, monkeypatch):
+    import rader_plugins.encoding as encoding
+
+    def no_model(source, **options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(encoding, "load_encoder", no_model)
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"id": f"c{at}", "text": f"query, question {at}"}) + "\n" for at in range(50)))
+    with server(chance) as served:
+        call = ["synthesize", problems, "--llm-url", served.url, "--corpus", corpus, *options[2:], "--rollouts", 12]
+        rader(*call, "--budget-calls", 20, code=3)
+        rader(*call)
+    found = rader("samples", tmp_path / "run", "--index", tmp_path / "run" / "index", "--out", tmp_path / "s", "--json")
+    told = json.loads(found.stdout)["card"]
+    origins = {
+        name for kinds in told["samples"].values() for kind in kinds.values() for name in kind["negatives_per_sample"]
+    }
+    assert "bm25" in origins
+    assert "dense" not in origins  # what has no vectors is not searched by them
+
+
 def test_an_index_whose_building_was_killed_is_completed(tmp_path, problems, options, monkeypatch):
     import rader_plugins.encoding as encoding
 
@@ -188,7 +210,7 @@ def test_an_index_whose_building_was_killed_is_completed(tmp_path, problems, opt
     with RaderIndex.create(tmp_path / "run" / "index", HashEncoder()) as half:  # all that a kill left
         half.add([Document("c0", "query 0"), Document("old", "of an earlier version of the corpus")])
     with server(chance) as served:
-        rader("synthesize", problems, "--llm-url", served.url, "--corpus", corpus, *options[2:])
+        rader("synthesize", problems, "--llm-url", served.url, "--corpus", corpus, *options[2:], "--mode", "hybrid")
     with RaderIndex.open(tmp_path / "run" / "index") as whole:
         assert sorted(one.id for one in whole.documents()) == [f"c{at}" for at in range(5)]
 

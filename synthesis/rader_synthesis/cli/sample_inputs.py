@@ -83,8 +83,10 @@ def documents_of(
 ) -> Iterator[tuple[RaderIndex | None, bool]]:
     """Give the documents and whether they have vectors of a model."""
     if index is not None:
+        from rader_synthesis.sampling.corpus import has_vectors
+
         with open_index(index, choice) as opened:
-            yield opened, True
+            yield opened, has_vectors(opened)
         return
     if corpus is None:
         if choice.given:

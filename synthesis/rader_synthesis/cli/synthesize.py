@@ -231,15 +231,18 @@ def _documents(
     from rader_plugins.cli.ingest import ingest, survey
     from rader_plugins.cli.sources import Report, open_source
     from rader_plugins.index import RaderIndex
+    from rader_synthesis.sampling.corpus import no_vectors
     from rader_synthesis.searchers import corpus_digest
 
     found = survey(open_source(corpus or Path()))
     folder = out / "index"
+    # BM25 alone needs no model, nor has one to be installed.
+    encoder = no_vectors() if mode is SearchMode.bm25 and not choice.given else None
     if RaderIndex.exists(folder):
-        opened = open_index(folder, choice)
+        opened = open_index(folder, choice) if encoder is None else RaderIndex.open(folder, encoder)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        opened = RaderIndex.create(folder, replace(choice, model=choice.model or "mini").load())
+        opened = RaderIndex.create(folder, encoder or replace(choice, model=choice.model or "mini").load())
     with opened:
         if not (out / "config.json").exists():  # nothing was searched yet: it may be a build that was interrupted
             outcome = ingest(opened, found, prune=True)
