@@ -83,7 +83,7 @@ def documents_of(
 ) -> Iterator[tuple[RaderIndex | None, bool]]:
     """Give the documents and whether they have vectors of a model."""
     if index is not None:
-        from rader_synthesis.sampling.corpus import has_vectors
+        from rader_plugins.index.bm25_only import has_vectors
 
         with open_index(index, choice) as opened:
             yield opened, has_vectors(opened)
