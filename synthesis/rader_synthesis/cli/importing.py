@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.cli.options import JsonOutput, SearchMode
-from rader_plugins.cli.output import emit_json, facts, note, progress
+from rader_plugins.cli.output import count, emit_json, facts, note, progress
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from rader_plugins.answers import AnswerChecker
     from rader_plugins.index import RaderIndex
-    from rader_plugins.llm import ChatModel
+    from rader_plugins.llm import ChatModel, OpenAIChat, Usage
     from rader_plugins.trajectories import Trajectory
     from rader_synthesis.importing import Corpus, FileImporter
     from rader_synthesis.labelling import LabelReport
@@ -156,13 +156,14 @@ def import_(
     out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         importer = _importer(stack, kind, corpus, index, mode, k, tool, function, keep_all, skip_faulty)
-        llm = _llm(stack, llm_url, llm_model, llm_cache, concurrency) if llm_url is not None else None
+        server, llm = _llm(stack, llm_url, llm_model, llm_cache, concurrency)
         advance = stack.enter_context(progress("Importing"))
         found: Iterable[Trajectory] = importer.read(files, report)
         if checker is not None:
             found = judge_answers(found, _checker(checker, llm))
         found = _labelled(found, label, top, labels, llm, prompts, style, concurrency)
         write_trajectories(out, _counted(found, totals, advance))
+    usage = None if server is None else server.usage
     summary = {
         "out": str(out),
         "rows": report.rows,
@@ -175,6 +176,7 @@ def import_(
         "labelled": dict(labels.labelled),
         "unlabelled_because": dict(labels.faults),
         "first_faults": [*report.first_faults, *labels.first_faults],
+        "usage": None if usage is None else asdict(usage),
     }
     if json:
         emit_json(summary)
@@ -187,6 +189,7 @@ def import_(
         ("documents", _listed(totals.documents) or "none"),
         ("notes", _listed(report.notes) or "none"),
         *([("unlabelled", _listed(labels.faults))] if labels.faults else []),
+        *([("cost", _cost(usage))] if usage is not None else []),
         ("written to", str(out)),
     ]
     typer.echo("\n".join(facts(pairs)))
@@ -251,12 +254,22 @@ def _corpus(path: Path | None, index: RaderIndex | None) -> Corpus | None:
     return Corpus(index.documents()) if index is not None else None
 
 
-def _llm(stack: contextlib.ExitStack, url: str, model: str | None, cache: Path | None, concurrency: int) -> ChatModel:
+def _llm(
+    stack: contextlib.ExitStack, url: str | None, model: str | None, cache: Path | None, concurrency: int
+) -> tuple[OpenAIChat | None, ChatModel | None]:
+    """Return the server, which counts, and what is asked."""
     from rader_plugins.llm import CachedChat, OpenAIChat
 
-    llm = stack.enter_context(OpenAIChat(url, model, concurrency=concurrency))
+    if url is None:
+        return None, None
+    server = stack.enter_context(OpenAIChat(url, model, concurrency=concurrency))
     # Judges are asked at temperature 0: what was empty would be empty again.
-    return llm if cache is None else CachedChat(llm, cache, keep_empty=True)
+    return server, server if cache is None else CachedChat(server, cache, keep_empty=True)
+
+
+def _cost(usage: Usage) -> str:
+    tokens = f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written"
+    return f"{count(usage.requests, 'request')}, {tokens}"
 
 
 def _checker(name: str, llm: ChatModel | None) -> AnswerChecker:

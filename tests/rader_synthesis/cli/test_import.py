@@ -153,6 +153,7 @@ def test_reflection_is_cached_and_faults_are_counted(tmp_path: Path) -> None:
         code, shown, _ = run(*arguments, "--llm-cache", cache, "--json")
         assert code == 0
         asked = len(server.requests)
+        assert json.loads(shown)["usage"]["requests"] == asked - 3  # those that were refused are not charged
         server.answer = "Because.\nRelevant: False"
         code, again, _ = run(*arguments, "--llm-cache", cache, "--json")
         # Equal questions at once may each be asked; what was answered is not asked again, what failed is.
