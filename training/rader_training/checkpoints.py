@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from rader_plugins.errors import InputError
 from rader_training.adapters import load_trained, save_trained
 from rader_training.data import Groups
+from rader_training.processes import is_main, wait
 
 __all__ = [
     "GroupEpochs",
@@ -82,6 +83,9 @@ class WholeCheckpoints(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Mark."""
+        wait()  # every process writes the state of its random numbers
+        if not is_main():
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if folder.is_dir():
             (folder / _WHOLE).touch()

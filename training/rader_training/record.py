@@ -25,6 +25,8 @@ class Record:
         manifest: What decides the result.
         resume: Whether a run that is there goes on.
 
+    Set ``writes`` to False where another process writes the same folder.
+
     Raises:
         InputError: The folder holds a run and ``resume`` is off, or another run.
     """
@@ -32,6 +34,7 @@ class Record:
     def __init__(self, folder: Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
+        self.writes = True
         path = folder / _MANIFEST
         if path.is_file():
             if not resume:
@@ -57,7 +60,8 @@ class Record:
         """Keep figures of a step; the file is written anew, so that it is always whole."""
         kept = {name: value for name, value in figures.items() if isinstance(value, int | float)}
         self.rows.append({"step": step, **kept})
-        write_jsonl(self.folder / _METRICS, self.rows)
+        if self.writes:
+            write_jsonl(self.folder / _METRICS, self.rows)
 
     def draw(self) -> Path | None:
         """Draw loss and evaluation over the steps; None where matplotlib is not installed."""

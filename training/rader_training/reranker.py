@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rader_plugins.documents import Hit
-from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
+from rader_plugins.encoding.models import LoadOptions, pick_dtype
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.files import fingerprint
 from rader_plugins.index.bm25_only import bm25_index
@@ -18,6 +18,7 @@ from rader_plugins.reranking import PointwiseReranker
 from rader_training.config import RerankerConfig
 from rader_training.data import Groups, load_rows
 from rader_training.overlap import evaluation_sets
+from rader_training.processes import local_device
 from rader_training.run import TrainingReport, TrainingRun, weights_dtype
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def train_reranker(
     adapter_of = adapter_base(base) if keep_adapter else None
     if first_stage is not None and evaluate_on is None:
         raise InputError("A first stage is for evaluation: name the data set (evaluate_on=, --evaluate-on).")
-    chosen = pick_device(device)
+    chosen = local_device(device)
     import_extra("transformers", "training").set_seed(config.seed)  # a new head begins at random
     dtype = weights_dtype(config, chosen)
     start = load_base(base, LoadOptions(chosen, pick_dtype(dtype, _ANY, chosen), None, trust_remote_code))
@@ -194,11 +195,13 @@ class _RerankerRun(TrainingRun):
 
         return PairCollator(self.start.classifier, self.recipe)
 
-    def _make_trainer(self, arguments: dict[str, Any], **parts: Any) -> Any:
+    def _training_arguments(self, values: dict[str, Any]) -> Any:
+        return import_extra("transformers", "training").TrainingArguments(**values)
+
+    def _make_trainer(self, arguments: Any, **parts: Any) -> Any:
         from rader_training.checkpoints import RerankerTrainer
 
-        transformers = import_extra("transformers", "training")
-        return RerankerTrainer(model=self.model, args=transformers.TrainingArguments(**arguments), **parts)
+        return RerankerTrainer(model=self.model, args=arguments, **parts)
 
     def _measure(self, dataset: RetrievalDataset) -> float:
         from rader_plugins.evaluation import score_run

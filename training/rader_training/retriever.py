@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rader_plugins.encoding.load import load_encoder
 from rader_plugins.encoding.local import LocalEncoder
-from rader_plugins.encoding.models import pick_device
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_training.adapters import add_lora, averaged, save_trained
@@ -20,6 +19,7 @@ from rader_training.corpus import Corpus
 from rader_training.data import Groups, load_rows
 from rader_training.export import adapter_base, export, export_adapter
 from rader_training.overlap import evaluation_sets
+from rader_training.processes import is_main, local_device
 from rader_training.run import TrainingReport, TrainingRun, weights_dtype
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def train_retriever(
     if keep_adapter and not config.lora:
         raise InputError("There is no adapter to keep: lora is off.")
     adapter_of = adapter_base(base) if keep_adapter else None
-    encoder = _trainable(base, device, weights_dtype(config, pick_device(device)), trust_remote_code)
+    device = local_device(device)
+    encoder = _trainable(base, device, weights_dtype(config, device), trust_remote_code)
     if keep_adapter and encoder.recipe.pooling == "model":
         raise InputError(f"{encoder.recipe.name!r} has modules of its own, which an adapter alone cannot hold.")
     recipe = _with_lengths(encoder.recipe, config)
@@ -135,7 +136,7 @@ class _RetrieverRun(TrainingRun):
 
     def _choose_weights(self) -> None:
         super()._choose_weights()
-        if not self.config.lora and self.config.merge_weight < 1:
+        if not self.config.lora and self.config.merge_weight < 1 and is_main():
             save_trained(self.model, self.folder / _BASE)
 
     def _add_adapter(self) -> None:
@@ -157,15 +158,15 @@ class _RetrieverRun(TrainingRun):
             config.reasoning_weight,
         )
 
-    def _make_trainer(self, arguments: dict[str, Any], **parts: Any) -> Any:
-        st = import_extra("sentence_transformers", "training")
+    def _training_arguments(self, values: dict[str, Any]) -> Any:
+        return import_extra("sentence_transformers", "training").SentenceTransformerTrainingArguments(**values)
+
+    def _make_trainer(self, arguments: Any, **parts: Any) -> Any:
         from rader_training.checkpoints import RetrieverTrainer
         from rader_training.loss import InfoNCE
 
         loss = InfoNCE(self.model, temperature=self.config.temperature, mini_batch_size=self.config.mini_batch)
-        return RetrieverTrainer(
-            model=self.model, args=st.SentenceTransformerTrainingArguments(**arguments), loss=loss, **parts
-        )
+        return RetrieverTrainer(model=self.model, args=arguments, loss=loss, **parts)
 
     def _measure(self, dataset: RetrievalDataset) -> float:
         """Search (dense)."""

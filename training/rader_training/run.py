@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe
 from rader_training.config import TrainingConfig
 from rader_training.data import Groups
+from rader_training.processes import from_main, is_main
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingReport", "TrainingRun", "uses_bf16", "weights_dtype"]
 
 _BEST = "best.safetensors"
+_PATIENCE = 24 * 3600  # seconds that other processes wait while the first evaluates
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,11 @@ class TrainingRun(ABC):
         """Return what makes batches of groups, with the counts ``seen`` and ``truncated``."""
 
     @abstractmethod
-    def _make_trainer(self, arguments: dict[str, Any], **parts: Any) -> Any:
+    def _training_arguments(self, values: dict[str, Any]) -> Any:
+        """Return the arguments of the trainer."""
+
+    @abstractmethod
+    def _make_trainer(self, arguments: Any, **parts: Any) -> Any:
         """Return a trainer that keeps :class:`rader_training.checkpoints.TrainedWeights`."""
 
     @abstractmethod
@@ -127,13 +134,13 @@ class TrainingRun(ABC):
 
     def run(self, resume: bool) -> TrainingReport:
         """Train, or go on, and write the model."""
-        from rader_training.adapters import load_trained
         from rader_training.checkpoints import newest_checkpoint
-        from rader_training.export import trained_recipe
         from rader_training.record import Record
 
-        overlap = self._check_overlap()
-        self.record = Record(self.folder, self._manifest(), resume=resume)
+        arguments = self._training_arguments(self._arguments())  # processes that were started together meet here
+        overlap = from_main(self._check_overlap)
+        self.record = from_main(lambda: Record(self.folder, self._manifest(), resume=resume))
+        self.record.writes = is_main()
         self._choose_weights()
         checkpoint = newest_checkpoint(self.folder / "checkpoints") if resume else None
         if checkpoint is not None:
@@ -142,11 +149,18 @@ class TrainingRun(ABC):
         collator = self._collator()
         if self.dataset is not None and 0 not in self.evaluations:
             self._evaluate(0)
-        trainer = self._trainer(collator)
+        trainer = self._trainer(arguments, collator)
         result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         steps = trainer.state.global_step
         if self.dataset is not None and steps not in self.evaluations:
             self._evaluate(steps)
+        return from_main(lambda: self._finish(steps, float(result.training_loss), collator, overlap))
+
+    def _finish(self, steps: int, loss: float, collator: Any, overlap: dict[str, Any] | None) -> TrainingReport:
+        """Write the model."""
+        from rader_training.adapters import load_trained
+        from rader_training.export import trained_recipe
+
         best = max((step for step in self.evaluations if step), key=lambda step: self.evaluations[step], default=steps)
         if best != steps:
             load_trained(self.model, self.folder / _BEST)
@@ -173,7 +187,7 @@ class TrainingRun(ABC):
             model=exported,
             adapter=None if self.adapter_of is None else self.folder / "adapter",
             steps=steps,
-            loss=float(result.training_loss) if result.training_loss == result.training_loss else None,
+            loss=None if math.isnan(loss) else loss,
             evaluations=dict(self.evaluations),
             best_step=best,
             data=data,
@@ -217,14 +231,14 @@ class TrainingRun(ABC):
             "evaluated_on": None if self.dataset is None else self.dataset.digest,
         }
 
-    def _trainer(self, collator: Any) -> Any:
+    def _trainer(self, arguments: Any, collator: Any) -> Any:
         datasets = import_extra("datasets", "training")
         from rader_training.checkpoints import GroupEpochs, Watch, WholeCheckpoints
 
         places = datasets.Dataset.from_dict({"place": list(range(len(self.groups)))})
         places.set_transform(lambda batch: {"group": [self.groups[place] for place in batch["place"]]})
         trainer = self._make_trainer(
-            self._arguments(),
+            arguments,
             train_dataset=places,
             data_collator=collator,
             callbacks=[
@@ -267,6 +281,7 @@ class TrainingRun(ABC):
             "disable_tqdm": not (sys.stderr is not None and sys.stderr.isatty()),
             "dataloader_pin_memory": not on_cpu,
             "remove_unused_columns": False,
+            "ddp_timeout": _PATIENCE,
         }
 
     def _evaluate(self, step: int) -> bool:
@@ -275,19 +290,24 @@ class TrainingRun(ABC):
 
         if self.dataset is None:
             return False
-        training = self.model.training
-        self.model.eval()
-        with self._exported_weights():
-            value = self._measure(self.dataset)
-        self.model.train(training)
+        dataset = self.dataset
+        value = from_main(lambda: self._value(dataset))
         earlier = [self.evaluations[at] for at in self.evaluations if at]
         self.evaluations[step] = value
         self.record.add(step, {"nDCG@10": value})
-        if step and value > max(earlier, default=-1.0):
+        if step and value > max(earlier, default=-1.0) and is_main():
             save_trained(self.model, self.folder / _BEST)
         best = max((at for at in self.evaluations if at), key=lambda at: self.evaluations[at], default=0)
         since = sum(at > best for at in self.evaluations)
         return bool(step and self.config.patience and since >= self.config.patience)
+
+    def _value(self, dataset: RetrievalDataset) -> float:
+        training = self.model.training
+        self.model.eval()
+        with self._exported_weights():
+            value = self._measure(dataset)
+        self.model.train(training)
+        return value
 
 
 def uses_bf16(config: TrainingConfig, device: str) -> bool:

@@ -160,6 +160,10 @@ def _dataset(folder: Path | None, split: str) -> Any:
 def _tell(report: Any, json: bool) -> None:
     from dataclasses import asdict
 
+    from rader_training.processes import is_main
+
+    if not is_main():
+        return
     if json:
         paths = {name: str(path) for name in ("model", "curves", "adapter") if (path := getattr(report, name))}
         emit_json({**asdict(report), **paths})

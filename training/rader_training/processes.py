@@ -1,0 +1,65 @@
+"""Several processes of one training, as torchrun starts them: who writes, and how the others learn what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rader_plugins.encoding.models import pick_device
+from rader_plugins.errors import import_extra
+
+__all__ = ["from_main", "is_main", "local_device", "wait"]
+
+T = TypeVar("T")
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes: the first of all, or the only one."""
+    return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+def local_device(device: str | None) -> str:
+    """Return where this process computes: the GPU of its own, if there are several and none was named."""
+    chosen = pick_device(device)
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if chosen == "cuda" and _several() else chosen
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """Return what the first process makes, in all of them; its error is raised in all of them, too.
+
+    The others wait. Only what can be sent may be made.
+    """
+    group = _group()
+    if group is None:
+        return make()
+    sent: list[Any] = [None]
+    if group.get_rank() == 0:
+        try:
+            sent = [(make(), None)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others must not wait for ever
+            sent = [(None, error)]
+    group.broadcast_object_list(sent, src=0)
+    value, failure = sent[0]
+    if failure is not None:
+        raise failure
+    made: T = value
+    return made
+
+
+def wait() -> None:
+    """Go on when all processes have come here."""
+    if (group := _group()) is not None:
+        group.barrier()
+
+
+def _several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _group() -> Any:
+    """Return the module that processes talk through; None where there is only one."""
+    distributed = import_extra("torch.distributed", "training")
+    if not _several() or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed
