@@ -1,4 +1,4 @@
-"""Options of retriever training: random negatives, layers of the adapter, averaging with the base."""
+"""Options of retriever training: random negatives, layers of the adapter, averaging with the base, anchors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from rader_training import RetrieverConfig, train_retriever
 from rader_training.adapters import add_lora
+from rader_training.anchors import Anchors
 from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator, weights
 from rader_training.corpus import Corpus
 from rader_training.data import Group, Groups, load_rows
@@ -135,6 +136,105 @@ def test_a_run_with_random_negatives_goes_on_to_the_same_weights(
     write_jsonl(documents, [{"id": "d", "text": "another corpus"}])
     with pytest.raises(InputError, match="differs in corpus"):
         trained("whole", resume=True)
+
+
+# Anchors
+
+
+def anchors_of(folder: Path, tiny: Path) -> Anchors:
+    write_jsonl(folder / "anchors.jsonl", [{"id": f"a{number}", "text": f"anchor {number}"} for number in range(12)])
+    anchors = Anchors(folder / "anchors.jsonl", folder / "cache")
+    anchors.encode(encoder_of(tiny))
+    return anchors
+
+
+def test_a_batch_holds_anchors_with_the_vectors_of_the_base(tiny: Path, tmp_path: Path) -> None:
+    encoder = encoder_of(tiny)
+    groups = [Group("q1", "a", ("b",), frozenset({"a"}), draw="1/0/0")]
+    collator = Collator(encoder.tokenizer, encoder.recipe, anchors=anchors_of(tmp_path, tiny), anchored=5)
+    batch = collator(groups)
+    assert batch["anchor_input_ids"].shape[0] == 5
+    assert batch["label"].shape == (1, 2), "they are nobody's negatives"
+    again = collator(groups)
+    assert batch["anchor_input_ids"].tolist() == again["anchor_input_ids"].tolist()
+    other = collator([Group("q1", "a", ("b",), frozenset({"a"}), draw="1/1/0")])
+    assert batch["anchor_input_ids"].tolist() != other["anchor_input_ids"].tolist()
+    # Before any step the model puts them where the base does.
+    features = {name: batch[f"anchor_{name}"] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        found = torch.nn.functional.normalize(encoder.model(features)["sentence_embedding"], dim=-1)
+    assert torch.allclose(found, batch["anchor_target"], atol=1e-5)
+
+
+@pytest.mark.parametrize("mini_batch", [None, 1])
+def test_the_loss_grows_by_the_distance_of_the_anchors(mini_batch: int | None) -> None:
+    class Rows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Parameter(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]))
+
+        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {"sentence_embedding": self.table[features["input_ids"][:, 0]]}
+
+    def column(*rows: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": torch.tensor([[row] for row in rows]), "attention_mask": torch.ones(len(rows), 1)}
+
+    def loss(weight: float) -> float:
+        held = {**column(3, 2), "target": torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
+        model = Rows()
+        value = InfoNCE(model, temperature=1.0, mini_batch_size=mini_batch, anchor_weight=weight)(
+            [column(0), column(1, 2), held], torch.tensor([[POSITIVE, NEGATIVE]])
+        )
+        value.backward()
+        assert model.table.grad is not None
+        assert bool(model.table.grad[3].any()) is (weight > 0)
+        return float(value.detach())
+
+    # The first anchor has moved from cosine 1 to 0.6, the second has not moved: 0.2 on average.
+    assert loss(10.0) - loss(0.0) == pytest.approx(2.0)
+
+
+def test_anchors_hold_the_vectors_and_a_resumed_run_holds_them_at_the_base(
+    tiny: Path, samples: Path, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    anchors = anchors_of(tmp_path, tiny)
+    settings: dict[str, Any] = {**FAST, "save_every": 2, "learning_rate": 1e-2, "epochs": 2}
+
+    def trained(out: str, weight: float, resume: bool = False) -> Path:
+        return train_retriever(
+            samples,
+            str(tiny),
+            tmp_path / out,
+            RetrieverConfig(**settings, anchor_weight=weight),
+            anchor=tmp_path / "anchors.jsonl" if weight else None,
+            device="cpu",
+            resume=resume,
+        ).model
+
+    held = trained("held", 100.0)
+    trained("again", 100.0)
+    (tmp_path / "again" / "checkpoints" / "checkpoint-8" / "complete").unlink()
+    resumed = trained("again", 100.0, resume=True)
+    assert (held / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+
+    before = encoder_of(tiny).encode_documents(anchors.texts)
+
+    def moved(model: Path) -> float:
+        after = load_encoder(str(model), device="cpu", show_progress=False).encode_documents(anchors.texts)
+        return float((1 - (before * after).sum(axis=1)).mean())
+
+    assert moved(held) < moved(trained("free", 0.0)) / 2
+
+
+def test_anchors_and_their_weight_go_together(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="go together"):
+        train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(anchor_weight=1.0), device="cpu")
+    with pytest.raises(InputError, match="go together"):
+        train_retriever(samples, str(tiny), tmp_path / "run", anchor=tmp_path, device="cpu")
+    for wrong in ({"anchor_weight": -1}, {"anchors": 0}):
+        with pytest.raises(InputError, match="anchor"):
+            RetrieverConfig(**wrong)  # type: ignore[arg-type]
 
 
 # Weights

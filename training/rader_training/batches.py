@@ -11,6 +11,7 @@ from rader_plugins.encoding.tokens import tokenize
 from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe, Role
 from rader_plugins.texts import word_overlap
+from rader_training.anchors import Anchors
 from rader_training.corpus import Corpus
 from rader_training.data import Group
 
@@ -35,6 +36,9 @@ class Collator:
         drawn: How many of them.
         reasoning_weight: See :class:`rader_training.config.RetrieverConfig`; above 0 there is a ``query_weight`` for
             the loss.
+        anchors: Texts to be held where the base has them; then there are columns ``anchor_``, with the vectors of the
+            base, (texts, dimension), as ``anchor_target``.
+        anchored: How many of them.
     """
 
     tokenizer: Any
@@ -43,6 +47,8 @@ class Collator:
     corpus: Corpus | None = None
     drawn: int = 0
     reasoning_weight: float = 0.0
+    anchors: Anchors | None = None
+    anchored: int = 0
     truncated: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
     seen: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
     # What sentence-transformers' trainer looks for.
@@ -71,9 +77,14 @@ class Collator:
         if self.reasoning_weight:
             queries["weight"] = torch.tensor(weights(given, self.reasoning_weight))
         passages = self._features("document", texts)
+        held: dict[str, Any] = {}
+        if self.anchors is not None:
+            texts, vectors = self.anchors.draw(given, self.anchored)
+            held = {**self._features("document", texts), "target": torch.from_numpy(vectors)}
         return {
             **{f"query_{name}": value for name, value in queries.items()},
             **{f"passage_{name}": value for name, value in passages.items()},
+            **{f"anchor_{name}": value for name, value in held.items()},
             "label": label,
         }
 

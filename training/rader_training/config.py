@@ -162,6 +162,9 @@ class RetrieverConfig(TrainingConfig):
         reasoning_weight: From 0 to 1, how much less a sample counts whose query and positive share their words: its
             loss is weighted with ``1 - reasoning_weight * overlap``, scaled to a mean of 1 in the batch, where the
             overlap is :func:`rader_plugins.texts.word_overlap`. 0 weights all alike.
+        anchor_weight: How strongly the vectors of other texts are held where the base has them: ``anchor_weight`` times
+            their mean cosine distance from there is added to the loss. Keeps what the base knows of other subjects.
+        anchors: How many such texts a batch gets.
         merge_weight: Share of what was learned that is kept, at most 1: evaluated and exported are the weights
             ``base + merge_weight * (trained - base)`` (Wortsman et al., 2022: robust fine-tuning by weight averaging).
         mini_batch: Texts that are run through the model at once (gradient caching: Gao et al., 2021). Memory depends
@@ -177,6 +180,8 @@ class RetrieverConfig(TrainingConfig):
     in_batch_negatives: bool = True
     random_negatives: int = 0
     reasoning_weight: float = 0.0
+    anchor_weight: float = 0.0
+    anchors: int = 24
     merge_weight: float = 1.0
     mini_batch: int | None = None
 
@@ -187,6 +192,9 @@ class RetrieverConfig(TrainingConfig):
         self._check_least("random_negatives", 0)
         if not _number(self.reasoning_weight) or not 0 <= self.reasoning_weight <= 1:
             raise InputError(f"reasoning_weight must be from 0 to 1, not {self.reasoning_weight!r}.")
+        if not _number(self.anchor_weight) or self.anchor_weight < 0:
+            raise InputError(f"anchor_weight must be a number of at least 0, not {self.anchor_weight!r}.")
+        self._check_least("anchors", 1)
         if not _number(self.merge_weight) or not 0 < self.merge_weight <= 1:
             raise InputError(f"merge_weight must be above 0 and at most 1, not {self.merge_weight!r}.")
         if not self.in_batch_negatives and self.group_size == 1 and not self.random_negatives:

@@ -51,6 +51,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def texts(self) -> Iterator[str]:
+        """Return the text of every document."""
+        for row in self._rows:
+            yield row["text"]
+
     def draw(self, groups: Sequence[Group], count: int) -> list[str]:
         """Return the texts of up to ``count`` documents, drawn evenly and without repetition.
 

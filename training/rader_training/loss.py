@@ -38,28 +38,33 @@ class InfoNCE(CachedLossMixin, nn.Module):
     Args:
         model: Sentence Transformer whose embeddings have length 1, or are scaled to it here.
         temperature: Divides the cosine.
+        anchor_weight: Of the mean cosine distance of further texts from given vectors, where the batch has any.
         mini_batch_size: Texts at once; None runs a whole batch at once, without caching.
     """
 
-    def __init__(self, model: Any, *, temperature: float, mini_batch_size: int | None) -> None:
+    def __init__(
+        self, model: Any, *, temperature: float, mini_batch_size: int | None, anchor_weight: float = 0.0
+    ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.anchor_weight = anchor_weight
         self.uses_gradient_cache = mini_batch_size is not None
         self.mini_batch_size = mini_batch_size or 1
         self.mini_batch_num_tokens = None
         self.show_progress_bar = False
-        self._weights: Tensor | None = None  # of the batch at hand
+        self._weights: Tensor | None = None  # of the batch at hand, as is the following
+        self._targets: Tensor | None = None
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """Return the mean loss of a batch, weighted where the features of the queries hold a ``weight``."""
         features = [dict(column) for column in sentence_features]
         self._weights = features[0].pop("weight", None)
+        self._targets = features[2].pop("target") if len(features) > 2 else None
         if self.uses_gradient_cache:
             loss: Tensor = self.forward_cached(features, labels)
         else:
-            queries, passages = (self.model(column)["sentence_embedding"] for column in features)
-            loss = self._loss(queries, passages, labels)
+            loss = self._loss([self.model(column)["sentence_embedding"] for column in features], labels)
         check_finite(loss)
         return loss
 
@@ -69,14 +74,17 @@ class InfoNCE(CachedLossMixin, nn.Module):
         """Return the loss of embeddings, for the gradient cache."""
         if labels is None:
             raise RaderError("The batch has no labels; use rader_training.batches.Collator.")
-        loss = self._loss(torch.cat(reps[0]), torch.cat(reps[1]), labels)
+        loss = self._loss([torch.cat(column) for column in reps], labels)
         if with_backward:
             loss.backward()  # type: ignore[no-untyped-call]
             loss = loss.detach()
         return loss
 
-    def _loss(self, queries: Tensor, passages: Tensor, labels: Tensor) -> Tensor:
-        cosines = nn.functional.normalize(queries.float(), dim=-1) @ nn.functional.normalize(passages.float(), dim=-1).T
-        logits = (cosines / self.temperature).masked_fill(labels == MASKED, -torch.inf)
+    def _loss(self, columns: list[Tensor], labels: Tensor) -> Tensor:
+        queries, passages, *anchors = (nn.functional.normalize(column.float(), dim=-1) for column in columns)
+        logits = (queries @ passages.T / self.temperature).masked_fill(labels == MASKED, -torch.inf)
         losses = nn.functional.cross_entropy(logits, (labels == POSITIVE).int().argmax(dim=1), reduction="none")
-        return (losses if self._weights is None else losses * self._weights).mean()
+        loss = (losses if self._weights is None else losses * self._weights).mean()
+        if self._targets is not None:
+            loss = loss + self.anchor_weight * (1 - (anchors[0] * self._targets).sum(dim=-1)).mean()
+        return loss

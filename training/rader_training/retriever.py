@@ -14,6 +14,7 @@ from rader_plugins.encoding.local import LocalEncoder
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_training.adapters import add_lora, averaged, save_trained
+from rader_training.anchors import Anchors
 from rader_training.config import RetrieverConfig
 from rader_training.corpus import Corpus
 from rader_training.data import Groups, load_rows
@@ -38,6 +39,7 @@ def train_retriever(
     config: RetrieverConfig | None = None,
     *,
     corpus: str | os.PathLike[str] | None = None,
+    anchor: str | os.PathLike[str] | None = None,
     evaluate_on: RetrievalDataset | None = None,
     check_against: Sequence[str | EvaluationSet] = (),
     allow_overlap: bool = False,
@@ -59,6 +61,7 @@ def train_retriever(
         out: Folder of the run: ``model``, ``checkpoints``, ``metrics.jsonl``, ``curves.png``, ``training.json``.
         config: The hyper-parameters.
         corpus: Where ``random_negatives`` are drawn from: what ``rader index build`` takes.
+        anchor: Documents for ``anchor_weight``, of other subjects than the samples: what ``rader index build`` takes.
         evaluate_on: Is searched (dense) before, during and after the training; the best weights are exported.
         check_against: Evaluation sets that no sample may hold a query of: what
             :func:`rader_plugins.evaluation.overlap.load_evaluation_set` takes. ``evaluate_on`` is one by itself.
@@ -86,6 +89,8 @@ def train_retriever(
         raise InputError("random_negatives are drawn from a corpus: name it (corpus=, --corpus).")
     if corpus is not None and not config.random_negatives:
         raise InputError("A corpus is for random negatives: set random_negatives in the configuration.")
+    if bool(config.anchor_weight) != (anchor is not None):
+        raise InputError("anchor_weight and the documents that are held (anchor=, --anchor) go together.")
     if keep_adapter and not config.lora:
         raise InputError("There is no adapter to keep: lora is off.")
     adapter_of = adapter_base(base) if keep_adapter else None
@@ -97,14 +102,16 @@ def train_retriever(
     cache = folder.with_name(f"{folder.name}.cache")
     groups = Groups(load_rows(samples, cache), size=config.group_size, weights=config.kinds, seed=config.seed)
     documents = None if corpus is None else Corpus(corpus, cache)
+    anchors = None if anchor is None else Anchors(anchor, cache)
     start = {
         "base": encoder.recipe.name,
         "base_fingerprint": encoder.fingerprint,
         "corpus": None if documents is None else documents.digest,
+        "anchor": None if anchors is None else anchors.digest,
     }
     title = name or folder.resolve().name
     run = _RetrieverRun(folder, config, encoder.model, recipe, start, groups, evaluate_on, title, adapter_of)
-    run.corpus = documents
+    run.corpus, run.anchors = documents, anchors
     run.against, run.allow_overlap = evaluation_sets(check_against), allow_overlap
     return run.run(resume)
 
@@ -133,6 +140,7 @@ class _RetrieverRun(TrainingRun):
     kind = "retriever"
     config: RetrieverConfig
     corpus: Corpus | None = None
+    anchors: Anchors | None = None
 
     def _choose_weights(self) -> None:
         super()._choose_weights()
@@ -149,6 +157,9 @@ class _RetrieverRun(TrainingRun):
         from rader_training.batches import Collator
 
         config = self.config
+        if self.anchors is not None:  # no checkpoint is loaded yet, and a new adapter changes nothing
+            self.model.eval()
+            self.anchors.encode(LocalEncoder(self.recipe, model=self.model, show_progress=False))
         return Collator(
             self.model.tokenizer,
             self.recipe,
@@ -156,6 +167,8 @@ class _RetrieverRun(TrainingRun):
             self.corpus,
             config.random_negatives,
             config.reasoning_weight,
+            self.anchors,
+            config.anchors,
         )
 
     def _training_arguments(self, values: dict[str, Any]) -> Any:
@@ -165,7 +178,13 @@ class _RetrieverRun(TrainingRun):
         from rader_training.checkpoints import RetrieverTrainer
         from rader_training.loss import InfoNCE
 
-        loss = InfoNCE(self.model, temperature=self.config.temperature, mini_batch_size=self.config.mini_batch)
+        config = self.config
+        loss = InfoNCE(
+            self.model,
+            temperature=config.temperature,
+            mini_batch_size=config.mini_batch,
+            anchor_weight=config.anchor_weight,
+        )
         return RetrieverTrainer(model=self.model, args=arguments, loss=loss, **parts)
 
     def _measure(self, dataset: RetrievalDataset) -> float:

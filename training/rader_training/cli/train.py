@@ -66,6 +66,10 @@ def retriever(
             "--corpus", metavar="PATH", help="Where random_negatives come from: texts, BEIR folder or .jsonl."
         ),
     ] = None,
+    anchor: Annotated[
+        Path | None,
+        typer.Option("--anchor", metavar="PATH", help="Documents that anchor_weight holds where the base has them."),
+    ] = None,
     evaluate_on: EvaluateOn = None,
     split: Split = "dev",
     check_against: CheckAgainst = None,
@@ -87,6 +91,7 @@ def retriever(
         out,
         RetrieverConfig() if config is None else RetrieverConfig.from_toml(config),
         corpus=corpus,
+        anchor=anchor,
         evaluate_on=_dataset(evaluate_on, split),
         check_against=check_against or [],
         allow_overlap=allow_overlap,

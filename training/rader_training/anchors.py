@@ -1,0 +1,47 @@
+"""Texts whose vectors are to stay where the base had them."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rader_plugins.encoding.local import LocalEncoder
+from rader_training.corpus import Corpus
+from rader_training.data import Group
+
+__all__ = ["Anchors"]
+
+
+class Anchors:
+    """Documents with the vectors that the base gives them.
+
+    Args:
+        path: What ``rader index build`` takes. All of it is encoded once: some hundred documents are enough.
+        cache: Where the memory-mapped copy goes.
+
+    Raises:
+        InputError: It is none of these, or holds no documents.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], cache: Path) -> None:
+        corpus = Corpus(path, cache)
+        self.digest = corpus.digest
+        self.texts = [text for text in corpus.texts() if text.strip()]
+        self._vectors: NDArray[np.float32] | None = None
+
+    def encode(self, encoder: LocalEncoder) -> None:
+        """Take the vectors, (texts, dimension), of the base that is about to be trained."""
+        self._vectors = np.asarray(encoder.encode_documents(self.texts), dtype=np.float32)
+
+    def draw(self, groups: Sequence[Group], count: int) -> tuple[list[str], NDArray[np.float32]]:
+        """Return up to ``count`` texts and their vectors; the same groups of the same epoch get the same ones."""
+        rng = random.Random("|".join(["anchors", *(group.draw for group in groups)]))
+        places = rng.sample(range(len(self.texts)), min(count, len(self.texts)))
+        vectors: Any = self._vectors
+        return [self.texts[place] for place in places], vectors[places]
