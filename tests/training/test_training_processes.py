@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from typing import Any
 import pytest
 import torch
 from rader_training import RetrieverConfig, train_retriever
+from rader_training.data import Groups, load_rows
+from rader_training.retriever import _RetrieverRun
 from safetensors.torch import load_file
 
 from rader_plugins import load_encoder
+from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.files import read_jsonl, write_jsonl
 from tests.training.conftest import ANIMALS
+from tests.training.test_training_retriever import encoder_of
 
 # Without in-batch negatives and dropout the gradient of a batch of four is the mean of those of its halves.
 SETTINGS: dict[str, Any] = {
@@ -42,6 +47,55 @@ def animals(tmp_path: Path) -> Path:
     rows = ["query-id\tcorpus-id\tscore", *(f"{one}\t{one}\t1" for one in ANIMALS)]
     (folder / "qrels" / "dev.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
+
+
+def test_configurations_of_sharding_reach_the_arguments(
+    tiny: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoder_of(tiny)
+    groups = Groups(load_rows(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
+    layers = {"transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"], "cpu_offload": True}
+    config = RetrieverConfig(fsdp=True, fsdp_config=layers)
+    run = _RetrieverRun(tmp_path / "run", config, encoder.model, encoder.recipe, {}, groups, None, "name")
+    arguments = run._training_arguments(run._arguments())
+    assert arguments.fsdp_plugin_args["transformer_cls_names_to_wrap"] == "Qwen2DecoderLayer"
+    assert arguments.fsdp_plugin_args["cpu_offload"] is True
+    assert config.fsdp_config == layers, "transformers writes into what it is given"
+    with pytest.raises(InputError, match="torchrun"):
+        train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="does not go on from a checkpoint"):
+        train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu", resume=True)
+    if importlib.util.find_spec("deepspeed") is None:
+        with pytest.raises(MissingExtraError, match="pip install deepspeed"):
+            train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(deepspeed="z.json"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"fsdp": True, "deepspeed": "z.json"}, {"fsdp_config": {"a": 1}}, {"fsdp": True, "evaluate_every": 1}]
+)
+def test_unusable_sharding(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        RetrieverConfig(**wrong)
+
+
+def test_a_model_that_was_cut_apart_is_put_together(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    # accelerate knows FSDP for accelerators only and keeps the model whole on a CPU: what is tested is the way from
+    # the trainer's gathered weights to the exported model.
+    settings = {**SETTINGS, "max_steps": 2, "evaluate_every": 0, "save_every": 0}
+    whole = train_retriever(
+        samples, str(tiny), tmp_path / "alone", RetrieverConfig(**settings, batch_size=4), device="cpu"
+    )
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    lines += ["batch_size = 2", "fsdp = true", 'fsdp_config = {transformer_layer_cls_to_wrap = ["Qwen2DecoderLayer"]}']
+    (tmp_path / "c.toml").write_text("\n".join(["[retriever]", *lines]) + "\n", encoding="utf-8")
+    arguments = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(tmp_path / "run")]
+    done = torchrun(tmp_path, *arguments, "--device", "cpu", "--config", str(tmp_path / "c.toml"))
+    assert done.returncode == 0, done.stderr
+    expected, found = (load_file(model / "model.safetensors") for model in (whole.model, tmp_path / "run" / "model"))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-4)
+    assert not (tmp_path / "run" / "gathered").exists()
 
 
 def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +98,18 @@ def averaged(model: Any, weight: float, base: Path) -> Iterator[None]:
             kept_in.unlink()
 
 
-def save_trained(model: Any, path: Path) -> None:
-    """Write the weights that are trained, and no others."""
+def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = None) -> None:
+    """Write the weights that are trained, and no others.
+
+    Args:
+        model: Says which they are, and holds them.
+        path: The file.
+        weights: Holds them where the model is cut apart over processes.
+    """
     safetensors = import_extra("safetensors.torch", "training")
-    trained = {name: tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    held = dict(model.named_parameters())
+    weights = held if weights is None else weights
+    trained = {name: weights[name].detach().contiguous() for name in held if held[name].requires_grad}
     temporary = path.with_suffix(".tmp")
     safetensors.save_file(trained, str(temporary))
     temporary.replace(path)

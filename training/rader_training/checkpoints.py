@@ -44,7 +44,7 @@ class TrainedWeights:
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_trained(self.model, folder / WEIGHTS)
+        save_trained(self.model, folder / WEIGHTS, state_dict)
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
         weights = Path(checkpoint_path) / WEIGHTS

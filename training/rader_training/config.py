@@ -169,6 +169,9 @@ class RetrieverConfig(TrainingConfig):
             ``base + merge_weight * (trained - base)`` (Wortsman et al., 2022: robust fine-tuning by weight averaging).
         mini_batch: Texts that are run through the model at once (gradient caching: Gao et al., 2021). Memory depends
             on it alone, the result does not. None runs a whole batch at once.
+        fsdp, fsdp_config: Cut the model apart over the processes that torchrun started: handed to the
+            ``TrainingArguments`` of transformers as they are.
+        deepspeed: The same by DeepSpeed: a configuration, or the path of one.
 
     Raises:
         InputError: A value is outside its range.
@@ -184,6 +187,14 @@ class RetrieverConfig(TrainingConfig):
     anchors: int = 24
     merge_weight: float = 1.0
     mini_batch: int | None = None
+    fsdp: bool = False
+    fsdp_config: Mapping[str, Any] = field(default_factory=dict)
+    deepspeed: Mapping[str, Any] | str | None = None
+
+    @property
+    def sharded(self) -> bool:
+        """Whether no process holds the whole model."""
+        return self.fsdp or self.deepspeed is not None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,6 +208,12 @@ class RetrieverConfig(TrainingConfig):
         self._check_least("anchors", 1)
         if not _number(self.merge_weight) or not 0 < self.merge_weight <= 1:
             raise InputError(f"merge_weight must be above 0 and at most 1, not {self.merge_weight!r}.")
+        if self.fsdp and self.deepspeed is not None:
+            raise InputError("fsdp and deepspeed exclude each other.")
+        if self.fsdp_config and not self.fsdp:
+            raise InputError("fsdp_config goes with fsdp = true.")
+        if self.sharded and self.evaluate_every:
+            raise InputError("A model that is cut apart (fsdp, deepspeed) is not evaluated: leave evaluate_every out.")
         if not self.in_batch_negatives and self.group_size == 1 and not self.random_negatives:
             raise InputError(
                 "There would be no negatives: with in_batch_negatives = false the group_size must be above 1, or "

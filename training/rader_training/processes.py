@@ -9,20 +9,25 @@ from typing import Any, TypeVar
 from rader_plugins.encoding.models import pick_device
 from rader_plugins.errors import import_extra
 
-__all__ = ["from_main", "is_main", "local_device", "wait"]
+__all__ = ["from_main", "is_main", "local_device", "process_count", "wait"]
 
 T = TypeVar("T")
 
 
+def process_count() -> int:
+    """Return how many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_main() -> bool:
     """Whether this is the process that writes: the first of all, or the only one."""
-    return not _several() or os.environ.get("RANK", "0") == "0"
+    return process_count() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def local_device(device: str | None) -> str:
     """Return where this process computes: the GPU of its own, if there are several and none was named."""
     chosen = pick_device(device)
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if chosen == "cuda" and _several() else chosen
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if chosen == "cuda" and process_count() > 1 else chosen
 
 
 def from_main(make: Callable[[], T]) -> T:
@@ -53,13 +58,9 @@ def wait() -> None:
         group.barrier()
 
 
-def _several() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def _group() -> Any:
     """Return the module that processes talk through; None where there is only one."""
     distributed = import_extra("torch.distributed", "training")
-    if not _several() or not distributed.is_available() or not distributed.is_initialized():
+    if process_count() == 1 or not distributed.is_available() or not distributed.is_initialized():
         return None
     return distributed

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import importlib.util
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rader_plugins.encoding.load import load_encoder
 from rader_plugins.encoding.local import LocalEncoder
-from rader_plugins.errors import InputError, import_extra
+from rader_plugins.errors import InputError, MissingExtraError, import_extra
 from rader_plugins.recipes import Recipe
-from rader_training.adapters import add_lora, averaged, save_trained
+from rader_training.adapters import add_lora, averaged, load_trained, save_trained
 from rader_training.anchors import Anchors
 from rader_training.config import RetrieverConfig
 from rader_training.corpus import Corpus
 from rader_training.data import Groups, load_rows
 from rader_training.export import adapter_base, export, export_adapter
 from rader_training.overlap import evaluation_sets
-from rader_training.processes import is_main, local_device
+from rader_training.processes import is_main, local_device, process_count
 from rader_training.run import TrainingReport, TrainingRun, weights_dtype
 
 if TYPE_CHECKING:
@@ -91,6 +94,8 @@ def train_retriever(
         raise InputError("A corpus is for random negatives: set random_negatives in the configuration.")
     if bool(config.anchor_weight) != (anchor is not None):
         raise InputError("anchor_weight and the documents that are held (anchor=, --anchor) go together.")
+    if config.sharded:
+        _check_sharded(config, resume, evaluate_on is not None)
     if keep_adapter and not config.lora:
         raise InputError("There is no adapter to keep: lora is off.")
     adapter_of = adapter_base(base) if keep_adapter else None
@@ -114,6 +119,18 @@ def train_retriever(
     run.corpus, run.anchors = documents, anchors
     run.against, run.allow_overlap = evaluation_sets(check_against), allow_overlap
     return run.run(resume)
+
+
+def _check_sharded(config: RetrieverConfig, resume: bool, evaluated: bool) -> None:
+    if process_count() == 1:
+        raise InputError("fsdp and deepspeed cut a model apart over several processes: start them with torchrun.")
+    if resume or evaluated:
+        raise InputError(
+            "A training that cuts the model apart (fsdp, deepspeed) does not go on from a checkpoint and is not "
+            "evaluated on the way: leave resume and evaluate_on out, and evaluate the model that comes of it."
+        )
+    if config.deepspeed is not None and importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtraError("The configuration names DeepSpeed, which is not installed: pip install deepspeed")
 
 
 def _trainable(base: str | Recipe, device: str | None, dtype: str, trust_remote_code: bool) -> LocalEncoder:
@@ -141,11 +158,26 @@ class _RetrieverRun(TrainingRun):
     config: RetrieverConfig
     corpus: Corpus | None = None
     anchors: Anchors | None = None
+    _whole: Any = None  # of a model that is cut apart
 
     def _choose_weights(self) -> None:
         super()._choose_weights()
         if not self.config.lora and self.config.merge_weight < 1 and is_main():
             save_trained(self.model, self.folder / _BASE)
+        if self.config.sharded and is_main():
+            self._whole = copy.deepcopy(self.model).cpu()
+
+    def _gather(self, trainer: Any) -> None:
+        if not self.config.sharded:
+            return
+        from rader_training.checkpoints import WEIGHTS
+
+        gathered = self.folder / "gathered"
+        trainer.save_model(str(gathered))
+        if is_main():
+            self.model = self._whole
+            load_trained(self.model, gathered / WEIGHTS)
+            shutil.rmtree(gathered)
 
     def _add_adapter(self) -> None:
         self.model[0].model = add_lora(self.model[0].model, self.config)
@@ -172,6 +204,11 @@ class _RetrieverRun(TrainingRun):
         )
 
     def _training_arguments(self, values: dict[str, Any]) -> Any:
+        config = self.config
+        if config.fsdp:
+            values = {**values, "fsdp": True, "fsdp_config": copy.deepcopy(dict(config.fsdp_config))}
+        elif config.deepspeed is not None:
+            values = {**values, "deepspeed": copy.deepcopy(config.deepspeed)}
         return import_extra("sentence_transformers", "training").SentenceTransformerTrainingArguments(**values)
 
     def _make_trainer(self, arguments: Any, **parts: Any) -> Any:

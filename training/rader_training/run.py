@@ -16,7 +16,7 @@ from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe
 from rader_training.config import TrainingConfig
 from rader_training.data import Groups
-from rader_training.processes import from_main, is_main
+from rader_training.processes import from_main, is_main, process_count, wait
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
@@ -116,6 +116,10 @@ class TrainingRun(ABC):
     def _measure(self, dataset: RetrievalDataset) -> float:
         """Return nDCG@10 on a data set with the weights as they are."""
 
+    def _gather(self, trainer: Any) -> None:
+        """Put together what was cut apart over the processes; called in all of them."""
+        wait()
+
     def _exported_weights(self) -> contextlib.AbstractContextManager[None]:
         """Give the model the weights that are evaluated and exported, where these are not the trained ones."""
         return contextlib.nullcontext()
@@ -154,6 +158,7 @@ class TrainingRun(ABC):
         steps = trainer.state.global_step
         if self.dataset is not None and steps not in self.evaluations:
             self._evaluate(steps)
+        self._gather(trainer)
         return from_main(lambda: self._finish(steps, float(result.training_loss), collator, overlap))
 
     def _finish(self, steps: int, loss: float, collator: Any, overlap: dict[str, Any] | None) -> TrainingReport:
@@ -229,6 +234,7 @@ class TrainingRun(ABC):
             "config": self.config.as_dict(),
             "data": self.groups.report.digest,
             "evaluated_on": None if self.dataset is None else self.dataset.digest,
+            **({"processes": count} if (count := process_count()) > 1 else {}),
         }
 
     def _trainer(self, arguments: Any, collator: Any) -> Any:
