@@ -16,7 +16,7 @@ from rader_training.data import Groups, load_rows
 from rader_training.retriever import _RetrieverRun
 from safetensors.torch import load_file
 
-from rader_plugins import load_encoder
+from rader_plugins import RetrievalDataset, load_encoder
 from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.files import read_jsonl, write_jsonl
 from tests.training.conftest import ANIMALS
@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "temperature": 0.1,
     "learning_rate": 1e-2,
     "max_steps": 6,
-    "evaluate_every": 2,
+    "evaluate_every": 6,
     "save_every": 3,
 }
 
@@ -79,73 +79,67 @@ def test_unusable_sharding(wrong: dict[str, Any]) -> None:
         RetrieverConfig(**wrong)
 
 
-def test_a_model_that_was_cut_apart_is_put_together(tiny: Path, samples: Path, tmp_path: Path) -> None:
-    # accelerate knows FSDP for accelerators only and keeps the model whole on a CPU: what is tested is the way from
-    # the trainer's gathered weights to the exported model.
-    settings = {**SETTINGS, "max_steps": 2, "evaluate_every": 0, "save_every": 0}
-    whole = train_retriever(
-        samples, str(tiny), tmp_path / "alone", RetrieverConfig(**settings, batch_size=4), device="cpu"
-    )
-    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-    lines += ["batch_size = 2", "fsdp = true", 'fsdp_config = {transformer_layer_cls_to_wrap = ["Qwen2DecoderLayer"]}']
-    (tmp_path / "c.toml").write_text("\n".join(["[retriever]", *lines]) + "\n", encoding="utf-8")
-    arguments = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(tmp_path / "run")]
-    done = torchrun(tmp_path, *arguments, "--device", "cpu", "--config", str(tmp_path / "c.toml"))
-    assert done.returncode == 0, done.stderr
-    expected, found = (load_file(model / "model.safetensors") for model in (whole.model, tmp_path / "run" / "model"))
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-4)
-    assert not (tmp_path / "run" / "gathered").exists()
+WORKER = """
+import json, os, sys
+from rader_training import RetrieverConfig, train_retriever
+from rader_plugins.cli import main
+from rader_plugins.errors import InputError
 
-
-def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = folder / "rader.py"
-    script.write_text("from rader_plugins.cli import main\n\nmain()\n", encoding="utf-8")
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    return subprocess.run([sys.executable, *run, *arguments], capture_output=True, text=True, timeout=240, check=False)
+samples, base, out = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
+config = RetrieverConfig(**json.loads(sys.argv.pop(1)))
+train_retriever(samples, base, out, config, device="cpu")
+try:
+    train_retriever(samples, base, out, config, device="cpu")
+except InputError as error:
+    print(f"process {os.environ['RANK']}: {error}", file=sys.stderr, flush=True)
+main()
+"""
 
 
 def test_two_processes_give_the_weights_of_one(tiny: Path, samples: Path, animals: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    from rader_plugins import RetrievalDataset
-
-    dataset = RetrievalDataset.from_folder(animals, split="dev")
     alone = train_retriever(
         samples,
         str(tiny),
         tmp_path / "alone",
         RetrieverConfig(**SETTINGS, batch_size=4),
-        evaluate_on=dataset,
+        evaluate_on=RetrievalDataset.from_folder(animals, split="dev"),
         device="cpu",
     )
     lines = [f"{name} = {json.dumps(value)}" for name, value in SETTINGS.items()]
     (tmp_path / "c.toml").write_text("\n".join(["[retriever]", "batch_size = 2", *lines]) + "\n", encoding="utf-8")
-    out = tmp_path / "run"
-    arguments = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(out), "--device", "cpu"]
-    arguments += ["--config", str(tmp_path / "c.toml"), "--evaluate-on", str(animals)]
-    done = torchrun(tmp_path, *arguments, "--json")
+    # accelerate knows FSDP for accelerators only and keeps the model whole on a CPU: what is tested is the way from
+    # the trainer's gathered weights to the exported model.
+    layers = {"transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"]}
+    apart = {**SETTINGS, "batch_size": 2, "fsdp": True, "fsdp_config": layers, "evaluate_every": 0, "save_every": 0}
+    (tmp_path / "worker.py").write_text(WORKER, encoding="utf-8")
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "worker.py")]
+    first = [str(samples), str(tiny), str(tmp_path / "apart"), json.dumps(apart)]
+    then = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    then += ["--config", str(tmp_path / "c.toml"), "--evaluate-on", str(animals), "--json"]
+    done = subprocess.run([sys.executable, *run, *first, *then], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)  # one report: the second process says nothing
     assert report["steps"] == alone.steps == 6
     assert report["evaluations"] == pytest.approx({str(at): value for at, value in alone.evaluations.items()})
     # The same data in the same order, and the gradients averaged.
-    expected, found = (load_file(model / "model.safetensors") for model in (alone.model, out / "model"))
-    start = load_file(tiny / "model.safetensors")
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=2e-4)
-    moved = max(
-        (tensor - next(v for k, v in start.items() if k.endswith(n))).abs().max() for n, tensor in found.items()
+    expected, found, gathered = (
+        load_file(folder / "model" / "model.safetensors")
+        for folder in (tmp_path / "alone", tmp_path / "run", tmp_path / "apart")
     )
-    assert moved > 1e-2, "they have learnt"
-    losses = [
-        [row["loss"] for row in read_jsonl(run / "metrics.jsonl") if "loss" in row] for run in (alone.model.parent, out)
-    ]
+    start = load_file(tiny / "model.safetensors")
+    before = {name: next(value for key, value in start.items() if key.endswith(name)) for name in expected}
+    assert max((expected[name] - before[name]).abs().max() for name in expected) > 1e-2, "it has learnt"
+    torch.testing.assert_close(gathered, expected, rtol=0, atol=2e-4)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+    assert not (tmp_path / "apart" / "gathered").exists()
+    rows = [list(read_jsonl(tmp_path / folder / "metrics.jsonl")) for folder in ("alone", "run", "apart")]
+    losses = [[row["loss"] for row in some if "loss" in row] for some in rows]
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
-    checkpoint = out / "checkpoints" / "checkpoint-6"
+    assert losses[0] == pytest.approx(losses[2], abs=2e-3)
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-6"
     assert (checkpoint / "complete").is_file()
     assert {file.name for file in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
-    assert load_encoder(str(out / "model"), device="cpu", show_progress=False).encode_queries(["x"]).shape == (1, 32)
-    # An error of the first process ends both.
-    again = torchrun(tmp_path, *arguments)
-    assert again.returncode != 0
-    assert "holds a training run" in again.stderr
+    assert load_encoder(str(tmp_path / "run" / "model"), device="cpu", show_progress=False).dimension == 32
+    for process in (0, 1):  # the first alone looks into the folder
+        assert f"process {process}: {tmp_path / 'apart'} holds a training run" in done.stderr

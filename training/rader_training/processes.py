@@ -9,9 +9,16 @@ from typing import Any, TypeVar
 from rader_plugins.encoding.models import pick_device
 from rader_plugins.errors import import_extra
 
-__all__ = ["from_main", "is_main", "local_device", "process_count", "wait"]
+__all__ = ["from_main", "is_main", "leave", "local_device", "process_count", "wait"]
 
 T = TypeVar("T")
+
+
+def leave() -> None:
+    """Part from the other processes in order: one that ends while another still listens to it aborts that one."""
+    if (group := _group()) is not None:
+        group.barrier()
+        group.destroy_process_group()
 
 
 def process_count() -> int:

@@ -165,8 +165,9 @@ def _dataset(folder: Path | None, split: str) -> Any:
 def _tell(report: Any, json: bool) -> None:
     from dataclasses import asdict
 
-    from rader_training.processes import is_main
+    from rader_training.processes import is_main, leave
 
+    leave()
     if not is_main():
         return
     if json:
