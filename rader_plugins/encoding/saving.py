@@ -98,6 +98,9 @@ def _with_tokenizer(transformer: Any, recipe: Recipe) -> Any:
     # Shares the weights; the encoder that is being saved keeps its own tokenizer.
     copied = copy.copy(transformer)
     copied.processor = self_ending(transformer.processor, recipe)
+    if copied.processor.pad_token is None:
+        # Others cannot batch without one. Padding is masked, so that any token will do.
+        copied.processor.pad_token = copied.processor.eos_token
     copied.max_seq_length = max(recipe.max_query_length, recipe.max_document_length)
     if recipe.max_query_length != recipe.max_document_length:
         copied.query_length = recipe.max_query_length

@@ -14,7 +14,8 @@ from rader_training.adapters import add_lora
 from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator
 from rader_training.checkpoints import newest_checkpoint
 from rader_training.data import Group, Groups, load_rows
-from rader_training.loss import InfoNCE, TrainingDivergedError
+from rader_training.divergence import TrainingDivergedError
+from rader_training.loss import InfoNCE
 from typer.testing import CliRunner
 
 from rader_plugins import Document, RetrievalDataset, load_encoder
@@ -173,7 +174,7 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     model = Rows()
     model.table.data[2] = torch.nan
     features = [{"input_ids": torch.tensor([[0]])}, {"input_ids": torch.tensor([[2]])}]
-    with pytest.raises(TrainingDivergedError, match="last checkpoint"):
+    with pytest.raises(TrainingDivergedError, match="became NaN"):
         InfoNCE(model, temperature=0.5, mini_batch_size=None)(features, torch.tensor([[POSITIVE]]))
 
 

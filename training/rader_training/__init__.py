@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rader_training.config import RerankerConfig, RetrieverConfig
+    from rader_training.divergence import TrainingDivergedError
+    from rader_training.report import TrainingReport
     from rader_training.reranker import train_reranker
     from rader_training.retriever import train_retriever
-    from rader_training.run import TrainingReport
 
-__all__ = ["RerankerConfig", "RetrieverConfig", "TrainingReport", "train_reranker", "train_retriever"]
+__all__ = [
+    "RerankerConfig",
+    "RetrieverConfig",
+    "TrainingDivergedError",
+    "TrainingReport",
+    "train_reranker",
+    "train_retriever",
+]
 
 _HOMES = {
     "RerankerConfig": "rader_training.config",
     "RetrieverConfig": "rader_training.config",
-    "TrainingReport": "rader_training.run",
+    "TrainingDivergedError": "rader_training.divergence",
+    "TrainingReport": "rader_training.report",
     "train_reranker": "rader_training.reranker",
     "train_retriever": "rader_training.retriever",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,6 +113,8 @@ def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = Non
     trained = {name: weights[name].detach().contiguous() for name in held if held[name].requires_grad}
     temporary = path.with_suffix(".tmp")
     safetensors.save_file(trained, str(temporary))
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
     temporary.replace(path)
 
 

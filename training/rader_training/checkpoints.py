@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformerTrainer
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rader_plugins.errors import InputError
+from rader_plugins.errors import InputError, RaderError
 from rader_training.adapters import load_trained, save_trained
 from rader_training.data import Groups
+from rader_training.divergence import check_weights
 from rader_training.processes import is_main, wait
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "WholeCheckpoints",
     "Watch",
     "newest_checkpoint",
+    "unmark",
 ]
 
 WEIGHTS = "trained.safetensors"
@@ -35,13 +38,32 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
+def unmark(folder: Path, step: int) -> None:
+    """Make the checkpoint of a step one that does not count."""
+    (folder / f"checkpoint-{step}" / _WHOLE).unlink(missing_ok=True)
+
+
 class TrainedWeights:
     """Makes a trainer of transformers keep the weights that are trained, and no others."""
 
     args: Any
     model: Any
+    state: Any
+
+    def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
+        check_weights(self.model)  # in all processes: their weights are the same
+        step = self.state.global_step
+        try:
+            super()._save_checkpoint(*arguments, **options)  # type: ignore[misc]
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise RaderError(
+                f"The checkpoint of step {step} cannot be written: {error}. Earlier ones are intact: make room and go "
+                "on with --resume."
+            ) from error
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not self.args.should_save:  # other processes have the same weights
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_trained(self.model, folder / WEIGHTS, state_dict)

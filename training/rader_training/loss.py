@@ -11,21 +11,9 @@ from torch import Tensor, nn
 
 from rader_plugins.errors import RaderError
 from rader_training.batches import MASKED, POSITIVE
+from rader_training.divergence import check_loss
 
-__all__ = ["InfoNCE", "TrainingDivergedError", "check_finite"]
-
-
-class TrainingDivergedError(RaderError):
-    """The loss is NaN or infinite; what was saved before is intact."""
-
-
-def check_finite(loss: Tensor) -> None:
-    """Raise :class:`TrainingDivergedError` if a loss is NaN or infinite."""
-    if not torch.isfinite(loss):
-        raise TrainingDivergedError(
-            f"The loss became {loss.item()}. Lower the learning rate (or raise the temperature of a retriever); where "
-            "weights are float16, use bfloat16. The last checkpoint is intact."
-        )
+__all__ = ["InfoNCE"]
 
 
 class InfoNCE(CachedLossMixin, nn.Module):
@@ -65,7 +53,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
             loss: Tensor = self.forward_cached(features, labels)
         else:
             loss = self._loss([self.model(column)["sentence_embedding"] for column in features], labels)
-        check_finite(loss)
+        check_loss(loss)
         return loss
 
     def calculate_loss(

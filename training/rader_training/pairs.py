@@ -14,7 +14,7 @@ from rader_plugins.recipes import Recipe
 from rader_plugins.reranking.models import Classifier, last_place, last_token_logits, reads_last_token
 from rader_plugins.reranking.pairs import tokenize_pairs
 from rader_training.data import Group
-from rader_training.loss import check_finite
+from rader_training.divergence import check_loss
 
 __all__ = ["GroupScorer", "PairCollator"]
 
@@ -99,7 +99,7 @@ class GroupScorer(nn.Module):
             scores = self.classifier(**features).logits[:, 0].float()
         logits = scores[places].masked_fill(places == _ABSENT, -torch.inf)
         loss = nn.functional.cross_entropy(logits, torch.zeros(len(places), dtype=torch.int64, device=logits.device))
-        check_finite(loss)
+        check_loss(loss)
         return {"loss": loss, "scores": scores.detach()}
 
     def activation_checkpointing_enable(self, **options: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rader_plugins.encoding.models import pick_device
 from rader_plugins.errors import import_extra
 
-__all__ = ["from_main", "is_main", "leave", "local_device", "process_count", "wait"]
+__all__ = ["all_agree", "from_main", "is_main", "leave", "local_device", "process_count", "wait"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,15 @@ def from_main(make: Callable[[], T]) -> T:
         raise failure
     made: T = value
     return made
+
+
+def all_agree(holds: Any) -> bool:
+    """Whether something holds in every process; ``holds`` is a tensor of one truth value, and all must come here."""
+    if (group := _group()) is None:
+        return bool(holds)
+    least = holds.float().reshape(1)
+    group.all_reduce(least, op=group.ReduceOp.MIN)
+    return bool(least.item())
 
 
 def wait() -> None:

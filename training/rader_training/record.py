@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,10 @@ class Record:
         self.rows = [row for row in known if row["step"] <= step]
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
-        """Keep figures of a step; the file is written anew, so that it is always whole."""
-        kept = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+        """Keep the figures of a step that are finite numbers; the file is written anew, so that it is always whole."""
+        kept = {
+            name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)
+        }
         self.rows.append({"step": step, **kept})
         if self.writes:
             write_jsonl(self.folder / _METRICS, self.rows)

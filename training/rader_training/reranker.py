@@ -18,8 +18,10 @@ from rader_plugins.reranking import PointwiseReranker
 from rader_training.config import RerankerConfig
 from rader_training.data import Groups, load_rows
 from rader_training.overlap import evaluation_sets
+from rader_training.precision import weights_dtype
 from rader_training.processes import local_device
-from rader_training.run import TrainingReport, TrainingRun, weights_dtype
+from rader_training.report import TrainingReport
+from rader_training.run import TrainingRun
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset, Run
@@ -71,7 +73,9 @@ def train_reranker(
 
     Raises:
         InputError: Samples, base or folder are unusable; or samples hold queries of an evaluation set.
-        TrainingDivergedError: The loss became NaN; the last checkpoint is intact.
+        TrainingDivergedError: The loss became NaN. ``out/model`` holds the last weights that were good, if any were
+            saved or evaluated.
+        RaderError: A checkpoint or the model cannot be written; earlier checkpoints are intact.
         MissingExtraError: The extra ``training`` is not installed.
 
     Example:

@@ -23,8 +23,10 @@ from rader_training.corpus import Corpus
 from rader_training.data import Groups, load_rows
 from rader_training.export import adapter_base, export, export_adapter
 from rader_training.overlap import evaluation_sets
+from rader_training.precision import weights_dtype
 from rader_training.processes import is_main, local_device, process_count
-from rader_training.run import TrainingReport, TrainingRun, weights_dtype
+from rader_training.report import TrainingReport
+from rader_training.run import TrainingRun
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
@@ -78,7 +80,9 @@ def train_retriever(
 
     Raises:
         InputError: Samples, base or folder are unusable; or samples hold queries of an evaluation set.
-        TrainingDivergedError: The loss became NaN; the last checkpoint is intact.
+        TrainingDivergedError: The loss became NaN. ``out/model`` holds the last weights that were good, if any were
+            saved or evaluated.
+        RaderError: A checkpoint or the model cannot be written; earlier checkpoints are intact.
         MissingExtraError: The extra ``training`` is not installed.
 
     Example:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,49 +13,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe
+from rader_training.arguments import trainer_arguments
 from rader_training.config import TrainingConfig
 from rader_training.data import Groups
+from rader_training.divergence import TrainingDivergedError, check_weights
+from rader_training.precision import uses_bf16
 from rader_training.processes import from_main, is_main, process_count, wait
+from rader_training.report import TrainingReport
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
     from rader_plugins.evaluation.overlap import EvaluationSet
 
-__all__ = ["TrainingReport", "TrainingRun", "uses_bf16", "weights_dtype"]
+__all__ = ["TrainingRun"]
 
 _BEST = "best.safetensors"
-_PATIENCE = 24 * 3600  # seconds that other processes wait while the first evaluates
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """What came of a training.
-
-    Args:
-        model: Directory of the model.
-        steps: Steps made, those of earlier sittings included.
-        loss: Mean loss of the steps of this sitting; None if there were none.
-        evaluations: Step -> nDCG@10 on the data set that was evaluated on, with the weights that would be exported;
-            step 0 is the model before training.
-        best_step: Whose weights the directory holds.
-        data: What was trained on.
-        truncated: Share of the texts seen that were cut: of queries and documents, or of pairs.
-        overlap: What the data has in common with the sets that were named and evaluated on, the content of
-            ``overlap.json``; None without such sets.
-        curves: A picture of loss and evaluation, where matplotlib is installed.
-        adapter: Directory of the adapter alone, if it was kept.
-    """
-
-    model: Path
-    steps: int
-    loss: float | None
-    evaluations: dict[int, float]
-    best_step: int
-    data: dict[str, Any]
-    truncated: dict[str, float]
-    overlap: dict[str, Any] | None
-    curves: Path | None
-    adapter: Path | None = None
+_REMEDY = "Lower the learning rate, or raise the temperature of a retriever, in a new folder."
 
 
 @dataclass
@@ -141,7 +113,8 @@ class TrainingRun(ABC):
         from rader_training.checkpoints import newest_checkpoint
         from rader_training.record import Record
 
-        arguments = self._training_arguments(self._arguments())  # processes that were started together meet here
+        # Processes that were started together meet here.
+        arguments = self._training_arguments(trainer_arguments(self.config, self.folder, self._device))
         overlap = from_main(self._check_overlap)
         self.record = from_main(lambda: Record(self.folder, self._manifest(), resume=resume))
         self.record.writes = is_main()
@@ -154,12 +127,22 @@ class TrainingRun(ABC):
         if self.dataset is not None and 0 not in self.evaluations:
             self._evaluate(0)
         trainer = self._trainer(arguments, collator)
-        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        steps = trainer.state.global_step
+        loss, diverged = math.nan, None
+        try:
+            result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            steps, loss = trainer.state.global_step, float(result.training_loss)
+        except TrainingDivergedError as error:
+            steps, diverged = self._back_to_good(trainer, error), error
         if self.dataset is not None and steps not in self.evaluations:
             self._evaluate(steps)
         self._gather(trainer)
-        return from_main(lambda: self._finish(steps, float(result.training_loss), collator, overlap))
+        report = from_main(lambda: self._finish(steps, loss, collator, overlap))
+        if diverged is not None:
+            raise TrainingDivergedError(
+                f"Step {trainer.state.global_step + 1}: {diverged} {_REMEDY} {report.model} holds the weights of step "
+                f"{report.best_step}."
+            ) from diverged
+        return report
 
     def _finish(self, steps: int, loss: float, collator: Any, overlap: dict[str, Any] | None) -> TrainingReport:
         """Write the model."""
@@ -201,6 +184,32 @@ class TrainingRun(ABC):
             curves=self.record.draw(),
         )
 
+    def _back_to_good(self, trainer: Any, error: TrainingDivergedError) -> int:
+        """Load the last weights that gave a loss, and return their step.
+
+        Raises:
+            TrainingDivergedError: None were kept, or they are cut apart over processes.
+        """
+        from rader_training.adapters import load_trained
+        from rader_training.checkpoints import WEIGHTS, newest_checkpoint, unmark
+
+        step = trainer.state.global_step
+        unmark(self.folder / "checkpoints", step)  # its weights are what diverged
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            raise TrainingDivergedError(
+                f"Step {step + 1}: {error} {_REMEDY} Earlier checkpoints are intact."
+            ) from error
+        if (kept := newest_checkpoint(self.folder / "checkpoints")) is not None:
+            load_trained(self.model, kept / WEIGHTS)
+            return int(kept.name.rpartition("-")[2])
+        measured = [at for at in self.evaluations if at]
+        if not measured:
+            raise TrainingDivergedError(
+                f"Step {step + 1}: {error} {_REMEDY} No weights were kept: set save_every to have some."
+            ) from error
+        load_trained(self.model, self.folder / _BEST)
+        return max(measured, key=lambda at: self.evaluations[at])
+
     def _check_overlap(self) -> dict[str, Any] | None:
         from rader_plugins.evaluation.overlap import EvaluationSet
         from rader_training.overlap import check_overlap
@@ -218,10 +227,14 @@ class TrainingRun(ABC):
             if weights.requires_grad:  # small steps are lost in bfloat16
                 weights.data = weights.data.float()
 
+    @property
+    def _device(self) -> str:
+        return str(next(self.model.parameters()).device.type)
+
     def _autocast(self) -> contextlib.AbstractContextManager[None]:
         """Compute as the trainer does."""
         torch = import_extra("torch", "training")
-        device = next(self.model.parameters()).device.type
+        device = self._device
         context: contextlib.AbstractContextManager[None] = torch.autocast(
             device, dtype=torch.bfloat16, enabled=uses_bf16(self.config, device)
         )
@@ -257,45 +270,13 @@ class TrainingRun(ABC):
         trainer.remove_callback(import_extra("transformers", "training").PrinterCallback)
         return trainer
 
-    def _arguments(self) -> dict[str, Any]:
-        config = self.config
-        device = next(self.model.parameters()).device.type
-        on_cpu = device == "cpu"
-        # The other kind passes no gradient on where the embeddings are frozen, as with an adapter.
-        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
-        return {
-            "output_dir": str(self.folder / "checkpoints"),
-            "per_device_train_batch_size": config.batch_size,
-            "gradient_accumulation_steps": config.accumulate,
-            "learning_rate": config.learning_rate,
-            "warmup_steps": config.warmup_steps,
-            "weight_decay": config.weight_decay,
-            "lr_scheduler_type": "linear",
-            "num_train_epochs": config.epochs,
-            "max_steps": config.max_steps or -1,
-            "bf16": uses_bf16(config, device),
-            **(checkpointing if config.gradient_checkpointing else {}),
-            "logging_steps": config.log_every,
-            "logging_nan_inf_filter": False,
-            "save_strategy": "steps" if config.save_every else "no",
-            "save_steps": config.save_every or 500,
-            "save_total_limit": 2,
-            "seed": config.seed,
-            "data_seed": config.seed,
-            "use_cpu": on_cpu,
-            "report_to": "none",
-            "disable_tqdm": not (sys.stderr is not None and sys.stderr.isatty()),
-            "dataloader_pin_memory": not on_cpu,
-            "remove_unused_columns": False,
-            "ddp_timeout": _PATIENCE,
-        }
-
     def _evaluate(self, step: int) -> bool:
         """Measure the weights as they are and keep them if they are the best; returns whether patience has run out."""
         from rader_training.adapters import save_trained
 
         if self.dataset is None:
             return False
+        check_weights(self.model)
         dataset = self.dataset
         value = from_main(lambda: self._value(dataset))
         earlier = [self.evaluations[at] for at in self.evaluations if at]
@@ -314,16 +295,3 @@ class TrainingRun(ABC):
             value = self._measure(dataset)
         self.model.train(training)
         return value
-
-
-def uses_bf16(config: TrainingConfig, device: str) -> bool:
-    """Whether a training computes in bfloat16 on a device."""
-    if config.bf16 is not None:
-        return config.bf16
-    torch = import_extra("torch", "training")
-    return not device.startswith("cpu") and bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported())
-
-
-def weights_dtype(config: TrainingConfig, device: str) -> str:
-    """Return the precision of a base's weights: bfloat16 if they stay as they are, float32 if they are trained."""
-    return "bfloat16" if config.lora and uses_bf16(config, device) else "float32"
