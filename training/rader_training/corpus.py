@@ -11,7 +11,7 @@ from typing import Any
 
 from rader_plugins.cli.sources import Report, Source, open_source
 from rader_plugins.errors import InputError, import_extra
-from rader_training.data import Group
+from rader_training.data import Group, quiet_datasets
 
 __all__ = ["Corpus"]
 
@@ -40,13 +40,14 @@ class Corpus:
             raise InputError(f"{path} holds no documents to draw negatives from.")
         self.digest = content.hexdigest()
         features = datasets.Features({"id": datasets.Value("string"), "text": datasets.Value("large_string")})
-        self._rows: Any = datasets.Dataset.from_generator(
-            _rows,
-            features,
-            cache_dir=str(cache),
-            gen_kwargs={"source": source},
-            fingerprint=self.digest,  # named by content: a file of that name needs not be made again
-        )
+        with quiet_datasets():
+            self._rows: Any = datasets.Dataset.from_generator(
+                _rows,
+                features,
+                cache_dir=str(cache),
+                gen_kwargs={"source": source},
+                fingerprint=self.digest,  # named by content: a file of that name needs not be made again
+            )
 
     def __len__(self) -> int:
         return len(self._rows)

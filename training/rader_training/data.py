@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ _READ = {"schema", "query_id", "query", "query_kind", "problem_id", "trajectory_
 _READ |= {"positive_passages", "negative_passages"}
 _BLOCK = 256
 
-__all__ = ["DataReport", "Group", "Groups", "load_rows"]
+__all__ = ["DataReport", "Group", "Groups", "load_rows", "quiet_datasets"]
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,30 @@ def load_rows(samples: str | os.PathLike[str], cache: Path, split: str = "train"
     datasets = import_extra("datasets", "training")
     name = os.fspath(samples)
     try:
-        if not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "~")):
-            return _needed(datasets.load_dataset(name, split=split))
-        files = [str(file) for file in sample_files(name, split)]
-        kind = "parquet" if files[0].endswith(".parquet") else "json"
-        return _needed(datasets.load_dataset(kind, data_files=files, split="train", cache_dir=str(cache)))
+        with quiet_datasets():
+            if not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "~")):
+                return _needed(datasets.load_dataset(name, split=split))
+            files = [str(file) for file in sample_files(name, split)]
+            kind = "parquet" if files[0].endswith(".parquet") else "json"
+            return _needed(datasets.load_dataset(kind, data_files=files, split="train", cache_dir=str(cache)))
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{name!r} cannot be loaded as training samples: {error}") from error
+
+
+@contextlib.contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Switch the progress bars of datasets off where no one watches."""
+    datasets = import_extra("datasets", "training")
+    switch = datasets.is_progress_bar_enabled() and not (sys.stderr is not None and sys.stderr.isatty())
+    if switch:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if switch:
+            datasets.enable_progress_bars()
 
 
 def _needed(rows: Any) -> Any:
