@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from rader_training import RetrieverConfig, train_retriever
+from rader_training.arguments import trainer_arguments
 from rader_training.data import Groups, load_rows
 from rader_training.retriever import _RetrieverRun
 from safetensors.torch import load_file
@@ -57,7 +58,7 @@ def test_configurations_of_sharding_reach_the_arguments(
     layers = {"transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"], "cpu_offload": True}
     config = RetrieverConfig(fsdp=True, fsdp_config=layers)
     run = _RetrieverRun(tmp_path / "run", config, encoder.model, encoder.recipe, {}, groups, None, "name")
-    arguments = run._training_arguments(run._arguments())
+    arguments = run._training_arguments(trainer_arguments(config, tmp_path / "run", "cpu"))
     assert arguments.fsdp_plugin_args["transformer_cls_names_to_wrap"] == "Qwen2DecoderLayer"
     assert arguments.fsdp_plugin_args["cpu_offload"] is True
     assert config.fsdp_config == layers, "transformers writes into what it is given"
