@@ -170,10 +170,57 @@ def test_the_loss_and_its_gradients_are_those_of_the_formula(mini_batch: int | N
     torch.testing.assert_close(gradient, plain.table.grad)
 
 
+@pytest.mark.parametrize("mini_batch", [None, 3])
+def test_texts_are_computed_by_length_without_changing_the_loss(
+    mini_batch: int | None, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoder_of(tiny)
+    model = encoder.model.train()
+    groups = [
+        Group(
+            f"query {'word ' * at}", f"text {at} " * (5 * at + 1), tuple(f"no {at} {n} " * n for n in (1, 9, 3)), known
+        )
+        for at, known in enumerate([frozenset({"text 1 " * 6}), *([frozenset[str]()] * 4)])
+    ]
+    collator = Collator(encoder.tokenizer, encoder.recipe, reasoning_weight=0.5)
+    padded: list[int] = []
+    forward = model.forward
+
+    def counted(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        padded.append(features["input_ids"].numel())
+        return forward(features)
+
+    def computed() -> tuple[float, torch.Tensor]:
+        batch = collator(groups)
+        columns = [
+            {name.partition("_")[2]: value for name, value in batch.items() if name.startswith(role)}
+            for role in ("query_", "passage_")
+        ]
+        model.zero_grad()
+        loss = InfoNCE(model, temperature=0.1, mini_batch_size=mini_batch)(columns, batch["label"])
+        loss.backward()
+        weight = model[0].model.embed_tokens.weight.grad
+        return loss.item(), weight.clone()
+
+    monkeypatch.setattr(model, "forward", counted)
+    model.requires_grad_(True)
+    value, gradient = computed()
+    cut = sum(padded)
+    padded.clear()
+    monkeypatch.setattr(
+        "rader_training.loss._by_length", lambda column: (column, torch.arange(len(column["input_ids"])))
+    )
+    monkeypatch.setattr("rader_training.loss._blocks", lambda lengths: [(0, len(lengths))])
+    whole, expected = computed()
+    assert value == pytest.approx(whole, rel=1e-4)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+    assert cut < sum(padded), "fewer tokens of padding are computed"
+
+
 def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     model = Rows()
     model.table.data[2] = torch.nan
-    features = [{"input_ids": torch.tensor([[0]])}, {"input_ids": torch.tensor([[2]])}]
+    features = [{"input_ids": torch.tensor([[row]]), "attention_mask": torch.ones(1, 1)} for row in (0, 2)]
     with pytest.raises(TrainingDivergedError, match="became NaN"):
         InfoNCE(model, temperature=0.5, mini_batch_size=None)(features, torch.tensor([[POSITIVE]]))
 

@@ -15,6 +15,8 @@ from rader_training.divergence import check_loss
 
 __all__ = ["InfoNCE"]
 
+_LEAST, _SHORTER = 8, 0.8  # texts of a block; how much shorter its last may be than its first
+
 
 class InfoNCE(CachedLossMixin, nn.Module):
     """Cross-entropy of a query's positive among all passages of its batch (van den Oord et al., 2018).
@@ -46,13 +48,14 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """Return the mean loss of a batch, weighted where the features of the queries hold a ``weight``."""
-        features = [dict(column) for column in sentence_features]
+        features, orders = zip(*map(_by_length, sentence_features), strict=True)
+        labels = labels[orders[0]][:, orders[1]]
         self._weights = features[0].pop("weight", None)
         self._targets = features[2].pop("target") if len(features) > 2 else None
         if self.uses_gradient_cache:
-            loss: Tensor = self.forward_cached(features, labels)
+            loss: Tensor = self.forward_cached(list(features), labels)
         else:
-            loss = self._loss([self.model(column)["sentence_embedding"] for column in features], labels)
+            loss = self._loss([self._embed(column) for column in features], labels)
         check_loss(loss)
         return loss
 
@@ -68,6 +71,17 @@ class InfoNCE(CachedLossMixin, nn.Module):
             loss = loss.detach()
         return loss
 
+    def _embed(self, column: dict[str, Tensor]) -> Tensor:
+        lengths = column["attention_mask"].sum(dim=1).tolist()
+        blocks = [
+            {
+                name: rows[start:end, : int(max(lengths[start:end]))] if rows.ndim > 1 else rows[start:end]
+                for name, rows in column.items()
+            }
+            for start, end in _blocks(lengths)
+        ]
+        return torch.cat([self.model(block)["sentence_embedding"] for block in blocks])
+
     def _loss(self, columns: list[Tensor], labels: Tensor) -> Tensor:
         queries, passages, *anchors = (nn.functional.normalize(column.float(), dim=-1) for column in columns)
         logits = (queries @ passages.T / self.temperature).masked_fill(labels == MASKED, -torch.inf)
@@ -76,3 +90,19 @@ class InfoNCE(CachedLossMixin, nn.Module):
         if self._targets is not None:
             loss = loss + self.anchor_weight * (1 - (anchors[0] * self._targets).sum(dim=-1)).mean()
         return loss
+
+
+def _by_length(column: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the texts of a column from the longest to the shortest, and their places: less padding is computed."""
+    order = column["attention_mask"].sum(dim=1).argsort(descending=True, stable=True)
+    return {name: rows[order] for name, rows in column.items()}, order
+
+
+def _blocks(lengths: list[float]) -> list[tuple[int, int]]:
+    """Cut texts that are sorted by length into blocks of which each is padded by little."""
+    found, start = [], 0
+    for at in range(1, len(lengths) + 1):
+        if at == len(lengths) or (at - start >= _LEAST and lengths[at] < _SHORTER * lengths[start]):
+            found.append((start, at))
+            start = at
+    return found
