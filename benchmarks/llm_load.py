@@ -107,7 +107,11 @@ def plain(url: str, payloads: list[dict[str, Any]], slots: int) -> float:
             local.client = httpx.Client(timeout=600.0)
             clients.append(local.client)
         endpoint = "completions" if "prompt" in payload else "chat/completions"
-        local.client.post(f"{url}/v1/{endpoint}", json=payload).raise_for_status()
+        try:
+            answer = local.client.post(f"{url}/v1/{endpoint}", json=payload)
+        except httpx.RemoteProtocolError:  # the server closed a connection that was kept for the next request
+            answer = local.client.post(f"{url}/v1/{endpoint}", json=payload)
+        answer.raise_for_status()
 
     started = time.perf_counter()
     with ThreadPoolExecutor(slots) as pool:
