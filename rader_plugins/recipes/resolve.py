@@ -26,6 +26,7 @@ __all__ = [
     "named_recipe",
     "read_directory",
     "resolve",
+    "restated",
     "write_recipe",
 ]
 
@@ -86,7 +87,7 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Ki
         MissingExtraError: A hub id needs ``huggingface_hub``.
     """
     if recipe is not None:
-        return _of_kind(_locate(_restated(model, recipe)), kind)
+        return _of_kind(_locate(restated(model, recipe)), kind)
     if isinstance(model, str) and Path(model).is_dir():
         return _of_kind(Resolved(read_directory(model, kind), model), kind)
     known = named_recipe(model) if isinstance(model, str) else model
@@ -98,7 +99,8 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Ki
     return _of_kind(Resolved(dataclasses.replace(recipe, name=str(model), model=str(model)), str(model)), kind)
 
 
-def _restated(model: str | Recipe, recipe: str | Recipe) -> Recipe:
+def restated(model: str | Recipe, recipe: str | Recipe) -> Recipe:
+    """Return a recipe, or the registered one of a name, with another model in it."""
     if not isinstance(model, str):
         raise InputError("Pass a Recipe as the model or as recipe=, not both.")
     stated = get_recipe(recipe) if isinstance(recipe, str) else recipe

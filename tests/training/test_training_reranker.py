@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +290,28 @@ def test_bm25_is_the_first_stage_by_default(language_model: Path, samples: Path,
     report = train_reranker(samples, str(language_model), tmp_path / "run", config, evaluate_on=data, device="cpu")
     # One document holds the query's animal; that of the other query is deleted from its ranking.
     assert report.evaluations == {0: 0.5, 1: 0.5}
+
+
+def test_two_processes_give_the_weights_of_one(language_model: Path, samples: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    settings = {"group_size": 3, "accumulate": 1, "warmup_steps": 1, "log_every": 1, "learning_rate": 1e-2}
+    settings |= {"lora_dropout": 0.0, "max_steps": 4, "save_every": 2, "gradient_checkpointing": True}
+    alone = train_reranker(
+        samples, str(language_model), tmp_path / "alone", RerankerConfig(**settings, batch_size=4), device="cpu"
+    )
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**settings, "batch_size": 2}.items()]
+    (tmp_path / "c.toml").write_text("\n".join(["[reranker]", *lines]) + "\n", encoding="utf-8")
+    (tmp_path / "worker.py").write_text("from rader_plugins.cli import main\n\nmain()\n", encoding="utf-8")
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "worker.py")]
+    run += ["train", "reranker", str(samples), "--base", str(language_model), "--out", str(tmp_path / "run")]
+    run += ["--config", str(tmp_path / "c.toml"), "--device", "cpu", "--json"]
+    done = subprocess.run([sys.executable, *run], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)  # one report: the second process says nothing
+    assert report["steps"] == alone.steps == 4
+    both = load_reranker(report["model"], device="cpu").score_pairs(pairs_of("where is the cat"))
+    one = load_reranker(alone.model, device="cpu").score_pairs(pairs_of("where is the cat"))
+    np.testing.assert_allclose(both, one, atol=1e-4)
 
 
 def test_the_command(language_model: Path, samples: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import read_jsonl, write_jsonl
 from rader_plugins.samples import Passage, Sample
 from tests.support.kill import start
+from tests.support.tiny_models import tiny_qwen2
 from tests.training.conftest import ANIMALS, toy_samples
 
 FAST: dict[str, Any] = {"batch_size": 4, "accumulate": 1, "group_size": 3, "warmup_steps": 1, "log_every": 1}
@@ -333,6 +334,17 @@ def test_the_command(tiny: Path, samples: Path, tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert report["steps"] == 2
     assert (Path(report["model"]) / "modules.json").is_file()
+    plain = tiny_qwen2(tmp_path / "plain")
+    named = ["train", "retriever", str(samples), "--base", str(plain), "--config", str(tmp_path / "c.toml")]
+    named += ["--device", "cpu", "--out", str(tmp_path / "named"), "--json"]
+    result = CliRunner().invoke(build_app(), named)
+    assert result.exit_code == 2
+    assert "does not say which template" in result.output
+    result = CliRunner().invoke(build_app(), [*named, "--recipe", "rader-7b"])
+    assert result.exit_code == 0, result.output
+    recipe = encoder_of(Path(json.loads(result.stdout)["model"])).recipe
+    assert recipe.query_template == "query: {instruction}{text}"
+    assert recipe.source == "trained from plain with rader-plugins"
     (tmp_path / "c.toml").write_text("[retriever]\nlearning_rats = 4\n", encoding="utf-8")
     result = CliRunner().invoke(build_app(), [*arguments, "--config", str(tmp_path / "c.toml")])
     assert result.exit_code == 2

@@ -200,7 +200,8 @@ class _RerankerRun(TrainingRun):
         return PairCollator(self.start.classifier, self.recipe)
 
     def _training_arguments(self, values: dict[str, Any]) -> Any:
-        return import_extra("transformers", "training").TrainingArguments(**values)
+        # Every weight that is trained takes part in every score.
+        return import_extra("transformers", "training").TrainingArguments(**values, ddp_find_unused_parameters=False)
 
     def _make_trainer(self, arguments: Any, **parts: Any) -> Any:
         from rader_training.checkpoints import RerankerTrainer

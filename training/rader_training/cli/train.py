@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,14 @@ Samples = Annotated[
     typer.Argument(metavar="SAMPLES", help="Folder of `rader samples`, a file of it, Tevatron JSONL, or a hub id."),
 ]
 Base = Annotated[str, typer.Option("--base", metavar="MODEL", help="Name, directory or hub id to start from.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Registered name of the recipe by which --base reads texts, where it does not say so itself.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run; DIR/model is the result.")]
 Config = Annotated[
     Path | None,
@@ -59,6 +68,7 @@ def retriever(
     samples: Samples,
     base: Base,
     out: Out,
+    recipe: RecipeName = None,
     config: Config = None,
     corpus: Annotated[
         Path | None,
@@ -87,7 +97,7 @@ def retriever(
 
     report = train_retriever(
         samples,
-        base,
+        _base(base, recipe),
         out,
         RetrieverConfig() if config is None else RetrieverConfig.from_toml(config),
         corpus=corpus,
@@ -109,6 +119,7 @@ def reranker(
     samples: Samples,
     base: Base,
     out: Out,
+    recipe: RecipeName = None,
     config: Config = None,
     evaluate_on: EvaluateOn = None,
     split: Split = "dev",
@@ -138,7 +149,7 @@ def reranker(
         stage = read_run(first_stage)
     report = train_reranker(
         samples,
-        base,
+        _base(base, recipe),
         out,
         RerankerConfig() if config is None else RerankerConfig.from_toml(config),
         evaluate_on=_dataset(evaluate_on, split),
@@ -152,6 +163,16 @@ def reranker(
         trust_remote_code=trust_remote_code,
     )
     _tell(report, json)
+
+
+def _base(base: str, recipe: str | None) -> Any:
+    if recipe is None:
+        return base
+    from rader_plugins.recipes.resolve import restated
+
+    name = Path(base).name if Path(base).is_dir() else base
+    # What is trained may be of another size, and is no adapter of what the recipe names.
+    return replace(restated(base, recipe), name=name, dimension=None, base_model=None)
 
 
 def _dataset(folder: Path | None, split: str) -> Any:
