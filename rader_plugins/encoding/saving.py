@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rader_plugins.encoding.local import LocalEncoder
 
-__all__ = ["save_encoder", "self_ending"]
+__all__ = ["prompts_of", "save_encoder", "self_ending"]
 
 
 def save_encoder(encoder: LocalEncoder, path: str | os.PathLike[str]) -> None:
@@ -46,7 +46,7 @@ def save_encoder(encoder: LocalEncoder, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(target)!r} exists and is not an empty directory. Choose another path or remove it.")
-    prompts = _prompts(encoder.recipe)
+    prompts = prompts_of(encoder.recipe)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
@@ -65,7 +65,12 @@ def save_encoder(encoder: LocalEncoder, path: str | os.PathLike[str]) -> None:
     sync_folder(target.parent)
 
 
-def _prompts(recipe: Recipe) -> dict[str, str]:
+def prompts_of(recipe: Recipe) -> dict[str, str]:
+    """Return what a Sentence Transformers directory puts before queries and documents.
+
+    Raises:
+        InputError: A template goes on behind the text.
+    """
     for template in (recipe.query_template, recipe.document_template):
         if template.partition("{text}")[2]:
             raise InputError(

@@ -166,6 +166,15 @@ def test_a_base_without_an_end_of_sequence_token(tiny: Path, samples: Path, tmp_
     assert read_directory(report.model, "reranker").eos_token == "<|endoftext|>"
 
 
+def test_a_recipe_that_cannot_be_saved_is_refused_before_the_training(
+    tiny: Path, samples: Path, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(read_directory(tiny), model=str(tiny), document_template="document: {text} (end)")
+    with pytest.raises(InputError, match="goes on behind"):
+        retriever(samples, recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_bases_that_cannot_become_a_reranker(tiny: Path, samples: Path, tmp_path: Path) -> None:
     sorter = tiny_qwen2_classifier(tmp_path / "sorter", labels=3)
     recipe = Recipe(name="r", model=str(sorter), kind="reranker", pair_template="{query} {document}")

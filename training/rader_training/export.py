@@ -88,7 +88,8 @@ def export_adapter(adapted: Any, recipe: Recipe, folder: Path, *, base: str, sca
         settings.lora_alpha = settings.lora_alpha * scale
     with _complete(folder) as temporary:
         temporary.mkdir()
-        adapted.save_pretrained(str(temporary))
+        # Embeddings are never trained here; peft would ask the hub whether they might be.
+        adapted.save_pretrained(str(temporary), save_embedding_layers=False)
         write_recipe(temporary, dataclasses.replace(recipe, base_model=base), same_vectors=False)
         (temporary / "README.md").write_text(
             f"# {recipe.name}, the adapter alone\n\nA LoRA adapter of `{base}`, in the format of peft.\n",
@@ -100,6 +101,8 @@ def export_adapter(adapted: Any, recipe: Recipe, folder: Path, *, base: str, sca
 @contextlib.contextmanager
 def _complete(folder: Path) -> Iterator[Path]:
     temporary, old = (folder.with_name(f".{folder.name}.{what}") for what in ("tmp", "old"))
+    if old.exists() and not folder.exists():  # killed between the two renames below
+        old.rename(folder)
     for left in (temporary, old):
         shutil.rmtree(left, ignore_errors=True)
     try:
@@ -110,7 +113,12 @@ def _complete(folder: Path) -> Iterator[Path]:
                     os.fsync(stream.fileno())
         if folder.exists():
             folder.rename(old)
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
     except (OSError, import_extra("safetensors", "training").SafetensorError) as error:
         raise RaderError(
             f"{folder} cannot be written: {error}. The checkpoints are intact: make room and go on with --resume."

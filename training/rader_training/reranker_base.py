@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.encoding.models import LoadOptions, loading_errors, local_folder, quiet
-from rader_plugins.encoding.tokens import eos_id
+from rader_plugins.encoding.saving import self_ending
 from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.cross_encoder import has_plain_modules
@@ -33,15 +33,12 @@ class RerankerBase:
         classifier: With its tokenizer.
         recipe: How pairs become token ids.
         heads: The modules of it that are trained in full, also where an adapter trains the rest.
-        location: Directory or hub id of what an adapter is put on; None where that cannot be named (the base is an
-            adapter itself).
         digest: Identity of base and recipe.
     """
 
     classifier: Classifier
     recipe: Recipe
     heads: tuple[str, ...]
-    location: str | None
     digest: str
 
 
@@ -68,8 +65,11 @@ def load_base(base: str | Recipe, options: LoadOptions) -> RerankerBase:
     if _is_classifier(folder):
         if stated is None or stated.kind != "reranker":
             stated = resolve(str(base) if isinstance(base, str) else location, kind="reranker").recipe
-        return _of_reranker(stated, location, folder, options)
-    return _with_new_head(stated, location, folder, options)
+        found = _of_reranker(stated, location, folder, options)
+    else:
+        found = _with_new_head(stated, location, folder, options)
+    self_ending(found.classifier.tokenizer, found.recipe)  # what would fail at the end fails now
+    return found
 
 
 def _is_classifier(folder: Path) -> bool:
@@ -86,8 +86,7 @@ def _of_reranker(recipe: Recipe, location: str, folder: Path, options: LoadOptio
     heads = [name for name in ("score", "classifier") if hasattr(classifier.model, name)]
     if not heads:
         raise InputError(f"{type(classifier.model).__name__} keeps its head under a name that is not known here.")
-    is_adapter = (folder / "adapter_config.json").is_file()
-    return RerankerBase(classifier, recipe, tuple(heads), None if is_adapter else location, recipe.fingerprint)
+    return RerankerBase(classifier, recipe, tuple(heads), recipe.fingerprint)
 
 
 def _with_new_head(stated: Recipe | None, location: str, folder: Path, options: LoadOptions) -> RerankerBase:
@@ -116,10 +115,9 @@ def _with_new_head(stated: Recipe | None, location: str, folder: Path, options: 
     if stated is not None and stated.kind == "reranker":
         recipe = stated
     else:
-        recipe = _default_recipe(model, tokenizer, location if stated is None else stated.name, digest, stated)
-    if recipe.append_eos:
-        eos_id(tokenizer, recipe)
-    return RerankerBase(Classifier(model, tokenizer), recipe, tuple(sorted(missing)), location, digest)
+        name = Path(location).name if Path(location).is_dir() else location
+        recipe = _default_recipe(model, tokenizer, name if stated is None else stated.name, digest, stated)
+    return RerankerBase(Classifier(model, tokenizer), recipe, tuple(sorted(missing)), digest)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rader_plugins.encoding.load import load_encoder
 from rader_plugins.encoding.local import LocalEncoder
+from rader_plugins.encoding.saving import prompts_of, self_ending
 from rader_plugins.errors import InputError, MissingExtraError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_training.adapters import add_lora, averaged, load_trained, save_trained
@@ -146,6 +147,8 @@ def _trainable(base: str | Recipe, device: str | None, dtype: str, trust_remote_
         raise InputError(f"Recipe {recipe.name!r} leaves prompts out of its pooling, which training does not do yet.")
     if recipe.append_eos and encoder.tokenizer.eos_token_id is None and recipe.eos_token is None:
         raise InputError(f"The tokenizer of {recipe.model!r} has no end-of-sequence token. Name it in the recipe.")
+    prompts_of(recipe)  # what would fail at the end fails now
+    self_ending(encoder.tokenizer, recipe)
     return encoder
 
 
