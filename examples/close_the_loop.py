@@ -1,7 +1,7 @@
 """From recorded reasoning to a better retriever: import, make samples, train, evaluate before and after, drop it in.
 
     python examples/close_the_loop.py                      # the bundled training questions, a few minutes
-    python examples/close_the_loop.py --proofs FOLDER      # and EntailmentBank's proofs, half an hour on two cores
+    python examples/close_the_loop.py --proofs FOLDER      # EntailmentBank's proofs: how rader-mini was made
 
 Every step is a command that is printed before it runs; take them from there. The last step loads the new model in
 LangChain and in LlamaIndex. FOLDER is a BEIR folder of EntailmentBank's facts, with dev judgements, and
@@ -37,11 +37,7 @@ def convert(row: dict[str, Any]) -> Any:
         Considered(one["_id"], one["text"], relevant=True, reason="judged", labelled_by="human", title=one["title"])
         for one in row["documents"]
     )
-    kept = row["documents"][0]
-    steps = (
-        Step("query", row["question"]),
-        Step("retrieval", kept["text"], document_id=kept["_id"], considered=considered),
-    )
+    steps = (Step("query", row["question"]), Step("retrieval", considered=considered))
     return Trajectory(row["id"], row["id"], row["question"], steps)
 
 
@@ -69,10 +65,10 @@ def judged_questions() -> Iterator[dict[str, Any]]:
         yield {"id": row["_id"], "question": row["text"], "documents": judged[row["_id"]]}
 
 
-def corpus_of(proofs: Path | None) -> Iterator[dict[str, Any]]:
-    """Return the documents of both corpora; samples and random negatives come from them."""
-    for folder in [BUNDLED, *([proofs] if proofs else [])]:
-        for row in rows(folder / "corpus.jsonl"):
+def anchors() -> Iterator[dict[str, Any]]:
+    """Return texts of other subjects than the proofs': the bundled documents and training questions."""
+    for name in ("corpus.jsonl", "train_queries.jsonl"):
+        for row in rows(BUNDLED / name):
             yield {"_id": row["_id"], "title": row.get("title", ""), "text": row["text"]}
 
 
@@ -117,46 +113,37 @@ def main() -> None:
     out, proofs = options.out.resolve(), options.proofs.resolve() if options.proofs else None
     if out.exists():
         parser.error(f"{out} exists; name a new folder.")
-    (out / "corpus").mkdir(parents=True)
-    corpus = write(out / "corpus" / "corpus.jsonl", corpus_of(proofs)).parent
-    questions = write(out / "questions.jsonl", judged_questions())
-
-    trajectories = [out / "questions-trajectories.jsonl"]
-    rader("import", "function", questions, "--function", "close_the_loop:convert", "--out", trajectories[0])
+    out.mkdir(parents=True)
+    trajectories = out / "trajectories.jsonl"
     if proofs:
-        trajectories.append(out / "proofs-trajectories.jsonl")
-        rader("import", "proofs", proofs / "proofs_train.jsonl", "--out", trajectories[1])
-    test = (proofs, "dev") if proofs else (BUNDLED, "test")
+        corpus, split = proofs, "dev"
+        rader("import", "proofs", proofs / "proofs_train.jsonl", "--out", trajectories)
+        held = write(out / "anchors.jsonl", anchors())
+    else:
+        corpus, split = BUNDLED, "test"
+        questions = write(out / "questions.jsonl", judged_questions())
+        rader("import", "function", questions, "--function", "close_the_loop:convert", "--out", trajectories)
+        held = BUNDLED  # the documents stay where they are, the questions learn to find them
+    judged = f"{corpus}:{split}"
     rader(
-        *(
-            "samples",
-            *trajectories,
-            "--corpus",
-            corpus,
-            "--model",
-            "mini",
-            "--without-reward",
-            "--positives",
-            "relevant",
-        ),
-        *("--against", f"{test[0]}:{test[1]}", "--out", out / "samples"),
+        *("samples", trajectories, "--corpus", corpus, "--model", "mini", "--without-reward", "--dev-share", "0.1"),
+        *("--against", judged, "--out", out / "samples"),
     )
     rader(
         *("train", "retriever", out / "samples", "--base", "mini", "--config", options.config.resolve()),
-        *("--corpus", corpus, "--anchor", BUNDLED, "--check-against", f"{test[0]}:{test[1]}", "--keep-adapter"),
+        *("--corpus", corpus, "--anchor", held, "--check-against", judged, "--keep-adapter"),
         *("--out", out / "run", "--name", "my-retriever"),
     )
     model = out / "run" / "model"
     for name, used in (("before", "mini"), ("after", str(model))):
         rader(
-            *("evaluate", test[0], "--split", test[1], "--model", used, "--mode", "dense", "--batch-size", "64"),
+            *("evaluate", corpus, "--split", split, "--model", used, "--mode", "dense", "--batch-size", "64"),
             *("--out", out / name),
         )
     rader("compare", out / "before", out / "after", "--out", out / "report")
     before, after = figure(out / "before"), figure(out / "after")
-    print(
-        f"\nnDCG@10 on {test[0].name} {test[1]}: {100 * before:.1f} before, {100 * after:.1f} after. {out / 'report'}"
-    )
+    print(f"\nnDCG@10 on {corpus.name} {split}: {100 * before:.1f} before, {100 * after:.1f} after.")
+    print(f"The comparison is in {out / 'report' / 'comparison.html'}.")
     search_in_frameworks(model, next(rows(BUNDLED / "queries.jsonl"))["text"])
 
 

@@ -155,8 +155,9 @@ def _packaged(recipe: Recipe) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
+    found_in = [folder / name for name in ("model.safetensors", "adapter_model.safetensors")]
+    weights = next((file for file in found_in if file.is_file()), None)
+    if weights is None:
         return None
     if recipe.sha256 is not None and (found := sha256_file(weights)) != recipe.sha256:
         raise InputError(
