@@ -16,6 +16,7 @@ from rader_training.checkpoints import newest_checkpoint
 from rader_training.data import Group, Groups, load_rows
 from rader_training.divergence import TrainingDivergedError
 from rader_training.loss import InfoNCE
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from rader_plugins import Document, RetrievalDataset, load_encoder
@@ -306,6 +307,24 @@ def test_a_killed_training_goes_on_to_the_same_weights(tiny: Path, samples: Path
         assert (resumed.model / name).read_bytes() == (expected.model / name).read_bytes()
     steps = [row["step"] for row in read_jsonl(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
     assert steps == list(range(1, 13))
+
+
+def test_gradient_checkpointing_changes_no_weight(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    models = {}
+    for name, more in {"plain": {}, "checkpointed": {"gradient_checkpointing": True}}.items():
+        config = RetrieverConfig(**FAST, max_steps=3, lora_dropout=0.0, learning_rate=1e-2, **more)
+        models[name] = train_retriever(samples, str(tiny), tmp_path / name, config, device="cpu").model
+    plain, other = (encoder_of(models[name]).encode_queries(["a cat"]) for name in ("plain", "checkpointed"))
+    np.testing.assert_allclose(other, plain, atol=1e-5)
+    assert (plain * encoder_of(tiny).encode_queries(["a cat"])).sum() < 0.999, "it has changed"
+
+
+def test_in_bfloat16_the_adapter_is_float32(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    config = RetrieverConfig(**FAST, max_steps=2, bf16=True, save_every=2)
+    report = train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu")
+    trained = load_file(tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trained.safetensors")
+    assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
+    assert {tensor.dtype for tensor in load_file(report.model / "model.safetensors").values()} == {torch.bfloat16}
 
 
 def test_patience_ends_a_training_that_gets_no_better(tiny: Path, samples: Path, tmp_path: Path) -> None:
