@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from rader_training import RetrieverConfig, train_retriever
-from rader_training.adapters import add_lora
+from rader_training.adapters import add_lora, set_dropout
 from rader_training.anchors import Anchors
 from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator, weights
 from rader_training.corpus import Corpus
@@ -136,6 +136,27 @@ def test_a_run_with_random_negatives_goes_on_to_the_same_weights(
     write_jsonl(documents, [{"id": "d", "text": "another corpus"}])
     with pytest.raises(InputError, match="differs in corpus"):
         trained("whole", resume=True)
+
+
+# Dropout
+
+
+def test_without_dropout_a_text_gets_the_same_vector_twice(tmp_path: Path) -> None:
+    recipe = Recipe(name="bert", model=str(tiny_bert(tmp_path / "bert")))
+    encoder = load_encoder(recipe, device="cpu", show_progress=False)
+    assert isinstance(encoder, LocalEncoder)
+    model = encoder.model.train()
+    assert max(module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)) > 0
+    features = encoder.tokenizer(["a text of some words"], return_tensors="pt")
+
+    def vector() -> torch.Tensor:
+        return model(dict(features))["sentence_embedding"].detach()
+
+    assert not torch.equal(vector(), vector())
+    set_dropout(model, 0.0)
+    assert torch.equal(vector(), vector())
+    with pytest.raises(InputError, match="dropout"):
+        RetrieverConfig(dropout=1.0)
 
 
 # Anchors

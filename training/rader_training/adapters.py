@@ -12,7 +12,7 @@ from typing import Any
 from rader_plugins.errors import InputError, import_extra
 from rader_training.config import LORA_TARGETS, TrainingConfig
 
-__all__ = ["add_lora", "averaged", "load_trained", "save_trained"]
+__all__ = ["add_lora", "averaged", "load_trained", "save_trained", "set_dropout"]
 
 _IN_LAYER = re.compile(r"(?:^|\.)([^.]+)\.(\d+)\.")
 
@@ -97,6 +97,14 @@ def averaged(model: Any, weight: float, base: Path) -> Iterator[None]:
         finally:
             load_trained(model, kept_in)
             kept_in.unlink()
+
+
+def set_dropout(model: Any, share: float) -> None:
+    """Set the dropout of a model that has no adapter yet; it only counts while the model trains."""
+    torch = import_extra("torch", "training")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
 
 
 def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = None) -> None:

@@ -35,6 +35,7 @@ class TrainingConfig:
         lora_targets: Names of the layers to adapt; empty takes the paper's seven where the model has them, else every
             linear layer.
         lora_layers: Which transformer layers to adapt, counted from 0; empty adapts all of them.
+        dropout: Of the base's own layers while it trains; None leaves it as the checkpoint has it.
         max_query_length, max_document_length: In tokens; None takes the recipe's. The paper's own command cuts queries
             at 32 tokens, which leaves nothing of a ``cot`` query.
         kinds: How often samples of a kind are seen in an epoch: ``{"cot": 2.0, "lexical": 0.5}``; 1 for others, 0
@@ -66,6 +67,7 @@ class TrainingConfig:
     lora_dropout: float = 0.1
     lora_targets: tuple[str, ...] = ()
     lora_layers: tuple[int, ...] = ()
+    dropout: float | None = None
     max_query_length: int | None = None
     max_document_length: int | None = None
     kinds: Mapping[str, float] = field(default_factory=dict)
@@ -87,7 +89,8 @@ class TrainingConfig:
         for name, bound in least.items():
             self._check_least(name, bound)
         self._check_optional("max_query_length", "max_document_length")
-        for name, value in (("weight_decay", self.weight_decay), ("lora_dropout", self.lora_dropout)):
+        shares = {"weight_decay": self.weight_decay, "lora_dropout": self.lora_dropout, "dropout": self.dropout or 0.0}
+        for name, value in shares.items():
             if not _number(value) or not 0 <= value < 1:
                 raise InputError(f"{name} must be at least 0 and below 1, not {value!r}.")
         if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in self.lora_layers):

@@ -219,8 +219,12 @@ class TrainingRun(ABC):
 
     def _choose_weights(self) -> None:
         """Make what is trained require gradients, and nothing else."""
+        from rader_training.adapters import set_dropout
+
         import_extra("transformers", "training").set_seed(self.config.seed)  # an adapter begins at random
         self.model.requires_grad_(not self.config.lora)
+        if self.config.dropout is not None:
+            set_dropout(self.model, self.config.dropout)
         if self.config.lora:
             self._add_adapter()
         for weights in self.model.parameters():
