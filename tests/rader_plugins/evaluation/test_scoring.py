@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation import score_run
-from rader_plugins.evaluation.scoring import at_cutoffs
+from rader_plugins.evaluation.scoring import at_cutoffs, score_separated
 
 # What RaDeR's authors published for their score files -> measure of ir_measures.
 PUBLISHED = {
@@ -163,3 +164,20 @@ def printed(rader: Callable[..., Any], home: Path, run: Path, *more: object) -> 
     lines = rader("score", run, home / "qrels.tsv", *more, *options).output.splitlines()[1:]
     figures = {line.split()[0]: float(line.split()[1]) for line in lines}
     return {theirs: figures[ours] for theirs, ours in names.items()}
+
+
+def test_reciprocal_rank_with_a_cutoff_is_the_librarys() -> None:
+    import ir_measures
+
+    rng = random.Random(1)
+    qrels = {f"q{i}": {f"d{j}": rng.choice([0, 0, 1, 2]) for j in rng.sample(range(40), 5)} for i in range(50)}
+    run = {f"q{i}": {f"d{j}": rng.random() for j in range(40)} for i in range(49)}
+    names = ["RR@1", "RR@3", "RR@10", "RR(rel=2)@5", "RR"]
+    found = score_separated(run, qrels, names)
+    measures = [ir_measures.parse_measure(name) for name in names]
+    expected = ir_measures.calc(measures, qrels, run)
+    for measure in measures:
+        assert found.mean[str(measure)] == pytest.approx(expected.aggregated[measure], abs=1e-12)
+    assert 0 < found.mean["RR@1"] < found.mean["RR@3"] < found.mean["RR"]
+    for metric in expected.per_query:
+        assert found.per_query[metric.query_id][str(metric.measure)] == pytest.approx(metric.value, abs=1e-12)
