@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.kill import kill_after, start
+from tests.support.kill import start
 from tests.synthesis.scripted import action_of, asked, chance, server
 from tests.synthesis.test_run import LONG, PROBLEMS, clean, output, rows, run  # noqa: F401 - clean is a fixture
 
@@ -31,10 +34,22 @@ def test_killed_again_and_again(tmp_path: Path, clean) -> None:  # noqa: F811
     """Every call is made once, apart from those that were under way at a kill."""
     out = tmp_path / "run"
     kills, survived = 0, []
-    with server(chance) as served:
+    left, lock = [0], threading.Lock()
+    at_work: list[subprocess.Popen[str]] = []
+
+    def answer(body: dict[str, Any]) -> Any:
+        with lock:
+            left[0] -= 1
+            if not left[0]:
+                at_work[-1].kill()
+        return chance(body)
+
+    with server(answer) as served:
         for attempt in range(4):
-            lines = kill_after(start(WORKER, str(out), served.url), 0.15 * (attempt + 1))
-            if "done" in lines:
+            left[0] = 12 * (attempt + 1)  # at so many of its requests it dies
+            at_work.append(start(WORKER, str(out), served.url))
+            printed, _ = at_work[-1].communicate()
+            if "done" in printed:
                 break
             kills += 1
             journal = out / "finished.jsonl"
@@ -42,9 +57,10 @@ def test_killed_again_and_again(tmp_path: Path, clean) -> None:  # noqa: F811
             lost = [line for line in survived if line not in data]
             assert not lost, "a line that was written and synchronised is gone"
             survived = [line for line in data.split(b"\n")[:-1] if line]
+        left[0] = 0
         report = run(out, served)
         calls = Counter((action_of(body), asked(body), body["seed"]) for body in served.requests)
-    assert kills
+    assert kills > 1
     assert output(out) == clean
     assert report.totals["failed"] == 0
     assert sum(calls.values()) - len(calls) <= 8 * kills
