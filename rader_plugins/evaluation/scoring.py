@@ -156,7 +156,7 @@ def _falling(scores: dict[str, float]) -> dict[str, float]:
 def _uncut(measure: Any) -> Any:
     """Return RR for RR@k, and any other measure as it is.
 
-    ir_measures takes RR@k from a scorer that is many times slower than all others together. RR is 1 / rank, so that
+    ir_measures takes RR@k from a scorer that is slower than all others together. RR is 1 / rank, so that
     RR@k is RR where that is at least 1 / k, and 0 elsewhere.
     """
     if measure.NAME != "RR" or not measure.params.get("cutoff"):
