@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from rader_plugins.errors import InputError
 __all__ = ["CacheFile"]
 
 _VERSION = 1
+_PATIENCE = 60.0  # seconds
 
 
 class CacheFile:
@@ -76,16 +78,17 @@ class CacheFile:
                 raise self._damaged(str(error)) from error
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False)
         try:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            # In this order: a process that makes the file at this moment sets the id before there is a table.
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if tables and application != self.application:
                 raise InputError(f"{str(self.path)!r} is another program's SQLite file. Choose another cache path.")
             if version > _VERSION:
                 raise InputError(f"The {self.what} {str(self.path)!r} is of a newer version. Upgrade, or delete it.")
-            connection.execute("PRAGMA journal_mode=WAL")
+            _log_ahead(connection)
             # A lost last transaction after a power cut only means doing that work again.
             connection.execute("PRAGMA synchronous=NORMAL")
             with connection:
@@ -99,3 +102,19 @@ class CacheFile:
 
     def _damaged(self, what: str) -> InputError:
         return InputError(f"The {self.what} {str(self.path)!r} is damaged: {what}. Delete it; {self.remedy}.")
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging, which needs the file for itself for a moment.
+
+    SQLite does not wait for that as it does for other locks: of two that make the file at once, one would fail.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

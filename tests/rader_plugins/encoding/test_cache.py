@@ -165,3 +165,23 @@ def test_other_files_are_left_alone(tmp_path):
     connection.close()
     with pytest.raises(InputError, match="newer version"):
         VectorCache(newer)
+
+
+def test_several_that_make_the_file_at_once(tmp_path):
+    errors = []
+
+    def make(path, together):
+        together.wait()
+        try:
+            VectorCache(path).close()
+        except InputError as error:
+            errors.append(error)
+
+    for number in range(40):
+        together = threading.Barrier(4)
+        threads = [threading.Thread(target=make, args=(tmp_path / str(number), together)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors
