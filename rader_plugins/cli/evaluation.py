@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rader_plugins.cli.datasets import DataDir, DatasetName, open_dataset
+from rader_plugins.cli.datasets import DataDir, DatasetName
 from rader_plugins.cli.options import (
     Device,
     JsonOutput,
@@ -90,6 +90,7 @@ def evaluate(
     """
     from rader_plugins.evaluation import evaluate as run
     from rader_plugins.evaluation import index_corpus, read_queries
+    from rader_plugins.evaluation.named import open_dataset
     from rader_plugins.reranking import load_reranker
     from rader_plugins.retrieval import RaderRetriever
 

@@ -31,9 +31,9 @@ from rader_plugins.errors import IndexCorruptError, InputError
 
 if TYPE_CHECKING:
     from rader_plugins.cli.ingest import Survey
-    from rader_plugins.cli.sources import Chunking
     from rader_plugins.encoding import Encoder
     from rader_plugins.index import RaderIndex
+    from rader_plugins.sources import Chunking
 
 __all__ = ["app"]
 
@@ -73,7 +73,7 @@ def build(
     The model is 'mini' unless --model says otherwise.
     """
     from rader_plugins.cli.ingest import survey
-    from rader_plugins.cli.sources import open_source
+    from rader_plugins.sources import open_source
 
     _check_target(out)
     started = time.monotonic()
@@ -103,7 +103,7 @@ def add(
     Use the --chunk-size that the index was built with, if any.
     """
     from rader_plugins.cli.ingest import survey
-    from rader_plugins.cli.sources import open_source
+    from rader_plugins.sources import open_source
 
     started = time.monotonic()
     with open_index(folder, ModelChoice(model, recipe, served_model, device, trust_remote_code)) as index:
@@ -220,7 +220,7 @@ def repair(
 
 
 def _chunking(size: int | None, overlap: int | None) -> Chunking | None:
-    from rader_plugins.cli.sources import Chunking
+    from rader_plugins.sources import Chunking
 
     if size is None:
         if overlap is not None:

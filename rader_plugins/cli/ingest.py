@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rader_plugins.cli.output import count, note, progress
-from rader_plugins.cli.sources import Report, Source
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError, TruncationWarning
 from rader_plugins.files import canonical_json
+from rader_plugins.sources import Report, Source
 
 if TYPE_CHECKING:
     from rader_plugins.index import RaderIndex

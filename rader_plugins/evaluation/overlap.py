@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.named import is_remote, open_dataset
 from rader_plugins.evaluation.runs import read_qrels
 from rader_plugins.files import fingerprint, read_jsonl
 from rader_plugins.texts import digest, ngrams, words
@@ -22,7 +23,6 @@ __all__ = ["BUNDLED", "EvaluationSet", "Overlap", "load_evaluation_set"]
 BUNDLED = "bundled"
 """Names the questions of the corpus that comes with the library."""
 
-_NAMED = ("bright", "bright-long", "hub")
 _IDS = ("_id", "id", "query_id")
 _TEXTS = ("text", "question", "query", "problem")
 
@@ -101,7 +101,7 @@ class EvaluationSet:
 
     def knows(self, text: str) -> bool:
         """Whether a document of its corpus has these words."""
-        return bool(self._documents) and digest(text) in self._documents
+        return bool(self._documents) and self.holds(digest(text))
 
     def holds(self, content: bytes) -> bool:
         """Whether a document with this digest of its text stands in the set's corpus."""
@@ -121,9 +121,7 @@ def load_evaluation_set(source: str | os.PathLike[str], *, ngram: int = 13) -> E
         InputError: It is none of these, or holds no queries.
     """
     path, split = Path(source), None
-    if str(source).partition(":")[0] in _NAMED and not path.exists():
-        from rader_plugins.cli.datasets import open_dataset
-
+    if is_remote(str(source)) and not path.exists():
         return EvaluationSet.of(open_dataset(str(source)), ngram=ngram)
     if source == BUNDLED:
         path = Path(str(files("rader_plugins").joinpath("data/principles")))

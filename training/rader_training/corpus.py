@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.cli.sources import Report, Source, open_source
 from rader_plugins.errors import InputError, import_extra
+from rader_plugins.sources import Report, Source, open_source
 from rader_training.data import Group, quiet_datasets
 
 __all__ = ["Corpus"]

@@ -246,7 +246,7 @@ def _importer(
 
 
 def _corpus(path: Path | None, index: RaderIndex | None) -> Corpus | None:
-    from rader_plugins.cli.sources import Report, open_source
+    from rader_plugins.sources import Report, open_source
     from rader_synthesis.importing import Corpus
 
     if path is not None:

@@ -94,8 +94,8 @@ def documents_of(
         yield None, False
         return
     from rader_plugins.cli.ingest import ingest, survey
-    from rader_plugins.cli.sources import Report, open_source
     from rader_plugins.index import RaderIndex
+    from rader_plugins.sources import Report, open_source
     from rader_synthesis.sampling import bm25_index
 
     found = survey(open_source(corpus))

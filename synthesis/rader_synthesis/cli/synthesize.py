@@ -229,9 +229,9 @@ def _documents(
             yield opened
         return
     from rader_plugins.cli.ingest import ingest, survey
-    from rader_plugins.cli.sources import Report, open_source
     from rader_plugins.index import RaderIndex
     from rader_plugins.index.bm25_only import no_vectors
+    from rader_plugins.sources import Report, open_source
     from rader_synthesis.searchers import corpus_digest
 
     found = survey(open_source(corpus or Path()))

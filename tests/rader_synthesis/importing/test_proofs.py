@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rader_synthesis.importing import Corpus, ImportReport, Proofs
 
-from rader_plugins.cli.sources import Report, open_source
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
+from rader_plugins.sources import Report, open_source
 
 ROW: dict[str, Any] = {
     "id": "leo",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rader_plugins.cli.sources import Chunking, Report, Source, open_source
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
+from rader_plugins.sources import Chunking, Report, Source, open_source
 from tests.rader_plugins.cli.conftest import write_rows
 
 
