@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.kill import start
+from tests.support.kill import KillAtRequest, start
 from tests.synthesis.scripted import action_of, asked, chance, server
 from tests.synthesis.test_run import LONG, PROBLEMS, clean, output, rows, run  # noqa: F401 - clean is a fixture
 
@@ -34,21 +31,10 @@ def test_killed_again_and_again(tmp_path: Path, clean) -> None:  # noqa: F811
     """Every call is made once, apart from those that were under way at a kill."""
     out = tmp_path / "run"
     kills, survived = 0, []
-    left, lock = [0], threading.Lock()
-    at_work: list[subprocess.Popen[str]] = []
-
-    def answer(body: dict[str, Any]) -> Any:
-        with lock:
-            left[0] -= 1
-            if not left[0]:
-                at_work[-1].kill()
-        return chance(body)
-
+    answer = KillAtRequest(chance)
     with server(answer) as served:
         for attempt in range(4):
-            left[0] = 12 * (attempt + 1)  # at so many of its requests it dies
-            at_work.append(start(WORKER, str(out), served.url))
-            printed, _ = at_work[-1].communicate()
+            printed = answer.run(start(WORKER, str(out), served.url), 12 * (attempt + 1))
             if "done" in printed:
                 break
             kills += 1
@@ -57,7 +43,6 @@ def test_killed_again_and_again(tmp_path: Path, clean) -> None:  # noqa: F811
             lost = [line for line in survived if line not in data]
             assert not lost, "a line that was written and synchronised is gone"
             survived = [line for line in data.split(b"\n")[:-1] if line]
-        left[0] = 0
         report = run(out, served)
         calls = Counter((action_of(body), asked(body), body["seed"]) for body in served.requests)
     assert kills > 1

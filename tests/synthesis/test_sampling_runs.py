@@ -16,7 +16,7 @@ from rader_synthesis.sampling import SamplingConfig, make_samples
 from rader_plugins.errors import InputError
 from rader_plugins.sample_files import read_samples
 from rader_plugins.trajectories import Step, write_trajectories
-from tests.support.kill import kill_after, start
+from tests.support.kill import KillAtRequest, start
 from tests.support.llm_server import LLMServer
 from tests.synthesis.sampling_support import (
     all_samples,
@@ -146,11 +146,11 @@ def test_killed_at_any_moment_the_output_is_the_old_or_the_new_one(tmp_path: Pat
     make_samples([write(tmp_path, several(2), "old.jsonl")], out)
     old = contents(out)
     kills = 0
-    with LLMServer(answer, latency=0.03) as served:
+    killing = KillAtRequest(answer)
+    with LLMServer(killing) as served:
         for attempt in range(3):
-            lines = kill_after(
-                start(WORKER, str(file), str(out), served.url, str(tmp_path / "calls")), 0.2 + 0.3 * attempt
-            )
+            worker = start(WORKER, str(file), str(out), served.url, str(tmp_path / "calls"))
+            lines = killing.run(worker, 4 + 4 * attempt)
             if "done" in lines:
                 break
             kills += 1
