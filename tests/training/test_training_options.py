@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from rader_plugins.encoding.local import LocalEncoder
 from rader_plugins.errors import InputError
 from rader_plugins.files import write_jsonl
 from rader_plugins.recipes import Recipe
+from rader_plugins.recipes.resolve import write_recipe
 from rader_plugins.samples import Passage, Sample
 from tests.support.tiny_models import tiny_bert
 from tests.training.test_training_retriever import FAST, encoder_of, toy_dataset
@@ -185,6 +188,19 @@ def test_a_batch_holds_anchors_with_the_vectors_of_the_base(tiny: Path, tmp_path
     with torch.no_grad():
         found = torch.nn.functional.normalize(encoder.model(features)["sentence_embedding"], dim=-1)
     assert torch.allclose(found, batch["anchor_target"], atol=1e-5)
+
+
+def test_anchors_are_directions_where_a_recipe_does_not_scale_its_vectors(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "plain")
+    recipe = dataclasses.replace(encoder_of(tiny).recipe, normalize=False)
+    write_recipe(tmp_path / "plain", recipe, same_vectors=False)
+    plain = encoder_of(tmp_path / "plain")
+    assert abs(float((plain.encode_documents(["a"]) ** 2).sum()) - 1) > 0.01
+    anchors = anchors_of(tmp_path, tiny)
+    groups = [Group("q", "a", (), frozenset({"a"}), draw="1/0/0")]
+    expected = anchors.draw(groups, 12)[1]
+    anchors.encode(plain)
+    assert anchors.draw(groups, 12)[1] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("mini_batch", [None, 1])

@@ -19,7 +19,7 @@ __all__ = ["Anchors"]
 
 
 class Anchors:
-    """Documents with the vectors that the base gives them.
+    """Documents with the vectors that the base gives them, scaled to length 1.
 
     Args:
         path: What ``rader index build`` takes. All of it is encoded once: some hundred documents are enough.
@@ -32,12 +32,14 @@ class Anchors:
     def __init__(self, path: str | os.PathLike[str], cache: Path) -> None:
         corpus = Corpus(path, cache)
         self.digest = corpus.digest
-        self.texts = [text for text in corpus.texts() if text.strip()]
+        self.texts = list(corpus.texts())
         self._vectors: NDArray[np.float32] | None = None
 
     def encode(self, encoder: LocalEncoder) -> None:
-        """Take the vectors, (texts, dimension), of the base that is about to be trained."""
-        self._vectors = np.asarray(encoder.encode_documents(self.texts), dtype=np.float32)
+        """Take the directions, (texts, dimension), that the base gives them before it is trained."""
+        vectors = np.asarray(encoder.encode_documents(self.texts), dtype=np.float32)
+        # Not every recipe scales vectors to length 1; the loss compares directions.
+        self._vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def draw(self, groups: Sequence[Group], count: int) -> tuple[list[str], NDArray[np.float32]]:
         """Return up to ``count`` texts and their vectors; the same groups of the same epoch get the same ones."""

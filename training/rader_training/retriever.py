@@ -202,12 +202,12 @@ class _RetrieverRun(TrainingRun):
         return Collator(
             self.model.tokenizer,
             self.recipe,
-            config.in_batch_negatives,
-            self.corpus,
-            config.random_negatives,
-            config.reasoning_weight,
-            self.anchors,
-            config.anchors,
+            in_batch=config.in_batch_negatives,
+            corpus=self.corpus,
+            drawn=config.random_negatives,
+            reasoning_weight=config.reasoning_weight,
+            anchors=self.anchors,
+            anchored=config.anchors,
         )
 
     def _training_arguments(self, values: dict[str, Any]) -> Any:
