@@ -144,7 +144,7 @@ def main() -> None:
     before, after = figure(out / "before"), figure(out / "after")
     print(f"\nnDCG@10 on {corpus.name} {split}: {100 * before:.1f} before, {100 * after:.1f} after.")
     print(f"The comparison is in {out / 'report' / 'comparison.html'}.")
-    search_in_frameworks(model, next(rows(BUNDLED / "queries.jsonl"))["text"])
+    search_in_frameworks(model, "Why do two people in a crowd of fifty almost surely share a birthday?")
 
 
 if __name__ == "__main__":
