@@ -57,7 +57,16 @@ def test_configurations_of_sharding_reach_the_arguments(
     groups = Groups(load_rows(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
     layers = {"transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"], "cpu_offload": True}
     config = RetrieverConfig(fsdp=True, fsdp_config=layers)
-    run = _RetrieverRun(tmp_path / "run", config, encoder.model, encoder.recipe, {}, groups, None, "name")
+    run = _RetrieverRun(
+        folder=tmp_path / "run",
+        config=config,
+        model=encoder.model,
+        recipe=encoder.recipe,
+        base={},
+        groups=groups,
+        dataset=None,
+        name="name",
+    )
     arguments = run._training_arguments(trainer_arguments(config, tmp_path / "run", "cpu"))
     assert arguments.fsdp_plugin_args["transformer_cls_names_to_wrap"] == "Qwen2DecoderLayer"
     assert arguments.fsdp_plugin_args["cpu_offload"] is True

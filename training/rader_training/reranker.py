@@ -112,20 +112,21 @@ def train_reranker(
         "base_fingerprint": fingerprint([start.digest, start.recipe.fingerprint]),
         "first_stage": None if candidates is None else fingerprint(_as_run(candidates)),
     }
-    run = _RerankerRun(
-        folder,
-        config,
-        GroupScorer(start.classifier.model),
-        start.recipe,
-        manifest,
-        groups,
-        evaluate_on,
-        name or folder.resolve().name,
-        adapter_of,
-    )
-    run.start, run.candidates = start, candidates or {}
-    run.against, run.allow_overlap = evaluation_sets(check_against), allow_overlap
-    return run.run(resume)
+    return _RerankerRun(
+        folder=folder,
+        config=config,
+        model=GroupScorer(start.classifier.model),
+        recipe=start.recipe,
+        base=manifest,
+        groups=groups,
+        dataset=evaluate_on,
+        name=name or folder.resolve().name,
+        adapter_of=adapter_of,
+        against=evaluation_sets(check_against),
+        allow_overlap=allow_overlap,
+        start=start,
+        candidates=candidates or {},
+    ).run(resume)
 
 
 _ANY = Recipe(name="any", model="any", kind="reranker")
@@ -176,12 +177,14 @@ def _as_run(hits: Mapping[str, list[Hit]]) -> dict[str, dict[str, float]]:
     return {query: {hit.document.id: hit.score for hit in found} for query, found in hits.items()}
 
 
+@dataclasses.dataclass(kw_only=True)
 class _RerankerRun(TrainingRun):
     kind = "reranker"
+
     config: RerankerConfig
     start: RerankerBase
     candidates: Mapping[str, list[Hit]]
-    _adapted: Any = None
+    _adapted: Any = dataclasses.field(default=None, init=False)
 
     def _add_adapter(self) -> None:
         from rader_training.adapters import add_lora

@@ -119,11 +119,21 @@ def train_retriever(
         "corpus": None if documents is None else documents.digest,
         "anchor": None if anchors is None else anchors.digest,
     }
-    title = name or folder.resolve().name
-    run = _RetrieverRun(folder, config, encoder.model, recipe, start, groups, evaluate_on, title, adapter_of)
-    run.corpus, run.anchors = documents, anchors
-    run.against, run.allow_overlap = evaluation_sets(check_against), allow_overlap
-    return run.run(resume)
+    return _RetrieverRun(
+        folder=folder,
+        config=config,
+        model=encoder.model,
+        recipe=recipe,
+        base=start,
+        groups=groups,
+        dataset=evaluate_on,
+        name=name or folder.resolve().name,
+        adapter_of=adapter_of,
+        against=evaluation_sets(check_against),
+        allow_overlap=allow_overlap,
+        corpus=documents,
+        anchors=anchors,
+    ).run(resume)
 
 
 def _check_sharded(config: RetrieverConfig, resume: bool, evaluated: bool) -> None:
@@ -160,12 +170,14 @@ def _with_lengths(recipe: Recipe, config: RetrieverConfig) -> Recipe:
     )
 
 
+@dataclasses.dataclass(kw_only=True)
 class _RetrieverRun(TrainingRun):
     kind = "retriever"
+
     config: RetrieverConfig
     corpus: Corpus | None = None
     anchors: Anchors | None = None
-    _whole: Any = None  # of a model that is cut apart
+    _whole: Any = dataclasses.field(default=None, init=False)  # of a model that is cut apart
 
     def _choose_weights(self) -> None:
         super()._choose_weights()

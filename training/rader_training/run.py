@@ -31,7 +31,7 @@ _BEST = "best.safetensors"
 _REMEDY = "Lower the learning rate, or raise the temperature of a retriever, in a new folder."
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainingRun(ABC):
     """One training in one folder.
 
