@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Each sets up what it needs in .venv first.
+# `make demo` and `make test`, and shorter and longer ways to test. Each sets up what it needs in .venv first.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,11 +11,14 @@ export TOKENIZERS_PARALLELISM ?= false
 # Threads that wait leave their core to others: many times faster where something else runs on the machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint types unit format clean
+.PHONY: help demo test quick test-long coverage lint types unit format clean
 
 help:
 	@echo 'make demo    index the bundled corpus, compare BM25, dense and hybrid, answer in LangChain and LlamaIndex'
-	@echo 'make test    lint, type-check and test'
+	@echo 'make test    lint, type-check and test: the gate of every change'
+	@echo 'make quick   the tests without slow ones and real models'
+	@echo 'make test-long   soaks and campaigns of minutes'
+	@echo 'make coverage    the tests, with a report of what they run'
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/python examples/demo.py
@@ -34,8 +37,21 @@ types: $(VENV)/.ready-test
 	cd integrations && ../$(BIN)/mypy --config-file ../pyproject.toml -p llama_index.embeddings.rader \
 		-p llama_index.postprocessor.rader -p llama_index.retrievers.rader
 
+# Two processes with a thread each are quicker than one with two, and no test may depend on either.
 unit: $(VENV)/.ready-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: $(VENV)/.ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not real and not long'
+
+test-long: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m long --timeout 3600
+
+coverage: $(VENV)/.ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet || true
+	$(BIN)/python -m coverage html --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
 format: $(VENV)/.ready-test
 	$(BIN)/ruff check --fix .
@@ -60,4 +76,4 @@ $(VENV)/.ready-test: $(VENV)/.ready-demo
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist demo-index
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist demo-index htmlcov .coverage .coverage.*

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rader_plugins.reranking import LLMReranker, load_reranker
     from rader_plugins.retrieval import RaderRetriever, ReasoningQuery
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Document": "rader_plugins.documents",

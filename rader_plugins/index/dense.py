@@ -118,7 +118,7 @@ class Approximate:
     """A FAISS structure over the first ``rows`` rows of an index; the rows behind them are searched exactly."""
 
     def __init__(self, index: Any, config: AnnConfig) -> None:
-        self._faiss = import_extra("faiss", "cpu", "gpu")
+        self._faiss = import_extra("faiss", "faiss", "faiss-gpu")
         self.config = config
         self.rows = int(index.ntotal)
         self._index = index
@@ -127,15 +127,15 @@ class Approximate:
     def _on_gpus(self, index: Any) -> Any:
         if not hasattr(self._faiss, "index_cpu_to_all_gpus") or self._faiss.get_num_gpus() == 0:
             raise InputError(
-                "gpu=True needs a GPU and FAISS with GPU support: pip install 'rader-plugins[gpu]'. An index that was "
-                "built so opens without one if its derived/*.faiss file is removed."
+                "gpu=True needs a GPU and FAISS with GPU support: pip install 'rader-plugins[faiss-gpu]'. An index "
+                "that was built so opens without one if its derived/*.faiss file is removed."
             )
         return self._faiss.index_cpu_to_all_gpus(index)
 
     @classmethod
     def build(cls, shards: Sequence[Array], config: AnnConfig, seed: int = 0) -> Approximate | None:
         """Build over all rows; None if there are too few for it to be worth having (exact search is as fast)."""
-        faiss = import_extra("faiss", "cpu", "gpu")
+        faiss = import_extra("faiss", "faiss", "faiss-gpu")
         count = sum(len(shard) for shard in shards)
         if count < _MINIMUM_ROWS:
             return None
@@ -199,5 +199,5 @@ class Approximate:
     @classmethod
     def read(cls, path: Path, config: AnnConfig) -> Approximate:
         """Read what :meth:`write` wrote; raises RuntimeError on damage."""
-        faiss = import_extra("faiss", "cpu", "gpu")
+        faiss = import_extra("faiss", "faiss", "faiss-gpu")
         return cls(faiss.read_index(str(path)), config)
