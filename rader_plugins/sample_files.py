@@ -158,6 +158,7 @@ def _schema() -> Any:
         return pyarrow.list_(pyarrow.struct([(name, pyarrow.string()) for name in names]))
 
     columns: dict[str, Any] = {name: pyarrow.string() for name in _TEXTS[:-1]}
+    columns["weight"] = pyarrow.float64()
     columns |= {"positives": passages(_PASSAGE), "negatives": passages(_PASSAGE), "provenance": pyarrow.string()}
     columns |= {name: passages(_TEVATRON_PASSAGE) for name in ("positive_passages", "negative_passages")}
     return pyarrow.schema(list(columns.items()))

@@ -7,6 +7,7 @@ What passes from synthesis to training (DESIGN, section 3). A row carries the co
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -56,6 +57,7 @@ class Sample:
         problem_id: Of the problem that it came from. Train and dev sets share none.
         trajectory_id: Of the trajectory that it came from; empty for queries that were written from a document alone.
         provenance: A JSON object: who labelled, how it was mined, ...
+        weight: How much the loss of this sample counts: above 0, and 1 where nothing says otherwise.
     """
 
     query_id: str
@@ -66,6 +68,7 @@ class Sample:
     problem_id: str = ""
     trajectory_id: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
 
     def row(self) -> dict[str, Any]:
         """Return the row of the file format: a JSON object with the same columns whatever the sample."""
@@ -76,6 +79,7 @@ class Sample:
             "query_kind": self.query_kind,
             "problem_id": self.problem_id,
             "trajectory_id": self.trajectory_id,
+            "weight": self.weight,
             "positives": [_passage_row(passage) for passage in self.positives],
             "negatives": [_passage_row(passage) for passage in self.negatives],
             # A JSON text: Parquet wants one type for all rows.
@@ -94,7 +98,7 @@ class Sample:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str = "the sample") -> Sample:
-        """Read a row of ours, or one that has Tevatron's columns alone.
+        """Read a row of ours, or one that has Tevatron's columns alone. A row without ``weight`` has weight 1.
 
         Args:
             row: A JSON object.
@@ -118,6 +122,7 @@ class Sample:
             problem_id=str(row.get("problem_id") or ""),
             trajectory_id=str(row.get("trajectory_id") or ""),
             provenance=_provenance(row.get("provenance"), where),
+            weight=_weight(row.get("weight"), where),
         )
 
 
@@ -130,32 +135,40 @@ def _tevatron_passage(passage: Passage) -> dict[str, str]:
 
 
 def _passages(row: Mapping[str, Any], ours: str, tevatron: str, where: str) -> tuple[Passage, ...]:
-    given = row.get(ours) if row.get(ours) is not None else row.get(tevatron)
-    if given is None:
+    rows = row.get(ours) if row.get(ours) is not None else row.get(tevatron)
+    if rows is None:
         raise InputError(f"{where} has neither {ours!r} nor {tevatron!r}.")
-    if isinstance(given, str) or not all(isinstance(one, Mapping) for one in given):
+    if isinstance(rows, str) or not all(isinstance(passage, Mapping) for passage in rows):
         raise InputError(f"{where}: {ours!r} must be a list of objects with id, title and text.")
-    read = []
-    for at, one in enumerate(given):
+    passages = []
+    for number, passage in enumerate(rows):
         # RaDeR's published sets spell it doc_id.
-        id = next((one[key] for key in ("id", "docid", "doc_id") if one.get(key) is not None), None)
-        place = f"passage {at} of {ours!r} in {where}"
+        id = next((passage[key] for key in ("id", "docid", "doc_id") if passage.get(key) is not None), None)
+        what = f"passage {number} of {ours!r} in {where}"
         if id is None:
-            raise InputError(f"The {place} has no 'id' (or 'docid').")
-        read.append(
+            raise InputError(f"The {what} has no 'id' (or 'docid').")
+        passages.append(
             Passage(
-                id=check_text(str(id), f"the id of {place}"),
-                text=check_text(one.get("text"), place),
-                title=check_text(one.get("title") or "", f"the title of {place}"),
-                origin=str(one.get("origin") or ""),
+                id=check_text(str(id), f"the id of {what}"),
+                text=check_text(passage.get("text"), what),
+                title=check_text(passage.get("title") or "", f"the title of {what}"),
+                origin=str(passage.get("origin") or ""),
             )
         )
-    return tuple(read)
+    return tuple(passages)
 
 
 def _text(row: Mapping[str, Any], key: str, where: str) -> str:
     value = row.get(key)
     return check_text(str(value) if isinstance(value, int) else value, f"{key!r} in {where}")
+
+
+def _weight(value: object, where: str) -> float:
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"{where}: 'weight' must be a number above 0, not {value!r}.")
+    return float(value)
 
 
 def _provenance(value: object, where: str) -> dict[str, Any]:

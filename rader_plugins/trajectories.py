@@ -6,6 +6,7 @@ are made (DESIGN, section 3): a JSONL file, one trajectory a row.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import read_jsonl, write_jsonl
 
 __all__ = [
+    "READABLE_SCHEMAS",
     "TRAJECTORY_SCHEMA",
     "Considered",
     "Step",
@@ -25,8 +27,11 @@ __all__ = [
     "write_trajectories",
 ]
 
-TRAJECTORY_SCHEMA = "rader-trajectory/1"
-StepKind = Literal["thought", "query", "retrieval", "answer"]
+TRAJECTORY_SCHEMA = "rader-trajectory/2"
+"""What is written."""
+READABLE_SCHEMAS = ("rader-trajectory/1", TRAJECTORY_SCHEMA)
+"""What is read: ``/2`` adds the steps ``rewrite`` and ``open`` and, on documents, ``opened`` and ``weight``."""
+StepKind = Literal["thought", "rewrite", "query", "retrieval", "open", "answer"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,11 @@ class Considered:
         relevant: The label; None if nobody judged it.
         reason: Why it was labelled so.
         labelled_by: Who did: ``reflection`` (an LLM, as in RaDeR), ``answer`` (the final answer was right),
-            ``citation`` (a later step names it), ``proof``, ``human``, ...; empty without a label.
+            ``citation`` (a later step names it), ``opened`` (it was opened, or passed over), ``proof``, ``human``, ...;
+            empty without a label.
         title: Its title, if it has one beside the text.
+        opened: Whether it was opened after the search; None where the log does not say what was opened.
+        weight: How much a sample counts whose positive this document is; above 0, and 1 where nothing says otherwise.
     """
 
     id: str
@@ -51,6 +59,8 @@ class Considered:
     reason: str = ""
     labelled_by: str = ""
     title: str = ""
+    opened: bool | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,10 +68,13 @@ class Step:
     """One step of a trajectory.
 
     Args:
-        kind: ``thought`` (reasoning), ``query`` (what is searched for), ``retrieval`` (what came back; follows its
-            query where there is one) or ``answer``.
-        text: What was thought, asked or answered; on a retrieval the kept document as the following steps read it.
-        document_id: On a retrieval, the document that the trajectory goes on with; None if it is not one.
+        kind: ``thought`` (reasoning), ``rewrite`` (a question or query in other words, before it is searched for),
+            ``query`` (what is searched for), ``retrieval`` (what came back; follows its query where there is one),
+            ``open`` (a document was opened and read) or ``answer``.
+        text: What was thought, asked or answered; on a retrieval the kept document as the following steps read it; on
+            an ``open`` what was read, where the log has it.
+        document_id: On a retrieval, the document that the trajectory goes on with, on an ``open`` the opened one; None
+            if it is not one.
         considered: On a retrieval, every document that was looked at, best first.
     """
 
@@ -129,7 +142,7 @@ class Trajectory:
             InputError: The row is of another schema, or a field is missing or of the wrong type.
         """
         schema = row.get("schema")
-        if schema != TRAJECTORY_SCHEMA:
+        if schema not in READABLE_SCHEMAS:
             raise InputError(
                 f"{where} has the schema {schema!r}, not {TRAJECTORY_SCHEMA!r}. Is it a file of trajectories, and "
                 "this version of the library new enough for it?"
@@ -145,7 +158,7 @@ class Trajectory:
             id=_name(row, "id", where),
             problem_id=_name(row, "problem_id", where),
             question=_text(row, "question", where),
-            steps=tuple(_read_step(step, f"{where}, step {at}") for at, step in enumerate(steps)),
+            steps=tuple(_read_step(step, f"{where}, step {number}") for number, step in enumerate(steps)),
             answer=_optional_text(row, "answer", where),
             gold_answer=_optional_text(row, "gold_answer", where),
             reward=_number(row, "reward", where),
@@ -172,19 +185,25 @@ def write_trajectories(path: str | os.PathLike[str], trajectories: Iterable[Traj
 
 def _step_row(step: Step) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": step.kind, "text": step.text}
-    if step.kind == "retrieval":
+    if step.kind in ("retrieval", "open"):
         row["document_id"] = step.document_id
-        row["considered"] = [_considered_row(one) for one in step.considered]
+    if step.kind == "retrieval":
+        row["considered"] = [_considered_row(document) for document in step.considered]
     return row
 
 
-def _considered_row(one: Considered) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": one.id, "text": one.text, "score": one.score, "relevant": one.relevant}
-    row |= {
-        name: value
-        for name, value in (("reason", one.reason), ("labelled_by", one.labelled_by), ("title", one.title))
-        if value
+def _considered_row(document: Considered) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": document.id,
+        "text": document.text,
+        "score": document.score,
+        "relevant": document.relevant,
     }
+    row |= {name: value for name in ("reason", "labelled_by", "title") if (value := getattr(document, name))}
+    if document.opened is not None:
+        row["opened"] = document.opened
+    if document.weight != 1.0:
+        row["weight"] = document.weight
     return row
 
 
@@ -201,25 +220,36 @@ def _read_step(row: object, where: str) -> Step:
         kind=cast(StepKind, kind),
         text=_optional_text(row, "text", where) or "",
         document_id=_optional_text(row, "document_id", where),
-        considered=tuple(_read_considered(one, f"{where}, document {at}") for at, one in enumerate(considered)),
+        considered=tuple(
+            _read_considered(document, f"{where}, document {number}") for number, document in enumerate(considered)
+        ),
     )
 
 
 def _read_considered(row: object, where: str) -> Considered:
     if not isinstance(row, Mapping):
         raise InputError(f"{where} must be an object, not {type(row).__name__}.")
-    relevant = row.get("relevant")
-    if relevant is not None and not isinstance(relevant, bool):
-        raise InputError(f"{where}: 'relevant' is true, false or null, not {relevant!r}.")
+    weight = 1.0 if row.get("weight") is None else _number(row, "weight", where)
+    if weight is None or not 0 < weight < math.inf:
+        raise InputError(f"{where}: 'weight' must be a number above 0, not {row.get('weight')!r}.")
     return Considered(
         id=_name(row, "id", where),
         text=_optional_text(row, "text", where) or "",
         score=_number(row, "score", where),
-        relevant=relevant,
+        relevant=_truth(row, "relevant", where),
         reason=_optional_text(row, "reason", where) or "",
         labelled_by=_optional_text(row, "labelled_by", where) or "",
         title=_optional_text(row, "title", where) or "",
+        opened=_truth(row, "opened", where),
+        weight=weight,
     )
+
+
+def _truth(row: Mapping[str, Any], key: str, where: str) -> bool | None:
+    value = row.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{where}: {key!r} is true, false or null, not {value!r}.")
+    return value
 
 
 def _text(row: Mapping[str, Any], key: str, where: str) -> str:

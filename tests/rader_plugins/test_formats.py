@@ -17,9 +17,12 @@ from rader_plugins.trajectories import Considered, Step, Trajectory, read_trajec
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 scores = st.none() | st.floats(allow_nan=False, allow_infinity=False)
-considered = st.builds(Considered, names, texts, scores, st.none() | st.booleans(), texts, texts, texts)
+weights = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
+truths = st.none() | st.booleans()
+considered = st.builds(Considered, names, texts, scores, truths, texts, texts, texts, truths, weights)
 steps = st.one_of(
-    st.builds(Step, st.sampled_from(["thought", "query", "answer"]), texts),
+    st.builds(Step, st.sampled_from(["thought", "rewrite", "query", "answer"]), texts),
+    st.builds(Step, st.just("open"), texts, st.none() | names),
     st.builds(
         Step, st.just("retrieval"), texts, st.none() | names, st.lists(considered, max_size=3).map(tuple)
     ),
@@ -47,6 +50,7 @@ samples = st.builds(
     problem_id=names,
     trajectory_id=texts,
     provenance=st.dictionaries(names, texts),
+    weight=weights,
 )
 
 
@@ -60,6 +64,18 @@ def test_a_sample_survives_its_file_format(sample: Sample) -> None:
     row = json.loads(json.dumps(sample.row()))
     assert Sample.from_row(row) == sample
     assert [passage["docid"] for passage in row["positive_passages"]] == [one.id for one in sample.positives]
+
+
+def test_files_of_the_version_before_are_read() -> None:
+    document = {"id": "d", "text": "t", "score": None, "relevant": True, "labelled_by": "citation"}
+    steps = [{"kind": "query", "text": "q"}, {"kind": "retrieval", "text": "", "considered": [document]}]
+    row = {"schema": "rader-trajectory/1", "id": "t", "problem_id": "p", "question": "q", "steps": steps}
+    trajectory = Trajectory.from_row(row)
+    assert trajectory.steps[1].considered == (Considered("d", "t", None, True, "", "citation"),)
+    assert trajectory.row()["schema"] == "rader-trajectory/2"
+    sample = Sample("s", "q", "cot", (Passage("a", "t"),)).row()
+    assert sample.pop("weight") == 1.0
+    assert Sample.from_row(sample).weight == 1.0
 
 
 def test_a_row_with_the_columns_of_tevatron_is_a_sample() -> None:
@@ -77,6 +93,11 @@ def test_a_row_with_the_columns_of_tevatron_is_a_sample() -> None:
         ({"steps": None}, "'steps' must be a list"),
         ({"steps": [{"kind": "dream"}]}, "step 0: 'kind' is one of"),
         ({"steps": [{"kind": "retrieval", "considered": [{"text": "t"}]}]}, "step 0, document 0"),
+        (
+            {"steps": [{"kind": "retrieval", "considered": [{"id": "a", "weight": 0}]}]},
+            "'weight' must be a number above",
+        ),
+        ({"steps": [{"kind": "retrieval", "considered": [{"id": "a", "opened": 1}]}]}, "'opened' is true, false"),
         ({"question": "\ud800"}, "lone surrogate"),
         ({"reward": float("nan")}, "'reward' must be a number"),
         ({"id": ""}, "'id' must not be empty"),
@@ -102,6 +123,7 @@ def test_unusable_trajectories_are_named(change: dict[str, Any], message: str | 
         ({"positives": [{"text": "t"}]}, "no 'id'"),
         ({"negatives": [{"id": "n", "text": None}]}, "must be a string"),
         ({"provenance": "{"}, "not JSON"),
+        ({"weight": -1}, "'weight' must be a number above 0"),
     ],
 )
 def test_unusable_samples_are_named(change: dict[str, Any], message: str) -> None:

@@ -24,6 +24,7 @@ def sample(number: int, negatives: int = 1) -> Sample:
         problem_id=f"problem-{number}",
         trajectory_id=f"t{number}",
         provenance={"source": "test", "step": number},
+        weight=1.0 + number / 4,
     )
 
 
@@ -41,10 +42,21 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert list(read_samples(folder)) == [one for number, one in enumerate(expected) if number % 5]
     assert list(read_samples(folder, "validation")) == expected[::5]
     tevatron = list(read_samples(folder / "tevatron" / "train.jsonl"))
+    assert {one.weight for one in tevatron} == {1.0}  # Tevatron knows no weights
     assert [one.query_id for one in tevatron] == [one.query_id for one in read_samples(folder)]
     assert set(json.loads((folder / "tevatron/train.jsonl").read_text().splitlines()[0])) == {
         "query_id", "query", "positive_passages", "negative_passages",
     }  # fmt: skip
+
+
+def test_a_folder_of_the_version_before_has_no_weights_and_is_read(tmp_path: Path) -> None:
+    import pyarrow.parquet as parquet
+
+    (file,) = sample_files(write(tmp_path / "samples", 4))
+    table = parquet.read_table(file)
+    parquet.write_table(table.drop_columns(["weight"]), file)
+    assert [one.query_id for one in read_samples(tmp_path / "samples")] == ["q1", "q2", "q3"]
+    assert {one.weight for one in read_samples(tmp_path / "samples")} == {1.0}
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_jsonl
-from rader_plugins.trajectories import TRAJECTORY_SCHEMA, Trajectory
+from rader_plugins.trajectories import READABLE_SCHEMAS, TRAJECTORY_SCHEMA, Trajectory
 from rader_synthesis.tree import TREE_SCHEMA, Tree
 
 __all__ = ["Shown", "Source", "Status", "read_source"]
@@ -90,7 +90,7 @@ def read_source(path: str | os.PathLike[str]) -> Source:
     schema = _first_schema(path)
     if schema == TREE_SCHEMA:
         return Source(path, (path,), "trees")
-    if schema == TRAJECTORY_SCHEMA:
+    if schema in READABLE_SCHEMAS:
         return Source(path, (path,), "trajectories")
     if schema is None:
         raise InputError(f"{path} is empty.")
