@@ -226,7 +226,7 @@ def test_a_killed_run_goes_on(toy: RetrievalDataset, tmp_path: Path) -> None:
 
 def test_a_folder_takes_one_process_at_a_time(toy: RetrievalDataset, tmp_path: Path) -> None:
     def meddle(queries: list[str]) -> list[list[tuple[str, float]]]:
-        with pytest.raises(InputError, match="Another process is evaluating"):
+        with pytest.raises(InputError, match="Another process is writing"):
             evaluate(Search(), toy, out=tmp_path)
         return [[("d0", 1.0)] for _ in queries]
 
