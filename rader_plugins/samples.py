@@ -10,15 +10,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 from rader_plugins.documents import check_text, metadata_json
 from rader_plugins.errors import InputError
+from rader_plugins.query_kinds import QueryKind, is_query_kind, query_kinds
 
 __all__ = ["SAMPLE_SCHEMA", "Passage", "QueryKind", "Sample"]
 
 SAMPLE_SCHEMA = "rader-sample/1"
-QueryKind = Literal["question", "cot", "llm", "lexical"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Sample:
     Args:
         query_id: Unique name in its data set.
         query: The text, without template or instruction.
-        query_kind: ``question`` (the question itself), ``cot`` (the question and the steps before the search), ``llm``
-            (written by an LLM for the document, sharing few words with it) or ``lexical`` (written from the document).
+        query_kind: Name of a :class:`~rader_plugins.query_kinds.QueryKind`: ``question``, ``cot``, ``llm``,
+            ``lexical``, or one that an installed package adds.
         positives: At least one.
         negatives: Hard negatives; may be none.
         problem_id: Of the problem that it came from. Train and dev sets share none.
@@ -62,7 +62,7 @@ class Sample:
 
     query_id: str
     query: str
-    query_kind: QueryKind
+    query_kind: str
     positives: tuple[Passage, ...]
     negatives: tuple[Passage, ...] = ()
     problem_id: str = ""
@@ -111,12 +111,12 @@ class Sample:
         if schema is not None and schema != SAMPLE_SCHEMA:
             raise InputError(f"{where} has the schema {schema!r}, not {SAMPLE_SCHEMA!r}.")
         kind = row.get("query_kind") or "question"
-        if kind not in get_args(QueryKind):
-            raise InputError(f"{where}: 'query_kind' is one of {', '.join(get_args(QueryKind))}, not {kind!r}.")
+        if not is_query_kind(kind):
+            raise InputError(f"{where}: 'query_kind' is one of {', '.join(query_kinds())}, not {kind!r}.")
         return cls(
             query_id=_text(row, "query_id", where),
             query=_text(row, "query", where),
-            query_kind=cast(QueryKind, kind),
+            query_kind=kind,
             positives=_passages(row, "positives", "positive_passages", where),
             negatives=_passages(row, "negatives", "negative_passages", where),
             problem_id=str(row.get("problem_id") or ""),

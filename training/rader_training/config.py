@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_toml
+from rader_plugins.query_kinds import query_kind
 
 __all__ = ["LORA_TARGETS", "RerankerConfig", "RetrieverConfig", "TrainingConfig"]
 
@@ -98,6 +99,7 @@ class TrainingConfig:
         if self.lora_layers and not self.lora:
             raise InputError("lora_layers goes with lora = true; without, all weights are trained.")
         for kind, weight in self.kinds.items():
+            query_kind(kind)  # a name that is none would be an option without effect
             if not _number(weight) or weight < 0:
                 raise InputError(f"The weight of {kind!r} samples must be a number of at least 0, not {weight!r}.")
 

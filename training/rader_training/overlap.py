@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write
+from rader_plugins.query_kinds import query_kind
 from rader_plugins.samples import Sample
 from rader_training.data import Groups
 
@@ -20,7 +21,7 @@ __all__ = ["OVERLAP_FILE", "check_overlap", "evaluation_sets", "find_overlap", "
 
 OVERLAP_FILE = "overlap.json"
 _MOST_LISTED = 100
-_MOST_LINES = 16  # of a question at the head of a ``cot`` query
+_MOST_LINES = 16  # of a question that a query opens with
 
 
 def check_overlap(groups: Groups, sets: Sequence[EvaluationSet], folder: Path, *, allow: bool) -> dict[str, Any] | None:
@@ -103,13 +104,13 @@ def told(found: dict[str, Any]) -> str:
 
 
 def _hit(sample: Sample, one: EvaluationSet) -> Overlap | None:
-    if (found := one.overlap(sample.query)) is not None or sample.query_kind != "cot":
+    if (found := one.overlap(sample.query)) is not None or not query_kind(sample.query_kind).opens_with_question:
         return found
     return next((same for text in _heads(sample.query) if (same := one.same(text)) is not None), None)
 
 
 def _heads(query: str) -> Iterator[str]:
-    """Yield what may be the question of a ``cot`` query, which has the steps on the lines after it."""
+    """Yield what may be the question of a query that opens with it and has more on the lines after it."""
     lines = query.split("\n")
     for count in range(1, min(len(lines), _MOST_LINES + 1)):
         yield "\n".join(lines[:count])

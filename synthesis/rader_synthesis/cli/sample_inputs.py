@@ -7,14 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from rader_plugins.index import RaderIndex
-    from rader_plugins.samples import QueryKind
     from rader_synthesis.config import PromptStyle
     from rader_synthesis.sampling import QueryWriter, SamplingConfig
 
@@ -32,14 +31,14 @@ class Asked:
     calls: Path
 
 
-def kinds_of(text: str | None, llm: bool) -> tuple[QueryKind, ...]:
-    """Return the kinds that were named; without, all that are possible."""
-    from rader_synthesis.sampling.config import KINDS
+def kinds_of(text: str | None, llm: bool) -> tuple[str, ...]:
+    """Return the kinds that were named; without, the paper's that are possible."""
+    from rader_plugins.query_kinds import KINDS
 
     if text is None:
-        return KINDS if llm else ("question", "cot")
+        return tuple(name for name, kind in KINDS.items() if llm or not kind.written)
     # What is no kind is refused by the configuration.
-    return cast("tuple[QueryKind, ...]", tuple(part.strip() for part in text.split(",")))
+    return tuple(part.strip() for part in text.split(","))
 
 
 @contextlib.contextmanager
@@ -53,10 +52,11 @@ def query_writer(
 ) -> Iterator[QueryWriter | None]:
     """Give what writes queries; None where no kind needs it."""
     from rader_plugins.llm import Budget, BudgetedLLM, CachedChat, OpenAIChat
+    from rader_plugins.query_kinds import query_kind
     from rader_synthesis.sampling import QueryWriter
     from rader_synthesis.sampling.ledger import Ledger
 
-    wanted = [kind for kind in config.kinds if kind in ("llm", "lexical")]
+    wanted = [name for name in config.kinds if query_kind(name).written]
     if asked.url is None:
         if wanted:
             raise InputError(f"--kinds {','.join(wanted)} needs a language model: --llm-url URL.")

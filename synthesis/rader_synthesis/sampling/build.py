@@ -13,6 +13,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.evaluation.overlap import EvaluationSet
 from rader_plugins.files import sha256_file
 from rader_plugins.index import RaderIndex
+from rader_plugins.query_kinds import query_kind
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.sample_files import SampleWriter
 from rader_synthesis.sampling.card import card, readme
@@ -28,8 +29,6 @@ from rader_synthesis.sampling.workspace import CARD, Workspace, workspace
 from rader_synthesis.searchers import corpus_digest
 
 __all__ = ["SampleReport", "make_samples"]
-
-_NEED_LLM = ("llm", "lexical")
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,13 @@ def make_samples(
         OSError: The disk is full, or worse. Nothing was changed.
     """
     config = config or SamplingConfig()
-    asked = [kind for kind in _NEED_LLM if kind in config.kinds]
+    asked = [name for name in config.kinds if query_kind(name).written]
     if asked and writer is None:
         raise InputError(f"Queries of the kind {' and '.join(asked)} are written by a language model; name one.")
-    if "lexical" in config.kinds and index is None:
-        raise InputError("Queries of the kind lexical are checked by BM25; give the corpus, or an index of it.")
+    if index is None and (checked := [name for name in config.kinds if query_kind(name).needs_corpus]):
+        raise InputError(
+            f"Queries of the kind {' and '.join(checked)} are checked by BM25; give the corpus, or an index of it."
+        )
     if reranker is not None and index is None:
         raise InputError("A cross-encoder judges mined negatives; give the corpus, or an index of it.")
     files = trajectory_files(trajectories)

@@ -7,20 +7,15 @@ from typing import Any
 
 import rader_plugins
 from rader_plugins.evaluation.overlap import EvaluationSet
+from rader_plugins.query_kinds import query_kind, query_kinds
 from rader_plugins.samples import SAMPLE_SCHEMA
-from rader_synthesis.sampling.config import KINDS, SamplingConfig
+from rader_synthesis.sampling.config import SamplingConfig
 from rader_synthesis.sampling.statistics import MOST_LISTED, Statistics
 
 __all__ = ["CARD_SCHEMA", "card", "readme"]
 
 CARD_SCHEMA = "rader-samples-card/1"
 _SPLITS = ("train", "validation")
-_KIND_TEXTS = {
-    "question": "the question itself",
-    "cot": "the question and the steps before the search",
-    "llm": "written by a language model from question, steps and document, in other words than the document's",
-    "lexical": "written by a language model from the document alone",
-}
 
 
 def card(
@@ -41,7 +36,7 @@ def card(
         "sample_schema": SAMPLE_SCHEMA,
         "rader_plugins": rader_plugins.__version__,
         "samples": {
-            split: {kind: kinds[kind].as_dict() for kind in KINDS if kind in kinds}
+            split: {kind: kinds[kind].as_dict() for kind in query_kinds() if kind in kinds}
             for split, kinds in sorted(statistics.samples.items())
         },
         "problem_families": dict(families),
@@ -109,7 +104,7 @@ def _table(told: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
         "| query | " + " | ".join(splits) + " | positives | negatives | words: median, 90%, most |",
         "|---" * (len(splits) + 4) + "|",
     ]
-    for kind in KINDS:
+    for kind in query_kinds():
         found = {split: told["samples"][split][kind] for split in splits if kind in told["samples"][split]}
         if not found:
             continue
@@ -124,8 +119,8 @@ def _table(told: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
             f"{words['p50']}, {words['p90']}, {words['max']}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    made = [kind for kind in KINDS if any(kind in told["samples"][split] for split in splits)]
-    lines += ["", *(f"- `{kind}`: {_KIND_TEXTS[kind]}" for kind in made)]
+    made = [kind for kind in query_kinds() if any(kind in told["samples"][split] for split in splits)]
+    lines += ["", *(f"- `{kind}`: {query_kind(kind).summary}" for kind in made)]
     if told["llm"] is None:
         lines.append("- No language model was given, so that there are no `llm` and `lexical` queries.")
     return lines

@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from rader_plugins.errors import InputError
-from rader_plugins.samples import QueryKind
+from rader_plugins.query_kinds import query_kinds
 
-__all__ = ["KINDS", "Mine", "Positives", "SamplingConfig"]
+__all__ = ["Mine", "Positives", "SamplingConfig"]
 
-KINDS: tuple[QueryKind, ...] = get_args(QueryKind)
 Positives = Literal["kept", "relevant"]
 Mine = Literal["auto", "always", "never"]
 
@@ -53,7 +52,7 @@ class SamplingConfig:
         11
     """
 
-    kinds: tuple[QueryKind, ...] = ("question", "cot")
+    kinds: tuple[str, ...] = ("question", "cot")
     min_reward: float = 1.0
     without_reward: bool = False
     positives: Positives = "kept"
@@ -73,10 +72,10 @@ class SamplingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        kinds = tuple(kind for kind in KINDS if kind in self.kinds)
+        kinds = tuple(kind for kind in query_kinds() if kind in self.kinds)
         if not kinds or set(self.kinds) - set(kinds):
             raise InputError(
-                f"kinds holds some of {', '.join(KINDS)}, not {', '.join(map(str, self.kinds)) or 'none'}."
+                f"kinds holds some of {', '.join(query_kinds())}, not {', '.join(map(str, self.kinds)) or 'none'}."
             )
         object.__setattr__(self, "kinds", kinds)  # in one order, so that equal configurations are equal
         object.__setattr__(self, "bm25_ranks", tuple(self.bm25_ranks))

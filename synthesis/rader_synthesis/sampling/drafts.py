@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rader_plugins.samples import QueryKind
 from rader_plugins.texts import words
 from rader_plugins.trajectories import Step, Trajectory
 from rader_synthesis.sampling.config import SamplingConfig
@@ -49,7 +48,7 @@ class Draft:
         step: Of the retrieval; None where it is about the whole trajectory.
     """
 
-    kind: QueryKind
+    kind: str
     query_id: str
     query: str
     positives: dict[str, str]

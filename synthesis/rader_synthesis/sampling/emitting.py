@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rader_plugins.evaluation.overlap import EvaluationSet
+from rader_plugins.query_kinds import query_kind
 from rader_plugins.sample_files import SampleWriter
 from rader_plugins.samples import Passage, Sample
 from rader_synthesis.sampling.config import SamplingConfig
@@ -135,14 +136,15 @@ class Emitter:
         wishes: dict[int, Wish] = {}
         for stored, positives, rejected in ready:
             draft = stored.draft
-            fill = self._config.mine == "auto" and draft.kind != "lexical"
+            kind = query_kind(draft.kind)
+            fill = self._config.mine == "auto" and kind.judged
             wanted = self._config.enough - len(rejected) if fill else None
             if wanted is None or wanted > 0:
                 ids, texts = self._forbidden_for(stored)
                 wishes[stored.n] = Wish(
                     draft.query_id,
                     draft.query,
-                    self._spool.question_of(stored.n) if draft.kind == "cot" else draft.query,
+                    self._spool.question_of(stored.n) if kind.opens_with_question else draft.query,
                     positives,
                     ids,
                     texts,

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rader_plugins.samples import QueryKind
-
 __all__ = ["QueryRequest"]
 
 
@@ -25,7 +23,7 @@ class QueryRequest:
         trajectory_id, source, step: For ``llm``: where it comes from.
     """
 
-    kind: QueryKind
+    kind: str
     query_id: str
     document: str
     labelled_by: str
