@@ -255,7 +255,10 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
             if (asked := self._asked.pop(run_id, None)) is not None:
                 name, given, query = asked
                 content, found = self._found(name, output)
-                self.tracker.tool_result(str(run_id), name, given, query, content, found)
+                if found is None:
+                    self.tracker.tool_result(str(run_id), f"{name}({given})", content)
+                else:
+                    self.tracker.retrieved(str(run_id), found, query)
         finally:
             self.tracker.finish(str(run_id))
 

@@ -8,6 +8,7 @@ The recorders of the frameworks are in the integration packages; what they share
 """
 
 from rader_plugins.recording.append import recorded_files
+from rader_plugins.recording.assembly import RecordingLimits, RunAssembly
 from rader_plugins.recording.feedback import MergeReport, feedback_path, merge_feedback, read_recorded
 from rader_plugins.recording.recorder import Recorder, guarded
 from rader_plugins.recording.redaction import Redact, question_id, redacted
@@ -20,7 +21,7 @@ from rader_plugins.recording.results import (
     split_title,
     text_of_content,
 )
-from rader_plugins.recording.runs import RecordingLimits, RunTracker, TrackerCounts
+from rader_plugins.recording.runs import RunTracker, TrackerCounts
 from rader_plugins.recording.writer import RecordingCounts, TrajectoryWriter
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RecordingCounts",
     "RecordingLimits",
     "Redact",
+    "RunAssembly",
     "RunTracker",
     "TrackerCounts",
     "TrajectoryWriter",

@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
-from rader_plugins.errors import InputError
-from rader_plugins.recording.results import without_repeats
-from rader_plugins.trajectories import Considered, Step, Trajectory
+from rader_plugins.recording.assembly import RecordingLimits, RunAssembly, RunKind
+from rader_plugins.trajectories import Considered, Trajectory
 
 __all__ = ["RecordingLimits", "RunKind", "RunTracker", "TrackerCounts"]
-
-RunKind = Literal["chain", "retriever", "tool", "llm"]
-
-
-@dataclass(frozen=True)
-class RecordingLimits:
-    """Bounds of what a recorder keeps in memory.
-
-    Args:
-        open_runs: Most root runs under way; the one that was quiet longest is forgotten for a new one.
-        run_seconds: A run without an event for so long is forgotten.
-        steps: Most steps of a trajectory; later ones are left out.
-        documents: Most documents of a retrieval.
-        characters: Most characters of a text; the rest is cut off.
-    """
-
-    open_runs: int = 1000
-    run_seconds: float = 3600.0
-    steps: int = 200
-    documents: int = 100
-    characters: int = 20_000
-
-    def __post_init__(self) -> None:
-        if min(self.open_runs, self.steps, self.documents, self.characters) < 1 or not self.run_seconds > 0:
-            raise InputError("Limits of recording must be at least 1, run_seconds above 0.")
 
 
 @dataclass(frozen=True)
@@ -52,44 +27,37 @@ class TrackerCounts:
         finished: Runs that became trajectories.
         skipped: Runs that ended without a retrieval or a question, or that failed where failed ones are not wanted.
         forgotten: Runs that never ended, or had no event for too long.
+        unread: Results, arguments and documents within runs that could not be read and were left out.
     """
 
     finished: int = 0
     skipped: int = 0
     forgotten: int = 0
+    unread: int = 0
 
 
 @dataclass
 class _Run:
-    id: str
-    question: str | None
+    """A root run under way, and when it began and was last heard of."""
+
+    assembly: RunAssembly
     started: datetime
     clock: float
     last: float
-    metadata: dict[str, Any]
-    slots: list[list[Step]] = field(default_factory=list)
     members: set[str] = field(default_factory=set)
-    truncated: bool = False
-    answer: str | None = None
 
 
-@dataclass
-class _Node:
+@dataclass(frozen=True)
+class _Member:
     run: _Run
-    parent: str | None
-    kind: RunKind
-    hidden: bool
-    slot: int | None
-    searched: bool = False
-    root: bool = False
+    root: bool
 
 
 class RunTracker:
     """Follows runs from their events and hands over each root run, once it ends, as a trajectory.
 
-    A run is what has an id; one whose parent is not known is a root. Steps stand in the order in which they began, a
-    retrieval after its query, however concurrent they were. Below a retriever nothing is recorded: what its own
-    sub-retrievers and models do is its business, and what counts is what it returned. Safe to use from several threads.
+    A run is what has an id; one whose parent is not known is a root. What becomes of its events is
+    :class:`RunAssembly`'s to say; this one keeps many apart, in bounded memory. Safe to use from several threads.
 
     Args:
         sink: Gets the trajectories; must not block.
@@ -115,7 +83,7 @@ class RunTracker:
         self._record_failed = record_failed
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, _Run] = OrderedDict()
-        self._nodes: dict[str, _Node] = {}
+        self._members: dict[str, _Member] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._counts = TrackerCounts()
         _trackers.add(self)
@@ -139,6 +107,7 @@ class RunTracker:
         kind: RunKind,
         text: str | None = None,
         *,
+        hidden: bool = False,
         root_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
@@ -149,11 +118,12 @@ class RunTracker:
             parent: Of the run that started it.
             kind: What it is.
             text: The query of a retriever; of a root, the question.
+            hidden: Whether nothing of it and of what runs below it is a step.
             root_id: Name of the trajectory, if this is a root; default: ``id``.
             metadata: Of the trajectory, if this is a root.
         """
         with self._lock:
-            above = self._nodes.get(parent) if parent is not None else None
+            above = self._members.get(parent) if parent is not None else None
             if above is None and parent in self._gone:
                 self._forget_id(id)
                 return
@@ -161,110 +131,105 @@ class RunTracker:
                 run = self._open(root_id or id, text, metadata)
             else:
                 run = above.run
-                if len(run.members) > 20 * self._limits.steps:
+                if run.assembly.full:
                     self._forget_id(id)
                     return
                 self._touch(run)
-            hidden = above is not None and (above.hidden or above.kind == "retriever")
-            slot = None
-            if not hidden and kind != "chain":
-                slot = self._slot(run)
-                if kind == "retriever":
-                    if slot is not None and text and text.strip():
-                        run.slots[slot] = [Step("query", self._cut(text.strip(), run))]
-                    self._searched(parent)
+            run.assembly.start(id, parent, kind, text, hidden)
             run.members.add(id)
-            self._nodes[id] = _Node(run, parent, kind, hidden, slot, root=above is None)
+            self._members[id] = _Member(run, above is None)
 
     def knows(self, id: str | None) -> bool:
         """Whether a run is under way."""
         with self._lock:
-            return id in self._nodes
+            return id in self._members
 
     def ask(self, id: str, question: str | None) -> None:
         """The question of a root became known after it began; that of another run is not of interest."""
         with self._lock:
-            node = self._nodes.get(id)
-            if node is not None and node.root and question:
-                node.run.question = question
+            member = self._members.get(id)
+            if member is not None and member.root and question:
+                member.run.assembly.question = question
 
     def ask_first(self, id: str, question: str | None) -> None:
         """As :meth:`ask`, where the root has no question yet."""
         with self._lock:
-            node = self._nodes.get(id)
-            if node is not None and node.root and not node.run.question:
-                node.run.question = question
+            member = self._members.get(id)
+            if member is not None and member.root and not member.run.assembly.question:
+                member.run.assembly.question = question
 
-    def retrieved(self, id: str, documents: Sequence[Considered]) -> None:
-        """A retriever returned documents, best first."""
-        with self._lock:
-            node = self._nodes.get(id)
-            if node is not None and node.slot is not None:
-                node.run.slots[node.slot].append(self._retrieval(documents, node.run))
+    def retrieved(self, id: str, documents: Sequence[Considered], query: str | None = None) -> None:
+        """A retriever, or a tool or chain that searched by itself, found documents: :meth:`RunAssembly.retrieved`."""
+        with self._assembly_of(id) as assembly:
+            if assembly is not None:
+                assembly.retrieved(id, documents, query)
 
-    def thought(self, id: str, text: str) -> None:
-        """A language model wrote something."""
-        with self._lock:
-            node = self._nodes.get(id)
-            if node is None or node.slot is None or not text.strip():
-                return
-            step = Step("thought", self._cut(text.strip(), node.run))
-            before = next((slot[-1] for slot in reversed(node.run.slots[: node.slot]) if slot), None)
-            if step != before:  # models that are built on one another tell of one text twice
-                node.run.slots[node.slot] = [step]
+    def thought(self, id: str, text: str, *, answers: bool = True) -> None:
+        """A language model wrote something: :meth:`RunAssembly.thought`."""
+        with self._assembly_of(id) as assembly:
+            if assembly is not None:
+                assembly.thought(id, text, answers=answers)
 
-    def tool_result(
-        self, id: str, name: str, asked: str, query: str | None, result: str, documents: Sequence[Considered] | None
-    ) -> None:
-        """A tool returned.
+    def write(self, id: str, part: str) -> None:
+        """A language model that streams wrote a part of its text: :meth:`RunAssembly.write`."""
+        with self._assembly_of(id) as assembly:
+            if assembly is not None:
+                assembly.write(id, part)
 
-        Args:
-            id: Of its run.
-            name: Of the tool.
-            asked: Its input as text.
-            query: What it searched for, if it returned documents.
-            result: What it returned, as text.
-            documents: What it found; None if it is no search. Ignored if a retriever ran below it.
-        """
-        with self._lock:
-            node = self._nodes.get(id)
-            if node is None or node.slot is None or node.searched:
-                return
-            if documents is None:
-                steps = [Step("thought", self._cut(f"{name}({asked}) -> {result}", node.run))]
-            else:
-                self._searched(node.parent)
-                steps = [Step("query", self._cut(query, node.run))] if query else []
-                steps.append(self._retrieval(documents, node.run))
-            node.run.slots[node.slot] = steps
+    def tool_result(self, id: str, call: str, result: str | None, unread: int = 0) -> None:
+        """A tool that is no search returned: :meth:`RunAssembly.tool_result`."""
+        with self._assembly_of(id) as assembly:
+            if assembly is not None:
+                assembly.tool_result(id, call, result, unread)
+
+    def leave_out(self, id: str, count: int = 1) -> None:
+        """Something of a run could not be read; counted in its metadata and in :attr:`counts`."""
+        with self._assembly_of(id) as assembly:
+            if assembly is not None:
+                assembly.leave_out(count)
+
+    def mark(self, id: str, **metadata: Any) -> None:
+        """Put something into the metadata of the trajectory that a run belongs to."""
+        with self._assembly_of(id) as assembly:
+            if assembly is not None:
+                assembly.metadata.update(metadata)
 
     def finish(self, id: str, answer: str | None = None, error: str | None = None) -> None:
         """A run ended; if it is a root, its trajectory is handed over.
 
         Args:
             id: Of the run.
-            answer: Its answer. A root without one takes the last that a run below it had, else what was thought last.
+            answer: Its answer; ``""`` says that there is none. A root without one takes the last that a run below it
+                had, else what was thought last.
             error: What it failed with.
         """
         with self._lock:
-            node = self._nodes.pop(id, None)
-            if node is None:
+            member = self._members.pop(id, None)
+            if member is None:
                 return
-            node.run.members.discard(id)
-            if not node.root:
-                node.run.answer = node.run.answer if answer is None else answer
-                self._touch(node.run)
+            run = member.run
+            run.members.discard(id)
+            run.assembly.finish(id, answer=answer, error=error)
+            if not member.root:
+                self._touch(run)
                 return
-            self._close(node.run)
-            trajectory = self._trajectory(node.run, node.run.answer if answer is None else answer, error)
+            self._close(run)
+            trajectory = self._trajectory(run)
             made = trajectory is not None
             self._counts = replace(
                 self._counts,
                 finished=self._counts.finished + made,
                 skipped=self._counts.skipped + (not made),
+                unread=self._counts.unread + run.assembly.unread,
             )
         if trajectory is not None:
             self._sink(trajectory)
+
+    @contextlib.contextmanager
+    def _assembly_of(self, id: str) -> Iterator[RunAssembly | None]:
+        with self._lock:
+            member = self._members.get(id)
+            yield None if member is None else member.run.assembly
 
     # Below here the lock is held.
 
@@ -276,18 +241,18 @@ class RunTracker:
                 break
             self._close(oldest)
             self._counts = replace(self._counts, forgotten=self._counts.forgotten + 1)
-        run = _Run(id, question, datetime.now(timezone.utc), now, now, dict(metadata or {}))
-        key = id
-        while key in self._runs:  # one name for two runs at once
-            key += "'"
-        run.id = key
-        self._runs[key] = run
+        name = id
+        while name in self._runs:  # one name for two runs at once
+            name += "'"
+        assembly = RunAssembly(name, question, source=self._source, limits=self._limits, metadata=metadata)
+        run = _Run(assembly, datetime.now(timezone.utc), now, now)
+        self._runs[name] = run
         return run
 
     def _close(self, run: _Run) -> None:
-        self._runs.pop(run.id, None)
+        self._runs.pop(run.assembly.id, None)
         for member in run.members:
-            self._nodes.pop(member, None)
+            self._members.pop(member, None)
             self._forget_id(member)
 
     def _forget_id(self, id: str) -> None:
@@ -297,65 +262,19 @@ class RunTracker:
 
     def _touch(self, run: _Run) -> None:
         run.last = time.monotonic()
-        if run.id in self._runs:
-            self._runs.move_to_end(run.id)
+        if run.assembly.id in self._runs:
+            self._runs.move_to_end(run.assembly.id)
 
-    def _slot(self, run: _Run) -> int | None:
-        if len(run.slots) >= self._limits.steps:
-            run.truncated = True
+    def _trajectory(self, run: _Run) -> Trajectory | None:
+        trajectory = run.assembly.trajectory(
+            {
+                "started": run.started.isoformat(timespec="milliseconds"),
+                "seconds": round(time.monotonic() - run.clock, 3),
+            }
+        )
+        if trajectory is None or (self._only_with_retrieval and not trajectory.retrievals):
             return None
-        run.slots.append([])
-        return len(run.slots) - 1
-
-    def _searched(self, id: str | None) -> None:
-        while id is not None and (node := self._nodes.get(id)) is not None:
-            node.searched = True
-            id = node.parent
-
-    def _cut(self, text: str, run: _Run) -> str:
-        if len(text) <= self._limits.characters:
-            return text
-        run.truncated = True
-        return text[: self._limits.characters]
-
-    def _retrieval(self, documents: Sequence[Considered], run: _Run) -> Step:
-        if len(documents) > self._limits.documents:
-            run.truncated = True
-        kept = without_repeats(documents[: self._limits.documents])
-        return Step("retrieval", considered=tuple(replace(one, text=self._cut(one.text, run)) for one in kept))
-
-    def _trajectory(self, run: _Run, answer: str | None, error: str | None) -> Trajectory | None:
-        steps = [step for slot in run.slots for step in slot]
-        searched = any(step.kind == "retrieval" for step in steps)
-        if (self._only_with_retrieval and not searched) or (error is not None and not self._record_failed):
-            return None
-        metadata: dict[str, Any] = {
-            **run.metadata,
-            "started": run.started.isoformat(timespec="milliseconds"),
-            "seconds": round(time.monotonic() - run.clock, 3),
-        }
-        question = run.question
-        if not question or not question.strip():
-            question = next((step.text for step in steps if step.kind == "query"), None)
-            metadata["question_from"] = "query"
-        if not question:
-            return None
-        if error is not None:
-            metadata["error"] = error
-            answer = None
-        else:
-            last = steps[-1] if steps and steps[-1].kind == "thought" else None
-            if answer is None and last is not None:
-                answer = last.text
-            if answer is not None:
-                answer = self._cut(answer, run)
-                if last is not None and last.text.strip() == answer.strip():
-                    steps.pop()
-                steps.append(Step("answer", answer))
-        question = self._cut(question, run)
-        if run.truncated:
-            metadata["truncated"] = True
-        return Trajectory(run.id, "", question, tuple(steps), answer, None, None, self._source, metadata)
+        return None if run.assembly.error is not None and not self._record_failed else trajectory
 
 
 _trackers: weakref.WeakSet[RunTracker] = weakref.WeakSet()

@@ -56,7 +56,7 @@ def test_a_tool_with_a_retriever_below_is_not_counted_twice() -> None:
     runs.retrieved("retriever", FOUND)
     runs.finish("retriever")
     runs.finish("inner")
-    runs.tool_result("tool", "search", "asked", "asked", "text", FOUND)
+    runs.retrieved("tool", FOUND, "asked")
     runs.finish("tool")
     runs.finish("root")
     assert shape(made[0]) == [("query", "rewritten"), ("retrieval", "")]
@@ -94,7 +94,7 @@ def test_what_belongs_to_a_forgotten_run_makes_no_new_one() -> None:
     runs.finish("of second")
     runs.finish("second")
     assert [one.question for one in made] == ["second"]
-    assert not runs._nodes.keys() - {"third", "third child"}
+    assert not runs._members.keys() - {"third", "third child"}
 
 
 def test_runs_that_were_quiet_too_long_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_threads_do_not_mix_runs_up() -> None:
     assert len(made) == 400
     for one in made:
         assert shape(one) == [("query", one.question), ("retrieval", ""), ("answer", one.question)]
-    assert (runs.open_runs, runs._nodes) == (0, {})
+    assert (runs.open_runs, runs._members) == (0, {})
 
 
 def test_unusable_limits_are_refused() -> None:

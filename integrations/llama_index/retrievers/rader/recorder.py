@@ -359,4 +359,7 @@ class TrajectoryRecorder(Recorder):
             found = [considered(one) for one in raw]
         elif is_retrieval_name(name) if self._tools is None else name in self._tools:
             found = read_documents(raw if isinstance(raw, Mapping | list) else text) or []
-        self.tracker.tool_result(id, name, asked, query_of(arguments_of(bound)), text, found)
+        if found is None:
+            self.tracker.tool_result(id, f"{name}({asked})", text)
+        else:
+            self.tracker.retrieved(id, found, query_of(arguments_of(bound)))

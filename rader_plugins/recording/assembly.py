@@ -1,0 +1,310 @@
+"""`RunAssembly`: puts the events of one run together into a trajectory. Recorders and importers share it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from rader_plugins.errors import InputError
+from rader_plugins.recording.results import without_repeats
+from rader_plugins.trajectories import Considered, Step, Trajectory
+
+__all__ = ["RecordingLimits", "RunAssembly", "RunKind"]
+
+RunKind = Literal["chain", "retriever", "tool", "llm"]
+"""What a node of a run is; everything that is none of the others is a ``chain``."""
+
+
+@dataclass(frozen=True)
+class RecordingLimits:
+    """Bounds of what a recorder keeps in memory.
+
+    Args:
+        open_runs: Most root runs under way; the one that was quiet longest is forgotten for a new one.
+        run_seconds: A run without an event for so long is forgotten.
+        steps: Most steps of a trajectory; later ones are left out.
+        documents: Most documents of a retrieval.
+        characters: Most characters of a text; the rest is cut off.
+    """
+
+    open_runs: int = 1000
+    run_seconds: float = 3600.0
+    steps: int = 200
+    documents: int = 100
+    characters: int = 20_000
+
+    def __post_init__(self) -> None:
+        if min(self.open_runs, self.steps, self.documents, self.characters) < 1 or not self.run_seconds > 0:
+            raise InputError("Limits of recording must be at least 1, run_seconds above 0.")
+
+
+@dataclass
+class _Node:
+    parent: str | None
+    kind: RunKind
+    hidden: bool
+    order: int
+    searched: bool = False
+    parts: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Entry:
+    """The steps of one node, which stand where it began."""
+
+    node: str
+    steps: list[Step] = field(default_factory=list)
+    failed: bool = False
+    answers: bool = False
+
+
+class RunAssembly:
+    """One run, whose events come as they happen or are replayed from a log, as a trajectory.
+
+    A run is a tree of nodes: a chain with retrievers, tools and models below it. Steps stand in the order in which
+    their nodes began, a retrieval after its query, however concurrent they were. Of nested searches the outermost
+    retriever counts, and of a tool or chain around a retriever the retriever. Below a retriever nothing is kept. A
+    search that failed and was tried again is one query. Not safe to use from several threads: :class:`RunTracker` is.
+
+    Args:
+        id: Name of the trajectory.
+        question: What was asked; None where it becomes known later, or the first query has to stand for it.
+        source: What the trajectory calls its maker.
+        limits: Bounds of steps, documents and characters; None cuts nothing.
+        metadata: Goes into the trajectory.
+
+    Example:
+        >>> run = RunAssembly("run-1", "How many guests?", source="import:spans")
+        >>> run.start("agent")
+        >>> run.start("search", "agent", "retriever", "friends or strangers")
+        >>> run.retrieved("search", [Considered("ramsey", "Among six people ...")])
+        >>> run.finish("search")
+        >>> run.finish("agent", answer="six")
+        >>> [step.kind for step in run.trajectory().steps]
+        ['query', 'retrieval', 'answer']
+    """
+
+    def __init__(
+        self,
+        id: str,
+        question: str | None = None,
+        *,
+        source: str,
+        limits: RecordingLimits | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.id = id
+        self.question = question
+        self.source = source
+        self.answer: str | None = None
+        self.error: str | None = None
+        self.metadata = dict(metadata or {})
+        self.unread = 0
+        """Results and arguments that could not be read and were left out."""
+        self._limits = limits
+        self._nodes: dict[str, _Node] = {}
+        self._entries: dict[int, _Entry] = {}
+        self._begun = 0
+        self._started = 0
+        self._truncated = False
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Ids of the nodes that are under way."""
+        return frozenset(self._nodes)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many nodes are under way that no more are taken in."""
+        return self._limits is not None and len(self._nodes) > 20 * self._limits.steps
+
+    def start(
+        self, id: str, parent: str | None = None, kind: RunKind = "chain", text: str | None = None, hidden: bool = False
+    ) -> None:
+        """A node begins.
+
+        Args:
+            id: Of the node.
+            parent: Of the node that started it; None, or one that is not under way, makes it a root.
+            kind: What it is.
+            text: The query of a retriever.
+            hidden: Whether nothing of it and of what runs below is a step: its work belongs to another's.
+        """
+        above = self._nodes.get(parent) if parent is not None else None
+        hidden = hidden or (above is not None and (above.hidden or above.kind == "retriever"))
+        node = _Node(parent if above is not None else None, kind, hidden, self._begun)
+        self._begun += 1
+        self._nodes[id] = node
+        if hidden or kind == "chain":
+            return
+        if not self._has_room():
+            node.hidden = True
+            return
+        if kind == "retriever":
+            self._mark_searched(node.parent)
+            if text and text.strip():
+                self._entries[node.order] = _Entry(id, [Step("query", self._cut(text.strip()))])
+
+    def retrieved(self, id: str, documents: Sequence[Considered], query: str | None = None) -> None:
+        """A node found documents, best first.
+
+        Args:
+            id: Of the retriever; or of a tool or chain that searched by itself, which counts if no retriever ran
+                below it.
+            documents: What it found.
+            query: What a tool or chain searched for.
+        """
+        node = self._visible(id)
+        if node is None or (node.kind != "retriever" and node.searched):
+            return
+        if node.kind == "chain" and not self._has_room():
+            return
+        if node.kind != "retriever":
+            node.searched = True
+            self._mark_searched(node.parent)
+        entry = self._entries.setdefault(node.order, _Entry(id))
+        if query and query.strip() and not entry.steps:
+            entry.steps.append(Step("query", self._cut(query.strip())))
+        entry.steps.append(self._retrieval(documents))
+
+    def thought(self, id: str, text: str, *, answers: bool = True) -> None:
+        """A language model wrote something.
+
+        Args:
+            id: Of its node.
+            text: What it wrote.
+            answers: Whether it may be the answer, if nothing says what is and it comes last; False for a remark that
+                comes with calls of tools.
+        """
+        node = self._visible(id)
+        if node is None or not text.strip():
+            return
+        step = Step("thought", self._cut(text.strip()))
+        earlier = [order for order, entry in self._entries.items() if order < node.order and entry.steps]
+        # Models that are built on one another tell of one text twice.
+        if not earlier or step != self._entries[max(earlier)].steps[-1]:
+            self._entries[node.order] = _Entry(id, [step], answers=answers)
+
+    def write(self, id: str, part: str) -> None:
+        """A language model that streams wrote a part of its text; counts if the run ends before the model does."""
+        node = self._visible(id)
+        if node is None or (self._limits is not None and sum(map(len, node.parts)) > self._limits.characters):
+            return
+        node.parts.append(part)
+
+    def tool_result(self, id: str, call: str, result: str | None, unread: int = 0) -> None:
+        """A tool that is no search returned; ignored if a retriever ran below it.
+
+        Args:
+            id: Of its node.
+            call: Name and arguments, as text.
+            result: What it returned, as text; None if that is no text that could be kept.
+            unread: How many arguments and results were left out, because they are objects that no text stands for.
+        """
+        node = self._visible(id)
+        if node is None or node.searched:
+            return
+        self.unread += unread
+        text = call if result is None else f"{call} -> {result}"
+        self._entries[node.order] = _Entry(id, [Step("thought", self._cut(text))])
+
+    def leave_out(self, count: int = 1) -> None:
+        """Count what could not be read and is left out."""
+        self.unread += count
+
+    def finish(self, id: str, *, answer: str | None = None, error: str | None = None) -> None:
+        """A node ended.
+
+        Args:
+            id: Of the node.
+            answer: Its answer; of several the root's counts, else the last. ``""`` says that there is none.
+            error: What it failed with.
+        """
+        node = self._nodes.pop(id, None)
+        if node is None:
+            return
+        if answer is not None:
+            self.answer = answer
+        if node.parent is None:
+            self.error = error
+            for below, writer in list(self._nodes.items()):
+                self.thought(below, "".join(writer.parts))
+        entry = self._entries.get(node.order)
+        if entry is not None and error is not None and node.kind == "retriever":
+            entry.failed = True
+
+    def trajectory(self, metadata: Mapping[str, Any] | None = None) -> Trajectory | None:
+        """Return the run as it is now; None if there is neither a question nor a query.
+
+        Where no node told an answer, what a model wrote last is it. ``question_from``, ``error``, ``truncated``,
+        ``failed_searches`` and ``unread`` (how many results were left out) are in the metadata where they apply.
+
+        Args:
+            metadata: More of it.
+        """
+        entries = self._settled()
+        steps = [step for entry in entries for step in entry.steps]
+        facts: dict[str, Any] = {**self.metadata, **(metadata or {})}
+        question = self.question
+        if not question or not question.strip():
+            question = next((step.text for step in steps if step.kind == "query"), None)
+            facts["question_from"] = "query"
+        if not question:
+            return None
+        if failed := sum(entry.failed for entry in self._entries.values()):
+            facts["failed_searches"] = failed
+        if self.unread:
+            facts["unread"] = self.unread
+        answer = None
+        if self.error is not None:
+            facts["error"] = self.error
+        else:
+            last = entries[-1].steps[-1] if entries else None
+            answer = self.answer
+            if answer is None and last is not None and entries[-1].answers:
+                answer = last.text
+            answer = self._cut(answer) if answer else None
+            if answer is not None:
+                if last is not None and last.kind == "thought" and last.text.strip() == answer.strip():
+                    steps.pop()
+                steps.append(Step("answer", answer))
+        question = self._cut(question)
+        if self._truncated:
+            facts["truncated"] = True
+        return Trajectory(self.id, "", question, tuple(steps), answer, None, None, self.source, facts)
+
+    def _settled(self) -> list[_Entry]:
+        """Return the entries in their order, without failed searches that were made again."""
+        entries = [self._entries[order] for order in sorted(self._entries) if self._entries[order].steps]
+        answered = {entry.steps[0].text for entry in entries if entry.steps[0].kind == "query" and not entry.failed}
+        return [entry for entry in entries if not (entry.failed and entry.steps[0].text in answered)]
+
+    def _has_room(self) -> bool:
+        self._started += 1
+        if self._limits is not None and self._started > self._limits.steps:
+            self._truncated = True
+            return False
+        return True
+
+    def _visible(self, id: str) -> _Node | None:
+        node = self._nodes.get(id)
+        return None if node is None or node.hidden else node
+
+    def _mark_searched(self, id: str | None) -> None:
+        while id is not None and (node := self._nodes.get(id)) is not None:
+            node.searched = True
+            id = node.parent
+
+    def _cut(self, text: str) -> str:
+        if self._limits is None or len(text) <= self._limits.characters:
+            return text
+        self._truncated = True
+        return text[: self._limits.characters]
+
+    def _retrieval(self, documents: Sequence[Considered]) -> Step:
+        if self._limits is not None and len(documents) > self._limits.documents:
+            self._truncated = True
+            documents = documents[: self._limits.documents]
+        distinct = without_repeats(documents)
+        return Step("retrieval", considered=tuple(replace(each, text=self._cut(each.text)) for each in distinct))
