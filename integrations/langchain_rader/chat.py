@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
+from typing_extensions import Unpack
 
 from langchain_rader._encoders import _plain
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
-from rader_plugins.llm import Completion, Message, Usage
-from rader_plugins.llm.base import check_messages, check_sampling
+from rader_plugins.llm import Completion, Message, Sampling, SamplingOptions, Usage
+from rader_plugins.llm.base import check_messages
 
 __all__ = ["LangChainChat"]
 
@@ -73,52 +75,28 @@ class LangChainChat:
         with self._usage_lock:
             return self._usage
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    def chat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """Return ``n`` answers, each from a call of its own; see :meth:`rader_plugins.llm.ChatModel.chat`."""
         checked: list[Any] = list(check_messages(messages))
-        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
-        given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
+        sampling = Sampling.of(**options)
         completions = []
-        for number in range(n):
-            options = self._options(given, seed, number)
+        for number in range(sampling.n):
+            forwarded = self._forwarded(sampling, number)
             try:
-                answer = self.llm.invoke(checked, self.config, stop=list(stop) if stop else None, **options)
+                answer = self.llm.invoke(checked, self.config, stop=list(sampling.stop) or None, **forwarded)
             except Exception as error:
                 raise _failure(self.llm, error) from error
             completions.append(self._completion(answer))
         return completions
 
-    async def achat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    async def achat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """As :meth:`chat`, through the model's async side; the ``n`` answers are asked for at once."""
         checked: list[Any] = list(check_messages(messages))
-        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
-        given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
-        ends = list(stop) if stop else None
+        sampling = Sampling.of(**options)
+        ends = list(sampling.stop) or None
         calls = [
-            self.llm.ainvoke(checked, self.config, stop=ends, **self._options(given, seed, number))
-            for number in range(n)
+            self.llm.ainvoke(checked, self.config, stop=ends, **self._forwarded(sampling, number))
+            for number in range(sampling.n)
         ]
         try:
             answers = await asyncio.gather(*calls)
@@ -126,9 +104,10 @@ class LangChainChat:
             raise _failure(self.llm, error) from error
         return [self._completion(answer) for answer in answers]
 
-    def _options(self, given: Mapping[str, Any], seed: int | None, number: int) -> dict[str, Any]:
-        every = {**given, "seed": None if seed is None else seed + number}
-        return {name: every[name] for name in self.forward if every[name] is not None}
+    def _forwarded(self, sampling: Sampling, number: int) -> dict[str, Any]:
+        seed = sampling.seed
+        numbered = replace(sampling, seed=None if seed is None else seed + number)
+        return {name: value for name in self.forward if (value := getattr(numbered, name)) is not None}
 
     def _completion(self, answer: AIMessage) -> Completion:
         used: Mapping[str, Any] = answer.usage_metadata or {}

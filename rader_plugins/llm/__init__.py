@@ -13,6 +13,7 @@ from rader_plugins.llm.budget import Budget, BudgetedLLM, BudgetExceededError, S
 from rader_plugins.llm.cache import CachedChat
 from rader_plugins.llm.generator import GeneratorBase, as_generator
 from rader_plugins.llm.openai_chat import OpenAIChat
+from rader_plugins.llm.sampling import Sampling, SamplingOptions
 from rader_plugins.llm.vllm_local import VLLMGenerator
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "Message",
     "OpenAIChat",
     "RequestRefusedError",
+    "Sampling",
+    "SamplingOptions",
     "Spent",
     "Usage",
     "VLLMGenerator",

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict, runtime_checkable
 
+from typing_extensions import Unpack
+
 from rader_plugins.documents import check_text
 from rader_plugins.errors import InputError, LLMError
+from rader_plugins.llm.sampling import SamplingOptions
 
 __all__ = [
     "ChatModel",
@@ -20,7 +23,6 @@ __all__ = [
     "RequestRefusedError",
     "Usage",
     "check_messages",
-    "check_sampling",
     "refusal",
     "without_thoughts",
 ]
@@ -115,29 +117,12 @@ class ChatModel(Protocol):
         """Names the model and everything about it that is not an argument of a call; caches are keyed by it."""
         ...
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    def chat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """Return ``n`` answers to a conversation.
 
         Args:
             messages: The conversation, last turn last.
-            n: How many answers.
-            temperature: Of sampling; 0 takes the most probable token.
-            top_p: Mass of the most probable tokens to sample from; None leaves it to the model.
-            top_k: How many of the most probable tokens to sample from; None leaves it to the model.
-            max_tokens: Most tokens in an answer; None leaves it to the model.
-            stop: Strings that end an answer; they are not part of it.
-            seed: Of sampling, where the model takes one.
+            **options: How to sample; see :class:`~rader_plugins.llm.SamplingOptions`.
 
         Raises:
             InputError: An argument is unusable.
@@ -145,18 +130,7 @@ class ChatModel(Protocol):
         """
         ...
 
-    async def achat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    async def achat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """As :meth:`chat`, without blocking the event loop."""
         ...
 
@@ -169,45 +143,16 @@ class Generator(ChatModel, Protocol):
     any :class:`ChatModel`.
     """
 
-    def complete(
-        self,
-        prompt: str,
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
-        """Return ``n`` continuations of a text, without a chat template; arguments and errors as :meth:`chat`.
+    def complete(self, prompt: str, **options: Unpack[SamplingOptions]) -> list[Completion]:
+        """Return ``n`` continuations of a text, without a chat template; options and errors as :meth:`chat`.
 
         Args:
             prompt: The text, not empty; a continuation does not repeat it.
-            n: How many.
-            temperature: Of sampling; 0 takes the most probable token.
-            top_p: Mass of the most probable tokens to sample from; None leaves it to the model.
-            top_k: How many of the most probable tokens to sample from; None leaves it to the model.
-            max_tokens: Most tokens in a continuation; None leaves it to the model (some servers then write 16, others
-                until the context is full).
-            stop: Strings that end a continuation; they are not part of it.
-            seed: Of sampling, where the model takes one.
+            **options: How to sample; see :class:`~rader_plugins.llm.SamplingOptions`.
         """
         ...
 
-    async def acomplete(
-        self,
-        prompt: str,
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    async def acomplete(self, prompt: str, **options: Unpack[SamplingOptions]) -> list[Completion]:
         """As :meth:`complete`, without blocking the event loop."""
         ...
 
@@ -238,26 +183,3 @@ def check_messages(messages: Sequence[Message]) -> list[Message]:
         role, content = check_text(message["role"], f"the role of message {at}"), message["content"]
         checked.append({"role": role, "content": check_text(content, f"message {at}")})
     return checked
-
-
-def check_sampling(
-    n: int,
-    temperature: float,
-    top_p: float | None,
-    max_tokens: int | None,
-    stop: Sequence[str] | None,
-    top_k: int | None = None,
-) -> None:
-    """Raise :class:`InputError` if a sampling argument is outside its range."""
-    if not isinstance(n, int) or n < 1:
-        raise InputError(f"n must be a whole number of at least 1, not {n!r}.")
-    if not temperature >= 0:
-        raise InputError(f"temperature must not be negative, not {temperature!r}.")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise InputError(f"top_p must be above 0 and at most 1, not {top_p!r}.")
-    if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
-        raise InputError(f"max_tokens must be a whole number of at least 1, not {max_tokens!r}.")
-    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-        raise InputError(f"top_k must be a whole number of at least 1, not {top_k!r}.")
-    if isinstance(stop, str):
-        raise InputError("stop must be a list of strings: ['\\n'].")

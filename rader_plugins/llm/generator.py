@@ -4,39 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from typing_extensions import Unpack
 
 from rader_plugins.documents import check_text
 from rader_plugins.errors import InputError
-from rader_plugins.llm.base import ChatModel, Completion, Generator, Message, Usage, check_messages, check_sampling
+from rader_plugins.llm.base import ChatModel, Completion, Generator, Message, Usage, check_messages
+from rader_plugins.llm.sampling import Sampling, SamplingOptions
 
 __all__ = ["GeneratorBase", "Request", "WrappedLLM", "as_generator", "usage_of"]
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Sampling):
     """A call with checked arguments.
 
     Args:
         content: The messages of a conversation, or the prompt to continue.
-        n, temperature, top_p, top_k, max_tokens, stop, seed: As in :meth:`ChatModel.chat`.
+        **options: As in :class:`~rader_plugins.llm.SamplingOptions`.
     """
 
     content: list[Message] | str
-    n: int = 1
-    temperature: float = 0.0
-    top_p: float | None = None
-    top_k: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-
-    def options(self) -> dict[str, Any]:
-        """Return the keyword arguments of the call; those that are left to the model are left out."""
-        names = ("n", "temperature", "top_p", "top_k", "max_tokens", "seed")
-        every = {**{name: getattr(self, name) for name in names}, "stop": list(self.stop) or None}
-        return {name: value for name, value in every.items() if value is not None}
 
     def send(self, llm: Generator) -> list[Completion]:
         """Ask a model."""
@@ -79,69 +69,25 @@ class GeneratorBase(ABC):
     @abstractmethod
     async def _agenerate(self, request: Request) -> list[Completion]: ...
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    def chat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """Return ``n`` answers to a conversation; see :meth:`ChatModel.chat`."""
         checked = check_messages(messages)
-        return self._generate(_request(checked, n, temperature, top_p, top_k, max_tokens, stop, seed))
+        return self._generate(_request(checked, options))
 
-    async def achat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    async def achat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """As :meth:`chat`, without blocking the event loop."""
         checked = check_messages(messages)
-        return await self._agenerate(_request(checked, n, temperature, top_p, top_k, max_tokens, stop, seed))
+        return await self._agenerate(_request(checked, options))
 
-    def complete(
-        self,
-        prompt: str,
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    def complete(self, prompt: str, **options: Unpack[SamplingOptions]) -> list[Completion]:
         """Return ``n`` continuations of a text; see :meth:`Generator.complete`."""
         checked = _check_prompt(prompt)
-        return self._generate(_request(checked, n, temperature, top_p, top_k, max_tokens, stop, seed))
+        return self._generate(_request(checked, options))
 
-    async def acomplete(
-        self,
-        prompt: str,
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    async def acomplete(self, prompt: str, **options: Unpack[SamplingOptions]) -> list[Completion]:
         """As :meth:`complete`, without blocking the event loop."""
         checked = _check_prompt(prompt)
-        return await self._agenerate(_request(checked, n, temperature, top_p, top_k, max_tokens, stop, seed))
+        return await self._agenerate(_request(checked, options))
 
 
 class WrappedLLM(GeneratorBase):
@@ -226,15 +172,5 @@ def _check_prompt(prompt: str) -> str:
     return prompt
 
 
-def _request(
-    content: list[Message] | str,
-    n: int,
-    temperature: float,
-    top_p: float | None,
-    top_k: int | None,
-    max_tokens: int | None,
-    stop: Sequence[str] | None,
-    seed: int | None,
-) -> Request:
-    check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
-    return Request(content, n, float(temperature), top_p, top_k, max_tokens, tuple(stop or ()), seed)
+def _request(content: list[Message] | str, options: SamplingOptions) -> Request:
+    return Request(content, **asdict(Sampling.of(**options)))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.llms import LLM, ChatMessage, CustomLLM
+from typing_extensions import Unpack
 
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import canonical_json, fingerprint
-from rader_plugins.llm import Completion, Message
-from rader_plugins.llm.base import check_messages, check_sampling
+from rader_plugins.llm import Completion, Message, Sampling, SamplingOptions
+from rader_plugins.llm.base import check_messages
 
 __all__ = ["LlamaIndexChat"]
 
@@ -62,55 +63,17 @@ class LlamaIndexChat:
         kind = [type(self.llm).__qualname__, self.llm.metadata.model_name]
         return fingerprint({"class": kind, "fields": fields, "forward": sorted(self.forward)})
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    def chat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """Return ``n`` answers, each from a call of its own; see :meth:`rader_plugins.llm.ChatModel.chat`."""
-        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
+        sampling = Sampling.of(**options)
         turns = _turns(messages)
-        given = {
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "max_tokens": max_tokens,
-            "stop": stop,
-            "seed": seed,
-        }
-        return [self._call(turns, self._options(given, number)) for number in range(n)]
+        return [self._call(turns, self._forwarded(sampling, number)) for number in range(sampling.n)]
 
-    async def achat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> list[Completion]:
+    async def achat(self, messages: Sequence[Message], **options: Unpack[SamplingOptions]) -> list[Completion]:
         """As :meth:`chat`, through the model's async side; the ``n`` answers are asked for at once."""
-        check_sampling(n, temperature, top_p, max_tokens, stop, top_k)
+        sampling = Sampling.of(**options)
         turns = _turns(messages)
-        given = {
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "max_tokens": max_tokens,
-            "stop": stop,
-            "seed": seed,
-        }
-        calls = [self._acall(turns, self._options(given, number)) for number in range(n)]
+        calls = [self._acall(turns, self._forwarded(sampling, number)) for number in range(sampling.n)]
         return list(await asyncio.gather(*calls))
 
     def _call(self, turns: list[ChatMessage], options: dict[str, Any]) -> Completion:
@@ -127,8 +90,9 @@ class LlamaIndexChat:
         except Exception as error:
             raise LLMError(f"{self.llm.class_name()} failed with {type(error).__name__}: {str(error)[:300]}") from error
 
-    def _options(self, given: Mapping[str, Any], number: int) -> dict[str, Any]:
-        options = {name: given[name] for name in self.forward if given[name] is not None}
+    def _forwarded(self, sampling: Sampling, number: int) -> dict[str, Any]:
+        given = sampling.options()
+        options: dict[str, Any] = {name: value for name, value in given.items() if name in self.forward}
         if "seed" in options:
             options["seed"] += number
         return options
