@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rader_plugins.errors import InputError, import_extra
+from rader_plugins.text_files import read_lines, read_text
 
 __all__ = [
     "atomic_write",
@@ -24,6 +25,8 @@ __all__ = [
     "differences",
     "fingerprint",
     "read_jsonl",
+    "read_lines",
+    "read_text",
     "read_toml",
     "sampled_digest",
     "sha256_file",
@@ -82,26 +85,26 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSONL file; blank lines are skipped.
 
     Raises:
-        InputError: A line is not a JSON object or not UTF-8; the message names file and line.
+        InputError: A line is not a JSON object, or neither UTF-8 nor what a byte order mark says; the message names
+            file and line.
     """
-    with Path(path).open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{path}, line {number} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number} holds {type(row).__name__}, not a JSON object.")
-            yield row
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number} holds {type(row).__name__}, not a JSON object.")
+        yield row
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the content of a TOML file.
 
     Raises:
-        InputError: It cannot be read, is not UTF-8 or not TOML; the message names the file.
+        InputError: It cannot be read, is not TOML, or is encoded otherwise; the message names the file.
         MissingExtraError: Python is older than 3.11 and ``tomli`` is not installed.
     """
     if sys.version_info >= (3, 11):
@@ -109,12 +112,14 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     else:
         toml = import_extra("tomli", "synthesis", "training")
     try:
-        found: dict[str, Any] = toml.loads(Path(path).read_bytes().decode("utf-8"))
+        tables: dict[str, Any] = toml.loads(read_text(path).replace("\r\n", "\n"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:  # of the decoder, or of the parser, whose error derives from it
+    except InputError:  # of the encoding
+        raise
+    except (ValueError, RecursionError) as error:  # of the parser
         raise InputError(f"{path} is not TOML: {error}.") from None
-    return found
+    return tables
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:

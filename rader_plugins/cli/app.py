@@ -11,7 +11,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
 
 import typer
@@ -20,12 +19,10 @@ from typer.core import TyperGroup
 from rader_plugins import __version__
 from rader_plugins.cli import doctor, evaluation, index, models, search
 from rader_plugins.cli.output import fail, note
+from rader_plugins.cli.plugins import load_plugin, plugins
 from rader_plugins.errors import InputError, RaderError, RaderWarning
 
-__all__ = ["PLUGIN_GROUP", "build_app", "load_plugin", "main", "plugins"]
-
-PLUGIN_GROUP = "rader.commands"
-"""Entry-point group: each entry is a Typer app (becomes a group of commands) or a function (becomes a command)."""
+__all__ = ["build_app", "main"]
 
 _ORDER = ("index", "search", "evaluate", "score", "compare", "models", "doctor")
 _FAILURE, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
@@ -137,31 +134,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-def plugins() -> dict[str, EntryPoint]:
-    """Return the entry points of plug-in commands by name, without importing them."""
-    return {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}
-
-
-def load_plugin(entry: EntryPoint) -> tuple[Any, str | None]:
-    """Import a plug-in; return its command and None, or None and what is wrong with it."""
-    try:
-        return _as_command(entry.load(), entry.name), None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - one plug-in must not take the others down
-        return None, f"{type(error).__name__}: {error}"
-
-
-def _as_command(plugin: Any, name: str) -> Any:
-    if isinstance(plugin, typer.Typer):
-        command = typer.main.get_group(plugin)
-        command.name = name
-        return command
-    if not callable(plugin):
-        raise TypeError(f"expected a Typer app or a function, found {type(plugin).__name__}")
-    single = typer.Typer(rich_markup_mode=None, add_completion=False)
-    single.command(name)(plugin)
-    return typer.main.get_command(single)
 
 
 @contextlib.contextmanager

@@ -5,49 +5,34 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import os
 import platform
-import re
 import sqlite3
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from rader_plugins import __version__
 from rader_plugins.cli.options import JsonOutput
-from rader_plugins.cli.output import emit_json, facts
+from rader_plugins.cli.output import count, emit_json, facts
+from rader_plugins.cli.plugins import load_plugin, plugins
 from rader_plugins.errors import InputError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 __all__ = ["doctor"]
 
 _DISTRIBUTION = "rader-plugins"
-_REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[[^]]*\])?\s*\(?([^;)]*)\)?\s*(?:;.*)?$")
-_EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 # Any one of these gives FAISS.
-_ALTERNATIVES = {"cpu": "gpu", "gpu": "cpu"}
+_ALTERNATIVES = {"cpu": "gpu", "gpu": "cpu", "faiss": "faiss-gpu", "faiss-gpu": "faiss"}
 _SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TRUE = {"1", "true", "yes", "on"}
-
-
-@dataclass(frozen=True)
-class _Need:
-    """One requirement of an extra."""
-
-    name: str
-    specifier: str
-    version: str | None
-
-    @property
-    def problem(self) -> str | None:
-        if self.version is None:
-            return f"{self.name} is missing"
-        if not _fits(self.version, self.specifier):
-            return f"{self.name} {self.version} is not {self.specifier}"
-        return None
 
 
 def doctor(json: JsonOutput = False) -> None:
@@ -66,7 +51,7 @@ def doctor(json: JsonOutput = False) -> None:
 
 def _examine() -> dict[str, Any]:
     problems: list[str] = []
-    extras, libraries = _extras()
+    extras, libraries = _extras(problems)
     return {
         "rader_plugins": {
             "version": __version__,
@@ -97,58 +82,87 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _extras() -> tuple[dict[str, Any], dict[str, str | None]]:
+def _extras(problems: list[str]) -> tuple[dict[str, Any], dict[str, str | None]]:
     """Return the state of every extra and the versions of all libraries that they and the base name."""
+    from packaging.requirements import Requirement
+
     try:
-        requirements = metadata.requires(_DISTRIBUTION) or []
+        distribution = metadata.distribution(_DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        requirements = []
-    needs: dict[str, list[_Need]] = {}
-    libraries: dict[str, str | None] = {}
-    for requirement in requirements:
-        if (parts := _REQUIREMENT.match(requirement)) is None or parts[1] == _DISTRIBUTION:
-            continue
-        found = _Need(parts[1], parts[2].strip(), _version(parts[1]))
-        libraries[found.name] = found.version
-        if marker := _EXTRA.search(requirement):
-            needs.setdefault(marker[1], []).append(found)
-    needs.pop("all", None)
-    state: dict[str, Any] = {}
-    for extra, wanted in needs.items():
-        faults = [need.problem for need in wanted if need.problem]
-        other = needs.get(_ALTERNATIVES.get(extra, ""), [])
-        covered = bool(faults and other) and not any(need.problem for need in other)
-        state[extra] = {
-            "installed": not faults,
-            "missing": faults,
-            "not_needed": covered,
-            "install": f"pip install '{_DISTRIBUTION}[{extra}]'" if faults and not covered else None,
-        }
-    return state, libraries
+        return {}, {}
+    requirements = [Requirement(line) for line in distribution.requires or []]
+    base = _needed(requirements, "")
+    problems += [f"{fault}, which rader-plugins needs" for fault in _faults(base)]
+    needs = {extra: _needed(requirements, extra) for extra in distribution.metadata.get_all("Provides-Extra") or []}
+    libraries = {need.name: _version(need.name) for need in itertools.chain(base, *needs.values())}
+    # What only stands for other extras (old names) has nothing of its own to report.
+    own = {
+        extra: needed
+        for extra, needed in needs.items()
+        if extra != "all" and any(need.name != _DISTRIBUTION for need in needed)
+    }
+    complete = {extra: _with_referred(needed, needs) for extra, needed in own.items()}
+    libraries.pop(_DISTRIBUTION, None)
+    return {extra: _state(extra, complete) for extra in complete}, libraries
 
 
-def _fits(version: str, specifier: str) -> bool:
-    try:
-        from packaging.specifiers import SpecifierSet
-    except ImportError:  # only in the base install, which has nothing that brings it
-        return True
-    return SpecifierSet(specifier).contains(version, prereleases=True)
+def _needed(requirements: Sequence[Requirement], extra: str) -> list[Requirement]:
+    """Return what an extra asks for on this machine; for "", what the base does."""
+    applying = [need for need in requirements if need.marker is None or need.marker.evaluate({"extra": extra})]
+    if not extra:
+        return applying
+    base = _needed(requirements, "")
+    return [need for need in applying if need not in base]
+
+
+def _with_referred(needed: Sequence[Requirement], needs: Mapping[str, Sequence[Requirement]]) -> list[Requirement]:
+    """Replace references to other extras of this package by what those ask for."""
+    resolved: list[Requirement] = []
+    for need in needed:
+        if need.name == _DISTRIBUTION:
+            resolved += [other for extra in sorted(need.extras) for other in _with_referred(needs[extra], needs)]
+        else:
+            resolved.append(need)
+    return resolved
+
+
+def _faults(needed: Sequence[Requirement]) -> list[str]:
+    faults = {}
+    for need in needed:
+        version = _version(need.name)
+        if version is None:
+            faults[need.name] = f"{need.name} is missing"
+        elif not need.specifier.contains(version, prereleases=True):
+            faults[need.name] = f"{need.name} {version} is not {need.specifier}"
+    return list(faults.values())
+
+
+def _state(extra: str, needs: Mapping[str, Sequence[Requirement]]) -> dict[str, Any]:
+    faults = _faults(needs[extra])
+    alternative = needs.get(_ALTERNATIVES.get(extra, ""))
+    covered = bool(faults) and alternative is not None and not _faults(alternative)
+    return {
+        "installed": not faults,
+        "missing": faults,
+        "not_needed": covered,
+        "install": f"pip install '{_DISTRIBUTION}[{extra}]'" if faults and not covered else None,
+    }
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"cpu_count": os.cpu_count(), "torch": None, "cuda": [], "mps": False, "faiss_gpus": None}
+    devices: dict[str, Any] = {"cpu_count": os.cpu_count(), "torch": None, "cuda": [], "mps": False, "faiss_gpus": None}
     torch = _optional("torch", problems)
     if torch is not None:
-        found["torch"] = torch.__version__
+        devices["torch"] = torch.__version__
         if torch.cuda.is_available():
             for number in range(torch.cuda.device_count()):
                 properties = torch.cuda.get_device_properties(number)
-                found["cuda"].append({"name": properties.name, "memory_bytes": properties.total_memory})
-        found["mps"] = bool(torch.backends.mps.is_available())
+                devices["cuda"].append({"name": properties.name, "memory_bytes": properties.total_memory})
+        devices["mps"] = bool(torch.backends.mps.is_available())
     faiss = _optional("faiss", problems)
     if faiss is not None:
-        found["faiss_gpus"] = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    return found
+        devices["faiss_gpus"] = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    return devices
 
 
 def _optional(module: str, problems: list[str]) -> Any:
@@ -194,8 +208,6 @@ def _temporary_folder(problems: list[str]) -> dict[str, Any]:
 
 
 def _plugins(problems: list[str]) -> dict[str, str]:
-    from rader_plugins.cli.app import load_plugin, plugins
-
     loaded = {}
     for name, entry in sorted(plugins().items()):
         with contextlib.redirect_stdout(sys.stderr):
@@ -235,7 +247,9 @@ def _rendered(report: dict[str, Any]) -> list[str]:
         for problem in report["problems"]:
             lines += facts([("-", " ".join(problem.split()))], indent="  ")
     else:
-        lines += ["", "No problems found."]
+        missing = sum(not state["installed"] and not state["not_needed"] for state in report["extras"].values())
+        absent = f" ({count(missing, 'extra')} not installed: see above)" if missing else ""
+        lines += ["", f"Nothing that is installed is broken{absent}."]
     return lines
 
 

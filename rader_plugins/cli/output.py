@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import json
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _PIPE_WIDTH = 100
+_UNLIMITED = 100_000
 
 
 def emit_json(value: object, *, indent: int | None = 2) -> None:
@@ -64,17 +66,16 @@ def one_line(text: str) -> str:
 
 def cell_width(text: str) -> int:
     """Return the columns that a text takes on a terminal."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.combining(char) != 0 for char in text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def clip(text: str, columns: int) -> str:
     """Cut a text to so many columns, with an ellipsis where something is missing."""
-    if cell_width(text) <= columns:
-        return text
-    while text and cell_width(text) > columns - 1:
-        text = text[: len(text) - max(1, (cell_width(text) - columns) // 2)]
-    return text.rstrip() + "…"
+    from rich.cells import set_cell_size
+
+    return text if cell_width(text) <= columns else set_cell_size(text, columns - 1).rstrip() + "…"
 
 
 def count(number: int, noun: str) -> str:
@@ -84,31 +85,33 @@ def count(number: int, noun: str) -> str:
 
 def human_bytes(size: int) -> str:
     """Return a size such as ``3.4 MB``."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
+    from rich.filesize import decimal
+
+    return decimal(size)
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> list[str]:
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "", columns: int = 0) -> list[str]:
     """Return the lines of a plain table.
 
     Args:
         headers: One per column.
         rows: Cells, each of one line.
         right: One character per column: ``r`` aligns it to the right.
+        columns: Fold long cells so that the table is no wider than this; 0 lets it be as wide as it is.
     """
-    widths = [max(cell_width(row[at]) for row in (headers, *rows)) for at in range(len(headers))]
-    lines = []
-    for row in (headers, *rows):
-        cells = []
-        for at, cell in enumerate(row):
-            gap = " " * (widths[at] - cell_width(cell))
-            cells.append(gap + cell if right[at : at + 1] == "r" else cell + gap)
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header, side in itertools.zip_longest(headers, right[: len(headers)]):
+        grid.add_column(Text(header), justify="right" if side == "r" else "left", overflow="fold", no_wrap=not columns)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console = Console(file=io.StringIO(), width=columns or _UNLIMITED, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(grid)
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def facts(pairs: Sequence[tuple[str, str]], *, indent: str = "") -> list[str]:

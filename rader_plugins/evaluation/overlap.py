@@ -13,7 +13,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.evaluation.named import is_remote, open_dataset
 from rader_plugins.evaluation.runs import read_qrels
 from rader_plugins.files import fingerprint, read_jsonl
-from rader_plugins.texts import digest, ngrams, words
+from rader_plugins.text_matching import digest, ngrams, words
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation.dataset import RetrievalDataset

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.index.analysis import analyze
+from rader_plugins.analysis import analyze
 from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gather_scores
 from rader_plugins.index.lexical import LexicalView, WeightedQuery
 from rader_plugins.index.postings import Postings

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.analysis import analyze
 from rader_plugins.documents import Document, check_text, metadata_json
 from rader_plugins.errors import InputError
-from rader_plugins.index.analysis import analyze
 from rader_plugins.index.dense import gather
 from rader_plugins.index.filters import flatten
 from rader_plugins.index.home import Home

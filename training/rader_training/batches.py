@@ -10,7 +10,7 @@ from rader_plugins.encoding.batching import padded
 from rader_plugins.encoding.tokens import tokenize
 from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe, Role
-from rader_plugins.texts import word_overlap
+from rader_plugins.text_matching import word_overlap
 from rader_training.anchors import Anchors
 from rader_training.corpus import Corpus
 from rader_training.data import Group

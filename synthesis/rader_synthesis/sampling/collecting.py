@@ -11,7 +11,7 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 from rader_plugins.index import RaderIndex
-from rader_plugins.texts import digest
+from rader_plugins.text_matching import digest
 from rader_plugins.trajectories import Trajectory, read_trajectories
 from rader_synthesis.importing.base import title_and_text
 from rader_synthesis.sampling.config import SamplingConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rader_plugins.texts import words
+from rader_plugins.text_matching import words
 from rader_plugins.trajectories import Step, Trajectory
 from rader_synthesis.sampling.config import SamplingConfig
 

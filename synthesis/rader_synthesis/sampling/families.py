@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 
-from rader_plugins.texts import digest
+from rader_plugins.text_matching import digest
 from rader_synthesis.sampling.near import NearIndex, shingles
 from rader_synthesis.sampling.spool import Spool
 

@@ -16,7 +16,7 @@ from rader_plugins.index import RaderIndex
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval import RaderRetriever
 from rader_plugins.samples import Passage
-from rader_plugins.texts import digest
+from rader_plugins.text_matching import digest
 from rader_synthesis.importing.base import title_and_text
 from rader_synthesis.sampling.config import SamplingConfig
 from rader_synthesis.search import derived_seed

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.texts import normal, words
+from rader_plugins.text_matching import normal, words
 
 __all__ = ["NearIndex", "jaccard", "shingles"]
 

@@ -23,7 +23,7 @@ from rader_plugins.llm import (
 )
 from rader_plugins.llm.generator import as_generator, usage_of
 from rader_plugins.retrieval import RaderRetriever
-from rader_plugins.texts import digest, shared_words
+from rader_plugins.text_matching import digest, shared_words
 from rader_synthesis.calls import said
 from rader_synthesis.config import PromptStyle
 from rader_synthesis.packs import ActionPrompt, load_pack, load_prompt, step_values

@@ -12,7 +12,7 @@ from typing import Any
 
 from rader_plugins.files import canonical_json
 from rader_plugins.samples import Passage
-from rader_plugins.texts import digest
+from rader_plugins.text_matching import digest
 from rader_synthesis.sampling.drafts import Draft
 
 __all__ = ["Spool", "Stored"]

@@ -18,8 +18,8 @@ import pytest
 import typer
 
 from rader_plugins import RaderIndex
-from rader_plugins.cli import app as app_module
 from rader_plugins.cli import doctor as doctor_module
+from rader_plugins.cli import plugins as plugins_module
 from rader_plugins.errors import EncodingError, MissingExtraError, TruncationWarning
 from rader_plugins.recipes import RECIPES
 from tests.rader_plugins.cli.conftest import Rader, command, environment, write_rows
@@ -60,8 +60,10 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     # Test modules need not be importable by name.
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or _this_module())
-    found = [EntryPoint(name, value, app_module.PLUGIN_GROUP) for name, value in entries.items()]
-    monkeypatch.setattr(app_module, "entry_points", lambda group: found if group == app_module.PLUGIN_GROUP else [])
+    found = [EntryPoint(name, value, plugins_module.PLUGIN_GROUP) for name, value in entries.items()]
+    monkeypatch.setattr(
+        plugins_module, "entry_points", lambda group: found if group == plugins_module.PLUGIN_GROUP else []
+    )
 
 
 def _this_module() -> Any:
@@ -155,30 +157,66 @@ def test_models(rader: Rader) -> None:
     assert listed["mini"]["fingerprint"] == RECIPES["mini"].fingerprint
 
 
-REQUIREMENTS = [
-    "numpy>=1.26",
-    'torch>=2.4; extra == "local"',
-    "no-such-thing-at-all>=1; extra == 'local'",
-    'pytest<1; extra == "old"',
-    'numpy; extra == "cpu"',
-    'no-such-gpu-thing>=1.8; extra == "gpu"',
-    'rader-plugins[local]; extra == "all"',
-]
+METADATA = """Metadata-Version: 2.4
+Name: rader-plugins
+Version: 9
+Provides-Extra: local
+Provides-Extra: old
+Provides-Extra: faiss
+Provides-Extra: faiss-gpu
+Provides-Extra: cpu
+Provides-Extra: elsewhere
+Provides-Extra: both
+Provides-Extra: all
+Requires-Dist: numpy>=1.26
+Requires-Dist: torch>=2.4; extra == 'local'
+Requires-Dist: no-such-thing-at-all>=1; extra == 'local'
+Requires-Dist: pytest<1; extra == 'old'
+Requires-Dist: numpy; extra == 'faiss'
+Requires-Dist: no-such-gpu-thing[with,parts]>=1.8; extra == 'faiss-gpu'
+Requires-Dist: rader-plugins[faiss]; extra == 'cpu'
+Requires-Dist: pytest; extra == 'elsewhere'
+Requires-Dist: no-such-backport>=2; (python_version < "3" or sys_platform == "nowhere") and extra == 'elsewhere'
+Requires-Dist: rader-plugins[elsewhere,old]; extra == 'both'
+Requires-Dist: typer; extra == 'both'
+Requires-Dist: rader-plugins[local]; extra == 'all'
+"""
 
 
-def test_doctor_names_missing_extras_and_how_to_mend_them(rader: Rader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: REQUIREMENTS)
+@pytest.fixture
+def declared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Let the installed package declare other requirements."""
+
+    def declare(text: str) -> None:
+        (tmp_path / "METADATA").write_text(text)
+        distribution = importlib.metadata.PathDistribution(tmp_path)
+        monkeypatch.setattr(importlib.metadata, "distribution", lambda name: distribution)
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: versions.get(name) or missing(name))
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    versions = {name: importlib.metadata.version(name) for name in ("numpy", "torch", "pytest", "typer")}
+    return declare
+
+
+def test_doctor_names_missing_extras_and_how_to_mend_them(
+    rader: Rader, monkeypatch: pytest.MonkeyPatch, declared: Callable[[str], None]
+) -> None:
+    declared(METADATA)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
     report = json.loads(rader("doctor", "--json").stdout)
     extras = report["extras"]
-    assert set(extras) == {"local", "old", "cpu", "gpu"}
+    assert set(extras) == {"local", "old", "faiss", "faiss-gpu", "elsewhere", "both"}
     assert extras["local"]["missing"] == ["no-such-thing-at-all is missing"]
     assert extras["local"]["install"] == "pip install 'rader-plugins[local]'"
-    assert extras["old"]["missing"] == [f"pytest {importlib.metadata.version('pytest')} is not <1"]
-    assert extras["cpu"] == {"installed": True, "missing": [], "not_needed": False, "install": None}
-    assert extras["gpu"]["not_needed"]
-    assert report["libraries"]["numpy"] == importlib.metadata.version("numpy")
+    wrong_version = f"pytest {report['libraries']['pytest']} is not <1"
+    assert extras["old"]["missing"] == extras["both"]["missing"] == [wrong_version]
+    assert extras["faiss"] == {"installed": True, "missing": [], "not_needed": False, "install": None}
+    assert extras["faiss-gpu"]["not_needed"]
+    assert extras["elsewhere"]["installed"], "its marker excludes this machine"
+    assert "no-such-backport" not in report["libraries"]
     assert report["network"] == {"hub": "off", "switched_off_by": ["HF_HUB_OFFLINE"], "endpoint": None}
     assert report["temporary_folder"]["writable"]
     assert report["mini"]["sha256_right"]
@@ -186,6 +224,13 @@ def test_doctor_names_missing_extras_and_how_to_mend_them(rader: Rader, monkeypa
     text = rader("doctor").stdout
     assert "no-such-thing-at-all is missing. To mend it: pip install 'rader-plugins[local]'" in text
     assert "off (HF_HUB_OFFLINE is set)" in text
+    assert text.endswith("Nothing that is installed is broken (3 extras not installed: see above).\n")
+
+
+def test_what_the_base_lacks_is_a_problem(rader: Rader, declared: Callable[[str], None]) -> None:
+    declared("Metadata-Version: 2.4\nName: rader-plugins\nVersion: 9\nRequires-Dist: no-such-base-thing>=1\n")
+    report = json.loads(rader("doctor", "--json", code=1).stdout)
+    assert report["problems"] == ["no-such-base-thing is missing, which rader-plugins needs"]
 
 
 def test_doctor_exits_1_for_a_wrong_model(rader: Rader, monkeypatch: pytest.MonkeyPatch) -> None:

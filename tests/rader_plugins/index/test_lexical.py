@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex, RaderRetriever
+from rader_plugins.analysis import analyze
 from rader_plugins.errors import InputError
 from rader_plugins.index import Bm25Config
-from rader_plugins.index.analysis import analyze
 from tests.support.encoders import WORDS, HashEncoder
 
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)

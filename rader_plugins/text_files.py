@@ -1,0 +1,216 @@
+"""Text files in whatever encoding they come: byte order marks, UTF-8, Windows-1252, and what is no text at all.
+
+:func:`read_text` and :func:`read_lines` are for files that must be right (JSONL, ids, configurations): they obey byte
+order marks and refuse what cannot be decoded. :func:`detect_encoding` serves folders of documents, which come from
+anywhere: it looks at all bytes of a file and says how they are to be read, and how sure that is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rader_plugins.errors import InputError
+
+__all__ = ["Encoding", "check_encoding", "decode", "detect_encoding", "encoding_of_mark", "read_lines", "read_text"]
+
+# The longest first: the mark of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SIGNATURES = (
+    (b"%PDF-", "PDF"),
+    (b"PK\x03\x04", "ZIP (or DOCX, XLSX, EPUB)"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Microsoft Office"),
+    (b"{\\rtf", "RTF"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF8", "GIF"),
+    (b"\x7fELF", "a program"),
+    (b"SQLite format 3\x00", "SQLite"),
+)
+_CONTROLS = bytes(code for code in range(32) if chr(code) not in "\t\n\r\f\v\x1a\x1b")
+_MOST_CONTROLS = 0.01  # share of control characters from which on bytes are no text
+_MOST_DAMAGED = 0.25  # damaged places in UTF-8, as a share of its intact characters beyond ASCII
+_MOST_FOREIGN = 0.3  # share of bytes above 127 from which on Windows-1252 is no guess to rely on
+_HIGH = bytes(range(128, 256))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the bytes of a file are to be read.
+
+    Attributes:
+        name: A codec of Python; None where the bytes are no text, or in an encoding that cannot be told.
+        certain: Whether the bytes say so themselves: a byte order mark, or flawless UTF-8.
+        reason: Why ``name`` is None.
+    """
+
+    name: str | None
+    certain: bool = True
+    reason: str = ""
+
+
+def check_encoding(name: str) -> str:
+    """Return the name of an encoding for text if Python has it.
+
+    Raises:
+        InputError: It has not.
+    """
+    try:
+        b"x".decode(name, "replace")  # LookupError, too, for codecs such as rot13, which give no text
+    except (LookupError, ValueError):
+        raise InputError(
+            f"The encoding {name!r} is unknown. Names are such as utf-8, cp1252, latin-1, utf-16-le, shift_jis."
+        ) from None
+    return name
+
+
+def encoding_of_mark(head: bytes) -> str | None:
+    """Return the encoding that a byte order mark at the beginning of a file names; None without one."""
+    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def detect_encoding(raw: bytes) -> Encoding:
+    """Say how the bytes of a file are to be read.
+
+    A byte order mark decides; then flawless UTF-8. UTF-8 with damaged places stays UTF-8. What holds a few bytes above
+    127, none of which form UTF-8, is taken for Windows-1252, and halves of zeros for UTF-16: both are guesses.
+
+    Args:
+        raw: The whole content.
+    """
+    if mark := encoding_of_mark(raw):
+        return Encoding(mark)
+    if kind := next((kind for signature, kind in _SIGNATURES if raw.startswith(signature)), None):
+        return Encoding(None, reason=f"binary content: {kind}")
+    if b"\x00" in raw:
+        return _without_mark(raw)
+    if len(raw) - len(raw.translate(None, _CONTROLS)) > _MOST_CONTROLS * len(raw):
+        return Encoding(None, reason="binary content: control characters")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _not_utf8(raw)
+    return Encoding("utf-8")
+
+
+def _without_mark(raw: bytes) -> Encoding:
+    """UTF-16 whose letters are mostly Latin is zeros in every other byte."""
+    for name, zeros, letters in (("utf-16-le", raw[1::2], raw[::2]), ("utf-16-be", raw[::2], raw[1::2])):
+        if zeros.count(0) > 0.7 * len(zeros) and not letters.count(0):
+            try:
+                raw.decode(name)
+            except UnicodeDecodeError:
+                continue
+            return Encoding(name, certain=False)
+    return Encoding(None, reason="binary content: zero bytes")
+
+
+def _not_utf8(raw: bytes) -> Encoding:
+    text, replaced = decode(raw, "utf-8")
+    intact = sum(character > "\x7f" for character in text) - replaced
+    if replaced <= _MOST_DAMAGED * intact:
+        return Encoding("utf-8", certain=False)
+    high = len(raw) - len(raw.translate(None, _HIGH))
+    if high <= _MOST_FOREIGN * len(raw):
+        try:
+            raw.decode("cp1252")
+        except UnicodeDecodeError:
+            pass
+        else:
+            return Encoding("cp1252", certain=False)
+    if high <= _MOST_CONTROLS * len(raw):
+        return Encoding("utf-8", certain=False)
+    return Encoding(None, reason="neither UTF-8 nor Windows-1252: name its encoding")
+
+
+def decode(raw: bytes, encoding: str) -> tuple[str, int]:
+    """Decode; return the text and how many places had to be replaced by U+FFFD."""
+    try:
+        return raw.decode(encoding), 0
+    except UnicodeDecodeError:
+        text = raw.decode(encoding, "replace")
+        intact = raw.decode(encoding, "ignore").count("\ufffd")
+        return text, text.count("\ufffd") - intact
+
+
+def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
+    """Return the content of a text file that is UTF-8, or says otherwise by a byte order mark.
+
+    Line ends are left as they are.
+
+    Args:
+        path: The file.
+        encoding: How it is encoded, if it is known.
+
+    Raises:
+        InputError: It is encoded otherwise; the message names file and line.
+        OSError: It cannot be read.
+    """
+    raw = Path(path).read_bytes()
+    try:
+        return raw.decode(encoding or encoding_of_mark(raw) or "utf-8")
+    except UnicodeDecodeError as error:
+        raise _undecodable(path, raw.count(b"\n", 0, error.start) + 1, error, raw) from None
+
+
+def read_lines(source: str | os.PathLike[str] | IO[bytes], encoding: str | None = None) -> Iterator[tuple[int, str]]:
+    r"""Yield number and text of every line of a text file, without its end; only ``\n`` and ``\r\n`` end a line.
+
+    Args:
+        source: A file, or a stream of bytes such as ``sys.stdin.buffer``.
+        encoding: How it is encoded, if it is known; otherwise its byte order mark decides, or it is UTF-8.
+
+    Raises:
+        InputError: It is encoded otherwise; the message names file and line.
+        OSError: It cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        with Path(source).open("rb") as stream:
+            yield from _lines(stream, source, encoding)
+    else:
+        yield from _lines(source, getattr(source, "name", "The input"), encoding)
+
+
+def _lines(stream: IO[bytes], name: object, encoding: str | None) -> Iterator[tuple[int, str]]:
+    first = stream.readline()
+    codec = encoding or encoding_of_mark(first) or "utf-8"
+    if codecs.lookup(codec).name.startswith(("utf-16", "utf-32")):
+        # Their line ends are no single bytes.
+        rest = io.TextIOWrapper(io.BytesIO(first + stream.read()), encoding=codec, newline="\n")
+        number = 0
+        try:
+            for number, line in enumerate(rest, start=1):
+                yield number, line.rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise _undecodable(name, number + 1, error, b"") from None
+        return
+    number, raw = 1, first
+    while raw:
+        try:
+            yield number, raw.decode(codec).rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise _undecodable(name, number, error, raw) from None
+        # The mark stands once: a later line that begins with these bytes means a character.
+        codec = "utf-8" if codec == "utf-8-sig" else codec
+        number, raw = number + 1, stream.readline()
+
+
+def _undecodable(name: object, line: int, error: UnicodeDecodeError, raw: bytes) -> InputError:
+    byte = f"byte 0x{error.object[error.start]:02x}: {error.reason}"
+    guess = "Windows-1252" if raw and detect_encoding(raw).name == "cp1252" else "its encoding"
+    return InputError(
+        f"{name}, line {line} is not {error.encoding.upper()} ({byte}). Convert the file from {guess} to UTF-8, for "
+        f"example with `iconv -f {'WINDOWS-1252' if guess != 'its encoding' else 'ENCODING'} -t UTF-8`."
+    )
