@@ -30,7 +30,9 @@ __all__ = ["doctor"]
 
 _DISTRIBUTION = "rader-plugins"
 # Any one of these gives FAISS.
-_ALTERNATIVES = {"cpu": "gpu", "gpu": "cpu", "faiss": "faiss-gpu", "faiss-gpu": "faiss"}
+_ALTERNATIVES = {"faiss": "faiss-gpu", "faiss-gpu": "faiss"}
+# Extras that stand for others; pip's metadata spells out what they refer to.
+_COLLECTIONS = {"all", "cpu", "gpu"}
 _SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TRUE = {"1", "true", "yes", "on"}
 
@@ -95,12 +97,7 @@ def _extras(problems: list[str]) -> tuple[dict[str, Any], dict[str, str | None]]
     problems += [f"{fault}, which rader-plugins needs" for fault in _faults(base)]
     needs = {extra: _needed(requirements, extra) for extra in distribution.metadata.get_all("Provides-Extra") or []}
     libraries = {need.name: _version(need.name) for need in itertools.chain(base, *needs.values())}
-    # What only stands for other extras (old names) has nothing of its own to report.
-    own = {
-        extra: needed
-        for extra, needed in needs.items()
-        if extra != "all" and any(need.name != _DISTRIBUTION for need in needed)
-    }
+    own = {extra: needed for extra, needed in needs.items() if extra not in _COLLECTIONS}
     complete = {extra: _with_referred(needed, needs) for extra, needed in own.items()}
     libraries.pop(_DISTRIBUTION, None)
     return {extra: _state(extra, complete) for extra in complete}, libraries
