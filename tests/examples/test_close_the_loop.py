@@ -79,6 +79,6 @@ def test_the_example_runs_to_its_end(tmp_path: Path) -> None:
     assert set(card["samples"]["train"]) >= kinds
     assert (out / "run" / "adapter" / "adapter_model.safetensors").stat().st_size < 2_000_000
 
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert again.returncode == 2
     assert "name a new folder" in again.stderr

@@ -31,7 +31,7 @@ def tiny_qwen2_classifier(path: str | Path, *, labels: int = 1, seed: int = 0, *
     import torch
     from transformers import Qwen2ForSequenceClassification
 
-    from tests.support.tiny_models import bpe_tokenizer, qwen2_config
+    from tests.support.tiny_models import SEED, bpe_tokenizer, qwen2_config
 
     folder = Path(path)
     settings = qwen2_config()
@@ -39,7 +39,7 @@ def tiny_qwen2_classifier(path: str | Path, *, labels: int = 1, seed: int = 0, *
     for name, value in config.items():
         setattr(settings, name, value)
     state = torch.get_rng_state()
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + SEED)
     Qwen2ForSequenceClassification(settings).save_pretrained(folder)
     torch.set_rng_state(state)
     bpe_tokenizer().save_pretrained(folder)
@@ -52,8 +52,10 @@ def tiny_classifier_lora(path: str | Path, base: str | Path, *, labels: int = 1,
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification
 
+    from tests.support.tiny_models import SEED
+
     state = torch.get_rng_state()
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + SEED)
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=labels)
     config = LoraConfig(
         r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False,
@@ -74,13 +76,13 @@ def tiny_cross_encoder(path: str | Path, *, labels: int = 1, seed: int = 0) -> P
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from tests.support.tiny_models import tiny_bert
+    from tests.support.tiny_models import SEED, tiny_bert
 
     folder = tiny_bert(path, seed=seed)
     config = BertConfig.from_pretrained(folder)
     config.num_labels = labels
     state = torch.get_rng_state()
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + SEED)
     BertForSequenceClassification(config).save_pretrained(folder)
     torch.set_rng_state(state)
     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)

@@ -79,7 +79,7 @@ def test_full_disk(tmp_path: Path, full: str) -> None:
             run(out, served, [PROBLEMS[0], LONG])
             journal = (out / "finished.jsonl").read_bytes().splitlines(keepends=True)
             (out / "finished.jsonl").write_bytes(next(line for line in journal if line.startswith(b'{"id": "p0"')))
-        said, _ = start(FULL_DISK, str(out), served.url).communicate(timeout=60)
+        said, _ = start(FULL_DISK, str(out), served.url).communicate(timeout=600)
         if full == "journal":
             assert said.startswith("OSError [Errno 27]")
             assert [row["id"] for row in whole_lines(out / "finished.jsonl")] == ["p0"]

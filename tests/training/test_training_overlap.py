@@ -18,7 +18,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.evaluation.overlap import EvaluationSet, load_evaluation_set
 from rader_plugins.files import write_jsonl
 from rader_plugins.samples import Passage, Sample
-from tests.training.test_training_retriever import FAST
+from tests.training.support import FAST
 
 ONE_STEP = RetrieverConfig(**FAST, max_steps=1)
 LONG = "a pirate buries one chest on every island whose number divides the number of palm trees there"

@@ -15,12 +15,13 @@ from rader_training import RetrieverConfig, train_retriever
 from rader_training.arguments import trainer_arguments
 from rader_training.data import Groups, load_rows
 from rader_training.retriever import _RetrieverRun
-from safetensors.torch import load_file
 
 from rader_plugins import RetrievalDataset, load_encoder
 from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.files import read_jsonl, write_jsonl
+from tests.support.tiny_models import SEED
 from tests.training.conftest import ANIMALS
+from tests.training.support import assert_same_training, tensors
 from tests.training.test_training_retriever import encoder_of
 
 # Without in-batch negatives and dropout the gradient of a batch of four is the mean of those of its halves.
@@ -36,6 +37,7 @@ SETTINGS: dict[str, Any] = {
     "max_steps": 6,
     "evaluate_every": 6,
     "save_every": 3,
+    "seed": SEED,
 }
 
 
@@ -134,19 +136,15 @@ def test_two_processes_give_the_weights_of_one(tiny: Path, samples: Path, animal
     assert report["evaluations"] == pytest.approx({str(at): value for at, value in alone.evaluations.items()})
     # The same data in the same order, and the gradients averaged.
     expected, found, gathered = (
-        load_file(folder / "model" / "model.safetensors")
-        for folder in (tmp_path / "alone", tmp_path / "run", tmp_path / "apart")
+        tensors(folder / "model") for folder in (tmp_path / "alone", tmp_path / "run", tmp_path / "apart")
     )
-    start = load_file(tiny / "model.safetensors")
-    before = {name: next(value for key, value in start.items() if key.endswith(name)) for name in expected}
-    assert max((expected[name] - before[name]).abs().max() for name in expected) > 1e-2, "it has learnt"
-    torch.testing.assert_close(gathered, expected, rtol=0, atol=2e-4)
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+    assert_same_training(gathered, expected, tensors(tiny))
+    assert_same_training(found, expected, tensors(tiny))
     assert not (tmp_path / "apart" / "gathered").exists()
     rows = [list(read_jsonl(tmp_path / folder / "metrics.jsonl")) for folder in ("alone", "run", "apart")]
     losses = [[row["loss"] for row in some if "loss" in row] for some in rows]
-    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
-    assert losses[0] == pytest.approx(losses[2], abs=2e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] == pytest.approx(losses[2], rel=0.05)
     checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-6"
     assert (checkpoint / "complete").is_file()
     assert {file.name for file in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}

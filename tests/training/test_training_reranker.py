@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -23,15 +24,17 @@ from rader_plugins.cli import build_app
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation import score_run, write_run
+from rader_plugins.files import write_jsonl
 from rader_plugins.recipes.resolve import write_recipe
 from rader_plugins.reranking import PointwiseReranker, load_reranker
 from rader_plugins.reranking.models import Classifier
+from rader_plugins.samples import Passage, Sample
 from tests.support.kill import start
-from tests.support.tiny_models import tiny_qwen2
+from tests.support.tiny_models import SEED, tiny_qwen2
 from tests.support.tiny_rerankers import tiny_cross_encoder, tiny_qwen2_classifier
-from tests.training.conftest import ANIMALS
+from tests.training.conftest import ANIMALS, toy_samples
+from tests.training.support import FAST, assert_same_training, assert_the_loss_falls, reranker_margin, tensors
 
-FAST: dict[str, Any] = {"batch_size": 4, "accumulate": 1, "group_size": 3, "warmup_steps": 1, "log_every": 1}
 TEXTS = ["the cat lives here", "the whale lives here", "no animal at all, but a longer text"]
 RECIPE = Recipe(
     name="pairs",
@@ -121,10 +124,25 @@ def test_the_loss_is_that_of_the_formula(tmp_path: Path, make: Any) -> None:
     assert found["loss"].item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-@pytest.mark.parametrize("lora", [True, False])
-def test_a_language_model_becomes_a_reranker(language_model: Path, samples: Path, tmp_path: Path, lora: bool) -> None:
+def told_apart_by_a_word(swapped: bool) -> list[Sample]:
+    """Samples whose positives and negatives differ in the same words each time; ``swapped`` makes one of the other."""
+    texts = [("the {} lives here", "nobody has seen any {}"), ("nobody has seen any {}", "the {} lives here")][swapped]
+    return [
+        dataclasses.replace(
+            sample,
+            positives=(Passage(f"{animal}+", texts[0].format(animal)),),
+            negatives=(Passage(f"{animal}-", texts[1].format(animal)),),
+        )
+        for sample, animal in zip(toy_samples(), ANIMALS * 2, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("lora", "swapped"), [(True, False), (False, True)])
+def test_a_language_model_becomes_a_reranker(language_model: Path, tmp_path: Path, lora: bool, swapped: bool) -> None:
+    samples = tmp_path / "samples.jsonl"
+    write_jsonl(samples, [sample.row() for sample in told_apart_by_a_word(swapped)])
     config = RerankerConfig(
-        **FAST, epochs=20, learning_rate=1e-2 if lora else 3e-3, lora=lora, lora_dropout=0.0, evaluate_every=40
+        **FAST, epochs=9, learning_rate=3e-3 if lora else 1e-3, lora=lora, lora_dropout=0.0, evaluate_every=18
     )
     report = train_reranker(
         samples,
@@ -137,11 +155,12 @@ def test_a_language_model_becomes_a_reranker(language_model: Path, samples: Path
         name="animals",
         keep_adapter=lora,
     )
-    assert report.steps == 80
-    assert set(report.evaluations) == {0, 40, 80}
-    assert report.evaluations[report.best_step] > report.evaluations[0] + 0.2
+    assert report.steps == 36
+    assert set(report.evaluations) == {0, 18, 36}
+    assert_the_loss_falls(tmp_path / "run")
     reranker = load_reranker(report.model, device="cpu", show_progress=False)
     assert reranker.recipe.pair_template == "query: {query} document: {document}"
+    assert reranker_margin(reranker, told_apart_by_a_word(swapped)) > 0
     # The directory holds what was evaluated.
     corpus = dataset().corpus
     hits = [[Hit(corpus[name], 0.0, 1) for name in first_stage()[animal]] for animal in ANIMALS]
@@ -152,7 +171,6 @@ def test_a_language_model_becomes_a_reranker(language_model: Path, samples: Path
     # Plain transformers, with a batch that is padded, scores alike: template, EOS and padding are in the files.
     query = "where is number 3 of cat"
     scores = reranker.score_pairs(pairs_of(query))
-    assert np.ptp(scores) > 0.1, "not a constant"
     plain = AutoModelForSequenceClassification.from_pretrained(report.model)
     tokenizer = AutoTokenizer.from_pretrained(report.model)
     texts = [f"query: {query} document: {text}" for text in TEXTS]
@@ -216,14 +234,14 @@ def test_accumulation_and_checkpointing_change_no_weight(
         "accumulated": {"batch_size": 2, "accumulate": 2},
         "checkpointed": {"gradient_checkpointing": True},
     }
-    scores = {}
+    weights = {}
     for name, change in changed.items():
         report = train_reranker(
             samples, str(language_model), tmp_path / name, RerankerConfig(**{**common, **change}), device="cpu"
         )
-        scores[name] = load_reranker(report.model, device="cpu").score_pairs(pairs_of("where is the cat"))
+        weights[name] = tensors(report.model)
     for name in ("accumulated", "checkpointed"):
-        np.testing.assert_allclose(scores[name], scores["plain"], atol=1e-4)
+        assert_same_training(weights[name], weights["plain"], tensors(language_model))
 
 
 def test_bfloat16_keeps_the_base_and_trains_in_float32(language_model: Path, samples: Path, tmp_path: Path) -> None:
@@ -294,7 +312,14 @@ def test_bm25_is_the_first_stage_by_default(language_model: Path, samples: Path,
 
 def test_two_processes_give_the_weights_of_one(language_model: Path, samples: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    settings = {"group_size": 3, "accumulate": 1, "warmup_steps": 1, "log_every": 1, "learning_rate": 1e-2}
+    settings = {
+        "group_size": 3,
+        "accumulate": 1,
+        "warmup_steps": 1,
+        "log_every": 1,
+        "learning_rate": 1e-2,
+        "seed": SEED,
+    }
     settings |= {"lora_dropout": 0.0, "max_steps": 4, "save_every": 2, "gradient_checkpointing": True}
     alone = train_reranker(
         samples, str(language_model), tmp_path / "alone", RerankerConfig(**settings, batch_size=4), device="cpu"
@@ -309,9 +334,7 @@ def test_two_processes_give_the_weights_of_one(language_model: Path, samples: Pa
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)  # one report: the second process says nothing
     assert report["steps"] == alone.steps == 4
-    both = load_reranker(report["model"], device="cpu").score_pairs(pairs_of("where is the cat"))
-    one = load_reranker(alone.model, device="cpu").score_pairs(pairs_of("where is the cat"))
-    np.testing.assert_allclose(both, one, atol=1e-4)
+    assert_same_training(tensors(Path(report["model"])), tensors(alone.model), tensors(language_model))
 
 
 def test_the_command(language_model: Path, samples: Path, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def test_queries_and_documents_get_their_own_template(mini: Encoder, prefixed: R
     embeddings = RaderEmbeddings(model=prefixed)
     query = embeddings.embed_query(TEXT)
     document = embeddings.embed_documents([TEXT])[0]
-    np.testing.assert_allclose(query, mini.encode_documents([f"query: {TEXT}"])[0], atol=1e-6)
-    np.testing.assert_allclose(document, mini.encode_documents([f"document: {TEXT}"])[0], atol=1e-6)
+    np.testing.assert_allclose(query, mini.encode_documents([f"query: {TEXT}"])[0], atol=1e-5)
+    np.testing.assert_allclose(document, mini.encode_documents([f"document: {TEXT}"])[0], atol=1e-5)
     assert float(np.dot(query, document)) < 0.999
 
 
@@ -75,16 +75,16 @@ def test_instruction_goes_to_queries_alone(mini: Encoder, prefixed: Recipe) -> N
     plain = RaderEmbeddings(model=prefixed)
     told = RaderEmbeddings(model=prefixed, instruction="Find the theorem. ")
     np.testing.assert_allclose(
-        told.embed_query(TEXT), mini.encode_documents([f"query: Find the theorem. {TEXT}"])[0], atol=1e-6
+        told.embed_query(TEXT), mini.encode_documents([f"query: Find the theorem. {TEXT}"])[0], atol=1e-5
     )
-    np.testing.assert_allclose(told.embed_documents([TEXT]), plain.embed_documents([TEXT]), atol=1e-6)
+    np.testing.assert_allclose(told.embed_documents([TEXT]), plain.embed_documents([TEXT]), atol=1e-5)
 
 
 async def test_async_methods_use_the_async_side(mini: Encoder, embeddings: RaderEmbeddings) -> None:
     encoder = AsyncOnly(mini)
     waiting = RaderEmbeddings(model=encoder)
-    np.testing.assert_allclose(await waiting.aembed_query(TEXT), embeddings.embed_query(TEXT), atol=1e-6)
-    np.testing.assert_allclose(await waiting.aembed_documents([TEXT]), embeddings.embed_documents([TEXT]), atol=1e-6)
+    np.testing.assert_allclose(await waiting.aembed_query(TEXT), embeddings.embed_query(TEXT), atol=1e-5)
+    np.testing.assert_allclose(await waiting.aembed_documents([TEXT]), embeddings.embed_documents([TEXT]), atol=1e-5)
     assert encoder.calls == ["query", "document"]
     assert all(type(value) is float for value in await waiting.aembed_query(TEXT))
 

@@ -54,7 +54,7 @@ def process() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command(*arguments), capture_output=True, text=True, env=environment(), timeout=120, **options
+            command(*arguments), capture_output=True, text=True, env=environment(), timeout=600, **options
         )
 
     return run

@@ -108,7 +108,7 @@ def test_retries(action):
 
 
 def test_retries_after_a_timeout():
-    with EmbeddingServer(script=("hang",)) as server, connect(server, timeout=0.2) as encoder:
+    with EmbeddingServer(script=("hang",)) as server, connect(server, timeout=2.0) as encoder:
         assert encoder.encode_documents(["a"]).shape == (1, 8)
 
 

@@ -116,7 +116,7 @@ def test_parity_and_saved_directory(variant, tmp_path):
     again = load_encoder(tmp_path / "saved")
     assert again.recipe == encoder.recipe
     assert again.fingerprint == encoder.fingerprint
-    np.testing.assert_allclose(again.encode_documents(TEXTS), encoder.encode_documents(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(again.encode_documents(TEXTS), encoder.encode_documents(TEXTS), atol=1e-5)
 
 
 def test_same_maximum_needs_no_task(tiny, tmp_path):
@@ -158,8 +158,8 @@ def test_mini_equals_sentence_transformers(mini):
 
     plain = SentenceTransformer(mini.location, device="cpu")
     rows = mini.encode_documents(TEXTS)
-    np.testing.assert_allclose(rows, plain.encode(TEXTS), atol=2e-6)
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(rows, plain.encode(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert (rows.dtype, rows.shape, mini.dimension) == (np.float32, (len(TEXTS), 384), 384)
 
 
@@ -341,7 +341,7 @@ def test_not_normalised_and_bfloat16(tiny):
     assert abs(np.linalg.norm(raw) - 1) > 0.01
     rows = load_encoder(recipe_for(tiny), dtype="bfloat16").encode_documents(["a", "b b b"])
     assert rows.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
 def test_mean_without_the_prompt(tmp_path):
@@ -360,7 +360,7 @@ def test_mean_without_the_prompt(tmp_path):
     # A prompt that leaves no room: it is all that there is to pool.
     with pytest.warns(TruncationWarning):
         full = encoder.encode_queries(["a"], instruction="find " * 20)
-    np.testing.assert_allclose(np.linalg.norm(full), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(full), 1, atol=1e-5)
 
 
 def test_model_of_other_modules_is_kept(tmp_path):

@@ -143,11 +143,11 @@ def test_a_browser_shows_it(runs: list[Evaluation], tmp_path: Path) -> None:
     done = subprocess.run(
         [str(BROWSER), *options, "--window-size=1000,1600", f"--screenshot={picture}", html.as_uri()],
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
-    dump = subprocess.run([str(BROWSER), *options, "--dump-dom", html.as_uri()], capture_output=True, timeout=120)
+    dump = subprocess.run([str(BROWSER), *options, "--dump-dom", html.as_uri()], capture_output=True, timeout=600)
     shown = dump.stdout.decode("utf-8")
     assert shown.count("<svg") == 5
     assert len(re.findall(r"<rect class=\"(?:gain|loss)\"", shown)) == 25

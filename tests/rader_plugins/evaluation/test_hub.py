@@ -209,7 +209,7 @@ for load in (
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=600, check=True
     )
     shown = done.stdout
     assert shown.count("could not be read from the Hugging Face hub") == 2, done

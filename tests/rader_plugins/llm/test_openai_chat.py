@@ -158,19 +158,19 @@ def test_an_endless_answer_ends_at_the_limit():
 
 
 def test_slots_of_the_scripted_server_bound_what_it_works_on():
-    now, most, lock = 0, 0, threading.Lock()
+    now, most, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2)
 
     def answer(body: dict) -> str:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
-        threading.Event().wait(0.01)
+        pair.wait(60)  # breaks where one is worked on alone
         with lock:
             now -= 1
         return "x"
 
-    with LLMServer(answer, slots=2, latency=0.001) as server, connect(server, concurrency=6, max_n=1) as llm:
+    with LLMServer(answer, slots=2) as server, connect(server, concurrency=6, max_n=1) as llm:
         assert len(llm.chat(HELLO, n=12)) == 12
         assert most == 2
         assert server.most <= 6

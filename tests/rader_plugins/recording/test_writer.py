@@ -196,7 +196,7 @@ def test_writers_of_several_processes_share_a_file(path: Path) -> None:
         "    if number % 10 == 0: writer.flush()\n"  # the rest is written at exit
     )
     children = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "abc"]
-    assert [child.wait(60) for child in children] == [0, 0, 0]
+    assert [child.wait(600) for child in children] == [0, 0, 0]
     ids = [row.id for row in read_recorded(path)]
     assert sorted(ids) == sorted(f"{name}-{number}" for name in "abc" for number in range(100))
     for name in "abc":
@@ -233,7 +233,11 @@ def test_a_forked_child_writes_its_own_rows_only(path: Path) -> None:
         "if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(path)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore", "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     ids = sorted(row.id for row in read_recorded(path))

@@ -68,7 +68,8 @@ def test_falls_back_to_the_question_counts_and_logs(action, caplog):
 
 def test_a_hanging_server_means_the_plain_question():
     with LLMServer(steps) as server:
-        reasoning = ReasoningQuery(OpenAIChat(server.url, timeout=0.2, max_retries=0))
+        # Of the others none takes so long.
+        reasoning = ReasoningQuery(OpenAIChat(server.url, timeout=3.0, max_retries=0))
         assert reasoning.expand(["!hang", "a"]) == ["!hang", "a\nsteps about a"]
 
 

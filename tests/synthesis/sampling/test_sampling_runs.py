@@ -156,7 +156,7 @@ def test_killed_at_any_moment_the_output_is_the_old_or_the_new_one(tmp_path: Pat
             kills += 1
             assert contents(out) == old or told(out)["trajectories"]["read"] == 30
         lines = (
-            start(WORKER, str(file), str(out), served.url, str(tmp_path / "calls")).communicate(timeout=120)[0].split()
+            start(WORKER, str(file), str(out), served.url, str(tmp_path / "calls")).communicate(timeout=600)[0].split()
         )
         assert lines == ["ready", "done"]
         assert kills
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_the_old_output(tmp_path: Path, limit: int) -> None:
         trajectory(f"p{n}", retrieval(doc(f"d{n}", True, text=os.urandom(400).hex())), question=os.urandom(50).hex())
         for n in range(600)
     ]
-    said = start(FULL_DISK, str(write(tmp_path, many)), str(out), str(limit)).communicate(timeout=60)[0]
+    said = start(FULL_DISK, str(write(tmp_path, many)), str(out), str(limit)).communicate(timeout=600)[0]
     assert said.startswith("True"), said
     assert contents(out) == before
     assert not list(tmp_path.glob(".*"))
