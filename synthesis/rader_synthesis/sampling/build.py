@@ -17,18 +17,18 @@ from rader_plugins.query_kinds import query_kind
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.sample_files import SampleWriter
 from rader_synthesis.sampling.card import card, readme
-from rader_synthesis.sampling.collecting import collect, trajectory_files
 from rader_synthesis.sampling.config import SamplingConfig
-from rader_synthesis.sampling.emitting import Emitter
-from rader_synthesis.sampling.families import assign_splits, find_families
 from rader_synthesis.sampling.mining import Miner
+from rader_synthesis.sampling.pipeline import Pipeline
 from rader_synthesis.sampling.query_writing import QueryWriter
 from rader_synthesis.sampling.spool import Spool
 from rader_synthesis.sampling.statistics import Statistics
 from rader_synthesis.sampling.workspace import CARD, Workspace, workspace
 from rader_synthesis.searchers import corpus_digest
 
-__all__ = ["SampleReport", "make_samples"]
+__all__ = ["SampleReport", "make_samples", "trajectory_files"]
+
+_RUN_FILE = "trajectories.jsonl"
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def make_samples(
         OSError: The disk is full, or worse. Nothing was changed.
     """
     config = config or SamplingConfig()
-    asked = [name for name in config.kinds if query_kind(name).written]
-    if asked and writer is None:
-        raise InputError(f"Queries of the kind {' and '.join(asked)} are written by a language model; name one.")
+    written = [name for name in config.kinds if query_kind(name).written]
+    if written and writer is None:
+        raise InputError(f"Queries of the kind {' and '.join(written)} are written by a language model; name one.")
     if index is None and (checked := [name for name in config.kinds if query_kind(name).needs_corpus]):
         raise InputError(
             f"Queries of the kind {' and '.join(checked)} are checked by BM25; give the corpus, or an index of it."
@@ -106,30 +106,29 @@ def make_samples(
     )
     with workspace(Path(out), overwrite=overwrite) as space, Spool.opened(space.scratch / "spool.sqlite") as spool:
         statistics = Statistics()
-        collect(files, spool, statistics, config, index, lambda count: on_progress("reading", count))
-        _leave_out(spool, statistics, evaluation_sets)
-        find_families(spool, config.near_duplicates)
-        if writer is not None and asked:
-            writer.write(spool, statistics, config, index, lambda count: on_progress("asking", count))
-        families = assign_splits(spool, config.dev_share, config.seed)
+        pipeline = Pipeline(spool, statistics, config, index, evaluation_sets)
+        pipeline.read(files, lambda count: on_progress("reading", count))
+        pipeline.exclude_evaluated()
+        if writer is not None and written:
+            pipeline.write_queries(writer, lambda count: on_progress("asking", count))
+        families = pipeline.split()
         with SampleWriter(space.result) as samples:
-            emitter = Emitter(spool, samples, statistics, config, miner, evaluation_sets)
-            emitter.run(lambda count: on_progress("writing", count))
+            pipeline.emit(samples, miner, lambda count: on_progress("writing", count))
         if not any(samples.counts.values()):
             raise InputError(_nothing(statistics))
-        told = card(
+        content = card(
             config,
             statistics,
             inputs=[{"file": file.name, "sha256": sha256_file(file)} for file in files],
             families=families,
             evaluation_sets=evaluation_sets,
-            documents=emitter.documents(),
-            llm=writer.told() if writer is not None and asked else None,
+            documents=pipeline.documents(),
+            llm=writer.described() if writer is not None and written else None,
             mined={"bm25": miner is not None, "dense": miner is not None and dense, "reranker": reranker is not None},
             about={"documents": _described(index, dense), **(about or {})},
         )
-        _write_card(space, told)
-    return SampleReport(Path(out), told, writer.cost() if writer is not None and asked else {})
+        _write_card(space, content)
+    return SampleReport(Path(out), content, writer.cost() if writer is not None and written else {})
 
 
 def _described(index: RaderIndex | None, dense: bool) -> dict[str, Any] | None:
@@ -140,23 +139,27 @@ def _described(index: RaderIndex | None, dense: bool) -> dict[str, Any] | None:
     return {"documents": len(index), "digest": corpus_digest(index.documents()), "model": model}
 
 
-def _leave_out(spool: Spool, statistics: Statistics, evaluation_sets: Sequence[EvaluationSet]) -> None:
-    """Remove the problems whose question an evaluation set has."""
-    if not evaluation_sets:
-        return
-    for _, problem, text in spool.questions():
-        for one in evaluation_sets:
-            if (found := one.overlap(text)) is not None:
-                statistics.overlap(found, problem_id=spool.problem_name(problem))
-                lost = spool.remove_problem(problem, one.name)
-                statistics.dropped["question stands in an evaluation set"] += lost
-                break
+def trajectory_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Return the files that some paths name; the folder of a synthesis run stands for its trajectories.
+
+    Raises:
+        InputError: There is no such file, or none is named.
+    """
+    files = []
+    for path in map(Path, paths):
+        file = path / _RUN_FILE if path.is_dir() else path
+        if not file.is_file():
+            raise InputError(f"{path} is no file of trajectories, nor the folder of a synthesis run, which holds one.")
+        files.append(file)
+    if not files:
+        raise InputError("Name at least one file of trajectories.")
+    return files
 
 
-def _write_card(space: Workspace, told: Mapping[str, Any]) -> None:
-    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def _write_card(space: Workspace, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (space.result / CARD).write_text(text, encoding="utf-8")
-    (space.result / "README.md").write_text(readme(told), encoding="utf-8")
+    (space.result / "README.md").write_text(readme(content), encoding="utf-8")
 
 
 def _nothing(statistics: Statistics) -> str:

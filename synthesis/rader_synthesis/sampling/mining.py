@@ -19,13 +19,14 @@ from rader_plugins.samples import Passage
 from rader_plugins.text_matching import digest
 from rader_synthesis.importing.base import title_and_text
 from rader_synthesis.sampling.config import SamplingConfig
+from rader_synthesis.sampling.spool import Relevant
 from rader_synthesis.search import derived_seed
 
-__all__ = ["Miner", "Wish"]
+__all__ = ["Miner", "MiningRequest"]
 
 
 @dataclass
-class Wish:
+class MiningRequest:
     """A query that negatives are searched for.
 
     Args:
@@ -33,20 +34,18 @@ class Wish:
         query: What is searched for.
         question: What a cross-encoder is asked: the question itself, where the query is a partial solution.
         positives: The documents that it has.
-        forbidden: Ids of documents that are relevant to the problem.
-        forbidden_texts: Digests of their texts.
-        given: Ids of negatives that it has.
-        wanted: How many more are wanted at most; None takes all.
+        relevant: What may be no negative of its problem.
+        rejected: Ids of negatives that it has.
+        limit: How many more it may get; None takes all.
     """
 
     query_id: str
     query: str
     question: str
     positives: Sequence[Passage]
-    forbidden: set[str]
-    forbidden_texts: set[bytes]
-    given: set[str]
-    wanted: int | None
+    relevant: Relevant
+    rejected: set[str]
+    limit: int | None
 
 
 class Miner:
@@ -72,16 +71,16 @@ class Miner:
         self._dense = dense
         self._reranker = reranker
 
-    def mine(self, wishes: Sequence[Wish], dropped: Counter[str]) -> list[list[Passage]]:
+    def mine(self, requests: Sequence[MiningRequest], dropped: Counter[str]) -> list[list[Passage]]:
         """Return the negatives that were found for every query, those of BM25 and the dense ones in turn.
 
         Args:
-            wishes: The queries.
+            requests: The queries.
             dropped: Counts what the guard kept away.
         """
-        if not wishes:
+        if not requests:
             return []
-        queries = [wish.query for wish in wishes]
+        queries = [request.query for request in requests]
         first, last = self._config.bm25_ranks
         lexical = self._retriever.search_batch(queries, last, mode="bm25") if self._config.bm25_negatives else None
         vectors = None
@@ -92,19 +91,21 @@ class Miner:
                 dense = self._retriever.search_batch(
                     queries, self._config.dense_negatives, mode="dense", query_vectors=vectors
                 )
-        found = []
-        for at, wish in enumerate(wishes):
-            seen = set(wish.given)
-            near = self._allowed(dense[at] if dense is not None else [], wish, seen, dropped)
-            ranked = self._allowed(lexical[at][first - 1 :] if lexical is not None else [], wish, seen, dropped)
+        mined = []
+        for number, request in enumerate(requests):
+            seen = set(request.rejected)
+            near = self._allowed(dense[number] if dense is not None else [], request, seen, dropped)
+            ranked = self._allowed(lexical[number][first - 1 :] if lexical is not None else [], request, seen, dropped)
             if self._config.margin and vectors is not None:
-                near, ranked = self._below_margin(vectors[at], wish, near, ranked, dropped)
-            found.append((self._drawn(ranked, wish), near))
+                near, ranked = self._below_margin(vectors[number], request, near, ranked, dropped)
+            mined.append((self._drawn(ranked, request), near))
         if self._reranker is not None:
-            found = _judged(self._reranker, wishes, found, dropped)
-        return [_passages(*pair, wish.wanted) for wish, pair in zip(wishes, found, strict=True)]
+            mined = _judged(self._reranker, requests, mined, dropped)
+        return [_in_turn(*pair, request.limit) for request, pair in zip(requests, mined, strict=True)]
 
-    def _allowed(self, hits: Sequence[Hit], wish: Wish, seen: set[str], dropped: Counter[str]) -> list[Document]:
+    def _allowed(
+        self, hits: Sequence[Hit], request: MiningRequest, seen: set[str], dropped: Counter[str]
+    ) -> list[Document]:
         """Return the documents that may be negatives and were not seen yet."""
         allowed = []
         for hit in hits:
@@ -112,75 +113,84 @@ class Miner:
             if document.id in seen or not document.text.strip():
                 continue
             seen.add(document.id)
-            if document.id in wish.forbidden:
+            if document.id in request.relevant.ids:
                 dropped["mined: positive of the same problem"] += 1
-            elif digest(document.text) in wish.forbidden_texts:
+            elif digest(document.text) in request.relevant.contents:
                 dropped["mined: same text as a positive"] += 1
+            elif request.relevant.shares_text(_passage(document, "")):
+                dropped["mined: a part of a positive, or a text that holds one"] += 1
             else:
                 allowed.append(document)
         return allowed
 
-    def _drawn(self, documents: list[Document], wish: Wish) -> list[Document]:
-        wanted = self._config.bm25_negatives
-        if len(documents) <= wanted:
+    def _drawn(self, documents: list[Document], request: MiningRequest) -> list[Document]:
+        most = self._config.bm25_negatives
+        if len(documents) <= most:
             return documents
-        rng = random.Random(derived_seed(self._config.seed, "bm25", wish.query_id))
-        return [documents[at] for at in sorted(rng.sample(range(len(documents)), wanted))]
+        rng = random.Random(derived_seed(self._config.seed, "bm25", request.query_id))
+        return [documents[number] for number in sorted(rng.sample(range(len(documents)), most))]
 
     def _below_margin(
         self,
         vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-        wish: Wish,
+        request: MiningRequest,
         near: list[Document],
         ranked: list[Document],
         dropped: Counter[str],
     ) -> tuple[list[Document], list[Document]]:
         """Keep those that score so much below the lowest positive; without one in the index nothing can be said."""
-        positives = self._retriever.index.vectors([passage.id for passage in wish.positives])
+        positives = self._retriever.index.vectors([passage.id for passage in request.positives])
         if not positives:
             dropped["mined: no positive in the index to compare with"] += len(near) + len(ranked)
             return [], []
-        lowest = min(float(vector @ one) for one in positives.values())
+        lowest = min(float(vector @ positive) for positive in positives.values())
         relative, absolute = self._config.relative_margin, self._config.absolute_margin or 0.0
         limit = lowest * relative if relative is not None else lowest - absolute
         vectors = self._retriever.index.vectors([document.id for document in (*near, *ranked)])
 
         def below(documents: list[Document]) -> list[Document]:
-            kept = [one for one in documents if one.id in vectors and float(vector @ vectors[one.id]) < limit]
-            dropped["mined: within the margin of a positive"] += len(documents) - len(kept)
-            return kept
+            clear = [
+                document
+                for document in documents
+                if document.id in vectors and float(vector @ vectors[document.id]) < limit
+            ]
+            dropped["mined: within the margin of a positive"] += len(documents) - len(clear)
+            return clear
 
         return below(near), below(ranked)
 
 
 def _judged(
     reranker: Reranker,
-    wishes: Sequence[Wish],
-    found: list[tuple[list[Document], list[Document]]],
+    requests: Sequence[MiningRequest],
+    mined: list[tuple[list[Document], list[Document]]],
     dropped: Counter[str],
 ) -> list[tuple[list[Document], list[Document]]]:
     """Keep those that the cross-encoder scores below the lowest positive."""
-    asked = []
-    for wish, pair in zip(wishes, found, strict=True):
-        positives = [Document(f"+{one.id}", one.full_text) for one in wish.positives]
-        others = [Document(f"-{one.id}", one.text) for documents in pair for one in documents]
-        asked.append([Hit(one, 0.0, rank) for rank, one in enumerate((*positives, *others), start=1)])
-    kept = []
-    for pair, hits in zip(found, reranker.rerank_batch([wish.question for wish in wishes], asked), strict=True):
+    candidates = []
+    for request, pair in zip(requests, mined, strict=True):
+        positives = [Document(f"+{passage.id}", passage.full_text) for passage in request.positives]
+        others = [Document(f"-{document.id}", document.text) for documents in pair for document in documents]
+        candidates.append([Hit(document, 0.0, rank) for rank, document in enumerate((*positives, *others), start=1)])
+    judged = []
+    questions = [request.question for request in requests]
+    for pair, hits in zip(mined, reranker.rerank_batch(questions, candidates), strict=True):
         scores = {hit.document.id: hit.score for hit in hits}
         lowest = min(score for id, score in scores.items() if id.startswith("+"))
-        below = [[one for one in documents if scores[f"-{one.id}"] < lowest] for documents in pair]
-        dropped["mined: no worse than a positive for the cross-encoder"] += sum(map(len, pair)) - sum(map(len, below))
-        kept.append((below[0], below[1]))
-    return kept
+        ranked, near = ([document for document in part if scores[f"-{document.id}"] < lowest] for part in pair)
+        lost = sum(map(len, pair)) - len(ranked) - len(near)
+        dropped["mined: no worse than a positive for the cross-encoder"] += lost
+        judged.append((ranked, near))
+    return judged
 
 
-def _passages(ranked: list[Document], near: list[Document], wanted: int | None) -> list[Passage]:
+def _in_turn(ranked: Sequence[Document], near: Sequence[Document], limit: int | None) -> list[Passage]:
     """Return one of BM25 and one dense in turn."""
-    found = []
-    for one, other in zip_longest(ranked, near):
-        for document, origin in ((one, "bm25"), (other, "dense")):
-            if document is not None:
-                title, text = title_and_text(document)
-                found.append(Passage(document.id, text, title, origin))
-    return found[:wanted]
+    pairs = zip_longest(ranked, near)
+    both = [(document, origin) for pair in pairs for document, origin in zip(pair, ("bm25", "dense"), strict=True)]
+    return [_passage(document, origin) for document, origin in both if document is not None][:limit]
+
+
+def _passage(document: Document, origin: str) -> Passage:
+    title, text = title_and_text(document)
+    return Passage(document.id, text, title, origin)

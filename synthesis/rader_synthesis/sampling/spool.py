@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.files import canonical_json
 from rader_plugins.samples import Passage
-from rader_plugins.text_matching import digest
-from rader_synthesis.sampling.drafts import Draft
+from rader_plugins.text_matching import digest, normal
+from rader_synthesis.sampling.drafts import Draft, QueryRequest
 
-__all__ = ["Spool", "Stored"]
+__all__ = ["Relevant", "Spool", "StoredDraft"]
 
 _TABLES = """
 CREATE TABLE trajectories (id TEXT, content BLOB, PRIMARY KEY (id, content)) WITHOUT ROWID;
@@ -35,11 +34,11 @@ CREATE TABLE requests (n INTEGER PRIMARY KEY, content BLOB NOT NULL UNIQUE, prob
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredDraft:
     """A draft as it lies in the spool.
 
     Args:
-        n: Its number, in the order of adding.
+        number: In the order of adding.
         problem_id: Of its problem.
         family: Number of the problems with nearly the same question.
         split: Where its family goes.
@@ -47,12 +46,40 @@ class Stored:
         trajectories: How many gave it.
     """
 
-    n: int
+    number: int
     problem_id: str
     family: int
     split: str
     draft: Draft
     trajectories: int
+
+
+@dataclass(frozen=True)
+class Relevant:
+    """What is relevant to a problem, or to one with nearly the same question: negatives of none of its queries.
+
+    Args:
+        ids: Of the documents.
+        contents: Digests of their texts.
+        texts: Their normal texts, without and with title, each between blanks.
+    """
+
+    ids: set[str]
+    contents: set[bytes]
+    texts: Sequence[tuple[str, str]] = ()
+
+    def shares_text(self, passage: Passage) -> bool:
+        """Whether a passage is a part of a relevant document, or holds one.
+
+        An application that splits documents finds the article as well as its paragraphs: where one of them is
+        relevant, the other is no negative.
+        """
+        text, full_text = _bounded(passage.text), _bounded(passage.full_text)
+        return any(
+            text in relevant_full or relevant in full_text
+            for relevant, relevant_full in self.texts
+            if text.strip() and relevant.strip()
+        )
 
 
 class Spool:
@@ -125,16 +152,22 @@ class Spool:
         row = self._one("SELECT title, text, content FROM documents WHERE id = ?", (id,))
         return None if row is None else (Passage(id, row[1], row[0]), row[2])
 
+    def text_of(self, id: str) -> str:
+        """Return title and text of a document; empty if it has none, or is not known."""
+        document = self.document(id)
+        return "" if document is None else document[0].full_text.strip()
+
     # Drafts
 
     def add_draft(self, problem: int, draft: Draft) -> bool:
-        """Add a draft; one with the same query of the same kind and problem is merged with it. Return if it is new."""
-        content = digest(canonical_json([draft.kind, problem, digest(draft.query).hex()]))
+        """Add a draft; one of the same :meth:`Draft.identity` is merged with it. Return if it is new."""
+        content = draft.identity(problem)
         row = self._one("SELECT n, about FROM drafts WHERE content = ?", (content,))
         if row is not None:
             about = json.loads(row[1])
             for name, documents in (("positives", draft.positives), ("negatives", draft.negatives)):
                 about[name] |= {id: by for id, by in documents.items() if id not in about[name]}
+            about["weight"] = max(about["weight"], draft.weight)
             about["trajectories"] += 1
             self.connection.execute("UPDATE drafts SET about = ? WHERE n = ?", (json.dumps(about), row[0]))
             return False
@@ -143,6 +176,7 @@ class Spool:
             "negatives": draft.negatives,
             "source": draft.source,
             "step": draft.step,
+            "weight": draft.weight,
             "trajectories": 1,
         }
         self.connection.execute(
@@ -164,7 +198,7 @@ class Spool:
         """Return the ids of the positives of a draft."""
         return set(json.loads(self._fetch("SELECT about FROM drafts WHERE n = ?", n)[0])["positives"])
 
-    def drafts(self, size: int) -> Iterator[list[Stored]]:
+    def drafts(self, size: int) -> Iterator[list[StoredDraft]]:
         """Yield the drafts of problems that were not removed, in the order of adding, so many at a time."""
         last = 0
         while True:
@@ -196,20 +230,20 @@ class Spool:
 
     # What a language model is asked
 
-    def add_request(self, problem: int, content: bytes, request: Mapping[str, Any]) -> None:
-        """Remember a request; one with the same content is there once."""
-        row = (problem, content, json.dumps(request))
+    def add_request(self, problem: int, request: QueryRequest) -> None:
+        """Remember a request; one of the same :meth:`QueryRequest.identity` is there once."""
+        row = (problem, request.identity(problem), json.dumps(request.row()))
         self.connection.execute("INSERT OR IGNORE INTO requests (problem, content, request) VALUES (?, ?, ?)", row)
         self.connection.execute("UPDATE problems SET used = 1 WHERE n = ?", (problem,))
 
-    def requests(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """Yield number, problem and content of the requests of problems that were not removed."""
+    def requests(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield problem and row of the requests of problems that were not removed."""
         rows = self._each(
             "SELECT r.n, r.problem, r.request FROM requests r JOIN problems p ON p.n = r.problem "
             "WHERE r.n > ? AND p.removed IS NULL ORDER BY r.n LIMIT 64"
         )
-        for number, problem, request in rows:
-            yield number, problem, json.loads(request)
+        for _, problem, request in rows:
+            yield problem, json.loads(request)
 
     # What problems have in common
 
@@ -265,14 +299,15 @@ class Spool:
         """Make looking up problems by family quick."""
         self.connection.execute("CREATE INDEX problems_family ON problems (family)")
 
-    def family_positives(self, family: int) -> tuple[set[str], set[bytes]]:
-        """Return what is relevant to any problem of a family: ids, and digests of the texts."""
+    def family_relevant(self, family: int) -> Relevant:
+        """Return what is relevant to any problem of a family."""
         rows = self.connection.execute(
-            "SELECT r.document, d.content FROM problems p JOIN relevant r ON r.problem = p.n "
+            "SELECT r.document, d.content, d.title, d.text FROM problems p JOIN relevant r ON r.problem = p.n "
             "LEFT JOIN documents d ON d.id = r.document WHERE p.family = ?",
             (family,),
         ).fetchall()
-        return {row[0] for row in rows}, {row[1] for row in rows if row[1] is not None}
+        texts = {content: (_bounded(text), _bounded(f"{title} {text}")) for _, content, title, text in rows if content}
+        return Relevant({row[0] for row in rows}, set(texts), list(texts.values()))
 
     def _each(self, statement: str) -> Iterator[Any]:
         """Yield the rows of a statement a part at a time, so that others may be written in between."""
@@ -290,7 +325,22 @@ class Spool:
 
 def _stored(
     n: int, problem_id: str, family: int, split: str, kind: Any, query_id: str, query: str, trajectory: str, about: str
-) -> Stored:
-    told = json.loads(about)
-    draft = Draft(kind, query_id, query, told["positives"], told["negatives"], trajectory, told["source"], told["step"])
-    return Stored(n, problem_id, family, split, draft, told["trajectories"])
+) -> StoredDraft:
+    stored = json.loads(about)
+    draft = Draft(
+        kind,
+        query_id,
+        query,
+        stored["positives"],
+        stored["negatives"],
+        trajectory,
+        stored["source"],
+        stored["step"],
+        stored["weight"],
+    )
+    return StoredDraft(n, problem_id, family, split, draft, stored["trajectories"])
+
+
+def _bounded(text: str) -> str:
+    """Return the words of a text between blanks, so that no match begins or ends within a word."""
+    return f" {normal(text)} "

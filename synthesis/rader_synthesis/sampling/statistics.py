@@ -10,6 +10,8 @@ from typing import Any
 from rader_plugins.evaluation.overlap import Overlap
 from rader_plugins.samples import Sample
 from rader_plugins.trajectories import Trajectory
+from rader_synthesis.sampling.drafts import QueryRequest
+from rader_synthesis.sampling.query_quality import QueryQuality
 
 __all__ = ["KindStatistics", "Statistics", "percentiles"]
 
@@ -66,6 +68,7 @@ class Statistics:
         overlap_counts: All of them, by set and how.
         samples: By split and kind.
         positives_by: Who says that the positives are relevant.
+        queries: What the queries that a language model wrote look like, by kind.
     """
 
     trajectories: Counter[str] = field(default_factory=Counter)
@@ -78,6 +81,7 @@ class Statistics:
     overlap_counts: Counter[str] = field(default_factory=Counter)
     samples: dict[str, dict[str, KindStatistics]] = field(default_factory=dict)
     positives_by: Counter[str] = field(default_factory=Counter)
+    queries: dict[str, QueryQuality] = field(default_factory=dict)
 
     def read(self, trajectory: Trajectory) -> None:
         """Count a trajectory that was read."""
@@ -102,6 +106,10 @@ class Statistics:
         kinds = self.samples.setdefault(split, {})
         kinds.setdefault(sample.query_kind, KindStatistics()).add(sample)
         self.positives_by.update(passage.origin for passage in sample.positives)
+
+    def written(self, request: QueryRequest, query: str, document: str) -> None:
+        """Look at a query that a language model wrote."""
+        self.queries.setdefault(request.kind, QueryQuality()).add(query, document, request.question)
 
     def count(self, split: str) -> int:
         """Return how many samples a split has."""

@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from rader_synthesis.sampling import QueryWriter, SamplingConfig, bm25_index, make_samples
+from rader_synthesis.sampling.drafts import QueryRequest
+from rader_synthesis.sampling.kinds import Checks, written_kinds
 from rader_synthesis.sampling.ledger import Ledger
-from rader_synthesis.sampling.query_writing import fault_of
-from rader_synthesis.sampling.requests import QueryRequest
 
 from rader_plugins import Document
 from rader_plugins.errors import InputError, LLMError
@@ -230,7 +230,8 @@ def test_a_document_of_any_length_is_shown_in_part(tmp_path: Path) -> None:
 
 def test_overlap_counts_stems_and_leaves_stop_words_out() -> None:
     request = QueryRequest("llm", "q", "d", "proof", "The question?")
-    config = SamplingConfig(max_overlap=0.4)
+    checks = Checks(SamplingConfig(max_overlap=0.4))
+    fault = written_kinds(["llm"])["llm"].fault
     # how, mani, guest, share, hobbi: guest and share are in the document.
-    assert fault_of("How many guests share the hobby?", request, "Six guests sharing one.", config, None) is None
-    assert fault_of("How many guests share?", request, "Six guests sharing one.", config, None) is not None
+    assert fault("How many guests share the hobby?", request, "Six guests sharing one.", checks) is None
+    assert fault("How many guests share?", request, "Six guests sharing one.", checks) is not None

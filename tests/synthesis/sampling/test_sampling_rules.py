@@ -17,8 +17,9 @@ pytest.importorskip("pyarrow")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rader_synthesis.sampling import EvaluationSet, SamplingConfig, bm25_index, load_evaluation_set, make_samples
-from rader_synthesis.sampling.mining import Miner, Wish
+from rader_synthesis.sampling.mining import Miner, MiningRequest
 from rader_synthesis.sampling.near import NearIndex, jaccard, shingles
+from rader_synthesis.sampling.spool import Relevant
 
 from rader_plugins import Document, Hit, RaderIndex
 from rader_plugins.errors import InputError
@@ -134,9 +135,11 @@ def test_a_beir_folder_gives_its_evaluation_queries_and_its_corpus(tmp_path: Pat
 # Mining
 
 
-def wish(query: str, positives: list[Passage], forbidden: set[str] = frozenset(), **more: Any) -> Wish:  # type: ignore[assignment]
-    values: dict[str, Any] = {"question": query, "forbidden_texts": set(), "given": set(), "wanted": None}
-    return Wish("q", query, positives=positives, forbidden=set(forbidden), **{**values, **more})
+def mining_request(
+    query: str, positives: list[Passage], relevant: set[str], contents: set[bytes] = frozenset(), **more: Any
+) -> MiningRequest:
+    values: dict[str, Any] = {"question": query, "rejected": set(), "limit": None}
+    return MiningRequest("q", query, positives=positives, relevant=Relevant(relevant, contents), **{**values, **more})
 
 
 def vectors_index(angles: dict[str, float]) -> RaderIndex:
@@ -155,7 +158,7 @@ def vectors_index(angles: dict[str, float]) -> RaderIndex:
 def test_dense_negatives_are_the_best_by_cosine_without_positives() -> None:
     index = vectors_index({f"d{n}": n / 10 for n in range(15)})
     found = Miner(index, SamplingConfig(), dense=True).mine(
-        [wish("q", [Passage("d1", "")], {"d1"})], dropped := Counter()
+        [mining_request("q", [Passage("d1", "")], {"d1"})], dropped := Counter()
     )
     assert [one.id for one in found[0]] == ["d0", *(f"d{n}" for n in range(2, 10))]
     assert {one.origin for one in found[0]} == {"dense"}
@@ -165,7 +168,7 @@ def test_dense_negatives_are_the_best_by_cosine_without_positives() -> None:
 def test_margins_compare_cosines() -> None:
     # Cosines 1, 0.8, 0.7, 0.5; the positive has 0.8.
     index = vectors_index({"high": 0.0, "positive": np.arccos(0.8), "near": np.arccos(0.7), "far": np.arccos(0.5)})
-    asked = [wish("q", [Passage("positive", "")], {"positive"})]
+    asked = [mining_request("q", [Passage("positive", "")], {"positive"})]
     for options, expected in (
         ({}, ["high", "near", "far"]),
         ({"relative_margin": 0.95}, ["near", "far"]),  # below 0.76
@@ -192,7 +195,9 @@ def test_a_cross_encoder_keeps_away_what_it_scores_no_lower_than_a_positive() ->
     config = SamplingConfig(bm25_ranks=(1, 60), bm25_negatives=60)
     miner = Miner(index, config, dense=False, reranker=(judge := ByNumber()))
     asked = [
-        wish("needle", [Passage("d20", "needle 20"), Passage("d9", "needle 9")], {"d20", "d9"}, question="The question")
+        mining_request(
+            "needle", [Passage("d20", "needle 20"), Passage("d9", "needle 9")], {"d20", "d9"}, question="The question"
+        )
     ]
     (found,) = miner.mine(asked, dropped := Counter())
     assert {one.id for one in found} == {f"d{n}" for n in range(9)}

@@ -296,7 +296,7 @@ def peak(folder: Path, count: int) -> int:
 def test_memory_does_not_grow_with_the_number_of_trajectories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Smaller buffers, so that both numbers are many.
     monkeypatch.setattr("rader_plugins.sample_files._ROWS_AT_ONCE", 16)
-    monkeypatch.setattr("rader_synthesis.sampling.emitting._BATCH", 16)
+    monkeypatch.setattr("rader_synthesis.sampling.pipeline._BATCH", 16)
     peak(tmp_path / "warm", 20)
     few, many = peak(tmp_path / "few", 40), peak(tmp_path / "many", 200)
     assert many < 1.3 * few, (few, many)
