@@ -39,7 +39,12 @@ class EncodingError(RaderError):
 
 
 class LLMError(RaderError):
-    """A language model did not answer: its server failed, refused the request or sent nothing usable."""
+    """A language model did not answer: its server failed, refused the request or sent nothing usable.
+
+    ``permanent`` says that every other call would fail in the same way, so that asking on is of no use.
+    """
+
+    permanent = False
 
 
 class FingerprintMismatchError(InputError):

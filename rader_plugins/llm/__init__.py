@@ -1,5 +1,6 @@
 """Language models: the one protocol that grader, reasoning queries and synthesis talk to, and what implements it."""
 
+from rader_plugins.llm.asking import Asked, GaveUpError, GiveUp, aask_all, ask_all
 from rader_plugins.llm.base import (
     ChatModel,
     Completion,
@@ -17,6 +18,7 @@ from rader_plugins.llm.sampling import Sampling, SamplingOptions
 from rader_plugins.llm.vllm_local import VLLMGenerator
 
 __all__ = [
+    "Asked",
     "Budget",
     "BudgetExceededError",
     "BudgetedLLM",
@@ -24,8 +26,10 @@ __all__ = [
     "ChatModel",
     "Completion",
     "ContextOverflowError",
+    "GaveUpError",
     "Generator",
     "GeneratorBase",
+    "GiveUp",
     "Message",
     "OpenAIChat",
     "RequestRefusedError",
@@ -34,5 +38,7 @@ __all__ = [
     "Spent",
     "Usage",
     "VLLMGenerator",
+    "aask_all",
     "as_generator",
+    "ask_all",
 ]

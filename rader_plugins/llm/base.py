@@ -36,7 +36,7 @@ _THOUGHTS_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
 
-RefusalKind = Literal["context", "model", "access", "request"]
+RefusalKind = Literal["context", "filter", "model", "access", "request"]
 
 
 class RequestRefusedError(LLMError):
@@ -46,12 +46,13 @@ class RequestRefusedError(LLMError):
         message: What happened and what to do.
         kind: ``context`` (too long for the model, always a :class:`ContextOverflowError`), ``model`` (the server does
             not know it) and ``access`` (the key is missing or wrong): so will every other request be refused;
-            ``request``: anything else.
+            ``filter``: its provider's content filter refuses this conversation. ``request``: anything else.
     """
 
     def __init__(self, message: str, *, kind: RefusalKind = "request") -> None:
         super().__init__(message)
         self.kind: RefusalKind = kind
+        self.permanent = kind in ("model", "access")
 
 
 class ContextOverflowError(RequestRefusedError):

@@ -7,16 +7,17 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+from rader_plugins.background import Workers
 from rader_plugins.documents import Hit, check_text
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import InputError, LLMError
-from rader_plugins.llm.base import ChatModel, RequestRefusedError
+from rader_plugins.llm.asking import Asked, GiveUp, aask_all, ask_all
+from rader_plugins.llm.base import ChatModel
 from rader_plugins.llm.cache import CachedChat
-from rader_plugins.llm.pool import RollingPool
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.reranking.grade_prompts import GRADE_PROMPTS, GradePrompt, read_grade
 from rader_plugins.reranking.placing import placed
@@ -79,16 +80,11 @@ class _Outcome(NamedTuple):
     kind: str  # a field of GradingReport
     grade: int | None = None
     said: str = ""
-    outage: bool = False
 
 
 class _Pair(NamedTuple):
     query: str
     document: str
-
-
-class _StopError(Exception):
-    """No further pair need be asked."""
 
 
 class LLMReranker(Reranker):
@@ -161,8 +157,13 @@ class LLMReranker(Reranker):
         self.max_tokens = max_tokens
         self.seed = seed
         self.show_progress = show_progress
-        self._concurrency = concurrency
-        self._pool = RollingPool(concurrency, "rader-grader")
+        self._workers = Workers(concurrency, "rader-grader")
+        self._give_up = GiveUp(
+            in_a_row=max(_DEAD, 2 * concurrency),
+            count_refusals=False,
+            share=max_failures,
+            is_useful=lambda outcome: outcome.grade is not None,
+        )
         self._report = GradingReport()
         self._report_lock = threading.Lock()
 
@@ -180,35 +181,34 @@ class LLMReranker(Reranker):
             GradingError: More than ``max_failures`` of the documents got no grade.
         """
         pairs = _pairs(queries, hits)
-        grading = _Grading(len(pairs), self.max_failures, max(_DEAD, 2 * self._concurrency))
-        with progress(len(pairs), wants_progress(self.show_progress, len(pairs)), "Grading") as advance:
-
-            def watch(place: int, outcome: _Outcome) -> None:
+        grading = _Grading(len(pairs))
+        answers = ask_all(pairs, self._grade, concurrency=self._workers, give_up=self._give_up, in_order=False)
+        shown = wants_progress(self.show_progress, len(pairs))
+        # Where it gave up, the report counts what was not asked.
+        with progress(len(pairs), shown, "Grading") as advance, suppress(LLMError):
+            for asked in answers:
                 advance(1)
-                grading.add(place, outcome)
-
-            with suppress(_StopError):
-                self._pool.run(self._grade, pairs, watch)
+                grading.add(asked)
         return self._finish(hits, grading)
 
     async def arerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """As :meth:`rerank_batch`, without blocking the event loop; pairs not yet asked end with the task."""
         pairs = _pairs(queries, hits)
-        grading = _Grading(len(pairs), self.max_failures, max(_DEAD, 2 * self._concurrency))
-        with suppress(_StopError):
-            await self._pool.arun(self._grade, pairs, grading.add)
+        grading = _Grading(len(pairs))
+        answers = aask_all(pairs, self._grade, concurrency=self._workers, give_up=self._give_up)
+        async with aclosing(answers):
+            with suppress(LLMError):
+                async for asked in answers:
+                    grading.add(asked)
         return self._finish(hits, grading)
 
     def _grade(self, pair: _Pair) -> _Outcome:
-        try:
-            answer = self.llm.chat(
-                [{"role": "user", "content": self.prompt.fill(pair.query, pair.document)}],
-                temperature=self.temperature,
-                max_tokens=self.max_tokens,
-                seed=self.seed,
-            )[0]
-        except LLMError as error:
-            return _Outcome("failed", said=str(error), outage=not isinstance(error, RequestRefusedError))
+        answer = self.llm.chat(
+            [{"role": "user", "content": self.prompt.fill(pair.query, pair.document)}],
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+        )[0]
         grade = read_grade(answer.text, self.prompt.marker)
         if answer.refusal:
             return _Outcome("refused", said=answer.text)
@@ -236,21 +236,13 @@ class LLMReranker(Reranker):
 
 
 class _Grading:
-    """The outcomes of one call; tells when to stop."""
+    """The outcomes of one call."""
 
-    def __init__(self, count: int, max_failures: float, dead: int) -> None:
+    def __init__(self, count: int) -> None:
         self._outcomes: list[_Outcome | None] = [None] * count
-        self._allowed = max_failures * count
-        self._dead = dead
-        self._failures = 0
-        self._outages = 0
 
-    def add(self, place: int, outcome: _Outcome) -> None:
-        self._outcomes[place] = outcome
-        self._failures += outcome.grade is None
-        self._outages = self._outages + 1 if outcome.outage else 0
-        if self._failures > self._allowed or self._outages >= self._dead:
-            raise _StopError
+    def add(self, asked: Asked[_Pair, _Outcome]) -> None:
+        self._outcomes[asked.position] = asked.result or _Outcome("failed", said=str(asked.error))
 
     def grades(self) -> list[int | None]:
         return [None if outcome is None else outcome.grade for outcome in self._outcomes]

@@ -6,22 +6,26 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from rader_plugins.background import Workers
 from rader_plugins.documents import check_text
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint, read_jsonl
+from rader_plugins.llm.asking import Asked, GiveUp, aask_all, ask_all
 from rader_plugins.llm.base import ChatModel, without_thoughts
 from rader_plugins.llm.cache import CachedChat
-from rader_plugins.llm.pool import RollingPool
 from rader_plugins.llm.templates import check_template, fill_template
 
 __all__ = ["REASONING_PROMPT", "ReasoningMode", "ReasoningQuery", "ReasoningReport"]
 
 _LOG = logging.getLogger(__name__)
 _QUOTED = 200
+# So many failures of the server one after another, and the questions that are left are not tried.
+_DEAD = 16
 
 ReasoningMode = Literal["append", "replace"]
 
@@ -141,7 +145,8 @@ class ReasoningQuery:
             raise InputError(f"mode is one of {', '.join(get_args(ReasoningMode))}, not {mode!r}.")
         self.mode: ReasoningMode = mode
         self._written = written
-        self._pool = RollingPool(concurrency, "rader-reasoning")
+        self._workers = Workers(concurrency, "rader-reasoning")
+        self._give_up = GiveUp(in_a_row=max(_DEAD, 2 * concurrency))
         self._report = ReasoningReport()
         self._report_lock = threading.Lock()
 
@@ -172,33 +177,33 @@ class ReasoningQuery:
         """
         run = _Run(queries, ids, self._written, has_llm=self.llm is not None)
         shown = wants_progress(self.show_progress, len(run.asked))
-        with progress(len(run.asked), shown, "Reasoning") as advance:
-
-            def watch(place: int, answer: _Answer) -> None:
+        answers = ask_all(run.asked, self._write, concurrency=self._workers, give_up=self._give_up, in_order=False)
+        # Where it gave up, the questions that are left stay as they are and are counted.
+        with progress(len(run.asked), shown, "Reasoning") as advance, suppress(LLMError):
+            for asked in answers:
                 advance(1)
-                run.add(place, answer)
-
-            self._pool.run(self._write, run.asked, watch)
+                run.add(asked)
         return self._finish(run)
 
     async def aexpand(self, queries: Sequence[str], *, ids: Sequence[str] | None = None) -> list[str]:
         """As :meth:`expand`, without blocking the event loop."""
         run = _Run(queries, ids, self._written, has_llm=self.llm is not None)
-        await self._pool.arun(self._write, run.asked, run.add)
+        answers = aask_all(run.asked, self._write, concurrency=self._workers, give_up=self._give_up)
+        async with aclosing(answers):
+            with suppress(LLMError):
+                async for asked in answers:
+                    run.add(asked)
         return self._finish(run)
 
     def _write(self, query: str) -> _Answer:
         if self.llm is None:  # pragma: no cover - nothing is asked without a model
             return _Answer("", "there is no model")
-        try:
-            answer = self.llm.chat(
-                [{"role": "user", "content": fill_template(self.prompt, {"query": query})}],
-                temperature=self.temperature,
-                max_tokens=self.max_tokens,
-                seed=self.seed,
-            )[0]
-        except LLMError as error:
-            return _Answer("", str(error))
+        answer = self.llm.chat(
+            [{"role": "user", "content": fill_template(self.prompt, {"query": query})}],
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+        )[0]
         if answer.refusal:
             return _Answer("", f"refused: {answer.text}")
         rest = without_thoughts(answer.text)
@@ -255,8 +260,9 @@ class _Run:
         self.asked = list(dict.fromkeys(query for query in self._queries if query.strip())) if has_llm else []
         self._answers: dict[str, str] = {}
 
-    def add(self, place: int, answer: _Answer) -> None:
-        self._answers[self.asked[place]] = answer.text
+    def add(self, asked: Asked[str, _Answer]) -> None:
+        answer = asked.result or _Answer("", str(asked.error))
+        self._answers[asked.item] = answer.text
         self.reason = answer.failure or self.reason
 
     def assembled(self, mode: ReasoningMode) -> tuple[list[str], int]:
