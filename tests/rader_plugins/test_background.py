@@ -101,16 +101,16 @@ def test_calls_see_the_context_of_who_made_them() -> None:
     workers = Workers(1, "test")
     variable.set("mine")
     assert workers.submit(variable.get).result() == "mine"
-    assert contextvars.copy_context().run(
-        lambda: (variable.set("other"), workers.submit(variable.get))[1]
-    ).result() == ("other")
+    other = contextvars.copy_context()
+    other.run(variable.set, "other")
+    assert other.run(workers.submit, variable.get).result() == "other"
     assert asyncio.run(background.in_thread(variable.get)) == "mine"
 
 
 def test_pickled_workers_are_new_ones() -> None:
     workers = Workers(2, "test")
     workers.submit(int).result()
-    assert pickle.loads(pickle.dumps(workers)).submit(pow, 2, 3).result() == 8
+    assert pickle.loads(pickle.dumps(workers)).submit(pow, 2, 3).result() == 8  # noqa: S301
 
 
 class Heard:
@@ -170,7 +170,9 @@ from rader_plugins.background import Workers
 waits = Workers(2, "waits")
 waits.submit(time.sleep, 3600)
 computes = Workers(1, "computes", computes=True)
-computes.submit(lambda: (time.sleep(0.3), os.write(1, b"computed ")))
+begun = threading.Event()
+computes.submit(lambda: (begun.set(), time.sleep(0.3), os.write(1, b"computed ")))
+begun.wait(20)
 computes.submit(os.write, 1, b"never begun")
 print("begun", flush=True)
 {end}
