@@ -15,6 +15,23 @@ from rader_plugins import Document, Encoder, load_encoder  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+# Rooms whose every test trains a model or runs a whole chain of commands.
+SLOW_FOLDERS = tuple(Path(__file__).parent / name for name in ("training", "examples"))
+# Fixtures that load a real model; reading the development data as a whole takes one too.
+REAL_FIXTURES = {"mini", "shared_data"}
+# What names a real server or model in the imports of a test's module.
+REAL_NAMES = {"small_llm", "llama", "mteb"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make quick` leaves out, where it follows from the room or from a fixture."""
+    for item in items:
+        if any(folder in item.path.parents for folder in SLOW_FOLDERS):
+            item.add_marker(pytest.mark.slow)
+        real_fixtures = REAL_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if real_fixtures or REAL_NAMES & vars(getattr(item, "module", item)).keys():
+            item.add_marker(pytest.mark.real)
+
 
 @pytest.fixture(scope="session")
 def mini() -> Encoder:
