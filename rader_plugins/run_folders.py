@@ -185,7 +185,7 @@ class RunFolder:
             InputError: The path is a file; the folder holds another run, files that are none, or a run although
                 ``resume`` is off.
         """
-        self._refuse_strangers()
+        self.refuse_strangers()
         before = self._stored()
         self.resumed = before is not None
         if before is None:
@@ -211,7 +211,7 @@ class RunFolder:
         Raises:
             InputError: As :meth:`check`, or another process is running in the folder.
         """
-        self._refuse_strangers()  # before a lock is put there
+        self.refuse_strangers()  # before a lock is put there
         self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / _LOCK, timeout=0)
         try:
@@ -262,7 +262,12 @@ class RunFolder:
             with Journal(self.path / self._file).opened() as journal:
                 journal.append(content)
 
-    def _refuse_strangers(self) -> None:
+    def refuse_strangers(self) -> None:
+        """Refuse a path that is a file, and a folder that holds something else than such a run.
+
+        Raises:
+            InputError: It is one of these.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file; name a folder for the {self._noun}.")
         if self._neighbours is None or not self.path.is_dir() or (self.path / self._file).is_file():

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rader_plugins.retrieval.fusion import fuse, z_scores
 from rader_plugins.retrieval.retriever import Mode, RaderRetriever
+from rader_plugins.retrieval.searcher import Searcher
 
 if TYPE_CHECKING:
     from rader_plugins.retrieval.reasoning import ReasoningQuery
 
-__all__ = ["Mode", "RaderRetriever", "ReasoningQuery", "fuse", "z_scores"]
+__all__ = ["Mode", "RaderRetriever", "ReasoningQuery", "Searcher", "fuse", "z_scores"]
 
 
 def __getattr__(name: str) -> Any:

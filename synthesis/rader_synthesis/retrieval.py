@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from rader_plugins.documents import Hit
-from rader_plugins.errors import InputError
-from rader_plugins.retrieval import RaderRetriever
+from rader_plugins.retrieval import RaderRetriever, Searcher
+from rader_plugins.retrieval.searcher import asearch
 
 __all__ = ["RetrievalFront", "Searcher"]
-
-
-class Searcher(Protocol):
-    """What finds documents, such as a :class:`rader_plugins.RaderRetriever`."""
-
-    async def asearch_batch(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
-        """Return the ``k`` best documents for each query."""
 
 
 class RetrievalFront:
@@ -55,13 +47,13 @@ class RetrievalFront:
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
                 try:
-                    found = await self._search([query for query, _, _ in batch], max(k for _, k, _ in batch))
+                    results = await self._search([query for query, _, _ in batch], max(k for _, k, _ in batch))
                 except Exception as error:  # noqa: BLE001 - belongs to those who wait, not to this task
                     for _, _, future in batch:
                         if not future.done():
                             future.set_exception(error)
                     continue
-                for (_, k, future), hits in zip(batch, found, strict=True):
+                for (_, k, future), hits in zip(batch, results, strict=True):
                     if not future.done():  # a cancelled problem no longer waits
                         future.set_result(hits[:k])
         finally:
@@ -72,13 +64,9 @@ class RetrievalFront:
         self.queries += len(queries)
         searcher = self._searcher
         if not isinstance(searcher, RaderRetriever) or searcher.mode == "bm25" or searcher.reasoning is not None:
-            found = await searcher.asearch_batch(queries, k)
-        else:
-            vectors = await asyncio.to_thread(_one_by_one, searcher, queries)
-            found = await searcher.asearch_batch(queries, k, query_vectors=vectors)
-        if len(found) != len(queries):
-            raise InputError(f"The retriever returned {len(found)} lists of hits for {len(queries)} queries.")
-        return found
+            return await asearch(searcher, queries, k)
+        vectors = await asyncio.to_thread(_one_by_one, searcher, queries)
+        return await searcher.asearch_batch(queries, k, query_vectors=vectors)
 
 
 def _one_by_one(retriever: RaderRetriever, queries: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -23,7 +23,7 @@ from rader_synthesis.grading import Grading
 from rader_synthesis.packs import PromptPack, load_pack
 from rader_synthesis.retrieval import RetrievalFront, Searcher
 from rader_synthesis.run_config import RunConfig, RunProgress, RunReport, TooManyFailuresError
-from rader_synthesis.run_folder import RunFolder
+from rader_synthesis.run_folder import SynthesisFolder
 from rader_synthesis.search import search
 from rader_synthesis.searchers import describe
 from rader_synthesis.tree import Tree
@@ -60,7 +60,7 @@ def synthesize(
         llm: Writes. Bounded by its own concurrency; wrap it in a :class:`rader_plugins.llm.BudgetedLLM` to bound
             its cost.
         checker: Finds and compares answers: :func:`rader_plugins.answers.load_checker`.
-        out: The run's folder; see :class:`RunFolder`.
+        out: The run's folder; see :class:`SynthesisFolder`.
         config: The search.
         pack: A prompt pack, or what :func:`load_pack` takes.
         run: How problems are treated.
@@ -113,7 +113,7 @@ async def asynthesize(
     skipped = _check(problems, run)
     settings = await asyncio.to_thread(_settings, config, pack, checker, llm, searcher)
     # What the pack is called, or where its folder lies, decides nothing.
-    folder = RunFolder(out, settings, {"prompts": pack.name, **(about or {})})
+    folder = SynthesisFolder(out, settings, {"prompts": pack.name, **(about or {})})
     with folder.opened():
         _check_unchanged(problems, folder)
         cached = CachedChat(llm, folder.calls, keep_empty=True)  # calls have seeds: asking again changes nothing
@@ -137,7 +137,7 @@ async def asynthesize(
 
 @dataclass
 class _Runner:
-    folder: RunFolder
+    folder: SynthesisFolder
     front: RetrievalFront
     llm: CachedChat
     checker: AnswerChecker
@@ -289,7 +289,7 @@ def _settings(
     }
 
 
-def _check_unchanged(problems: Sequence[Problem], folder: RunFolder) -> None:
+def _check_unchanged(problems: Sequence[Problem], folder: SynthesisFolder) -> None:
     for problem in problems:
         entry = folder.finished.get(problem.id)
         if entry is not None and not entry.failed and entry.problem != _fingerprint(problem):

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import filelock
-
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write, differences, fingerprint, sync_folder, write_jsonl
+from rader_plugins.files import atomic_write, fingerprint, write_jsonl
+from rader_plugins.run_folders import RunFolder
 from rader_plugins.trajectories import Trajectory, write_trajectories
 from rader_synthesis.paths import trajectories
 from rader_synthesis.tree import Tree
 
-__all__ = ["CALLS", "Finished", "RunFolder", "check_folder"]
+__all__ = ["CALLS", "Finished", "SynthesisFolder", "check_folder"]
 
 CALLS = "calls.sqlite"
 _SCHEMA = "rader-run/1"
@@ -44,7 +43,7 @@ class Finished:
     start: int
 
 
-class RunFolder:
+class SynthesisFolder:
     """Keeps a run so that it can be killed at any moment.
 
     ``config.json`` says what the run is; a run with other settings is refused. ``finished.jsonl`` is the journal, the
@@ -62,42 +61,27 @@ class RunFolder:
         self.path = Path(path)
         self.calls = self.path / CALLS
         self.finished: dict[str, Finished] = {}
-        self._settings = dict(settings)
-        self._about = dict(about)
-        self._journal = self.path / "finished.jsonl"
+        head = {"schema": _SCHEMA, "fingerprint": fingerprint(dict(settings)), "about": dict(about)}
+        self._folder = _run_folder(self.path, settings, head)
+        self._journal = self._folder.journal("finished.jsonl")
         self._lock = threading.Lock()
-        self._stream: IO[bytes] | None = None
         self._log: IO[str] | None = None
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[RunFolder]:
+    def opened(self) -> Iterator[SynthesisFolder]:
         """Read what is there, then take :meth:`add` calls until the block ends.
 
         Raises:
             InputError: The folder belongs to another run, is in use, or its journal is damaged.
         """
-        check_folder(self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / "run.lock", timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise InputError(f"Another process is running in {self.path}. Choose another folder.") from None
-        try:
-            self._check_config()
-            whole = self._read()
-            with (
-                self._journal.open("r+b" if self._journal.exists() else "wb") as stream,
-                (self.path / "run.log").open("a", encoding="utf-8") as log,
-            ):
-                stream.truncate(whole)
-                stream.seek(whole)
-                sync_folder(self.path)
-                self._stream, self._log = stream, log
-                yield self
-        finally:
-            self._stream = self._log = None
-            lock.release()
+        with self._folder.opened(), self._journal.opened():
+            self._read()
+            with (self.path / "run.log").open("a", encoding="utf-8") as log:
+                self._log = log
+                try:
+                    yield self
+                finally:
+                    self._log = None
 
     def add(self, id: str, problem: str, tree: Tree | None, failed: str = "") -> None:
         """Write down a problem that ended. When this returns it survives a kill and a power cut.
@@ -112,14 +96,8 @@ class RunFolder:
             OSError: The disk is full, or worse. What was added before is intact.
         """
         row = {"id": id, "problem": problem, "failed": failed, "tree": None if tree is None else tree.row()}
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
+        start = self._journal.append(row)
         with self._lock:
-            if self._stream is None:
-                raise InputError("The run folder is closed.")
-            start = self._stream.tell()
-            self._stream.write(line)
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
             self.finished[id] = Finished(problem, failed, tree is not None and tree.solved, start)
 
     def log(self, message: str) -> None:
@@ -175,47 +153,19 @@ class RunFolder:
         return rows
 
     def _tree(self, id: str) -> dict[str, Any]:
-        with self._journal.open("rb") as stream:
-            stream.seek(self.finished[id].start)
-            tree: dict[str, Any] = json.loads(stream.readline())["tree"]
+        tree: dict[str, Any] = self._journal.row_at(self.finished[id].start)["tree"]
         return tree
 
-    def _check_config(self) -> None:
-        path = self.path / "config.json"
-        if path.exists():
+    def _read(self) -> None:
+        for start, row in self._journal.rows():
             try:
-                before = json.loads(path.read_bytes())["settings"]
-            except (ValueError, KeyError, TypeError):
-                raise InputError(f"{path} is damaged. Choose another folder.") from None
-            if different := differences(before, self._settings):
+                solved = bool(row["tree"] and row["tree"]["solved"])
+                self.finished[row["id"]] = Finished(row["problem"], row["failed"], solved, start)
+            except (KeyError, TypeError):
                 raise InputError(
-                    f"{self.path} holds another run: it differs in {', '.join(different)}. Choose another folder for "
-                    "this one."
-                )
-        config = {"schema": _SCHEMA, "fingerprint": fingerprint(self._settings), "settings": self._settings}
-        with atomic_write(path) as stream:
-            stream.write(json.dumps({**config, "about": self._about}, indent=2, ensure_ascii=False).encode() + b"\n")
-
-    def _read(self) -> int:
-        """Read the complete lines of the journal; return how many bytes they take."""
-        if not self._journal.exists():
-            return 0
-        start = 0
-        with self._journal.open("rb") as stream:
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    break  # cut off by a kill
-                try:
-                    row = json.loads(line)
-                    solved = bool(row["tree"] and row["tree"]["solved"])
-                    self.finished[row["id"]] = Finished(row["problem"], row["failed"], solved, start)
-                except (ValueError, KeyError, TypeError):
-                    raise InputError(
-                        f"{self._journal} is damaged at byte {start}. Delete that line: its problem is then done "
-                        "again, from the cache of calls."
-                    ) from None
-                start += len(line)
-        return start
+                    f"{self._journal.path} is damaged at byte {start}. Delete that line: its problem is then done "
+                    "again, from the cache of calls."
+                ) from None
 
 
 def check_folder(path: Path) -> None:
@@ -224,15 +174,11 @@ def check_folder(path: Path) -> None:
     Raises:
         InputError: It is one of these.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; a run needs a folder.")
-    if path.is_dir() and not (path / "config.json").exists():
-        names = {file.name for file in path.iterdir()} - {"run.lock", "index"}
-        strangers = sorted(name for name in names if not name.startswith((".config.json", CALLS)))
-        if strangers:
-            raise InputError(
-                f"{path} is no run and holds other files ({', '.join(strangers[:3])}): choose a new folder."
-            )
+    _run_folder(path, {}, {}).refuse_strangers()
+
+
+def _run_folder(path: Path, settings: Mapping[str, Any], head: Mapping[str, Any]) -> RunFolder:
+    return RunFolder(path, settings, noun="run", about=head, neighbours=("index", f"{CALLS}*"))
 
 
 def _summary(tree: Tree, found: Sequence[Trajectory]) -> dict[str, Any]:

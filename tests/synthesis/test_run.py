@@ -296,7 +296,7 @@ def test_another_run_in_the_same_folder_is_refused_by_what_differs(tmp_path):
 def test_folders_that_are_no_run_and_such_as_are_in_use(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with server(chance) as served:
-        with pytest.raises(InputError, match=r"no run and holds other files \(notes.txt\)"):
+        with pytest.raises(InputError, match=r"holds no run, and other files \(notes.txt\)"):
             run(tmp_path, served)
         with pytest.raises(InputError, match="is a file"):
             run(tmp_path / "notes.txt", served)
@@ -305,9 +305,12 @@ def test_folders_that_are_no_run_and_such_as_are_in_use(tmp_path):
         def intrude(now: RunProgress) -> None:
             if not inside:
                 inside.append(now)
-                from rader_synthesis.run_folder import RunFolder
+                from rader_synthesis.run_folder import SynthesisFolder
 
-                with pytest.raises(InputError, match="Another process is running"), RunFolder(out, {}, {}).opened():
+                with (
+                    pytest.raises(InputError, match="Another process is writing"),
+                    SynthesisFolder(out, {}, {}).opened(),
+                ):
                     pass
 
         out = tmp_path / "run"

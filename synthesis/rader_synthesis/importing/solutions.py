@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
 from rader_plugins.recording.redaction import question_id
+from rader_plugins.retrieval import Searcher
 from rader_plugins.trajectories import Considered, Step, Trajectory
 from rader_synthesis.citations import Citations
 from rader_synthesis.importing.base import (
@@ -37,14 +38,6 @@ _ROWS_AT_ONCE = 128
 _FEWEST_WORDS = 4
 _FINAL = (re.compile(r"\\boxed|\\fbox|####"), re.compile(r"\banswer\s*(?:is|:)", re.IGNORECASE))
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
-
-
-class Searcher(Protocol):
-    """Searches for many queries at once; :class:`rader_plugins.RaderRetriever` does."""
-
-    def search_batch(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
-        """Return the hits of each query, best first."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def test_what_is_wrong_is_said_before_anything_is_asked(tmp_path, problems, opti
         refused("The module 'nowhere' cannot be imported", "--checker", "nowhere:same")
         refused("There is no file", file=tmp_path / "none.jsonl")
         bad.write_bytes(b'{"id": "a", "question": "\xff?", "answer": "1"}\n')
-        refused("bad.jsonl, line 1 is not JSON", file=bad)
+        refused("bad.jsonl, line 1 is not", file=bad)
         bad.write_text('{"id": "a", "question": "1?", "answer": "1"}\n' * 2)
         refused("the id 'a' stands twice", file=bad)
         bad.write_text('{"id": "a", "question": "1?"}\n')
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_said_before_anything_is_asked(tmp_path, problems, opti
         refused("holds no documents", "--corpus", tmp_path / "empty", given=options[2:])
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / "thesis.tex").write_text("mine")
-        refused("no run and holds other files (thesis.tex)")
+        refused("holds no run, and other files (thesis.tex)")
         assert served.requests == []
 
 
