@@ -18,7 +18,7 @@ from rader_plugins.errors import InputError, import_extra
 from rader_plugins.files import read_jsonl, sync_folder
 from rader_plugins.samples import Sample
 
-__all__ = ["SampleWriter", "read_samples", "sample_files"]
+__all__ = ["SampleWriter", "read_samples", "sample_files", "sample_splits"]
 
 _PASSAGE = ("id", "title", "text", "origin")
 _TEVATRON_PASSAGE = ("docid", "title", "text")
@@ -179,21 +179,33 @@ def sample_files(path: str | os.PathLike[str], split: str = "train") -> list[Pat
         return [place]
     if not place.is_dir():
         raise InputError(f"There is no file or folder {place}. Samples are what `rader samples` writes.")
-    for folder, pattern in (
-        (place / "data", "parquet"),
-        (place, "parquet"),
-        (place, "jsonl"),
-        (place / "tevatron", "jsonl"),
+    split_files = _split_files(place)
+    if not split_files:
+        raise InputError(f"{place} holds no samples: no data/*.parquet, *.parquet or *.jsonl.")
+    if split not in split_files:
+        raise InputError(f"{place} has no split {split!r}; it has {', '.join(sorted(split_files))}.")
+    return split_files[split]
+
+
+def sample_splits(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the splits in a folder; none if it holds no samples."""
+    return sorted(_split_files(Path(folder)))
+
+
+def _split_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of every split, in their order."""
+    for home, pattern in (
+        (folder / "data", "parquet"),
+        (folder, "parquet"),
+        (folder, "jsonl"),
+        (folder / "tevatron", "jsonl"),
     ):
-        known = {file: _split_of(file) for file in sorted(folder.glob(f"*.{pattern}"))}
-        if not known:
-            continue
-        found = [file for file, name in known.items() if name == split]
-        if not found:
-            names = ", ".join(sorted(set(known.values())))
-            raise InputError(f"{place} has no split {split!r}; it has {names}.")
-        return found
-    raise InputError(f"{place} holds no samples: no data/*.parquet, *.parquet or *.jsonl.")
+        splits: dict[str, list[Path]] = {}
+        for file in sorted(home.glob(f"*.{pattern}")):
+            splits.setdefault(_split_of(file), []).append(file)
+        if splits:
+            return splits
+    return {}
 
 
 def _split_of(file: Path) -> str:

@@ -13,7 +13,7 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langchain_rader.retrievers import RaderRetriever
 from rader_plugins.errors import InputError
-from rader_plugins.evaluation.sources import check_about, in_order, known_settings, source_id
+from rader_plugins.evaluation.adapter_support import check_about, in_order, known_settings, source_id
 from rader_plugins.evaluation.systems import UnusableResultsError, describe_retriever
 
 __all__ = ["Searchable", "adapt", "searchable"]

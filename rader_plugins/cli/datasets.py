@@ -1,4 +1,4 @@
-"""Options that name a data set (see :func:`rader_plugins.evaluation.named.open_dataset`)."""
+"""Options that name a data set (see :func:`rader_plugins.evaluation.datasets.names.open_dataset`)."""
 
 from __future__ import annotations
 

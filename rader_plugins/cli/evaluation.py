@@ -90,7 +90,7 @@ def evaluate(
     """
     from rader_plugins.evaluation import evaluate as run
     from rader_plugins.evaluation import index_corpus, read_queries
-    from rader_plugins.evaluation.named import open_dataset
+    from rader_plugins.evaluation.datasets.names import open_dataset
     from rader_plugins.reranking import load_reranker
     from rader_plugins.retrieval import RaderRetriever
 
@@ -281,10 +281,10 @@ def _weights(text: str | None, count: int) -> list[float]:
 
 
 def _evaluation_facts(result: Evaluation, dataset: RetrievalDataset, out: Path) -> list[tuple[str, str]]:
-    from rader_plugins.evaluation.report import remarks, settings
+    from rader_plugins.evaluation.remarks import remarks, settings
 
     lines = [("data set", f"{dataset.name}, split {dataset.split}: {len(dataset.judged):,} questions")]
-    lines += [("retriever", settings(result))]
+    lines += [("retriever", settings(result.manifest))]
     lines += [(name, f"{value:.5f}") for name, value in result.mean.items()]
     if "p50" in result.latency:
         latency = result.latency
@@ -295,6 +295,6 @@ def _evaluation_facts(result: Evaluation, dataset: RetrievalDataset, out: Path) 
                 f"{latency['queries_per_second']:,.1f} queries a second",
             )
         )
-    lines += [("left out", text) for text in remarks(result)]
+    lines += [("left out", text) for text in remarks(result.left_out)]
     lines.append(("written to", str(out)))
     return lines

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
-from rader_plugins.evaluation.dataset import RetrievalDataset
+from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 from rader_plugins.index import RaderIndex
 
 __all__ = ["index_corpus", "index_documents"]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, RaderError
-from rader_plugins.evaluation.runs import Run, unfit_id, write_separated
+from rader_plugins.evaluation.rankings import Run
+from rader_plugins.evaluation.trec_files import unfit_id, write_separated
 from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
 
 __all__ = ["Evaluation"]

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from rader_plugins.errors import InputError, RaderError, RaderWarning
-from rader_plugins.evaluation.dataset import RetrievalDataset
+from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 from rader_plugins.evaluation.progress import Progress
+from rader_plugins.evaluation.rankings import separated
 from rader_plugins.evaluation.result import Evaluation
-from rader_plugins.evaluation.runs import separated, unfit_id
 from rader_plugins.evaluation.scoring import at_cutoffs, deepest, score_separated
 from rader_plugins.evaluation.systems import (
     System,
@@ -30,6 +30,7 @@ from rader_plugins.evaluation.systems import (
     overlooked,
     versions,
 )
+from rader_plugins.evaluation.trec_files import unfit_id
 from rader_plugins.files import canonical_json, fingerprint
 
 __all__ = ["evaluate"]

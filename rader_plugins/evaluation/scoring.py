@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rader_plugins.errors import InputError, import_extra
-from rader_plugins.evaluation.runs import Excluded, Qrels, Run, check_run, ranking
+from rader_plugins.evaluation.rankings import Excluded, Qrels, Run, check_run, ranking
 
 __all__ = ["Scores", "Ties", "at_cutoffs", "measure_names", "score_run"]
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.adapters import adapted
-from rader_plugins.evaluation.dataset import RetrievalDataset
-from rader_plugins.evaluation.loop import LoopThread
-from rader_plugins.evaluation.runs import is_number
+from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
+from rader_plugins.evaluation.event_loop import EventLoopThread
+from rader_plugins.evaluation.rankings import is_number
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval import RaderRetriever
 
@@ -268,7 +268,7 @@ def describe_retriever(retriever: RaderRetriever) -> dict[str, Any]:
 
 def _function(retriever: SearchFunction) -> System:
     takes_k = _takes_k(retriever)
-    loop = LoopThread()
+    loop = EventLoopThread()
 
     def search(queries: list[str], excluded: list[list[str]], depth: int, asked: list[str]) -> Any:
         more = max(map(len, excluded), default=0)

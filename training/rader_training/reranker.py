@@ -158,7 +158,7 @@ def _candidates(dataset: RetrievalDataset, first_stage: Run | None, depth: int) 
         first_stage = {
             query: {hit.document.id: hit.score for hit in hits} for query, hits in zip(ids, found, strict=True)
         }
-    from rader_plugins.evaluation.runs import check_run, ranking
+    from rader_plugins.evaluation.rankings import check_run, ranking
 
     check_run(first_stage, "The first stage")
     if not any(first_stage.get(query) for query in dataset.judged):

@@ -14,7 +14,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.evaluation.indexing import index_documents
 from rader_plugins.evaluation.mteb.meta import model_meta
 from rader_plugins.evaluation.mteb.tasks import Instruction, documents_of, queries_of, task_instruction
-from rader_plugins.evaluation.runs import separated
+from rader_plugins.evaluation.rankings import separated
 from rader_plugins.evaluation.systems import about_reranker
 from rader_plugins.index import RaderIndex
 from rader_plugins.recipes import Recipe

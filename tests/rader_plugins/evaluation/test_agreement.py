@@ -27,6 +27,7 @@ QRELS = st.dictionaries(
 EXCLUDED = st.dictionaries(st.sampled_from(QUERIES), st.frozensets(st.sampled_from(DOCUMENTS), max_size=5))
 
 
+@pytest.mark.filterwarnings("ignore:.*judged relevant and excluded")
 @settings(deadline=None, max_examples=60)
 @given(rankings=RANKINGS, qrels=QRELS, excluded=EXCLUDED, length=st.integers(0, 15))
 def test_an_evaluation_agrees_with_pytrec_eval(

@@ -74,7 +74,7 @@ def test_other_texts_are_searched_for(rader: Rader, loaded: None, beir: Path, tm
 
 def test_bad_input(rader: Rader, beir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert "no split 'test'; it has dev" in rader("evaluate", beir, "--out", out, code=2).output
+    assert "no split 'test'; it has dev" in rader("evaluate", beir, "--split", "test", "--out", out, code=2).output
     assert "--model" in rader("evaluate", beir, "--split", "dev", "--out", out, code=2).output
     run = write(tmp_path / "run", "q0 Q0 d2 1 nan x\n")
     qrels = beir / "qrels" / "dev.tsv"

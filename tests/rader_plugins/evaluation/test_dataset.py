@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from rader_plugins import Document
-from rader_plugins.errors import InputError
+from rader_plugins.errors import InputError, RaderWarning
 from rader_plugins.evaluation import RetrievalDataset, read_queries
+from rader_plugins.sample_files import SampleWriter
+from rader_plugins.samples import Passage, Sample
 
 from .conftest import make_dataset, write, write_jsonl
 
@@ -44,8 +46,8 @@ def test_nothing_of_it_can_be_changed(toy: RetrievalDataset) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("qrels/test.tsv", "q0\td0\t1\nq77\td0\t1\n", "1 query ids that are not in the queries: 'q77'"),
-        ("qrels/test.tsv", "q0\td0\t1\nq0\td77\t1\n", "1 document ids that are not in the corpus: 'd77'"),
+        ("qrels/test.tsv", "q76\td0\t1\nq77\td1\t1\n", "none of the 2 judgements.*'q76', which is not"),
+        ("qrels/test.tsv", "q0\td77\t1\n", "none of the 1 judgements.*the document 'd77', which is not"),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgements"),
         ("qrels/test.tsv", "q0\td0\thalf\n", "not a whole number"),
         ("corpus.jsonl", '{"_id": "d0", "text": "a"}\n{"_id": "d0", "text": "b"}\n', "'d0' stands twice"),
@@ -60,6 +62,61 @@ def test_an_unusable_folder_says_why(folder: Path, file: str, text: str, message
     write(folder / file, text)
     with pytest.raises(InputError, match=message):
         RetrievalDataset.from_folder(folder)
+
+
+@pytest.mark.parametrize("lost", [("q77", "d0"), ("q0", "d77")])
+def test_lost_judgements_are_counted_and_left_out_however_a_set_is_loaded(folder: Path, lost: tuple[str, str]) -> None:
+    rows = [("q0", "d0"), ("q1", "d1"), lost]
+    write(folder / "qrels" / "test.tsv", "".join(f"{query}\t{document}\t1\n" for query, document in rows))
+    with pytest.warns(RaderWarning, match="1 of 3 judgements.*77'"):
+        loaded = RetrievalDataset.from_folder(folder)
+    with pytest.warns(RaderWarning, match="1 of 3 judgements"):
+        made = RetrievalDataset(
+            loaded.corpus, loaded.queries, {q: {d: 1 for p, d in rows if p == q} for q, _ in rows}, name=loaded.name
+        )
+    for dataset in (loaded, made):
+        assert dataset.judged == ("q0", "q1")
+        assert dataset.lost == (lost,)
+        assert {q: dict(grades) for q, grades in dataset.qrels.items() if grades} == {"q0": {"d0": 1}, "q1": {"d1": 1}}
+    assert loaded.judgements_digest == made.judgements_digest
+    again = made.with_queries({"q0": "a", "q1": "b"})
+    assert again.lost == (lost,), "told once, and not forgotten"
+
+
+def test_documents_that_are_excluded_and_relevant_are_named() -> None:
+    with pytest.warns(RaderWarning, match="1 documents are judged relevant and excluded.*'d1' for query 'q1'"):
+        make_dataset(excluded={"q1": {"d1", "d3"}, "q0": {"d5"}})
+
+
+def test_the_split_is_test_or_the_only_one(folder: Path) -> None:
+    write(folder / "qrels" / "dev.tsv", "q1\td1\t1\n")
+    assert RetrievalDataset.from_folder(folder).split == "test"
+    (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "train.tsv")
+    with pytest.raises(InputError, match="no split 'test'. Name one of dev, train"):
+        RetrievalDataset.from_folder(folder)
+    (folder / "qrels" / "train.tsv").unlink()
+    assert RetrievalDataset.from_folder(folder).split == "dev"
+    (folder / "qrels" / "dev.tsv").unlink()
+    with pytest.raises(InputError, match="no judgements"):
+        RetrievalDataset.from_folder(folder)
+
+
+def test_samples_are_a_data_set(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    kept, other = Passage("kb-1", "refunds within thirty days", "Refunds"), Passage("kb-2", "seats")
+    with SampleWriter(tmp_path / "samples") as writer:
+        writer.add("train", Sample("t1", "how many may join?", "question", (other,), (kept,)))
+        writer.add("validation", Sample("v1", "money back?", "question", (kept,)))
+        writer.add("validation", Sample("v2", "seats?", "question", (Passage("kb-2", "seats and more"),)))
+    with pytest.raises(InputError, match="Name one of train, validation"):
+        RetrievalDataset.from_folder(tmp_path / "samples")
+    with pytest.warns(RaderWarning, match="1 documents have several texts.*'kb-2'"):
+        dataset = RetrievalDataset.from_folder(tmp_path / "samples", "validation")
+    assert {id: document.text for id, document in dataset.corpus.items()} == {
+        "kb-1": "Refunds refunds within thirty days", "kb-2": "seats and more"
+    }  # fmt: skip
+    assert dataset.judged == ("v1", "v2")
+    assert dataset.qrels == {"v1": {"kb-1": 1}, "v2": {"kb-2": 1}}
 
 
 def test_missing_parts_are_named(folder: Path, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("datasets")
 
 from rader_plugins import Encoder, RaderIndex, RaderRetriever  # noqa: E402
-from rader_plugins.errors import InputError  # noqa: E402
+from rader_plugins.errors import InputError, RaderWarning  # noqa: E402
 from rader_plugins.evaluation import Evaluation, RetrievalDataset, evaluate, index_corpus  # noqa: E402
-from rader_plugins.evaluation.bright import BRIGHT_REASONING  # noqa: E402
+from rader_plugins.evaluation.datasets.bright import BRIGHT_REASONING  # noqa: E402
 from rader_plugins.recipes import BRIGHT_INSTRUCTIONS  # noqa: E402
 from tests.support.encoders import HashEncoder  # noqa: E402
 from tests.support.hub_folders import (  # noqa: E402
@@ -137,11 +137,11 @@ def test_a_card_says_where_files_of_other_names_lie(tmp_path: Path) -> None:
     (home / "qrels").rename(home / "judged")
     card.write_text(card.read_text().replace("qrels/", "judged/"))
     check_beir(RetrievalDataset.from_hub("mteb/scifact", data_dir=home))
-    with pytest.raises(InputError, match="has no split 'dev'. It has: train, test"):
+    with pytest.raises(InputError, match="has no split 'dev'; it has train, test"):
         RetrievalDataset.from_hub("mteb/scifact", "dev", data_dir=home)
 
 
-def test_judgements_are_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_judgements_are_checked(tmp_path: Path) -> None:
     home = write_mteb(tmp_path / "scifact", card=False)
     judgement = {"query-id": "1", "corpus-id": "4", "score": 1}
     path = home / "qrels" / "test.jsonl"
@@ -155,10 +155,14 @@ def test_judgements_are_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture
             RetrievalDataset.from_hub("mteb/scifact", data_dir=home)
     # A few published sets judge documents that their corpus lacks.
     write_lines(path, [judgement, {**judgement, "corpus-id": "gone"}])
-    assert RetrievalDataset.from_hub("mteb/scifact", data_dir=home).qrels == {"1": {"4": 1}}
-    assert "1 judgements are of documents that its corpus does not have (such as 'gone' for query '1')" in caplog.text
+    with pytest.warns(RaderWarning, match="1 of 2 judgements.*the document 'gone'"):
+        assert RetrievalDataset.from_hub("mteb/scifact", data_dir=home).qrels == {"1": {"4": 1}}
     path.unlink()
-    with pytest.raises(InputError, match="has no judgements of split 'test'"):
+    assert RetrievalDataset.from_hub("mteb/scifact", data_dir=home).split == "train", "the only one"
+    with pytest.raises(InputError, match="no split 'test'; it has train"):
+        RetrievalDataset.from_hub("mteb/scifact", "test", data_dir=home)
+    (home / "qrels" / "train.jsonl").unlink()
+    with pytest.raises(InputError, match="has no judgements"):
         RetrievalDataset.from_hub("mteb/scifact", data_dir=home)
     with pytest.raises(InputError, match="organisation/name, not 'scifact'"):
         RetrievalDataset.from_hub("scifact")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation import interpolate, read_excluded, read_qrels, read_run, score_run, write_run
-from rader_plugins.evaluation.runs import ranking, separated
+from rader_plugins.evaluation.rankings import ranking, separated
 from rader_plugins.retrieval import fuse, z_scores
 
 IDS = st.text("abcdefgh/._-é", min_size=1, max_size=4)

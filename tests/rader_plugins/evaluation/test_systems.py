@@ -14,7 +14,7 @@ import pytest
 from rader_plugins import RaderIndex, RaderRetriever
 from rader_plugins.errors import InputError, RaderWarning
 from rader_plugins.evaluation import RetrievalDataset, UnusableResultsError, adapters, evaluate, index_corpus
-from rader_plugins.evaluation.sources import check_about, in_order, known_settings, source_id
+from rader_plugins.evaluation.adapter_support import check_about, in_order, known_settings, source_id
 from rader_plugins.llm import OpenAIChat
 from rader_plugins.reranking.llm_grader import LLMReranker
 from rader_plugins.retrieval.reasoning import ReasoningQuery

@@ -17,7 +17,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.retrievers.rader.base import RaderRetriever
 
 from rader_plugins.errors import InputError
-from rader_plugins.evaluation.sources import check_about, in_order, known_settings, source_id
+from rader_plugins.evaluation.adapter_support import check_about, in_order, known_settings, source_id
 from rader_plugins.evaluation.systems import UnusableResultsError, describe_retriever
 
 __all__ = ["Searchable", "adapt", "searchable"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,10 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rader_plugins.documents import Document, check_text
-from rader_plugins.errors import InputError
-from rader_plugins.evaluation.rows import by_id, document_of, read_queries
-from rader_plugins.evaluation.runs import Excluded, Qrels, read_excluded, read_qrels
-from rader_plugins.files import fingerprint, read_jsonl
+from rader_plugins.errors import InputError, RaderWarning
+from rader_plugins.evaluation.datasets.beir import load_beir
+from rader_plugins.evaluation.datasets.bright import load_bright
+from rader_plugins.evaluation.datasets.folders import read_folder
+from rader_plugins.evaluation.rankings import Aspects, Excluded, Qrels
+from rader_plugins.files import fingerprint
 
 __all__ = ["RetrievalDataset"]
 
@@ -34,9 +37,14 @@ class RetrievalDataset:
         split: Which of its splits.
         originals: Query id -> the question as it was asked, where :attr:`queries` holds something else, such as
             written-out reasoning. A reranker reads these.
+        aspects: Query id -> document id -> aspect -> relevance, where the query was judged aspect by aspect: what
+            measures such as ``alpha_nDCG@10`` take.
+        lost: (query, document) of judgements that were left out, since one of the two is not there. Published sets
+            have such and knowledge bases lose articles; no system can find the document, so the query is compared
+            without it. A warning says how many.
 
     Raises:
-        InputError: No judgements, or judgements of queries or documents that do not exist.
+        InputError: No judgements, or none whose query and document exist.
 
     Example:
         >>> corpus = {"ramsey": Document("ramsey", "Among any six people ...")}
@@ -52,68 +60,97 @@ class RetrievalDataset:
     name: str = "dataset"
     split: str = "test"
     originals: Mapping[str, str] = field(default_factory=dict)
+    aspects: Aspects = field(default_factory=dict)
+    lost: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        for attribute in ("corpus", "queries", "qrels", "excluded", "originals"):
+        for attribute in ("corpus", "queries", "qrels", "excluded", "originals", "aspects"):
             object.__setattr__(self, attribute, MappingProxyType(dict(getattr(self, attribute))))
         self._check()
+        self._leave_out_lost_judgements()
+        self._name_excluded_relevant()
+
+    @property
+    def title(self) -> str:
+        """Name and split, as messages and tables call it."""
+        return f"{self.name}, split {self.split}"
 
     def _check(self) -> None:
-        where = f"{self.name} (split {self.split})"
         if not any(self.qrels.values()):
-            raise InputError(f"The judgements (qrels) of {where} are empty: nothing could be scored.")
+            raise InputError(f"The judgements (qrels) of {self.title} are empty: nothing could be scored.")
         for id, document in self.corpus.items():
             if document.id != id:
-                raise InputError(f"{where}: the corpus holds the document {document.id!r} under the id {id!r}.")
+                raise InputError(f"{self.title}: the corpus holds the document {document.id!r} under the id {id!r}.")
         for query, text in self.queries.items():
             check_text(text, f"query {query!r}")
         for query, text in self.originals.items():
             check_text(text, f"original of query {query!r}")
-        _refuse_unknown(where, "query", [query for query in self.qrels if query not in self.queries], "queries")
-        judged = dict.fromkeys(document for grades in self.qrels.values() for document in grades)
-        _refuse_unknown(where, "document", [document for document in judged if document not in self.corpus], "corpus")
         for query, grades in self.qrels.items():
             for name, grade in grades.items():
                 if isinstance(grade, bool) or not isinstance(grade, int):
                     raise InputError(
-                        f"{where}: the relevance of {name!r} for query {query!r} is {grade!r}, not a whole number."
+                        f"{self.title}: the relevance of {name!r} for query {query!r} is {grade!r}, no whole number."
                     )
 
-    @classmethod
-    def from_folder(cls, path: str | os.PathLike[str], split: str = "test") -> RetrievalDataset:
-        """Read a BEIR folder.
+    def _leave_out_lost_judgements(self) -> None:
+        pairs = [(query, document) for query, grades in self.qrels.items() for document in grades]
+        lost = [(query, name) for query, name in pairs if query not in self.queries or name not in self.corpus]
+        if not lost:
+            return
+        query, name = lost[0]
+        what = f"the query {query!r}, which is" if query not in self.queries else f"the document {name!r}, which is"
+        if len(lost) == len(pairs):
+            raise InputError(
+                f"{self.title}: none of the {len(pairs)} judgements (qrels) is of a query and a document that are "
+                f"there; the first is of {what} not. Do judgements, queries and corpus belong together?"
+            )
+        warnings.warn(
+            f"{self.title}: {len(lost)} of {len(pairs)} judgements are of queries or documents that are not there and "
+            f"are left out; the first is of {what} not.",
+            RaderWarning,
+            stacklevel=4,
+        )
+        gone = set(lost)
+        for attribute in ("qrels", "aspects"):
+            judgements = {
+                query: {name: grade for name, grade in grades.items() if (query, name) not in gone}
+                for query, grades in getattr(self, attribute).items()
+            }
+            object.__setattr__(self, attribute, MappingProxyType(judgements))
+        object.__setattr__(self, "lost", (*self.lost, *lost))
 
-        It holds ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``),
+    def _name_excluded_relevant(self) -> None:
+        pairs = [
+            (query, name)
+            for query in self.judged
+            for name in sorted(self.excluded.get(query, ()))
+            if self.qrels[query].get(name, 0) > 0
+        ]
+        if pairs:
+            warnings.warn(
+                f"{self.title}: {len(pairs)} documents are judged relevant and excluded for the same query, so that "
+                f"nothing can find them; the first is {pairs[0][1]!r} for query {pairs[0][0]!r}.",
+                RaderWarning,
+                stacklevel=4,
+            )
+
+    @classmethod
+    def from_folder(cls, path: str | os.PathLike[str], split: str | None = None) -> RetrievalDataset:
+        """Read a BEIR folder, or a folder of training samples.
+
+        A BEIR folder holds ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``),
         ``qrels/<split>.tsv`` and perhaps ``excluded.jsonl`` (``_id``, ``excluded_ids``). A document's text is title and
-        text, as in BEIR.
+        text, as in BEIR. Of samples (`rader samples`) the queries of one split are searched for, among the documents
+        of all splits.
 
         Args:
             path: The folder.
-            split: Name of the judgements.
+            split: Name of the judgements; by default ``test``, or the only split that there is.
 
         Raises:
             InputError: A file is missing or unusable; the message says which and why.
         """
-        folder = Path(path)
-        if not folder.is_dir():
-            raise InputError(f"There is no folder {folder}. A data set is a BEIR folder with corpus.jsonl.")
-        for name in ("corpus.jsonl", "queries.jsonl"):
-            if not (folder / name).is_file():
-                raise InputError(f"{folder} has no {name}; a BEIR folder has corpus.jsonl, queries.jsonl and qrels/.")
-        judgements = folder / "qrels" / f"{split}.tsv"
-        if not judgements.is_file():
-            known = sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))
-            raise InputError(f"{folder} has no split {split!r}; it has {', '.join(known) if known else 'none'}.")
-        corpus = (document_of(row, folder / "corpus.jsonl") for row in read_jsonl(folder / "corpus.jsonl"))
-        excluded = folder / "excluded.jsonl"
-        return cls(
-            corpus=by_id(corpus, folder / "corpus.jsonl"),
-            queries=read_queries(folder / "queries.jsonl"),
-            qrels=read_qrels(judgements),
-            excluded=read_excluded(excluded) if excluded.is_file() else {},
-            name=folder.resolve().name,
-            split=split,
-        )
+        return cls(**read_folder(Path(path), split).arguments())
 
     @classmethod
     def bright(
@@ -150,15 +187,14 @@ class RetrievalDataset:
             >>> len(dataset.corpus), len(dataset.judged)  # doctest: +SKIP
             (23839, 76)
         """
-        from rader_plugins.evaluation.bright import load_bright
-
-        return load_bright(split, reasoning=reasoning, long=long, data_dir=data_dir, repo=repo, revision=revision)
+        contents = load_bright(split, reasoning=reasoning, long=long, data_dir=data_dir, repo=repo, revision=revision)
+        return cls(**contents.arguments())
 
     @classmethod
     def from_hub(
         cls,
         repo: str,
-        split: str = "test",
+        split: str | None = None,
         *,
         corpus: str = "corpus",
         queries: str = "queries",
@@ -173,7 +209,7 @@ class RetrievalDataset:
 
         Args:
             repo: ``organisation/name``.
-            split: Which judgements.
+            split: Which judgements; by default ``test``, or the only split that there is.
             corpus: Configuration of the documents.
             queries: Configuration of the queries.
             qrels: Configuration of the judgements, or a repository ``organisation/name``; None finds them.
@@ -191,9 +227,7 @@ class RetrievalDataset:
             >>> len(dataset.corpus), len(dataset.judged)  # doctest: +SKIP
             (5183, 300)
         """
-        from rader_plugins.evaluation.beir import load_beir
-
-        return load_beir(repo, split, corpus=corpus, queries=queries, qrels=qrels, revision=revision, data_dir=data_dir)
+        return cls(**load_beir(repo, split, corpus, queries, qrels, revision=revision, data_dir=data_dir).arguments())
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -221,6 +255,8 @@ class RetrievalDataset:
             "qrels": {query: dict(self.qrels[query]) for query in self.judged},
             "excluded": {query: sorted(self.excluded.get(query, ())) for query in self.judged},
         }
+        if self.aspects:
+            parts["aspects"] = {query: self.aspects.get(query, {}) for query in self.judged}
         if self.originals:
             parts["originals"] = {query: self.question(query) for query in self.judged}
         return fingerprint(parts)
@@ -246,25 +282,11 @@ class RetrievalDataset:
         Raises:
             InputError: A judged query has no text.
         """
-        _refuse_unknown(
-            f"{self.name} (split {self.split})",
-            "query",
-            [query for query in self.judged if query not in texts],
-            "texts",
-        )
+        if missing := [query for query in self.judged if query not in texts]:
+            shown = ", ".join(map(repr, missing[:3]))
+            raise InputError(f"{self.title}: {len(missing)} judged queries have no text: {shown}. Add them.")
         return replace(
             self,
             queries={query: texts.get(query, text) for query, text in self.queries.items()},
             originals={query: self.question(query) for query in self.queries},
-        )
-
-
-def _refuse_unknown(where: str, noun: str, unknown: list[str], home: str) -> None:
-    if unknown:
-        shown = ", ".join(repr(id) for id in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-        if home == "texts":
-            raise InputError(f"{where}: {len(unknown)} judged queries have no text: {shown}. Add them.")
-        raise InputError(
-            f"{where}: the judgements (qrels) name {len(unknown)} {noun} ids that are not in the {home}: {shown}. "
-            f"Remove those judgements, or add what is missing to the {home}."
         )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
-from rader_plugins.evaluation.charts import bars, differences, intervals
-from rader_plugins.evaluation.report import p_text, paired_rows, remarks, settings
-
-if TYPE_CHECKING:
-    from rader_plugins.evaluation.comparison import Comparison, Group
+from rader_plugins.evaluation.comparing.charts import bars, differences, intervals
+from rader_plugins.evaluation.comparing.groups import Group
+from rader_plugins.evaluation.comparing.markdown import p_text, paired_rows
+from rader_plugins.evaluation.remarks import remarks, settings
 
 __all__ = ["page"]
 
@@ -38,13 +36,13 @@ svg .gain { fill: var(--gain); } svg .loss { fill: var(--loss); } .best { font-w
 """
 
 
-def page(comparison: Comparison) -> str:
+def page(groups: Sequence[Group]) -> str:
     """Return the page."""
-    titles = ", ".join(group.title for group in comparison.groups)
+    titles = ", ".join(group.title for group in groups)
     body = [
         "<h1>Comparison of runs</h1>",
-        f'<p class="note">{escape(comparison.measure)} &times; 100 on {escape(titles)}.</p>',
-        *(part for group in comparison.groups for part in _group(comparison, group)),
+        f'<p class="note">{escape(groups[0].measure)} &times; 100 on {escape(titles)}.</p>',
+        *(part for group in groups for part in _group(group)),
         '<p class="note">Intervals: bootstrap over queries (BCa). p: paired permutation test, two-sided; adjusted for '
         "the number of pairs (Benjamini-Hochberg). Both by scipy.</p>",
     ]
@@ -57,20 +55,20 @@ def page(comparison: Comparison) -> str:
     )
 
 
-def _group(comparison: Comparison, group: Group) -> list[str]:
-    percent = f"{100 * comparison.level:g}%"
+def _group(group: Group) -> list[str]:
+    percent = f"{100 * group.level:g}%"
     points = []
     for name in group.names:
         low, high = group.intervals[name]
-        points.append((name, 100 * group.runs[name].mean[comparison.measure], 100 * low, 100 * high))
+        points.append((name, 100 * group.runs[name].mean[group.measure], 100 * low, 100 * high))
     queries = len(group.runs[group.names[0]].per_query)
     parts = [
         f"<h2>{escape(group.title)}</h2>",
-        f"<h3>{escape(comparison.measure)} by run, {percent} confidence intervals, {queries:,} queries</h3>",
-        intervals(points, f"{comparison.measure} x 100"),
-        _figures(comparison, group),
+        f"<h3>{escape(group.measure)} by run, {percent} confidence intervals, {queries:,} queries</h3>",
+        intervals(points, f"{group.measure} x 100"),
+        _figures(group),
     ]
-    parts += _tests(comparison, group)
+    parts += _tests(group)
     timed = [(name, run.latency["p50"], run.latency["p95"]) for name, run in group.runs.items() if "p50" in run.latency]
     if timed:
         size = max(int(run.latency["batch_size"]) for run in group.runs.values())
@@ -79,13 +77,17 @@ def _group(comparison: Comparison, group: Group) -> list[str]:
             f"<h3>Latency of a call for {calls}: median (bar) and 95th percentile (tick)</h3>",
             bars(timed, "milliseconds"),
         ]
-    notes = [f"<li>{escape(name)}: {escape(text)}</li>" for name in group.names for text in remarks(group.runs[name])]
+    notes = [
+        f"<li>{escape(name)}: {escape(text)}</li>"
+        for name in group.names
+        for text in remarks(group.runs[name].left_out)
+    ]
     if notes:
         parts += ["<h3>Left out, or counted as 0</h3>", f"<ul>{''.join(notes)}</ul>"]
     return parts
 
 
-def _figures(comparison: Comparison, group: Group) -> str:
+def _figures(group: Group) -> str:
     measures = [m for m in group.runs[group.names[0]].mean if all(m in run.mean for run in group.runs.values())]
     top = {measure: max(run.mean[measure] for run in group.runs.values()) for measure in measures}
     rows = []
@@ -97,28 +99,28 @@ def _figures(comparison: Comparison, group: Group) -> str:
             cells.append(f"<td{mark}>{100 * run.mean[measure]:.2f}</td>")
         rate = run.latency.get("queries_per_second")
         cells.append(f"<td>{'' if rate is None else f'{rate:,.1f}'}</td>")
-        cells.append(f'<td class="words soft">{escape(settings(run))}</td>')
+        cells.append(f'<td class="words soft">{escape(settings(run.manifest))}</td>')
         rows.append("".join(cells))
     header = ["run", *measures, "queries / s", "setting"]
     return _table(header, rows, words={len(header) - 1})
 
 
-def _tests(comparison: Comparison, group: Group) -> list[str]:
+def _tests(group: Group) -> list[str]:
     if not group.tests:
         return []
     header = ["first", "second", "difference", "wins / ties / losses", "p", "p adjusted", "p (t-test)"]
     rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in paired_rows(group.tests)]
-    parts = [f"<h3>Paired tests on {escape(comparison.measure)}: second against first</h3>", _table(header, rows)]
+    parts = [f"<h3>Paired tests on {escape(group.measure)}: second against first</h3>", _table(header, rows)]
     first = group.names[0]
     shown = [test for test in group.tests if test.first == first]
     for test in shown[:_MOST_PLOTS]:
-        before = group.values(test.first, comparison.measure)
-        after = group.values(test.second, comparison.measure)
+        before = group.values(test.first, group.measure)
+        after = group.values(test.second, group.measure)
         gains = [(query, 100 * (after[query] - before[query])) for query in before]
         title = f"{test.second} against {test.first}, query by query"
         parts.append(f"<h3>{escape(title)} (p {escape(p_text(test.p_adjusted))})</h3>")
         if any(value for _, value in gains):
-            parts += [differences(gains, f"difference of {comparison.measure} x 100"), _examples(group, gains)]
+            parts += [differences(gains, f"difference of {group.measure} x 100"), _examples(group, gains)]
         else:
             parts.append('<p class="note">No query differs.</p>')
     if len(shown) > _MOST_PLOTS:

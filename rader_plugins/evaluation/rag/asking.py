@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +17,10 @@ import numpy as np
 
 from rader_plugins.answers import AnswerChecker, ChoiceChecker, load_checker
 from rader_plugins.errors import InputError, RaderError
+from rader_plugins.evaluation.event_loop import EventLoopThread
 from rader_plugins.evaluation.progress import Progress
-from rader_plugins.evaluation.rag_chains import AnyChain, Asked, RagAnswer, as_chain, checked_answer
-from rader_plugins.evaluation.rag_result import RagEvaluation, RagRow, row_from
+from rader_plugins.evaluation.rag.chains import AnyChain, Asked, RagAnswer, as_chain, checked_answer
+from rader_plugins.evaluation.rag.result import RagEvaluation, RagRow, row_from
 from rader_plugins.evaluation.systems import versions
 from rader_plugins.files import canonical_json, fingerprint
 from rader_plugins.problems import Problem, read_problems
@@ -85,7 +86,8 @@ def evaluate_rag(
         if on_progress is not None and done:
             on_progress(len(done))
         missing = [problem for problem in job.problems if problem.id not in done]
-        _in_a_loop(_Run(job, progress).all_of(missing))
+        with contextlib.closing(EventLoopThread()) as loop:
+            loop.run(_Run(job, progress).all_of(missing))
         found = {row["id"]: row for row in progress.rows}  # a later attempt takes the place of a failed one
         rows = {problem.id: _row(problem, found[problem.id]) for problem in job.problems}
         label = name or (Path(out).resolve().name if out is not None else "run")
@@ -241,25 +243,3 @@ def _latency(rows: Mapping[str, RagRow]) -> dict[str, float]:
         return {}
     middle, high = np.percentile(times, [50, 95])
     return {"mean": float(np.mean(times)), "p50": float(middle), "p95": float(high), "max": max(times)}
-
-
-def _in_a_loop(work: Any) -> None:
-    """Run a coroutine on a loop of its own, in another thread where this one has a loop (a notebook, say)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            asyncio.run(work)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name="rader-rag-loop")
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.evaluation.runs import is_number
+from rader_plugins.evaluation.rankings import is_number
 from rader_plugins.evaluation.systems import UnusableResultsError
 from rader_plugins.files import canonical_json
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
-from rader_plugins.evaluation.beir import known_documents
-from rader_plugins.evaluation.dataset import RetrievalDataset
-from rader_plugins.evaluation.hub import HubData
-from rader_plugins.evaluation.rows import by_id, id_of, queries_of
+from rader_plugins.evaluation.datasets.contents import Contents
+from rader_plugins.evaluation.datasets.hub import HubData
+from rader_plugins.evaluation.datasets.rows import by_id, id_of, queries_of
 from rader_plugins.recipes import BRIGHT_INSTRUCTIONS
 
 __all__ = ["BRIGHT_REASONING", "LONG_SPLITS", "load_bright"]
@@ -43,7 +42,7 @@ def load_bright(
     data_dir: str | os.PathLike[str] | None = None,
     repo: str = "xlangai/BRIGHT",
     revision: str | None = None,
-) -> RetrievalDataset:
+) -> Contents:
     """Load one split; see :meth:`RetrievalDataset.bright`."""
     writer = _check(split, reasoning, long)
     documents, asked = ("long_documents" if long else "documents"), "examples"
@@ -73,10 +72,10 @@ def load_bright(
         originals = {query: questions[query] for query in queries}
     excluded = {id_of(row, where): frozenset(_ids(row, "excluded_ids", where)) for row in rows}
     qrels = {id_of(row, where): dict.fromkeys(_ids(row, gold, where), 1) for row in rows}
-    return RetrievalDataset(
+    return Contents(
         corpus=corpus,
         queries=queries,
-        qrels=known_documents(qrels, corpus, where),
+        qrels=qrels,
         excluded={query: ids for query, ids in excluded.items() if ids},
         name=f"bright{'-long' if long else ''}{f'@{writer}' if writer else ''}",
         split=split,

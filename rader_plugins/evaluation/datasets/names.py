@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rader_plugins.errors import InputError
-from rader_plugins.evaluation.dataset import RetrievalDataset
+from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 
 __all__ = ["is_remote", "open_dataset"]
 
@@ -21,7 +21,7 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
     Args:
         name: A BEIR folder; ``bright:SPLIT`` or ``bright:SPLIT@REASONING``, with long documents ``bright-long:SPLIT``;
             ``hub:ORGANISATION/NAME`` or ``hub:ORGANISATION/NAME@REVISION``.
-        split: Of a folder or of the hub; default: ``test``.
+        split: Of a folder or of the hub; by default ``test``, or the only one that there is.
         data_dir: Copy of the hub's repository, in place of fetching it.
 
     Raises:
@@ -37,7 +37,7 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
         )
     if kind == "hub":
         repo, _, revision = rest.partition("@")
-        return RetrievalDataset.from_hub(repo, split or "test", revision=revision or None, data_dir=data_dir)
+        return RetrievalDataset.from_hub(repo, split, revision=revision or None, data_dir=data_dir)
     if data_dir is not None:
         raise InputError("--data-dir goes with bright:SPLIT or hub:ORGANISATION/NAME; a folder is named as it is.")
-    return RetrievalDataset.from_folder(name, split or "test")
+    return RetrievalDataset.from_folder(name, split)

@@ -1,141 +1,21 @@
-"""Runs, judgements and exclusions: what they are, and the files that hold them."""
+"""Files of runs (TREC, JSON), judgements (BEIR, TREC) and exclusions."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.rankings import Run, check_run, separated
 from rader_plugins.files import atomic_write, read_jsonl
 
-__all__ = [
-    "Excluded",
-    "Qrels",
-    "Run",
-    "check_run",
-    "interpolate",
-    "ranking",
-    "read_excluded",
-    "read_qrels",
-    "read_run",
-    "separated",
-    "write_run",
-]
-
-Run = Mapping[str, Mapping[str, float]]
-"""Query id -> document id -> score; the order of the documents decides between equal scores."""
-Qrels = Mapping[str, Mapping[str, int]]
-"""Query id -> document id -> relevance: 0 and below not relevant, 1 relevant, higher grades more so."""
-Excluded = Mapping[str, Set[str]]
-"""Query id -> documents that are deleted from its ranking before scoring."""
+__all__ = ["read_aspects", "read_excluded", "read_qrels", "read_run", "unfit_id", "write_run", "write_separated"]
 
 _EXCLUDED_KEYS = ("_id", "query_id", "id")
 _HEADERS = {"score", "relevance", "rel", "grade", "label"}
-
-
-def ranking(scores: Mapping[str, float]) -> list[str]:
-    """Return document ids by falling score; equal scores keep the order in which they stand.
-
-    Example:
-        >>> ranking({"a": 0.2, "b": 0.9, "c": 0.9})
-        ['b', 'c', 'a']
-    """
-    return sorted(scores, key=scores.__getitem__, reverse=True)  # sorted() is stable, in reverse too
-
-
-def separated(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return the scores in ranking order, lowered where they must be to fall strictly in single precision.
-
-    trec_eval and the libraries around it read scores as 32-bit floats and order what is then equal by document id.
-    After this every scorer sees the order of :func:`ranking`. A score changes by its rounding and a few units in the
-    last place.
-    """
-    order = ranking(scores)
-    with np.errstate(over="ignore"):
-        single = np.array([scores[document] for document in order], dtype=np.float64).astype(np.float32)
-    lowest = np.float32(np.finfo(np.float32).min)
-    if len(single) and single[0] == np.inf:
-        single[0] = np.finfo(np.float32).max
-    if not (single[1:] < single[:-1]).all():
-        for place in range(1, len(single)):
-            if not single[place] < single[place - 1]:
-                single[place] = np.nextafter(single[place - 1], lowest, dtype=np.float32)
-    return dict(zip(order, single.tolist(), strict=True))
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is a real number of Python or numpy."""
-    return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-
-
-def check_run(run: Run, what: str = "The run") -> None:
-    """Raise :class:`InputError` unless every score is a number.
-
-    Args:
-        run: The run.
-        what: How to call it in the message.
-    """
-    for query, scores in run.items():
-        for document, score in scores.items():
-            if type(score) is not float and not is_number(score):
-                raise InputError(
-                    f"{what}: the score of document {document!r} for query {query!r} is {score!r}, not a number."
-                )
-            if math.isnan(score):
-                raise InputError(
-                    f"{what}: the score of document {document!r} for query {query!r} is NaN, which has no place in an "
-                    "order. Find out where it comes from (an empty text, a model that overflows), or leave the "
-                    "document out."
-                )
-
-
-def interpolate(
-    runs: Sequence[Run], weights: Sequence[float], *, documents: Literal["first", "union"] = "first"
-) -> dict[str, dict[str, float]]:
-    """Add up weighted scores of several runs, query by query.
-
-    RaDeR's pipeline is ``interpolate([reranker, retriever], [0.5, 0.5])``. Scores are taken as they are: z-score them
-    first where they are on different scales.
-
-    Args:
-        runs: At least one.
-        weights: One per run.
-        documents: ``"first"`` keeps the queries and documents of the first run (what was reranked); ``"union"`` those
-            of any run. A score that a run does not have counts as 0.
-
-    Raises:
-        InputError: Numbers do not match, or a score or weight is not finite.
-
-    Example:
-        >>> interpolate([{"q": {"a": 1.0, "b": 0.0}}, {"q": {"a": 0.2, "b": 0.4, "c": 9.0}}], [0.5, 0.5])
-        {'q': {'a': 0.6, 'b': 0.2}}
-    """
-    if not runs or len(runs) != len(weights):
-        raise InputError(f"interpolate() takes one weight per run; there are {len(runs)} runs, {len(weights)} weights.")
-    if documents not in ("first", "union"):
-        raise InputError(f"documents is 'first' or 'union', not {documents!r}.")
-    if not all(math.isfinite(weight) for weight in weights):
-        raise InputError(f"Weights must be finite numbers: {list(weights)}.")
-    for number, run in enumerate(runs, start=1):
-        check_run(run, f"Run {number}")
-        if any(math.isinf(score) for scores in run.values() for score in scores.values()):
-            raise InputError(f"Run {number} holds an infinite score, which no weight can balance.")
-    sources = runs if documents == "union" else runs[:1]
-    result: dict[str, dict[str, float]] = {}
-    for query in dict.fromkeys(query for run in sources for query in run):
-        names = dict.fromkeys(document for run in sources for document in run.get(query, {}))
-        parts = [run.get(query, {}) for run in runs]
-        result[query] = {
-            name: sum(weight * part.get(name, 0.0) for weight, part in zip(weights, parts, strict=True))
-            for name in names
-        }
-    return result
 
 
 def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
@@ -213,11 +93,41 @@ def unfit_id(run: Run) -> str | None:
 def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
     """Read judgements: BEIR (query, document, relevance; a header line may stand first) or TREC (four columns).
 
+    TREC's second column may name aspects (subtopics) of the query: a document is then as relevant as it is to the
+    aspect that it serves best. :func:`read_aspects` returns them one by one.
+
     Raises:
         InputError: A line is unusable, two lines contradict each other, or there are none.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for place, (number, line) in enumerate(_lines(_read_text(path))):
+    for (query, _, document), relevance in _judgements(path).items():
+        grades = qrels.setdefault(query, {})
+        grades[document] = max(relevance, grades.get(document, relevance))
+    return qrels
+
+
+def read_aspects(path: str | os.PathLike[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Read judgements by aspect (TREC subtopic qrels): query -> document -> aspect -> relevance.
+
+    Returns:
+        Nothing where no query of the file has more than one aspect: then the column is the iteration, which says
+        nothing.
+
+    Raises:
+        InputError: As :func:`read_qrels`.
+    """
+    aspects: dict[str, dict[str, dict[str, int]]] = {}
+    names: dict[str, set[str]] = {}
+    for (query, aspect, document), relevance in _judgements(path).items():
+        aspects.setdefault(query, {}).setdefault(document, {})[aspect] = relevance
+        names.setdefault(query, set()).add(aspect)
+    return aspects if any(len(of_query) > 1 for of_query in names.values()) else {}
+
+
+def _judgements(path: str | os.PathLike[str]) -> dict[tuple[str, str, str], int]:
+    """Return (query, aspect, document) -> relevance."""
+    judgements: dict[tuple[str, str, str], int] = {}
+    for row, (number, line) in enumerate(_lines(_read_text(path))):
         columns = line.split("\t") if line.count("\t") in (2, 3) else line.split()
         columns = [column.strip() for column in columns]
         if len(columns) not in (3, 4) or not all(columns):
@@ -228,16 +138,17 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
         query, document, grade = columns[0], columns[-2], columns[-1]
         relevance = _grade(grade)
         if relevance is None:
-            if place == 0 and grade.lower() in _HEADERS:
+            if row == 0 and grade.lower() in _HEADERS:
                 continue
             raise InputError(f"{path}, line {number}: the relevance {grade!r} is not a whole number.")
-        if qrels.setdefault(query, {}).setdefault(document, relevance) != relevance:
+        aspect = columns[1] if len(columns) == 4 else ""
+        if judgements.setdefault((query, aspect, document), relevance) != relevance:
             raise InputError(
                 f"{path}, line {number}: document {document!r} was given another relevance for query {query!r} before."
             )
-    if not qrels:
+    if not judgements:
         raise InputError(f"{path} holds no judgements.")
-    return qrels
+    return judgements
 
 
 def read_excluded(path: str | os.PathLike[str]) -> dict[str, frozenset[str]]:

@@ -9,34 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.comparing.groups import Group
+from rader_plugins.evaluation.comparing.markdown import markdown, per_query_table
+from rader_plugins.evaluation.comparing.page import page
+from rader_plugins.evaluation.comparing.significance import adjusted, confidence_interval, paired_test
 from rader_plugins.evaluation.result import Evaluation
-from rader_plugins.evaluation.statistics import PairedTest, adjusted, confidence_interval, paired_test
 from rader_plugins.files import atomic_write
 
 __all__ = ["Comparison", "Group", "compare"]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs on one data set.
-
-    Attributes:
-        title: Data set and split.
-        names: Of the runs, in the order given.
-        runs: Name -> evaluation.
-        intervals: Name -> confidence interval of the mean of the measure.
-        tests: Every pair of runs; the first of a pair was named before the second.
-    """
-
-    title: str
-    names: tuple[str, ...]
-    runs: Mapping[str, Evaluation]
-    intervals: Mapping[str, tuple[float, float]]
-    tests: tuple[PairedTest, ...]
-
-    def values(self, name: str, measure: str) -> dict[str, float]:
-        """Return query -> value of a run."""
-        return {query: figures[measure] for query, figures in self.runs[name].per_query.items()}
 
 
 @dataclass(frozen=True)
@@ -59,46 +39,24 @@ class Comparison:
         A row has ``dataset``, ``query``, ``text``, ``values`` (name -> value) and ``best`` (names; all of them where
         all are equal).
         """
-        rows: list[dict[str, object]] = []
-        for group in self.groups:
-            first = group.runs[group.names[0]]
-            for query in first.per_query:
-                values = {name: group.runs[name].per_query[query][self.measure] for name in group.names}
-                top = max(values.values())
-                best = [name for name, value in values.items() if top - value < 1e-12]
-                rows.append(
-                    {
-                        "dataset": group.title,
-                        "query": query,
-                        "text": first.texts.get(query, ""),
-                        "values": values,
-                        "best": best,
-                    }
-                )
-        return rows
+        return [row for group in self.groups for row in group.winners()]
 
     def markdown(self) -> str:
         """Return tables of figures, tests and wins as Markdown."""
-        from rader_plugins.evaluation.report import markdown
-
-        return markdown(self)
+        return markdown(self.groups)
 
     def html(self) -> str:
         """Return one self-contained page: tables and plots, no scripts, nothing loaded from elsewhere."""
-        from rader_plugins.evaluation.page import page
-
-        return page(self)
+        return page(self.groups)
 
     def write(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write ``comparison.md``, ``comparison.html`` and ``per-query.tsv`` into a folder; return their paths."""
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        from rader_plugins.evaluation.report import per_query_table
-
         contents = {
             "comparison.md": self.markdown(),
             "comparison.html": self.html(),
-            "per-query.tsv": per_query_table(self),
+            "per-query.tsv": per_query_table(self.groups),
         }
         for name, text in contents.items():
             with atomic_write(folder / name) as stream:
@@ -181,5 +139,7 @@ def _group(members: list[tuple[str, Evaluation]], measure: str, level: float, se
         names=tuple(runs),
         runs=runs,
         intervals={name: confidence_interval(values[name], level, seed) for name in runs},
+        measure=measure,
+        level=level,
         tests=tuple(replace(test, p_adjusted=p) for test, p in zip(tests, corrected, strict=True)),
     )

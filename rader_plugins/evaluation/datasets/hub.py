@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ from typing import Any
 
 from rader_plugins.errors import InputError, RaderError, import_extra
 
-__all__ = ["HubData"]
+__all__ = ["SAME_SPLIT", "HubData"]
 
 _BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".tsv": "csv", ".csv": "csv"}
 _ENDINGS = tuple(ending + packed for ending in _BUILDERS for packed in ("", ".gz"))
 _BATCH = 1000
-# The hub calls a file dev.* the split "validation".
-_SAME_SPLIT = {"dev": "validation", "validation": "dev"}
+SAME_SPLIT = {"dev": "validation", "validation": "dev"}
+"""The hub calls a file dev.* the split "validation"."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,25 @@ class HubData:
             raise self._unusable("its configurations", error) from error
         return found
 
+    def splits(self, config: str) -> list[str]:
+        """Return the names of the splits of a configuration.
+
+        Raises:
+            RaderError: The hub cannot be reached and the data is not in the cache.
+            InputError: There is no such repository or configuration.
+        """
+        datasets = import_extra("datasets", "hub")
+        try:
+            if self.folder is None:
+                return list(datasets.load_dataset(self.repo, config, revision=self.revision))
+            if stems := {_split_name(file) for file in _data_files(self.folder / config)}:
+                return sorted(stems)
+            if (self.folder / "README.md").is_file():
+                return list(datasets.load_dataset(str(self.folder), config, streaming=True))
+        except (OSError, ValueError) as error:
+            raise self._unusable(f"the splits of {config!r}", error) from error
+        return []
+
     def rows(self, config: str, split: str, columns: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """Yield the rows of one split of one configuration.
 
@@ -83,6 +103,10 @@ class HubData:
                 raise
             raise self._unusable(what, error) from error
 
+    def has_files(self, config: str) -> bool:
+        """Whether the local copy has data files of a configuration, whatever their split."""
+        return self.folder is not None and bool(_data_files(self.folder / config))
+
     def files(self, config: str, split: str) -> list[Path]:
         """Return the files of a split in the local copy, by their names; none if the names do not tell.
 
@@ -92,7 +116,7 @@ class HubData:
         if self.folder is None:
             return []
         inside = _data_files(self.folder / config)
-        for name in (split, _SAME_SPLIT.get(split, split)):
+        for name in (split, SAME_SPLIT.get(split, split)):
             if found := _named(inside, name):
                 return found
         return _named(_data_files(self.folder), config) or _named(inside, config)
@@ -130,7 +154,7 @@ class HubData:
         return self._chosen(datasets.load_dataset(str(folder), config, streaming=True), config, split)
 
     def _chosen(self, splits: Any, config: str, split: str) -> Any:
-        for name in (split, _SAME_SPLIT.get(split, split)):
+        for name in (split, SAME_SPLIT.get(split, split)):
             if name in splits:
                 return splits[name]
         if len(splits) == 1:
@@ -159,6 +183,11 @@ def _named(files: Sequence[Path], name: str) -> list[Path]:
     """Return the files called ``name.*``, or the shards ``name-00000-of-00002.*``; of one ending."""
     chosen = [file for file in files if _stem(file) == name or _stem(file).startswith(f"{name}-0")]
     return [file for file in chosen if _builder(file) == _builder(chosen[0])]
+
+
+def _split_name(file: Path) -> str:
+    """Return ``test`` of ``test.tsv`` and of ``test-00000-of-00001.parquet``."""
+    return re.sub(r"-\d+(-of-\d+)?$", "", _stem(file))
 
 
 def _stem(file: Path) -> str:

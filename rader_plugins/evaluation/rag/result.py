@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, RaderError
-from rader_plugins.evaluation.statistics import PairedTest, adjusted, paired_test, proportion_interval
+from rader_plugins.evaluation.comparing.significance import PairedTest, adjusted, paired_test, proportion_interval
 from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
 
 __all__ = ["RagComparison", "RagEvaluation", "RagRow", "compare_rag"]
