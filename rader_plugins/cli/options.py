@@ -20,17 +20,21 @@ __all__ = [
     "ChunkOverlap",
     "ChunkSize",
     "Device",
+    "FileEncoding",
+    "FollowLinks",
     "Globs",
     "IndexFolder",
     "JsonOutput",
     "Model",
     "ModelChoice",
+    "Rechunk",
     "RecipeName",
     "SearchMode",
     "ServedModel",
     "SourcePath",
     "StorageType",
     "TrustRemoteCode",
+    "Verbose",
     "open_index",
 ]
 
@@ -112,6 +116,23 @@ Globs = Annotated[
         help="Files of the folder to read instead, such as '*.tex' or 'notes/**/*.md'; repeatable.",
     ),
 ]
+FileEncoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of files that are not UTF-8 and bear no byte order mark, such as cp1252. Default: a guess.",
+    ),
+]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read linked folders too, each once.")]
+Rechunk = Annotated[
+    bool,
+    typer.Option(
+        "--rechunk",
+        help="Split otherwise than the index was built with (without --chunk-size: not at all); encodes all anew.",
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Name all files and rows that were left out or mended.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 

@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from rader_plugins.cli.output import count, human_bytes
+from rader_plugins.cli.output import count, human_bytes, one_line
+from rader_plugins.ingestion.findings import KINDS
 
 if TYPE_CHECKING:
-    from rader_plugins.cli.ingest import Outcome, Survey
+    from rader_plugins.ingestion import Outcome, Survey
+    from rader_plugins.ingestion.findings import Kind
 
-__all__ = ["index_facts", "ingested_facts", "ingested_object"]
+__all__ = ["index_facts", "ingested_facts", "ingested_object", "names_text"]
 
 _FIGURES = ("documents", "recipe", "model", "fingerprint", "dimension", "dtype", "bytes")
+_NAMES_SHOWN = 10
 
 
-def ingested_object(stats: dict[str, Any], outcome: Outcome, found: Survey) -> dict[str, Any]:
+def ingested_object(stats: dict[str, Any], outcome: Outcome, survey: Survey) -> dict[str, Any]:
     """Return what an ingestion did as a JSON object."""
+    findings = survey.findings
     return {
-        "source": found.source.kind,
+        "source": survey.source.kind,
         **{name: stats[name] for name in _FIGURES},
         **asdict(outcome),
-        "skipped_empty": found.report.empty,
-        "mended_texts": found.report.mended,
-        "replaced_characters": found.report.replaced,
+        "chunking": asdict(survey.source.chunking) if survey.source.chunking else None,
+        "skipped_empty": findings.count("empty"),
+        "mended_texts": findings.count("mended"),
+        "replaced_characters": findings.replaced,
+        "findings": findings.to_dict(),
     }
 
 
-def ingested_facts(stats: dict[str, Any], outcome: Outcome, found: Survey, maximum: int) -> list[tuple[str, str]]:
-    """Return what an ingestion did as ``(name, value)`` lines."""
-    report = found.report
-    noun = "chunk" if found.source.chunking else "document"
+def ingested_facts(
+    stats: dict[str, Any], outcome: Outcome, survey: Survey, maximum: int, *, verbose: bool = False
+) -> list[tuple[str, str]]:
+    """Return what an ingestion did as ``(name, value)`` lines.
+
+    Args:
+        stats: Of the index.
+        outcome: Of the ingestion.
+        survey: Of the source.
+        maximum: How many tokens of a document the model reads.
+        verbose: Name everything that was left out or mended, and not only the first ten.
+    """
+    chunking = survey.source.chunking
+    noun = "chunk" if chunking else "document"
     model = f"{stats['recipe']}, {stats['dimension']} dimensions, {stats['dtype']}"
     lines = [
         ("model", model, True),
+        ("chunks", f"{chunking.size:,} characters, {chunking.overlap:,} shared" if chunking else "", chunking),
         ("added", count(outcome.added, noun), outcome.added or not outcome.unchanged),
         ("replaced", f"{outcome.replaced:,}: text or metadata had changed", outcome.replaced),
         ("unchanged", f"{outcome.unchanged:,}: stored already, not encoded again", outcome.unchanged),
@@ -43,15 +63,46 @@ def ingested_facts(stats: dict[str, Any], outcome: Outcome, found: Survey, maxim
             f"{count(outcome.truncated, noun)} longer than the model's {maximum} tokens (--chunk-size splits)",
             outcome.truncated,
         ),
-        ("skipped", count(report.empty, "empty text"), report.empty),
-        (
-            "mended",
-            f"{count(report.replaced, 'character')} in {count(report.mended, 'text')} replaced by U+FFFD "
-            "(not valid Unicode)",
-            report.replaced,
-        ),
     ]
-    return [(name, value) for name, value, shown in lines if shown]
+    return [(name, value) for name, value, shown in lines if shown] + _findings_facts(survey, verbose)
+
+
+def _findings_facts(survey: Survey, verbose: bool) -> list[tuple[str, str]]:
+    findings = survey.findings
+    number = {kind: count(findings.count(kind), "file") for kind in KINDS}
+    endings = _endings(findings.names.get("left_out", {}))
+    mended = f"{count(findings.replaced, 'character')} in {count(findings.count('mended'), 'text')}"
+    texts: dict[Kind, tuple[str, str]] = {
+        "unreadable": ("unreadable", f"{number['unreadable']} or folders"),
+        "left_out": ("left out", f"{number['left_out']} of other kinds{endings} (--glob chooses)"),
+        "links": ("links", f"{count(findings.count('links'), 'link')} not followed"),
+        "hidden": ("hidden", f"{number['hidden']} or folders whose name begins with a full stop"),
+        "binary": ("no text", f"{number['binary']} left out"),
+        "guessed": ("guessed", f"the encoding of {number['guessed']} (--encoding names it)"),
+        "mended": ("mended", f"{mended} replaced by U+FFFD (not valid Unicode)"),
+        "empty": ("skipped", count(findings.count("empty"), "empty text")),
+    }
+    return [
+        (label, f"{text}: {names_text(findings.names[kind], None if verbose else _NAMES_SHOWN)}")
+        for kind, (label, text) in texts.items()
+        if findings.names.get(kind)
+    ]
+
+
+def names_text(names: Mapping[str, str], limit: int | None = _NAMES_SHOWN) -> str:
+    """Return names with their details; of more than ``limit`` only the first, and how many there are more."""
+    shown = [
+        one_line(name) + (f" ({one_line(detail)})" if detail else "") for name, detail in list(names.items())[:limit]
+    ]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more (--verbose)" if more else "")
+
+
+def _endings(names: Mapping[str, str]) -> str:
+    endings = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name, detail in names.items() if not detail)
+    common = [f"{number:,} {ending}" for ending, number in endings.most_common(5)]
+    rest = len(endings) - len(common)
+    return f" ({', '.join(common)}{f', {rest} more' if rest else ''})" if common else ""
 
 
 def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
-from rader_plugins.sources import Report, Source, open_source
+from rader_plugins.ingestion import Source, open_source
 from rader_training.data import Group, quiet_datasets
 
 __all__ = ["Corpus"]
@@ -31,7 +31,7 @@ class Corpus:
         datasets = import_extra("datasets", "training")
         source = open_source(Path(path))
         content, count = hashlib.blake2b(digest_size=16), 0
-        for _, document in source.read(Report()):
+        for document in source.documents():
             count += 1
             for text in (document.id, document.text):
                 raw = text.encode("utf-8")
@@ -81,5 +81,5 @@ class Corpus:
 
 
 def _rows(source: Source) -> Iterator[dict[str, str]]:
-    for _, document in source.read(Report()):
+    for document in source.documents():
         yield {"id": document.id, "text": document.text}

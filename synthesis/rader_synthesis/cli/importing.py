@@ -246,11 +246,11 @@ def _importer(
 
 
 def _corpus(path: Path | None, index: RaderIndex | None) -> Corpus | None:
-    from rader_plugins.sources import Report, open_source
+    from rader_plugins.ingestion import open_source
     from rader_synthesis.importing import Corpus
 
     if path is not None:
-        return Corpus(document for _, document in open_source(path).read(Report()))
+        return Corpus(open_source(path).documents())
     return Corpus(index.documents()) if index is not None else None
 
 

@@ -93,18 +93,17 @@ def documents_of(
             raise InputError("--model makes vectors of a corpus: give --corpus PATH.")
         yield None, False
         return
-    from rader_plugins.cli.ingest import ingest, survey
+    from rader_plugins.cli.output import progress
     from rader_plugins.index import RaderIndex
-    from rader_plugins.sources import Report, open_source
+    from rader_plugins.ingestion import ingest, open_source, survey
     from rader_synthesis.sampling import bm25_index
 
-    found = survey(open_source(corpus))
+    found = survey(open_source(corpus), progress=progress)
     with tempfile.TemporaryDirectory(prefix="rader-samples-") as folder:
         if choice.model is None:
-            documents = (document for _, document in found.source.read(Report()))
-            with bm25_index(Path(folder) / "index", documents) as opened:
+            with bm25_index(Path(folder) / "index", found.source.documents()) as opened:
                 yield opened, False
         else:
             with RaderIndex.create(Path(folder) / "index", choice.load()) as opened:
-                ingest(opened, found)
+                ingest(opened, found, progress=progress)
                 yield opened, True

@@ -228,13 +228,13 @@ def _documents(
         with open_index(index, choice if mode is not SearchMode.bm25 else ModelChoice()) as opened:
             yield opened
         return
-    from rader_plugins.cli.ingest import ingest, survey
+    from rader_plugins.cli.output import progress
     from rader_plugins.index import RaderIndex
     from rader_plugins.index.bm25_only import no_vectors
-    from rader_plugins.sources import Report, open_source
+    from rader_plugins.ingestion import ingest, open_source, survey
     from rader_synthesis.searchers import corpus_digest
 
-    found = survey(open_source(corpus or Path()))
+    found = survey(open_source(corpus or Path()), progress=progress)
     folder = out / "index"
     # BM25 alone needs no model, nor has one to be installed.
     encoder = no_vectors() if mode is SearchMode.bm25 and not choice.given else None
@@ -245,10 +245,10 @@ def _documents(
         opened = RaderIndex.create(folder, encoder or replace(choice, model=choice.model or "mini").load())
     with opened:
         if not (out / "config.json").exists():  # nothing was searched yet: it may be a build that was interrupted
-            outcome = ingest(opened, found, prune=True)
+            outcome = ingest(opened, found, prune=True, progress=progress)
             if outcome.added or outcome.replaced or outcome.removed:
                 opened.optimize()
-        elif corpus_digest(opened.documents()) != corpus_digest(one for _, one in found.source.read(Report())):
+        elif corpus_digest(opened.documents()) != corpus_digest(found.source.documents()):
             raise InputError(f"{out} holds a run over other documents than {corpus}. Choose another folder.")
         yield opened
 

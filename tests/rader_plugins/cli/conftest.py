@@ -82,9 +82,8 @@ def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory, beir: Path, mini_encoder: Any) -> Path:
     """An index over :func:`beir` that no test changes."""
-    from rader_plugins.cli.ingest import ingest, survey
     from rader_plugins.index import RaderIndex
-    from rader_plugins.sources import open_source
+    from rader_plugins.ingestion import ingest, open_source, survey
 
     out = tmp_path_factory.mktemp("built") / "index"
     with RaderIndex.create(out, mini_encoder) as index:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rader_plugins import RaderIndex, Recipe, load_encoder
-from rader_plugins.cli import ingest as ingestion
 from rader_plugins.documents import Document
+from rader_plugins.ingestion import storing
 from tests.rader_plugins.cli.conftest import Rader, write_rows
 from tests.support.tiny_models import tiny_bert
 
@@ -49,12 +49,14 @@ def test_build_again_encodes_only_what_changed(rader: Rader, tmp_path: Path, mon
         "removed": 0,
         "documents": 5,
     }
-    assert "5: stored already, not encoded again" in rader("index", "build", path, "--out", out).stdout
+    again = rader("index", "build", path, "--out", out).stdout
+    assert again.startswith(f"Nothing to encode in {out}: 5 documents")
+    assert "5: stored already, not encoded again" in again
 
 
 def test_interrupted_build_goes_on(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingestion, "_FIRST_BATCH", 2)
-    monkeypatch.setattr(ingestion, "_LARGEST_BATCH", 2)
+    monkeypatch.setattr(storing, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(storing, "_LARGEST_BATCH", 2)
     path = write_rows(tmp_path / "rows.jsonl", *({"id": str(n), "text": f"text {n}"} for n in range(6)))
     out = tmp_path / "index"
     real, calls = RaderIndex.add, []
@@ -89,22 +91,46 @@ def test_unusable_document_is_found_before_encoding(rader: Rader, tmp_path: Path
     assert not (tmp_path / "index").exists()
 
 
-def test_mended_and_empty_texts_are_reported(rader: Rader, tmp_path: Path) -> None:
+def test_what_was_left_out_or_mended_is_counted_and_named(rader: Rader, tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
-    (folder / "bad.txt").write_bytes(b"bytes \xff\xfe")
+    (folder / "bad.txt").write_bytes("äöüß".encode() * 3 + b" bytes \xff\xfe")
+    (folder / "old.txt").write_bytes("Straße".encode("cp1252"))
     (folder / "empty.md").write_text("")
+    (folder / "program.txt").write_bytes(bytes(20))
+    for number in range(12):
+        (folder / f"{number:02}.pdf").write_bytes(b"%PDF")
     out = tmp_path / "index"
-    shown = rader("index", "build", folder, "--out", out).stdout
-    assert "1 empty text" in shown
-    assert "2 characters in 1 text replaced by U+FFFD" in shown
+    shown = " ".join(rader("index", "build", folder, "--out", out).stdout.split())
+    assert "1 empty text: empty.md" in shown
+    assert "2 characters in 1 text replaced by U+FFFD (not valid Unicode): bad.txt" in shown
+    assert "12 files of other kinds (12 .pdf)" in shown
+    assert "00.pdf, 01.pdf" in shown
+    assert "09.pdf and 2 more (--verbose)" in shown
+    assert "old.txt (cp1252)" in shown
+    assert "program.txt (binary content: zero bytes)" in shown
+    assert "11.pdf" in rader("index", "build", folder, "--out", out, "--verbose").stdout
     summary = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
     assert (summary["skipped_empty"], summary["mended_texts"], summary["replaced_characters"]) == (1, 1, 2)
     assert summary["source"] == "text"
+    assert len(summary["findings"]["left_out"]) == 12
+    assert summary["findings"]["guessed"] == {"old.txt": "cp1252"}
+    assert rader("index", "build", folder, "--out", out, "--encoding", "cp1253").exit_code == 0
+    with RaderIndex.open(out) as index:
+        assert index.get(["old.txt"])[0].text == "Straίe", "as it is read in the encoding that was named"
+
+
+def test_the_own_index_is_never_a_source(rader: Rader, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("a note")
+    for _ in range(2):
+        summary = json.loads(
+            rader("index", "build", tmp_path, "--out", tmp_path / "ix", "--glob", "*", "--json").stdout
+        )
+        assert summary["documents"] == 1
 
 
 def test_cut_texts_are_counted(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingestion, "_FIRST_BATCH", 1)
+    monkeypatch.setattr(storing, "_FIRST_BATCH", 1)
     path = write_rows(
         tmp_path / "rows.jsonl", *({"id": str(n), "text": f"{n} " + "word " * 400 * (n > 0)} for n in range(3))
     )
@@ -169,10 +195,17 @@ def test_chunks_are_built_replaced_and_deleted(rader: Rader, tmp_path: Path) -> 
     second = json.loads(rader("index", "build", folder, "--out", out, *size, "--json").stdout)
     assert (second["documents"], second["replaced"], second["unchanged"]) == (2, 1, 1)
     assert second["removed"] == first["documents"] - 2
+    # The index remembers its chunks; another size needs a yes.
+    remembered = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
+    assert (remembered["unchanged"], remembered["removed"]) == (2, 0)
+    assert remembered["chunking"] == {"size": 100, "overlap": 10}
+    for command in (("build", folder, "--out", out), ("add", out, folder)):
+        assert "--rechunk" in rader("index", *command, "--chunk-size", 50, code=2).stderr
     # Whole documents take the place of their chunks, and the other way round.
-    third = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
+    third = json.loads(rader("index", "build", folder, "--out", out, "--rechunk", "--json").stdout)
     assert (third["documents"], third["added"], third["removed"]) == (2, 2, 2)
-    fourth = json.loads(rader("index", "add", out, folder, *size, "--json").stdout)
+    assert "--rechunk" in rader("index", "add", out, folder, *size, code=2).stderr
+    fourth = json.loads(rader("index", "add", out, folder, *size, "--rechunk", "--json").stdout)
     assert (fourth["documents"], fourth["added"], fourth["removed"]) == (2, 2, 2)
     gone = json.loads(rader("index", "delete", out, "a.md", "--chunks", "--json").stdout)
     assert gone == {"deleted": 1, "missing": [], "documents": 1}
@@ -189,6 +222,78 @@ def test_prune_removes_what_the_source_lost(rader: Rader, tmp_path: Path) -> Non
     assert (pruned["documents"], pruned["removed"]) == (1, 1)
 
 
+def test_an_index_that_remembers_nothing_keeps_its_chunks(rader: Rader, tmp_path: Path) -> None:
+    """As those of earlier versions, which wrote no record."""
+    pytest.importorskip("semantic_text_splitter")
+    path, out = tmp_path / "a.txt", tmp_path / "index"
+    path.write_text("One sentence. " * 20)
+    rader("index", "build", path, "--out", out, "--chunk-size", 60)
+    (out / "build.json").unlink()
+    assert "does not remember their size" in rader("index", "build", path, "--out", out, "--prune", code=2).stderr
+    again = json.loads(rader("index", "build", path, "--out", out, "--chunk-size", 60, "--prune", "--json").stdout)
+    assert (again["added"], again["removed"]) == (0, 0)
+    assert json.loads(rader("index", "build", path, "--out", out, "--json").stdout)["chunking"]["size"] == 60
+    (out / "build.json").write_text("{")
+    assert "build.json is damaged" in rader("index", "build", path, "--out", out, code=1).stderr
+
+
+def test_pruning_needs_the_source_that_the_index_was_built_from(rader: Rader, tmp_path: Path) -> None:
+    right, wrong, out = tmp_path / "notes", tmp_path / "nodes", tmp_path / "index"
+    for folder, names in ((right, "abcd"), (wrong, "dxyz")):
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.txt").write_text(f"text {name}")
+    rader("index", "build", right, "--out", out)
+    refused = rader("index", "build", wrong, "--out", out, "--prune", code=2).stderr
+    assert "would remove 3 of 4 documents" in refused
+    assert "--new-source" in refused
+    rader("index", "build", wrong, "--out", out, "--prune", code=2)
+    assert json.loads(rader("index", "info", out, "--json").stdout)["documents"] == 4
+    done = json.loads(rader("index", "build", wrong, "--out", out, "--prune", "--new-source", "--json").stdout)
+    assert (done["documents"], done["removed"]) == (4, 3)
+    rader("index", "build", wrong, "--out", out, "--new-source", code=2)
+
+
+@pytest.mark.parametrize("lost", ["link", "mount"])
+def test_what_could_not_be_seen_is_not_pruned(
+    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    source, out = tmp_path / "notes", tmp_path / "index"
+    (source / "sub").mkdir(parents=True)
+    for name in ("a", "b", "sub/c"):
+        (source / f"{name}.txt").write_text(f"text {name}")
+    command = ("index", "build", source, "--out", out, "--prune", "--json")
+    rader(*command)
+    (source / "sub" / "c.txt").unlink()
+    (source / "b.txt").unlink()
+    if lost == "link":
+        (source / "b.txt").symlink_to(tmp_path / "nowhere")
+    else:
+        record = json.loads((out / "build.json").read_text())
+        (out / "build.json").write_text(json.dumps({**record, "mounts": ["sub"]}))
+    result = rader(*command, code=1)
+    assert "Nothing was removed" in result.stderr
+    assert json.loads(result.stdout)["removed"] == 0
+    if lost == "link":
+        (source / "b.txt").unlink()
+    else:
+        monkeypatch.setattr("os.path.ismount", lambda path: True)
+    assert json.loads(rader(*command).stdout)["removed"] == 2
+
+
+def test_an_unchanged_source_needs_no_model(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"}), tmp_path / "index"
+    rader("index", "build", path, "--out", out)
+    before = {file: file.stat().st_mtime_ns for file in (out / "vectors").iterdir()}
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("a model is loaded for nothing")
+
+    monkeypatch.setattr("rader_plugins.encoding.load_encoder", load)
+    assert "Nothing to encode" in rader("index", "build", path, "--out", out).stdout
+    assert {file: file.stat().st_mtime_ns for file in (out / "vectors").iterdir()} == before
+
+
 def test_add_delete_info_optimize(rader: Rader, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.jsonl", *({"id": str(n), "text": f"text {n}"} for n in range(5)))
     out = tmp_path / "index"
@@ -199,7 +304,7 @@ def test_add_delete_info_optimize(rader: Rader, tmp_path: Path) -> None:
     result = rader("index", "delete", out, "1", "nowhere")
     assert "Deleted 1 document; 5 left." in result.stdout
     assert "nowhere" in result.stderr
-    (tmp_path / "ids").write_text("2\n\n3\n")
+    (tmp_path / "ids").write_bytes("2\n\n3\n".encode("utf-16"))
     assert json.loads(rader("index", "delete", out, "--ids-file", tmp_path / "ids", "--json").stdout)["deleted"] == 2
     assert json.loads(rader("index", "delete", out, "--ids-file", "-", "--json", input="4\n").stdout)["documents"] == 2
     rader("index", "delete", out, code=2)

@@ -11,7 +11,7 @@ from rader_synthesis.importing import Corpus, ImportReport, Proofs
 
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
-from rader_plugins.sources import Report, open_source
+from rader_plugins.ingestion import open_source
 
 ROW: dict[str, Any] = {
     "id": "leo",
@@ -77,7 +77,7 @@ def test_unusable_proofs_are_named(tmp_path: Path, changes: dict[str, Any], mess
 
 def test_all_proofs_of_entailmentbank_are_read(shared_data: Path) -> None:
     folder = shared_data / "entailmentbank"
-    corpus = Corpus(document for _, document in open_source(folder).read(Report()))
+    corpus = Corpus(open_source(folder).documents())
     report = ImportReport()
     made = list(Proofs(corpus=corpus).read(folder / "proofs_train.jsonl", report))
     assert len(made) == len({one.id for one in made}) == report.rows == 1308

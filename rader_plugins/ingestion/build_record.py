@@ -1,0 +1,113 @@
+"""What an index remembers of how it was built: another chunking or source is noticed, and needs a yes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import IndexCorruptError, InputError
+from rader_plugins.files import atomic_write, read_text
+from rader_plugins.ingestion.chunking import Chunking, parent_id
+
+__all__ = ["BUILD_RECORD", "BuildRecord", "resolve_chunking"]
+
+BUILD_RECORD = "build.json"
+_SCHEMA = "rader-build/1"
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """How an index was built.
+
+    Args:
+        chunking: How its texts were split; None if they are whole.
+        source: Absolute path of what it was built from; None if it was only added to.
+        globs, encoding, follow_links: How that was read.
+        mounts: Folders below the source, relative, on which other file systems were mounted.
+    """
+
+    chunking: Chunking | None = None
+    source: str | None = None
+    globs: tuple[str, ...] = ()
+    encoding: str | None = None
+    follow_links: bool = False
+    mounts: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> BuildRecord | None:
+        """Return the record of an index; None if it has none.
+
+        Raises:
+            IndexCorruptError: The record is damaged.
+        """
+        path = folder / BUILD_RECORD
+        if not path.is_file():
+            return None
+        try:
+            values = json.loads(read_text(path))
+            if values.pop("schema") != _SCHEMA:
+                raise ValueError("another schema")
+            chunking = values.pop("chunking")
+            values |= {name: tuple(values[name]) for name in ("globs", "mounts")}
+            return cls(Chunking(**chunking) if chunking else None, **values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IndexCorruptError(
+                f"{path} is damaged ({error}). Remove it, and name --chunk-size (if any) at the next build."
+            ) from None
+
+    def write(self, folder: Path) -> None:
+        """Store the record in an index's folder, atomically."""
+        with atomic_write(folder / BUILD_RECORD) as stream:
+            row = {"schema": _SCHEMA, **asdict(self)}
+            stream.write(json.dumps(row, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+
+    def lost_mounts(self, source: Path) -> list[str]:
+        """Return the folders of the source that were mounted when the index was built, and are no longer."""
+        return [mount for mount in self.mounts if not os.path.ismount(source / mount)]
+
+
+def resolve_chunking(
+    record: BuildRecord | None, stored: Iterable[Document], requested: Chunking | None, *, rechunk: bool
+) -> Chunking | None:
+    """Return how the texts of an index are to be split.
+
+    Args:
+        record: What the index remembers.
+        stored: Its documents, looked at only where it remembers nothing.
+        requested: What the user names, if anything.
+        rechunk: Whether another chunking than before is wanted; without ``requested``, whole documents.
+
+    Raises:
+        InputError: Another chunking would throw the stored vectors away, and ``rechunk`` does not say yes to that.
+    """
+    if rechunk:
+        return requested
+    if record is not None:
+        if requested not in (None, record.chunking):
+            raise InputError(
+                f"The index was built with {_described(record.chunking)}, not {_described(requested)}. Leave "
+                "--chunk-size out to go on as before, or say --rechunk: then what is read is split and encoded anew."
+            )
+        return record.chunking
+    split = next((parent_id(document) != document.id for document in stored), None)
+    if split is None or split == (requested is not None):
+        return requested
+    if split:
+        raise InputError(
+            "The index holds chunks, and does not remember their size: name it with --chunk-size (and "
+            "--chunk-overlap), or say --rechunk, which puts whole documents in their place."
+        )
+    raise InputError(
+        "The index was built with whole documents. Leave --chunk-size out to go on as before, or say --rechunk: then "
+        "all that is read is split and encoded anew."
+    )
+
+
+def _described(chunking: Chunking | None) -> str:
+    if chunking is None:
+        return "whole documents"
+    return f"chunks of {chunking.size:,} characters" + (f", {chunking.overlap:,} shared" if chunking.overlap else "")

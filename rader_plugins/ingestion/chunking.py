@@ -1,0 +1,55 @@
+"""Long texts in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError, import_extra
+
+__all__ = ["Chunking", "parent_id"]
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """Splits long texts with ``semantic-text-splitter``, Markdown along its structure.
+
+    Args:
+        size: Maximal number of characters in a chunk.
+        overlap: Maximal number of characters that two neighbouring chunks share.
+    """
+
+    size: int
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(value, int) and not isinstance(value, bool) for value in (self.size, self.overlap)):
+            raise InputError(f"A chunk size and an overlap are whole numbers, not {self.size!r} and {self.overlap!r}.")
+        if self.size < 1 or not 0 <= self.overlap < self.size:
+            raise InputError(
+                f"A chunk size of {self.size} with an overlap of {self.overlap} does not work: the size must be at "
+                "least 1, the overlap at least 0 and below the size."
+            )
+
+    @cached_property
+    def _splitters(self) -> dict[bool, Any]:
+        library = import_extra("semantic_text_splitter", "chunk")
+        return {
+            False: library.TextSplitter(self.size, overlap=self.overlap),
+            True: library.MarkdownSplitter(self.size, overlap=self.overlap),
+        }
+
+    def split(self, document: Document, *, markdown: bool) -> Iterator[Document]:
+        """Yield the chunks of a document, ``<id>#<n>``, with its metadata and where they were cut."""
+        for number, (start, text) in enumerate(self._splitters[markdown].chunk_indices(document.text)):
+            origin = {"parent_id": document.id, "chunk": number, "chunk_start": start}
+            yield Document(f"{document.id}#{number}", text, {**document.metadata, **origin})
+
+
+def parent_id(document: Document) -> str:
+    """Return the id of the document that a chunk was cut from; of a whole document, its own."""
+    parent, chunk = document.metadata.get("parent_id"), document.metadata.get("chunk")
+    return str(parent) if document.id == f"{parent}#{chunk}" else document.id

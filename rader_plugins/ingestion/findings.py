@@ -1,0 +1,80 @@
+"""What was met while reading, by name: nothing is left out, mended or guessed without a word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+__all__ = ["DANGLING", "KINDS", "Findings", "Kind", "printable"]
+
+Kind = Literal["unreadable", "left_out", "links", "hidden", "binary", "guessed", "mended", "empty"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What may happen to a file or a row.
+
+``unreadable``: could not be listed or read. ``left_out``: of another kind than was asked for. ``links``: a linked
+folder that was not followed. ``hidden``: its name begins with a full stop. ``binary``: its content is no text, or in an
+encoding that cannot be told. ``guessed``: read in an encoding that it does not state. ``mended``: characters were
+replaced by U+FFFD. ``empty``: holds no text.
+"""
+
+DANGLING = "leads nowhere"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass
+class Findings:
+    """What was met while reading.
+
+    Args:
+        names: Kind -> name of the file or row -> detail, in the order of reading.
+        replaced: Characters that became U+FFFD.
+    """
+
+    names: dict[Kind, dict[str, str]] = field(default_factory=dict)
+    replaced: int = 0
+
+    def add(self, kind: Kind, name: str, detail: str = "") -> None:
+        """Note a file or row."""
+        self.names.setdefault(kind, {})[printable(name)] = detail
+
+    def count(self, kind: Kind) -> int:
+        """Return how many files or rows of a kind there were."""
+        return len(self.names.get(kind, ()))
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why documents may exist that were not seen; None where everything was."""
+        kinds: tuple[Kind, ...] = ("unreadable", "links")
+        for kind in kinds:
+            for name, detail in self.names.get(kind, {}).items():
+                if kind == "unreadable" or detail == DANGLING:
+                    return f"{name}: {detail}"
+        return None
+
+    def update(self, other: Findings, kinds: Iterable[Kind]) -> None:
+        """Take over what another reading met of some kinds."""
+        for kind in kinds:
+            for name, detail in other.names.get(kind, {}).items():
+                self.names.setdefault(kind, {}).setdefault(name, detail)
+
+    def clean(self, value: Any) -> Any:
+        """Return a JSON value with its lone surrogates replaced by U+FFFD, keys included; count them."""
+        if isinstance(value, str):
+            value, surrogates = _SURROGATE.subn("\ufffd", value)
+            self.replaced += surrogates
+        elif isinstance(value, list):
+            value = [self.clean(item) for item in value]
+        elif isinstance(value, dict):
+            value = {self.clean(key): self.clean(item) for key, item in value.items()}
+        return value
+
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Return all names with their details, by kind, as a JSON object."""
+        return {kind: dict(self.names.get(kind, {})) for kind in KINDS}
+
+
+def printable(name: str) -> str:
+    """Return a name without lone surrogates, which stand for undecodable bytes of a file name."""
+    return _SURROGATE.sub("\ufffd", name)

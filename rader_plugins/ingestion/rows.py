@@ -1,0 +1,121 @@
+"""Rows of JSONL files as documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError
+from rader_plugins.ingestion.findings import Findings
+from rader_plugins.text_files import decode, detect_encoding, encoding_of_mark, read_lines
+
+__all__ = ["encoding_of_rows", "read_rows"]
+
+_SAMPLE = 4 << 20  # bytes of lines beyond ASCII that an encoding is told from
+
+
+def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> str:
+    """Return the encoding of a JSONL file, and note it where it is a guess.
+
+    Args:
+        path: The file.
+        encoding: What the user names for files that are not UTF-8 and bear no byte order mark.
+        findings: Where a guess is noted.
+
+    Raises:
+        InputError: It is neither UTF-8 nor anything else that can be told.
+    """
+    with path.open("rb") as stream:
+        if mark := encoding_of_mark(stream.read(4)):
+            return mark
+        stream.seek(0)
+        sample, intact = bytearray(), True
+        for line in stream:
+            if b"\x00" in line[:1024]:
+                sample += line[:_SAMPLE]
+                intact = False
+                break
+            if not line.isascii() and len(sample) < _SAMPLE:
+                sample += line
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                intact = False
+    if intact:
+        return "utf-8"
+    if encoding is not None:
+        return encoding
+    guess = detect_encoding(bytes(sample))
+    if guess.name is None or guess.name.startswith("utf-16"):
+        raise InputError(f"{path} is not UTF-8 ({guess.reason or guess.name}). Name its encoding with --encoding.")
+    if guess.name != "utf-8":
+        findings.add("guessed", path.name, guess.name)
+    return guess.name
+
+
+def read_rows(path: Path, encoding: str, id_keys: Sequence[str], findings: Findings) -> Iterator[tuple[int, Document]]:
+    """Yield the number of the line and the document of every row that is not blank.
+
+    Raises:
+        InputError: A row is unusable; the message names file and line.
+    """
+    for number, line, replaced in _lines(path, encoding):
+        if not line.strip():
+            continue
+        before = findings.replaced
+        findings.replaced += replaced
+        try:
+            row = findings.clean(json.loads(line, parse_constant=_refuse_constant))
+            document = _document(row, id_keys, f"{path.name}:{number}")
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+        if findings.replaced > before:
+            findings.add("mended", document.id, f"line {number}: {findings.replaced - before} replaced")
+        yield number, document
+
+
+def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str, int]]:
+    if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf-8-sig")):
+        for number, text in read_lines(path, encoding):
+            yield number, text, 0
+        return
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            yield number, *decode(line, encoding)
+
+
+def _document(row: Any, id_keys: Sequence[str], default_id: str) -> Document:
+    if not isinstance(row, dict):
+        raise InputError(f"it holds {_json_type(row)}, not a JSON object.")
+    if "text" not in row:
+        raise InputError(f"there is no 'text' (keys: {', '.join(map(repr, row)) or 'none'}).")
+    text = row["text"]
+    if not isinstance(text, str):
+        raise InputError(f"'text' must be a string, not {_json_type(text)}.")
+    extra = row.get("metadata")
+    if extra is not None and not isinstance(extra, dict):
+        raise InputError(f"'metadata' must be a JSON object, not {_json_type(extra)}.")
+    id_key = next((key for key in id_keys if row.get(key) is not None), None)
+    id = default_id if id_key is None else row[id_key]
+    if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
+        raise InputError(f"{id_key!r} must be a non-empty string or a whole number, not {json.dumps(id)}.")
+    metadata = dict(extra or {})
+    metadata.update((key, value) for key, value in row.items() if key not in ("text", "metadata", id_key))
+    title = row.get("title")
+    if isinstance(title, str):
+        text = f"{title} {text}".strip()
+    if "title" in row and title in (None, ""):
+        del metadata["title"]
+    return Document(str(id), text, metadata)
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _refuse_constant(constant: str) -> None:
+    raise InputError(f"{constant} is not JSON. Write null, or leave the key out.")

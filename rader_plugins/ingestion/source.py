@@ -1,0 +1,189 @@
+"""What a user names as documents: a folder of texts, a JSONL file, a BEIR folder, or a single text file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError
+from rader_plugins.ingestion.chunking import Chunking
+from rader_plugins.ingestion.findings import KINDS, Findings
+from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
+from rader_plugins.ingestion.listing import Listing, glob_matcher, list_folder
+from rader_plugins.ingestion.rows import encoding_of_rows, read_rows
+from rader_plugins.text_files import check_encoding, decode, detect_encoding, encoding_of_mark
+
+__all__ = ["JSONL_SUFFIXES", "TEXT_SUFFIXES", "Source", "open_source"]
+
+TEXT_SUFFIXES = (".txt", *MARKDOWN_SUFFIXES, ".rst")
+JSONL_SUFFIXES = (".jsonl", ".ndjson")
+_ID_KEYS = ("id", "_id", "doc_id")
+_BEIR_ID_KEYS = ("_id", "id", "doc_id")
+_MOST_CONTROLS = 0.01
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents that can be read more than once, so that all is checked before anything is encoded.
+
+    Args:
+        path: What the user named.
+        kind: ``text`` (files, each a document), ``jsonl`` or ``beir`` (rows, each a document).
+        files: The files to read.
+        chunking: How to split documents; None leaves them whole.
+        encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
+        mounts: Folders below ``path`` on which other file systems are mounted.
+        listed: What lies there and is not read.
+    """
+
+    path: Path
+    kind: Literal["text", "jsonl", "beir"]
+    files: tuple[Path, ...]
+    chunking: Chunking | None = None
+    encoding: str | None = None
+    mounts: tuple[str, ...] = ()
+    listed: Findings = field(default_factory=Findings, compare=False)
+
+    def read(self, findings: Findings) -> Iterator[tuple[int, Document]]:
+        """Yield documents (or their chunks), each with the number that :meth:`origin` takes.
+
+        A file that cannot be read, holds no text or is empty is noted and left out.
+
+        Raises:
+            InputError: A row of a JSONL file is unusable; the message names file and line.
+        """
+        findings.update(self.listed, KINDS)
+        for number, document, markdown in self._files(findings) if self.kind == "text" else self._rows(findings):
+            if not document.text.strip():
+                findings.add("empty", document.id if self.kind == "text" else f"{document.id} (line {number})")
+            elif self.chunking is None:
+                yield number, document
+            else:
+                for chunk in self.chunking.split(document, markdown=markdown):
+                    yield number, chunk
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents (or their chunks) alone."""
+        return (document for _, document in self.read(Findings()))
+
+    def origin(self, number: int) -> str:
+        """Say where a document came from."""
+        return str(self.files[number]) if self.kind == "text" else f"{self.files[0]}, line {number}"
+
+    def _files(self, findings: Findings) -> Iterator[tuple[int, Document, bool]]:
+        root = self.path if self.path.is_dir() else self.path.parent
+        for number, file in enumerate(self.files):
+            before = findings.replaced
+            name = findings.clean(file.relative_to(root).as_posix())
+            text = self._text(file, name, findings)
+            if text is None:
+                continue
+            if findings.replaced > before:
+                findings.add("mended", name, f"{findings.replaced - before} replaced")
+            suffix = file.suffix.lower()
+            title = first_heading(text, suffix)
+            metadata = {"path": name, "title": title} if title else {"path": name}
+            yield number, Document(name, text, metadata), suffix in MARKDOWN_SUFFIXES
+
+    def _text(self, file: Path, name: str, findings: Findings) -> str | None:
+        """Return what a file holds; None, which is noted, if it cannot be read or is no text."""
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            findings.add("unreadable", name, error.strerror or str(error))
+            return None
+        mark = encoding_of_mark(raw)
+        if self.encoding is None or mark or (not raw.isascii() and _is_utf8(raw)):
+            detected = detect_encoding(raw)
+            if detected.name is None:
+                findings.add("binary", name, detected.reason)
+                return None
+            if not detected.certain and detected.name != "utf-8":
+                findings.add("guessed", name, detected.name)
+            text, replaced = decode(raw, detected.name)
+        else:
+            text, replaced = decode(raw, self.encoding)
+            controls = sum(character < " " and character not in "\t\n\r\f\v\x1a\x1b" for character in text)
+            if "\x00" in text or controls > _MOST_CONTROLS * len(text):
+                findings.add("binary", name, f"no text in {self.encoding}")
+                return None
+        findings.replaced += replaced
+        cleaned: str = findings.clean(text)
+        return cleaned
+
+    def _rows(self, findings: Findings) -> Iterator[tuple[int, Document, bool]]:
+        [file] = self.files
+        encoding = encoding_of_rows(file, self.encoding, findings)
+        keys = _BEIR_ID_KEYS if self.kind == "beir" else _ID_KEYS
+        for number, document in read_rows(file, encoding, keys, findings):
+            yield number, document, False
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def open_source(
+    path: Path,
+    globs: Sequence[str] = (),
+    chunking: Chunking | None = None,
+    *,
+    encoding: str | None = None,
+    follow_links: bool = False,
+) -> Source:
+    """Find out what ``path`` is.
+
+    Args:
+        path: A folder with texts, a BEIR folder, a JSONL file or a single text file.
+        globs: Which files of a folder to read, in place of :data:`TEXT_SUFFIXES`.
+        chunking: How to split documents.
+        encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
+        follow_links: Also read linked folders, each once.
+
+    Raises:
+        InputError: It is none of these, or holds no such file.
+    """
+    if encoding is not None:
+        encoding = check_encoding(encoding)
+    if path.is_dir():
+        if not globs and (path / "corpus.jsonl").is_file():
+            return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding)
+        matcher = glob_matcher(globs) if globs else lambda name: name.lower().endswith(TEXT_SUFFIXES)
+        listing = list_folder(path, matcher, follow_links=follow_links)
+        if not listing.files:
+            raise _nothing_to_read(path, globs, listing)
+        mounts = tuple(sorted(listing.mounts))
+        return Source(path, "text", tuple(listing.files), chunking, encoding, mounts, listing.findings)
+    if not path.exists():
+        raise InputError(f"{path} does not exist.")
+    if globs:
+        raise InputError(f"--glob chooses files in a folder, but {path} is a file.")
+    if not path.is_file():
+        raise InputError(f"{path} is no ordinary file: it is read twice, so write it to a file first.")
+    suffix = path.suffix.lower()
+    if suffix in JSONL_SUFFIXES:
+        return Source(path, "jsonl", (path,), chunking, encoding)
+    if suffix in TEXT_SUFFIXES:
+        return Source(path, "text", (path,), chunking, encoding)
+    raise InputError(
+        f"{path} has none of the known endings: {' '.join(TEXT_SUFFIXES)} (a text) or {' '.join(JSONL_SUFFIXES)} "
+        "(one JSON object with 'text' per line)."
+    )
+
+
+def _nothing_to_read(path: Path, globs: Sequence[str], listing: Listing) -> InputError:
+    patterns = " ".join(globs) or " ".join(f"*{suffix}" for suffix in TEXT_SUFFIXES)
+    if unreadable := listing.findings.names.get("unreadable"):
+        name, reason = next(iter(unreadable.items()))
+        return InputError(f"{path} holds nothing that could be read: {name} ({reason}).")
+    return InputError(
+        f"{path} holds no files that match {patterns}, and no corpus.jsonl. Choose other files with --glob, "
+        "or name a JSONL file itself."
+    )

@@ -1,0 +1,144 @@
+"""From a source that was found usable to an index: only what is not stored yet is encoded."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError, TruncationWarning
+from rader_plugins.files import canonical_json
+from rader_plugins.ingestion.chunking import parent_id
+from rader_plugins.ingestion.findings import Findings
+from rader_plugins.ingestion.survey import Progress, Survey, no_progress
+
+if TYPE_CHECKING:
+    from rader_plugins.index import RaderIndex
+
+__all__ = ["Outcome", "check_pruning", "ingest"]
+
+# Documents per commit: as many as take about this long, so that an interruption loses little and large batches
+# still fill a GPU.
+_COMMIT_SECONDS = 4.0
+_FIRST_BATCH, _LARGEST_BATCH = 32, 4096
+
+
+@dataclass
+class Outcome:
+    """What an ingestion did.
+
+    Attributes:
+        added, replaced, unchanged, removed: Numbers of documents.
+        truncated: How many of those encoded were longer than the model takes.
+        not_pruned: Why nothing was removed although that was asked for.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    truncated: int = 0
+    not_pruned: str | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the index differs from before."""
+        return bool(self.added or self.replaced or self.removed)
+
+
+def ingest(
+    index: RaderIndex,
+    survey: Survey,
+    *,
+    prune: bool = False,
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Add the documents of a source; what is stored already with the same text and metadata is left alone.
+
+    Chunks of a document that was read anew and is split otherwise now are removed.
+
+    Args:
+        index: Where they go.
+        survey: The source.
+        prune: Also remove every document that is not in the source, unless a part of the source could not be read:
+            what was not seen is not known to be gone.
+        progress: Shows how far it is.
+    """
+    outcome, findings = Outcome(), Findings()
+    surplus, superseded = _outdated(index, survey)
+    if not prune:
+        surplus = []
+    elif reason := survey.findings.incomplete:
+        surplus, outcome.not_pruned = [], reason
+    with progress("Encoding", len(survey.origins)) as advance:
+        documents = (document for _, document in survey.source.read(findings))
+        size = _FIRST_BATCH
+        while batch := list(itertools.islice(documents, size)):
+            started = time.monotonic()
+            stored = {document.id: document for document in index.get([document.id for document in batch])}
+            fresh = [document for document in batch if not _same(stored.get(document.id), document)]
+            if fresh:
+                outcome.truncated += _add(index, fresh)
+            replaced = sum(document.id in stored for document in fresh)
+            outcome.added += len(fresh) - replaced
+            outcome.replaced += replaced
+            outcome.unchanged += len(batch) - len(fresh)
+            advance(len(batch))
+            if time.monotonic() - started < _COMMIT_SECONDS / 2:
+                size = min(2 * size, _LARGEST_BATCH)
+    # A file may have become unreadable since it was first read.
+    survey.findings.update(findings, ("unreadable", "binary"))
+    if surplus and (reason := survey.findings.incomplete):
+        surplus, outcome.not_pruned = [], reason
+    if outdated := superseded + surplus:
+        outcome.removed = index.delete(outdated)
+    return outcome
+
+
+def check_pruning(index: RaderIndex, survey: Survey) -> None:
+    """Refuse a source of which it is not known that the index was built from it, if it lacks most documents.
+
+    Raises:
+        InputError: Pruning would remove more than half of the documents.
+    """
+    surplus, _ = _outdated(index, survey)
+    if 2 * len(surplus) > len(index):
+        raise InputError(
+            f"--prune would remove {len(surplus):,} of {len(index):,} documents, as {survey.source.path} does not hold "
+            "them, and the index was not built from there, as far as it remembers. Nothing was done. If it takes the "
+            "place of the old source, say --new-source."
+        )
+
+
+def _add(index: RaderIndex, documents: list[Document]) -> int:
+    """Add documents; return how many were cut."""
+    before = getattr(index.encoder, "truncated", 0)
+    with warnings.catch_warnings():
+        # The encoder warns once, with the figure of its first batch; the summary has them all.
+        warnings.simplefilter("ignore", TruncationWarning)
+        index.add(documents)
+    return int(getattr(index.encoder, "truncated", 0) - before)
+
+
+def _outdated(index: RaderIndex, survey: Survey) -> tuple[list[str], list[str]]:
+    """Return ids of stored documents that the source lacks, and of those that other chunks of the source replace."""
+    surplus: list[str] = []
+    superseded: list[str] = []
+    if len(index):
+        parents = {parent_id(document) for document in survey.source.documents()}
+        for document in index.documents():
+            if document.id not in survey.origins:
+                (superseded if parent_id(document) in parents else surplus).append(document.id)
+    return surplus, superseded
+
+
+def _same(stored: Document | None, document: Document) -> bool:
+    # As JSON, so that true and 1, which Python takes for equal, differ.
+    return (
+        stored is not None
+        and stored.text == document.text
+        and canonical_json(stored.metadata) == canonical_json(document.metadata)
+    )

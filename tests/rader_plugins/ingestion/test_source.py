@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError
+from rader_plugins.ingestion import Chunking, Findings, Source, open_source, survey
+from tests.rader_plugins.cli.conftest import write_rows
+
+
+def read(source: Source) -> tuple[dict[str, Document], Findings]:
+    findings = Findings()
+    return {document.id: document for _, document in source.read(findings)}, findings
+
+
+def test_folder_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "a.md").write_text("```\n# no heading\n```\n\n## Real heading ##\n\nbody")
+    (tmp_path / "deep" / "er" / "B.TXT").write_text("# not a heading in plain text")
+    (tmp_path / "c.rst").write_text("=====\nTitle\n=====\n\ntext")
+    (tmp_path / "d.markdown").write_text("---\ntitle: x\n---\nSetext\n------\ntext")
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "other.py").write_text("pass")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x.txt").write_text("hidden")
+    documents, findings = read(open_source(tmp_path))
+    titles = {id: document.metadata.get("title") for id, document in documents.items()}
+    assert titles == {"a.md": "Real heading", "deep/er/B.TXT": None, "c.rst": "Title", "d.markdown": "Setext"}
+    assert documents["deep/er/B.TXT"].metadata["path"] == "deep/er/B.TXT"
+    assert findings.names == {"left_out": {"other.py": ""}, "hidden": {".git/": ""}, "empty": {"empty.txt": ""}}
+    assert findings.replaced == 0
+
+
+def test_globs_choose_other_files(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.tex", "sub/b.tex", "c.md", "corpus.jsonl"):
+        (tmp_path / name).write_text("text")
+    assert set(read(open_source(tmp_path, ["*.tex"]))[0]) == {"a.tex", "sub/b.tex"}
+    assert set(read(open_source(tmp_path, ["sub/*", "c.md"]))[0]) == {"sub/b.tex", "c.md"}
+    assert set(read(open_source(tmp_path, ["**/*.tex"]))[0]) == {"a.tex", "sub/b.tex"}
+    assert set(read(open_source(tmp_path, ["**"]))[0]) == {"a.tex", "sub/b.tex", "c.md", "corpus.jsonl"}
+    assert set(read(open_source(tmp_path, ["./sub/[ab].tex"]))[0]) == {"sub/b.tex"}
+    for wrong in ("/abs/*", "", "/", "../*", "sub/../*", "a\x00"):
+        with pytest.raises(InputError, match="no pattern"):
+            open_source(tmp_path, [wrong])
+    with pytest.raises(InputError, match=r"match \*\.none"):
+        open_source(tmp_path, ["*.none"])
+
+
+def test_encodings_of_a_folder(tmp_path: Path) -> None:
+    """What states its encoding is right, what does not is guessed and named, what is damaged is mended and named."""
+    german = "Straße und Café – „naiv“"
+    for name, encoding in (
+        ("mark8", "utf-8-sig"),
+        ("mark16", "utf-16"),
+        ("mark32", "utf-32"),
+        ("plain", "utf-8"),
+        ("old", "cp1252"),
+        ("wide", "utf-16-le"),
+    ):
+        (tmp_path / f"{name}.txt").write_bytes(german.encode(encoding))
+    (tmp_path / "damaged.txt").write_bytes((german * 4).encode() + b"\xff end")
+    (tmp_path / "russian.txt").write_bytes("Привет, мир".encode("koi8-r"))
+    (tmp_path / "program.md").write_bytes(b"\x7fELF" + bytes(50))
+    (tmp_path / "zeros.txt").write_bytes(b"text" + bytes(3) + b"text")
+    documents, findings = read(open_source(tmp_path))
+    assert documents.pop("damaged.txt").text == german * 4 + "\ufffd end"
+    assert {id: document.text for id, document in documents.items()} == dict.fromkeys(
+        ("mark8.txt", "mark16.txt", "mark32.txt", "plain.txt", "old.txt", "wide.txt"), german
+    )
+    assert findings.names["guessed"] == {"old.txt": "cp1252", "wide.txt": "utf-16-le"}
+    assert findings.names["mended"] == {"damaged.txt": "1 replaced"}
+    assert set(findings.names["binary"]) == {"russian.txt", "program.md", "zeros.txt"}
+    assert findings.replaced == 1
+
+
+def test_an_encoding_that_is_named_is_for_what_does_not_say_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "russian.txt").write_bytes("Привет, мир".encode("koi8-r"))
+    (tmp_path / "utf8.txt").write_text("Привет, мир", encoding="utf-8")
+    (tmp_path / "mark.txt").write_bytes("Привет, мир".encode("utf-16"))
+    (tmp_path / "program.txt").write_bytes(bytes(range(256)))
+    documents, findings = read(open_source(tmp_path, encoding="koi8-r"))
+    assert {document.text for document in documents.values()} == {"Привет, мир"}
+    assert len(documents) == 3
+    assert set(findings.names) == {"binary"}
+    (tmp_path / "seven.txt").write_bytes("検索".encode("iso-2022-jp"))
+    assert read(open_source(tmp_path / "seven.txt", encoding="iso-2022-jp"))[0]["seven.txt"].text == "検索"
+    with pytest.raises(InputError, match="encoding 'nonesuch' is unknown"):
+        open_source(tmp_path, encoding="nonesuch")
+
+
+def test_rows_in_other_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    content = '{"id": "a", "text": "Café"}\n{"id": "b", "text": "naïve"}\n'
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(content.encode(encoding))
+        documents, findings = read(open_source(path))
+        assert {id: document.text for id, document in documents.items()} == {"a": "Café", "b": "naïve"}
+        assert findings == Findings()
+    path.write_bytes(content.encode("cp1252"))
+    documents, findings = read(open_source(path))
+    assert documents["a"].text == "Café"
+    assert findings.names == {"guessed": {"rows.jsonl": "cp1252"}}
+    path.write_bytes('{"id": "a", "text": "Привет, мир"}\n'.encode("cp866"))
+    with pytest.raises(InputError, match="--encoding"):
+        read(open_source(path))
+    assert read(open_source(path, encoding="cp866"))[0]["a"].text == "Привет, мир"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links and pipes of POSIX systems")
+def test_links_are_followed_once_or_named(tmp_path: Path) -> None:
+    notes, elsewhere = tmp_path / "notes", tmp_path / "elsewhere"
+    (notes / "sub").mkdir(parents=True)
+    (elsewhere / "deep").mkdir(parents=True)
+    for file in (notes / "a.md", notes / "sub" / "b.md", elsewhere / "c.md", elsewhere / "deep" / "d.md"):
+        file.write_text(f"text of {file.name}")
+    (notes / "circle").symlink_to(notes)
+    (notes / "again").symlink_to(notes / "sub")
+    (notes / "linked").symlink_to(elsewhere)
+    (notes / "twice").symlink_to(elsewhere / "deep")
+    (elsewhere / "back").symlink_to(notes)
+    (notes / "gone.md").symlink_to(tmp_path / "nowhere")
+    (notes / "file.md").symlink_to(elsewhere / "c.md")
+    os.mkfifo(notes / "pipe.md")
+    documents, findings = read(open_source(notes))
+    assert set(documents) == {"a.md", "sub/b.md", "file.md"}
+    assert set(findings.names["links"]) == {"circle/", "again/", "linked/", "twice/", "gone.md"}
+    assert findings.names["left_out"] == {"pipe.md": "not a file"}
+    assert findings.incomplete == "gone.md: leads nowhere"
+    documents, findings = read(open_source(notes, follow_links=True))
+    assert set(documents) == {"a.md", "sub/b.md", "file.md", "linked/c.md", "linked/deep/d.md"} or set(documents) == {
+        "a.md",
+        "sub/b.md",
+        "file.md",
+        "linked/c.md",
+        "twice/d.md",
+    }
+    assert len(findings.names["links"]) == 5
+
+
+def test_folders_of_indexes_are_never_read(tmp_path: Path) -> None:
+    for folder in (tmp_path / "ix", tmp_path / "deep" / "ix"):
+        (folder / "vectors").mkdir(parents=True)
+        (folder / "index.db").write_text("text")
+    (tmp_path / "vectors").mkdir()
+    (tmp_path / "vectors" / "note").write_text("text")
+    documents, findings = read(open_source(tmp_path, ["*"]))
+    assert set(documents) == {"vectors/note"}
+    assert findings.names["left_out"] == {"ix/": "an index", "deep/ix/": "an index"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", "b.txt", "sub/c.txt"):
+        (tmp_path / name).write_text("text")
+    (tmp_path / "b.txt").chmod(0)
+    (tmp_path / "sub").chmod(0)
+    try:
+        documents, findings = read(open_source(tmp_path))
+    finally:
+        (tmp_path / "sub").chmod(0o755)
+    assert set(documents) == {"a.txt"}
+    assert set(findings.names["unreadable"]) == {"sub/", "b.txt"}
+
+
+def test_a_source_without_a_single_text_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(bytes(9))
+    (tmp_path / "b.txt").write_text(" ")
+    with pytest.raises(InputError, match=r"1 without text, such as b\.txt; 1 not text, such as a\.txt: binary"):
+        survey(open_source(tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are text there")
+def test_undecodable_file_name(tmp_path: Path) -> None:
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff.txt")).write_text("body")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    documents, findings = read(open_source(tmp_path))
+    assert list(documents) == ["n\ufffd.txt"]
+    assert findings.replaced == 1
+
+
+def test_jsonl_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(
+        b'{"id": 7, "_id": "under", "text": "lone \\ud800 half", "year": 1999}\n'
+        b"\n"
+        b'{"text": "pair \\ud83d\\ude00", "metadata": {"n\\udc00": ["\\ud801"], "year": 1}, "year": 2}\n'
+        b'{"doc_id": "d", "title": "Head", "text": "body"}\n'
+        b'{"id": "e", "title": "", "text": "  "}\n'
+        b'{"id": "raw", "text": "byte \xff"}\n'
+    )
+    documents, findings = read(open_source(path))
+    assert list(documents) == ["7", "rows.jsonl:3", "d", "raw"]
+    assert documents["7"] == Document("7", "lone \ufffd half", {"_id": "under", "year": 1999})
+    assert documents["rows.jsonl:3"].text == "pair \U0001f600"
+    assert documents["rows.jsonl:3"].metadata == {"n\ufffd": ["\ufffd"], "year": 2}
+    assert documents["d"] == Document("d", "Head body", {"title": "Head"})
+    assert documents["raw"].text == "byte ÿ"
+    assert findings.names == {
+        "guessed": {"rows.jsonl": "cp1252"},
+        "empty": {"e (line 5)": ""},
+        "mended": {"7": "line 1: 1 replaced", "rows.jsonl:3": "line 3: 2 replaced"},
+    }
+
+
+def test_beir_ids_come_first_from_underscore_id(tmp_path: Path) -> None:
+    write_rows(tmp_path / "corpus.jsonl", {"id": "other", "_id": "beir", "title": "T", "text": ""})
+    documents, _ = read(open_source(tmp_path))
+    assert documents == {"beir": Document("beir", "T", {"id": "other", "title": "T"})}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"id": "a", "body": "b"}', r"line 2: there is no 'text' \(keys: 'id', 'body'\)"),
+        ('{"text": null}', "line 2: 'text' must be a string, not null"),
+        ('{"text": "a", "id": ""}', "line 2: 'id' must be a non-empty string"),
+        ('{"text": "a", "id": true}', "line 2: 'id' must be"),
+        ('{"text": "a", "metadata": [1]}', "line 2: 'metadata' must be a JSON object, not a list"),
+        ('{"text": "a", "n": NaN}', "line 2: NaN is not JSON"),
+        ("[1]", "line 2: it holds a list"),
+        ("{broken", "line 2: "),
+        ("[" * 100_000, "line 2: "),
+    ],
+)
+def test_unusable_rows_name_file_and_line(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine"}\n' + row + "\n")
+    with pytest.raises(InputError, match=message) as caught:
+        read(open_source(path))
+    assert str(path) in str(caught.value)
+
+
+def test_unusable_paths(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    (tmp_path / "a.md").write_text("x")
+    with pytest.raises(InputError, match="does not exist"):
+        open_source(tmp_path / "none")
+    with pytest.raises(InputError, match="known endings"):
+        open_source(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="--glob"):
+        open_source(tmp_path / "a.md", ["*"])
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(InputError, match="no files that match"):
+        open_source(tmp_path / "bare")
+
+
+def test_single_text_file(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# T\nbody")
+    documents, _ = read(open_source(tmp_path / "a.md"))
+    assert documents == {"a.md": Document("a.md", "# T\nbody", {"path": "a.md", "title": "T"})}
+
+
+def test_chunks_lie_where_they_say(tmp_path: Path) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    text = "# Héading\n\n" + " ".join(f"Sentence {n} is ünique." for n in range(40)) + "\n\n## Second\n\nEnd."
+    (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    (tmp_path / "b.txt").write_text("short")
+    documents, _ = read(open_source(tmp_path, chunking=Chunking(120, 20)))
+    chunks = [document for document in documents.values() if document.metadata["parent_id"] == "a.md"]
+    assert [chunk.id for chunk in chunks] == [f"a.md#{n}" for n in range(len(chunks))]
+    assert len(chunks) > 5
+    for chunk in chunks:
+        start = chunk.metadata["chunk_start"]
+        assert len(chunk.text) <= 120
+        assert text[start : start + len(chunk.text)] == chunk.text
+        assert chunk.metadata["title"] == "Héading"
+    assert documents["b.txt#0"].text == "short"
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(0, 0), (10, 10), (10, -1)])
+def test_chunk_sizes_that_do_not_work(size: int, overlap: int) -> None:
+    with pytest.raises(InputError, match="chunk size"):
+        Chunking(size, overlap)
