@@ -22,9 +22,13 @@ from rader_plugins.recording.results import (
     text_of_content,
 )
 from rader_plugins.recording.runs import RunTracker, TrackerCounts
+from rader_plugins.recording.states import ANSWER_KEYS, DOCUMENT_KEYS, QUESTION_KEYS, fields_of, json_text
 from rader_plugins.recording.writer import RecordingCounts, TrajectoryWriter
 
 __all__ = [
+    "ANSWER_KEYS",
+    "DOCUMENT_KEYS",
+    "QUESTION_KEYS",
     "MergeReport",
     "Recorder",
     "RecordingCounts",
@@ -36,9 +40,11 @@ __all__ = [
     "TrajectoryWriter",
     "digest_id",
     "feedback_path",
+    "fields_of",
     "finite",
     "guarded",
     "is_retrieval_name",
+    "json_text",
     "merge_feedback",
     "query_of",
     "question_id",

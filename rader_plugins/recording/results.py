@@ -8,8 +8,11 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from rader_plugins.recording.printed import is_printed, parse_printed
+from rader_plugins.recording.states import fields_of
 from rader_plugins.trajectories import Considered
 
 __all__ = [
@@ -29,7 +32,7 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _QUERY_KEYS = ("query", "q", "question", "search_query", "queries", "input", "text", "keywords", "__arg1")
 _LIST_KEYS = ("results", "documents", "hits", "docs", "data", "chunks", "items", "matches", "passages", "nodes")
 _ID_KEYS = ("id", "_id", "doc_id", "docid", "document_id", "node_id", "id_", "chunk_id", "file_id")
-_TEXT_KEYS = ("text", "content", "page_content", "body", "passage", "snippet", "chunk")
+_TEXT_KEYS = ("text", "content", "page_content", "body", "passage", "snippet", "chunk", "text_resource")
 _TITLE_KEYS = ("title", "filename", "name")
 _SCORE_KEYS = ("score", "similarity", "relevance_score", "relevance")
 _INNER_KEYS = ("document", "node", "doc")
@@ -40,6 +43,11 @@ _NUMBERED = re.compile(
 )
 _RULED = re.compile(r"\n[ \t]*(?:-{3,}|={3,}|\*{3,})[ \t]*(?:\n|$)")
 _BLANK = re.compile(r"\n[ \t]*\n")
+_NOTHING = re.compile(
+    r"\A(?:sorry,? )?(?:no|0|zero) (?:\w+ ){0,2}?(?:results?|documents?|matches|hits|passages?|information|entries)\b"
+    r"[^.\n]{0,80}[.!]?\Z|\A(?:nothing|not|none) found[.!]?\Z",
+    re.IGNORECASE,
+)
 _HEADER = re.compile(r"\A(?:document |doc )?id[ \t]*:[ \t]*(\S+)[ \t]*\n+", re.IGNORECASE)
 
 
@@ -81,36 +89,54 @@ def read_documents(result: object, *, plain: bool = True) -> list[Considered] | 
 
     Understood are lists of objects with a text (``text``, ``content``, ``page_content``, ...) and where possible an
     id, title and score, also within an object (``results``, ``documents``, ``hits``, ...) or below ``document`` or
-    ``node``; the JSON text of these; and, with ``plain``, texts: tagged ``<document id="...">``, numbered ``[1]`` or
-    ``Document 1:``, or divided by rules (``---``) or else by blank lines. A document without an id gets a digest of
-    its text, ``text:...``.
+    ``node``, or in pairs with a score; dicts, pydantic models and dataclasses alike; the text of these, as JSON or as
+    Python prints them; and, with ``plain``, texts: tagged ``<document id="...">``, numbered ``[1]`` or ``Document 1:``,
+    or divided by rules (``---``) or else by blank lines. A document without an id gets a digest of its text,
+    ``text:...``. A printed object that cannot be read back is no document, a remark that nothing was found neither.
 
     Args:
         result: What the tool returned.
         plain: Whether a text that is not JSON is split into documents.
     """
     if isinstance(result, str):
-        parsed = _parsed(result)
-        if parsed is not None:
-            return read_documents(parsed, plain=plain)
-        return _plain(result) if plain else None
-    if isinstance(result, Mapping):
+        return _read_text(result, plain)
+    fields = fields_of(result)
+    if fields is not None:
         for key in _LIST_KEYS:
-            if isinstance(result.get(key), list):
-                return read_documents(result[key], plain=plain)
-        one = _document(result)
-        return None if one is None else [one]
-    if isinstance(result, Sequence) and not isinstance(result, bytes):
-        documents = []
-        for item in result:
-            if isinstance(item, str):
-                one = _of_text(item) if plain else None
-            else:
-                one = _document(item) if isinstance(item, Mapping) else None
-            if one is not None:
-                documents.append(one)
-        return documents if documents or not result else None
-    return None
+            if isinstance(fields.get(key), list | tuple):
+                return read_documents(fields[key], plain=plain)
+        document = _document(fields)
+        return None if document is None else [document]
+    if not isinstance(result, Sequence) or isinstance(result, bytes):
+        return None
+    documents = [document for item in result if (document := _of_item(item, plain)) is not None]
+    return documents if documents or not result else None
+
+
+def _read_text(text: str, plain: bool) -> list[Considered] | None:
+    data = _parsed(text)
+    if data is None and (is_printed(text) or text.lstrip()[:1] in ("[", "{", "(")):
+        try:
+            data = parse_printed(text)
+        except ValueError:
+            if is_printed(text):
+                return None
+    if data is not None:
+        return read_documents(data, plain=plain)
+    if not plain or is_printed(text):
+        return None
+    return [] if _NOTHING.match(text.strip()) else _plain(text)
+
+
+def _of_item(item: object, plain: bool) -> Considered | None:
+    if isinstance(item, str):
+        return _of_text(item) if plain and not is_printed(item) else None
+    score = None
+    if isinstance(item, list | tuple) and len(item) == 2 and fields_of(item) is None:
+        item, score = item[0], finite(item[1])
+    fields = fields_of(item)
+    document = None if fields is None else _document(fields)
+    return document if document is None or score is None else replace(document, score=score)
 
 
 def text_of_content(content: object) -> str:
@@ -168,7 +194,7 @@ def _joined(value: object) -> str | None:
 
 def _document(row: Mapping[str, Any]) -> Considered | None:
     nothing: Mapping[str, Any] = {}
-    inner = next((row[key] for key in _INNER_KEYS if isinstance(row.get(key), Mapping)), nothing)
+    inner = next((fields for key in _INNER_KEYS if (fields := fields_of(row.get(key))) is not None), nothing)
     metadata = next((one["metadata"] for one in (inner, row) if isinstance(one.get("metadata"), Mapping)), nothing)
     places = (inner, row, metadata)
     texts = (text_of_content(one.get(key)).strip() for key in _TEXT_KEYS for one in (inner, row))

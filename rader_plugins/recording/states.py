@@ -1,0 +1,69 @@
+"""Fields of what applications pass around: dicts, pydantic models, dataclasses, named tuples."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["ANSWER_KEYS", "DOCUMENT_KEYS", "QUESTION_KEYS", "fields_of", "json_text"]
+
+QUESTION_KEYS = ("question", "query", "user_query", "user_input", "input", "prompt", "text", "user_msg", "message")
+"""Fields that hold a question, the most telling first."""
+ANSWER_KEYS = (
+    *("structured_response", "answer", "final_answer", "output", "result"),
+    *("response", "generation", "final_response", "text"),
+)
+"""Fields that hold an answer, the most telling first."""
+DOCUMENT_KEYS = (
+    *("context", "source_documents", "documents", "contexts", "docs", "retrieved_documents", "retrieved_docs"),
+    *("source_nodes", "nodes", "sources", "passages", "chunks"),
+)
+"""Fields that hold retrieved documents, the most telling first."""
+
+
+def fields_of(value: object) -> Mapping[str, Any] | None:
+    """Return the fields of a state object by name, without copying their values; None for what has none.
+
+    Understood are mappings with textual keys, pydantic models (of both versions), dataclasses and named tuples.
+
+    Example:
+        >>> fields_of({"answer": "six"}), fields_of("six")
+        ({'answer': 'six'}, None)
+    """
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, type):
+        return None
+    if dataclasses.is_dataclass(value):
+        names = [each.name for each in dataclasses.fields(value)]
+    elif isinstance(declared := getattr(type(value), "model_fields", None), Mapping):
+        names = [*declared, *(getattr(value, "model_extra", None) or ())]
+    elif isinstance(declared := getattr(type(value), "__fields__", None), Mapping):
+        names = list(declared)
+    elif isinstance(value, tuple) and isinstance(declared := getattr(value, "_fields", None), tuple):
+        names = list(declared)
+    else:
+        return None
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def json_text(value: object) -> str | None:
+    """Return a text as it is, and data (numbers, lists, dicts, state objects) as JSON; None if something in it is none.
+
+    No object is ever printed: a text like ``Thing(...)`` or ``<object at 0x7f>`` says nothing that could be learnt.
+    """
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_data)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _data(value: object) -> Any:
+    fields = fields_of(value)
+    if fields is None:
+        raise TypeError(f"{type(value).__name__} is not data")
+    return dict(fields)
