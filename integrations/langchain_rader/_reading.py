@@ -116,11 +116,12 @@ def answer_of(value: Any, keys: Sequence[str] = ANSWER_KEYS, stale: Iterable[str
             return _value(fields[key], keys)
     if isinstance(messages := fields.get("messages"), list | tuple):
         return _said(messages)
-    if left_out or any(key in fields for key in keys):
+    if any(key in fields for key in keys):
         return NO_ANSWER
     if not isinstance(value, Mapping):  # a model object that a chain or parser returned
         return None if documents_of(value) else json_text(value)
-    texts = [each for each in fields.values() if isinstance(each, str) and each]
+    passed_on = left_out.union(QUESTION_KEYS)
+    texts = [each for key, each in fields.items() if isinstance(each, str) and each and key not in passed_on]
     return texts[0] if len(texts) == 1 else None
 
 
@@ -186,7 +187,8 @@ def _first(reports: Sequence[Scored | None]) -> Scored | None:
 
 def _of_list(values: Sequence[Any], keys: Sequence[str], depth: int) -> Scored | None:
     if any(isinstance(each, BaseMessage) for each in values):
-        reports = [documents_of(each, keys, depth - 1) for each in values if isinstance(each, ToolMessage)]
+        asked = max((place for place, each in enumerate(values) if _role(each) == "human"), default=0)
+        reports = [documents_of(each, keys, depth - 1) for each in values[asked:] if isinstance(each, ToolMessage)]
         if all(report is None for report in reports):
             return None if reports else []
         return [each for report in reports if report is not None for each in report]
@@ -206,10 +208,12 @@ def _value(value: Any, keys: Sequence[str]) -> str | None:
     if isinstance(value, BaseMessage) or (isinstance(value, list | tuple) and any(_role(each) for each in value)):
         return answer_of(value)
     fields = fields_of(value)
+    if fields is not None and "messages" in fields:
+        return answer_of(value, keys) or NO_ANSWER
     for key in keys if fields is not None else ():
         if fields is not None and isinstance(inner := fields.get(key), str) and inner:
             return inner
-    return json_text(value) or NO_ANSWER
+    return NO_ANSWER if documents_of(value) else json_text(value) or NO_ANSWER
 
 
 def _said(messages: Sequence[Any]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
@@ -11,37 +13,45 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers.context import register_configure_hook
 
+from langchain_rader._graph_state import ChainNode, ChainNodes, is_interrupt
+from langchain_rader._reading import NO_ANSWER, answer_of, as_considered, documents_of, question_of
+from langchain_rader._tool_results import describe_call, read_tool_result
 from rader_plugins.recording import (
+    RecordedRun,
     Recorder,
     RecordingLimits,
     Redact,
     TrajectoryWriter,
-    digest_id,
-    finite,
     guarded,
+    is_control_flow,
     is_retrieval_name,
+    named_error,
     query_of,
-    read_documents,
-    split_title,
     text_of_content,
 )
-from rader_plugins.trajectories import Considered
 
-__all__ = ["TrajectoryRecorder"]
+__all__ = ["RecordedRun", "TrajectoryRecorder"]
 
-_QUESTION_KEYS = ("question", "query", "input", "prompt", "text", "messages")
-_ANSWER_KEYS = ("answer", "output", "result", "response", "text", "messages")
-_ID_KEYS = ("doc_id", "id", "_id", "document_id")
+INNER_TAG = "rader:inner"
+"""Tag of runs that belong to a retriever's or reranker's own work, such as a grader's: they are no thoughts."""
+
+_active: ContextVar[BaseCallbackHandler | None] = ContextVar("rader_recorder", default=None)
+register_configure_hook(_active, inheritable=True)
 
 
 class TrajectoryRecorder(Recorder, BaseCallbackHandler):
     """A callback handler that records every root run as a trajectory: one row of JSONL.
 
     It holds the question (from the input), each query with the documents that came back (ids, texts, scores), what
-    language models wrote on the way, and the answer (from the output). A tool that searches is a query; if it uses a
-    retriever, that one is recorded and not the tool. Other tools are thoughts. Of nested retrievers the outermost
-    counts. A failed run has ``error`` in its metadata and no reward.
+    language models wrote on the way, and the answer (from the output). A tool that searches is a query, and so is a
+    step or a graph's node that returns documents which it was not given; if a retriever ran below, that one is recorded
+    instead. Other tools are thoughts. Of nested retrievers the outermost counts. Of a conversation only what came after
+    the last human message counts. A run that was interrupted has no answer; the run that resumes it continues it
+    (:func:`rader_plugins.recording.read_recorded` puts them together). A stream that was closed early is no failure. A
+    failed run has ``error`` in its metadata and no reward. What cannot be read is left out and counted (``unread``).
 
     It works with ``invoke``, ``batch``, ``stream``, their async forms and agents, however many run at once. Writing is
     done by a thread of its own; a full queue drops rows rather than wait, and no error of the recorder or of its hooks
@@ -50,10 +60,11 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
     Args:
         path: The file that trajectories are appended to, or a writer that several recorders share.
         question: Finds the question in a root's input; None takes a text, or the first of ``question``, ``query``,
-            ``input``, ``prompt``, ``text`` and the last human message of ``messages``, or the only text there is; and
-            if there is none, the first query.
-        answer: Finds the answer in a root's output; None takes a text or message, or the first of ``answer``,
-            ``output``, ``result``, ``response``, ``text`` and the last message of ``messages``, else what a model
+            ``input``, ``prompt``, ``text``, ... and the last human message of ``messages``, or the only text there
+            is; and if there is none, the first query.
+        answer: Finds the answer in a root's output; None takes a text or message, or the first of
+            ``structured_response``, ``answer``, ``output``, ``result``, ``response``, ``text``, ... of a dict, model
+            or dataclass, or the message that ends ``messages``; if the output shows nothing of these, what a model
             wrote last.
         retrieval_tools: Names of tools whose results are documents; None: those whose name says so, and those that
             return LangChain documents.
@@ -105,14 +116,31 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
             queue_size=queue_size,
             max_bytes=max_bytes,
         )
-        self._question = question or _question
-        self._answer = answer or _answer
+        self._question = question or question_of
+        self._answer = answer
         self._tools = None if retrieval_tools is None else frozenset(retrieval_tools)
-        self._asked: dict[UUID, tuple[str, str, str | None]] = {}
+        self._asked: dict[UUID, tuple[str, str, int, str | None]] = {}
+        self._chains = ChainNodes()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrajectoryRecorder:
         """Return itself: a copy of a configuration records to the same file."""
         return self
+
+    @contextmanager
+    def run(self, run_id: object = None, *, question: str | None = None) -> Iterator[RecordedRun]:
+        """Make everything within one run, as :meth:`rader_plugins.recording.Recorder.run` says.
+
+        What runs within is recorded without naming the recorder in ``callbacks``.
+        """
+        token = _active.set(self)
+        try:
+            with super().run(run_id, question=question) as run:
+                yield run
+        finally:
+            try:
+                _active.reset(token)
+            except ValueError:  # a generator that was closed in another context
+                _active.set(None)
 
     # Chains
 
@@ -124,39 +152,84 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """A chain begins."""
         question = None
+        parent = self._parent(parent_run_id)
         try:
-            if not self._inside(parent_run_id):
+            if parent is None:
                 question = self._question(inputs)
         finally:
             # Also where the hook raised: what runs below must not be taken for a run of its own.
-            self._start(run_id, parent_run_id, "chain", question)
+            self._start(run_id, parent, "chain", question, tags)
+            if self.tracker.knows(str(run_id)):
+                self._chains.enter(run_id, parent, inputs, tags or (), metadata or {}, str(kwargs.get("name") or ""))
 
     @guarded
-    def on_chain_end(
-        self, outputs: dict[str, Any], *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
-    ) -> None:
+    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
         """A chain ended."""
-        if self._inside(parent_run_id):
-            self.tracker.finish(str(run_id))
+        if (chain := self._chains.leave(run_id, outputs)) is None:
+            self._finish(run_id)
+            return
+        inputs = kwargs.get("inputs")  # a stream learns its input as it goes: what it said at the start was empty
+        self._note_search(str(run_id), chain, outputs, inputs)
+        if not chain.is_top:
+            self._finish(run_id)
             return
         try:
-            if (inputs := kwargs.get("inputs")) is not None:
-                # A stream learns its input as it goes: what it said at the start was empty.
+            if inputs is not None:
                 self.tracker.ask(str(run_id), self._question(inputs))
-            answer = self._answer(outputs)
+            answer = self._read_answer(run_id, chain, outputs)
         except Exception:
-            self.tracker.finish(str(run_id), error="the recorder could not read the answer")
+            self._finish(run_id, error="the recorder could not read the answer")
             raise
-        self.tracker.finish(str(run_id), answer)
+        self._finish(run_id, answer)
 
     @guarded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """A chain failed."""
-        self.tracker.finish(str(run_id), error=_named(error))
+        """A chain failed, was interrupted, or is not read any further."""
+        chain = self._chains.leave(run_id, None)
+        if chain is None or not chain.is_top:
+            if chain is not None and is_interrupt(error):
+                chain.root.interrupted = True
+            self._finish(run_id, error=_failure(error))
+            return
+        chain.root.interrupted |= is_interrupt(error)
+        try:
+            if is_control_flow(error):
+                self.tracker.mark(str(run_id), closed_early=True)
+            if kwargs.get("inputs") is not None:
+                self.tracker.ask(str(run_id), self._question(kwargs["inputs"]))
+            self._mark_thread(run_id, chain)
+        finally:
+            self._finish(run_id, NO_ANSWER if chain.root.interrupted else None, _failure(error))
+
+    def _read_answer(self, run_id: UUID, chain: ChainNode, outputs: Any) -> str | None:
+        """Return the answer in a root's output, and note what its trajectory says of a graph's thread."""
+        self._mark_thread(run_id, chain)
+        if chain.root.resumed:
+            self.tracker.ask_first(str(run_id), question_of(outputs))
+        if chain.root.interrupted:
+            return NO_ANSWER
+        if self._answer is not None:
+            return self._answer(outputs)
+        return answer_of(outputs, stale=chain.stale_fields(outputs))
+
+    def _mark_thread(self, run_id: UUID, chain: ChainNode) -> None:
+        facts = {"interrupted": chain.root.interrupted, "resumed": chain.root.resumed, "thread": chain.root.thread}
+        self.tracker.mark(str(run_id), **{name: value for name, value in facts.items() if value})
+
+    def _note_search(self, run_id: str, chain: ChainNode, outputs: Any, inputs: Any) -> None:
+        """Record documents that a step returned and was not given: it searched by itself."""
+        if chain.is_graph or chain.has_tools:
+            return
+        documents = documents_of(outputs)
+        if documents and (fresh := chain.fresh(documents, inputs)):
+            query = question_of(inputs) if inputs is not None else chain.query
+            self.tracker.retrieved(run_id, [as_considered(document, score) for document, score in fresh], query)
 
     # Retrievers
 
@@ -168,21 +241,22 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         """A retriever begins."""
-        self._start(run_id, parent_run_id, "retriever", query)
+        self._start(run_id, parent_run_id, "retriever", query, tags)
 
     @guarded
     def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever returned."""
-        self.tracker.retrieved(str(run_id), [_considered(document) for document in documents])
-        self.tracker.finish(str(run_id))
+        self.tracker.retrieved(str(run_id), [as_considered(document) for document in documents])
+        self._finish(run_id)
 
     @guarded
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever failed."""
-        self.tracker.finish(str(run_id), error=_named(error))
+        self._finish(run_id, error=_failure(error))
 
     # Language models
 
@@ -194,10 +268,11 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         """A language model begins."""
-        self._start(run_id, parent_run_id, "llm", prompts[-1] if prompts else None)
+        self._start(run_id, parent_run_id, "llm", prompts[-1] if prompts else None, tags)
 
     @guarded
     def on_chat_model_start(
@@ -207,24 +282,35 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         """A chat model begins."""
-        question = None if self._inside(parent_run_id) else _question(messages[0] if messages else None)
-        self._start(run_id, parent_run_id, "llm", question)
+        question = None if self._parent(parent_run_id) else question_of(messages[0] if messages else None)
+        self._start(run_id, parent_run_id, "llm", question, tags)
+
+    @guarded
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        """A language model that streams wrote a part of its text."""
+        message = getattr(chunk, "message", None)
+        text = text_of_content(token if message is None else message.content)
+        self.tracker.write(str(run_id), text, answers=not getattr(message, "tool_call_chunks", None))
 
     @guarded
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A language model ended."""
         try:
-            self.tracker.thought(str(run_id), _written(response))
+            text, answers = _written(response)
+            self.tracker.thought(str(run_id), text, answers=answers)
         finally:
-            self.tracker.finish(str(run_id))
+            self._finish(run_id)
 
     @guarded
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """A language model failed."""
-        self.tracker.finish(str(run_id), error=_named(error))
+        """A language model failed, or is not read any further."""
+        if is_control_flow(error):
+            self.tracker.mark(str(run_id), closed_early=True)
+        self._finish(run_id, error=_failure(error))
 
     # Tools
 
@@ -237,14 +323,16 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
         run_id: UUID,
         parent_run_id: UUID | None = None,
         inputs: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         """A tool begins."""
         name = kwargs.get("name") or (serialized or {}).get("name") or "tool"
         query = query_of(inputs) if inputs else query_of(input_str)
-        self._start(run_id, parent_run_id, "tool", query)
+        self._start(run_id, parent_run_id, "tool", query, tags)
         if self.tracker.knows(str(run_id)):
-            self._asked[run_id] = (str(name), str(input_str), query)
+            self._chains.enter_tool(run_id, self._parent(parent_run_id))
+            self._asked[run_id] = (str(name), *describe_call(str(name), inputs, str(input_str)), query)
             while len(self._asked) > 10_000:  # tools that never ended
                 self._asked.pop(next(iter(self._asked)))
 
@@ -253,95 +341,61 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
         """A tool returned."""
         try:
             if (asked := self._asked.pop(run_id, None)) is not None:
-                name, given, query = asked
-                content, found = self._found(name, output)
-                if found is None:
-                    self.tracker.tool_result(str(run_id), f"{name}({given})", content)
+                name, call, unread, query = asked
+                result = read_tool_result(
+                    output, is_retrieval_name(name) if self._tools is None else name in self._tools
+                )
+                if result.documents is not None:
+                    self.tracker.retrieved(str(run_id), result.documents, query)
                 else:
-                    self.tracker.retrieved(str(run_id), found, query)
+                    self.tracker.tool_result(str(run_id), call, result.text, result.unread + unread)
         finally:
-            self.tracker.finish(str(run_id))
+            self._chains.leave(run_id, None)
+            self._finish(run_id)
 
     @guarded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """A tool failed."""
+        """A tool failed or was interrupted."""
         self._asked.pop(run_id, None)
-        self.tracker.finish(str(run_id), error=_named(error))
+        self._chains.leave(run_id, None)
+        self._finish(run_id, error=_failure(error))
 
-    def _found(self, name: str, output: Any) -> tuple[str, list[Considered] | None]:
-        artifact = getattr(output, "artifact", None)
-        content = getattr(output, "content", output)
-        for given in (artifact, content):
-            if isinstance(given, list) and given and all(isinstance(one, Document) for one in given):
-                return "", [_considered(one) for one in given]
-        text = content if isinstance(content, str) else text_of_content(content) or str(content)
-        searches = is_retrieval_name(name) if self._tools is None else name in self._tools
-        if not searches:
-            return text, None
-        return text, read_documents(content if isinstance(content, Mapping | list) else text) or []
+    def _parent(self, parent: UUID | None) -> UUID | None:
+        """Return the recorded run above a new one; None if there is none.
 
-    def _inside(self, parent: UUID | None) -> bool:
-        return parent is not None and self.tracker.knows(str(parent))
+        Some runnables (those with fallbacks) hand their own configuration to what they call, so that it seems to stand
+        alone; LangChain's context still tells.
+        """
+        if parent is None:
+            callbacks = (var_child_runnable_config.get() or {}).get("callbacks")
+            parent = getattr(callbacks, "parent_run_id", None)
+        return parent if parent is not None and self.tracker.knows(str(parent)) else None
 
-    def _start(self, run_id: UUID, parent: UUID | None, kind: Any, text: str | None) -> None:
-        above = None if parent is None else str(parent)
-        self.tracker.start(str(run_id), above, kind, text, metadata=self.metadata)
+    def _start(
+        self, run_id: UUID, parent: UUID | None, kind: Any, text: str | None, tags: Sequence[str] | None
+    ) -> None:
+        recorded = self._parent(parent)
+        above = str(recorded or parent) if recorded or parent else None
+        manual = self._within.get()
+        if recorded is None and manual is not None and self.tracker.knows(manual):
+            above = manual
+            self.tracker.ask_first(manual, text)
+        hidden = INNER_TAG in (tags or ())
+        self.tracker.start(str(run_id), above, kind, text, hidden=hidden, metadata=self.metadata)
 
-
-def _considered(document: Document) -> Considered:
-    metadata = document.metadata
-    id = document.id or next((str(metadata[key]) for key in _ID_KEYS if metadata.get(key) not in (None, "")), "")
-    score = next(
-        (found for key in ("score", "relevance_score") if (found := finite(metadata.get(key))) is not None), None
-    )
-    title, text = split_title(document.page_content, metadata.get("title"))
-    return Considered(id or digest_id(document.page_content), text, score, title=title)
+    def _finish(self, run_id: UUID, answer: str | None = None, error: str | None = None) -> None:
+        self.tracker.finish(str(run_id), answer, error)
 
 
-def _question(inputs: Any) -> str | None:
-    return _text(inputs, _QUESTION_KEYS, "human")
-
-
-def _answer(outputs: Any) -> str | None:
-    return _text(outputs, _ANSWER_KEYS, "ai")
-
-
-def _text(value: Any, keys: Sequence[str], role: str) -> str | None:
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, BaseMessage):
-        return text_of_content(value.content) or None
-    if hasattr(value, "to_messages"):  # a prompt value
-        value = value.to_messages()
-    if isinstance(value, Mapping):
-        for key in keys:
-            if (found := _text(value.get(key), (), role)) is not None:
-                return found
-        texts = [one for one in value.values() if isinstance(one, str) and one]
-        return texts[0] if len(texts) == 1 and keys else None
-    if isinstance(value, list | tuple):
-        messages = [one for one in value if isinstance(one, BaseMessage)]
-        for message in reversed(messages):
-            if message.type == role and (text := text_of_content(message.content)):
-                return text
-        for one in reversed(value):
-            # Messages in their short forms: ("human", "text") and {"role": "user", "content": "text"}.
-            name, content = (one.get("role"), one.get("content")) if isinstance(one, Mapping) else (None, None)
-            if isinstance(one, tuple) and len(one) == 2:
-                name, content = one
-            wanted = ("human", "user") if role == "human" else ("ai", "assistant")
-            if name in wanted and (text := text_of_content(content)):
-                return text
-    return None
-
-
-def _written(response: LLMResult) -> str:
-    texts = []
+def _written(response: LLMResult) -> tuple[str, bool]:
+    """Return what a model wrote, and whether it may be an answer: not with calls of tools beside it."""
+    texts, answers = [], True
     for generation in (one for several in response.generations for one in several[:1]):
         message = getattr(generation, "message", None)
         texts.append(text_of_content(message.content) if message is not None else generation.text)
-    return "\n".join(text for text in texts if text)
+        answers = answers and not getattr(message, "tool_calls", None)
+    return "\n".join(text for text in texts if text), answers
 
 
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
+def _failure(error: BaseException) -> str | None:
+    return None if is_control_flow(error) or is_interrupt(error) else named_error(error)

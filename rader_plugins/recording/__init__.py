@@ -10,7 +10,8 @@ The recorders of the frameworks are in the integration packages; what they share
 from rader_plugins.recording.append import recorded_files
 from rader_plugins.recording.assembly import RecordingLimits, RunAssembly
 from rader_plugins.recording.feedback import MergeReport, feedback_path, merge_feedback, read_recorded
-from rader_plugins.recording.recorder import Recorder, guarded
+from rader_plugins.recording.printed import is_printed
+from rader_plugins.recording.recorder import RecordedRun, Recorder, guarded, is_control_flow, named_error
 from rader_plugins.recording.redaction import Redact, question_id, redacted
 from rader_plugins.recording.results import (
     digest_id,
@@ -30,6 +31,7 @@ __all__ = [
     "DOCUMENT_KEYS",
     "QUESTION_KEYS",
     "MergeReport",
+    "RecordedRun",
     "Recorder",
     "RecordingCounts",
     "RecordingLimits",
@@ -43,9 +45,12 @@ __all__ = [
     "fields_of",
     "finite",
     "guarded",
+    "is_control_flow",
+    "is_printed",
     "is_retrieval_name",
     "json_text",
     "merge_feedback",
+    "named_error",
     "query_of",
     "question_id",
     "read_documents",

@@ -47,6 +47,7 @@ class _Node:
     order: int
     searched: bool = False
     parts: list[str] = field(default_factory=list)
+    remark: bool = False
 
 
 @dataclass
@@ -186,12 +187,20 @@ class RunAssembly:
         if not earlier or step != self._entries[max(earlier)].steps[-1]:
             self._entries[node.order] = _Entry(id, [step], answers=answers)
 
-    def write(self, id: str, part: str) -> None:
-        """A language model that streams wrote a part of its text; counts if the run ends before the model does."""
+    def write(self, id: str, part: str, *, answers: bool = True) -> None:
+        """A language model that streams wrote a part of its text; counts if the model does not come to its end.
+
+        Args:
+            id: Of its node.
+            part: What it wrote.
+            answers: As in :meth:`thought`.
+        """
         node = self._visible(id)
-        if node is None or (self._limits is not None and sum(map(len, node.parts)) > self._limits.characters):
+        if node is None:
             return
-        node.parts.append(part)
+        node.remark = node.remark or not answers
+        if self._limits is None or len(node.parts) <= self._limits.characters:
+            node.parts.append(part)
 
     def tool_result(self, id: str, call: str, result: str | None, unread: int = 0) -> None:
         """A tool that is no search returned; ignored if a retriever ran below it.
@@ -226,10 +235,14 @@ class RunAssembly:
             return
         if answer is not None:
             self.answer = answer
+        if error is None and node.parts and node.order not in self._entries:
+            self._nodes[id] = node
+            self.thought(id, "".join(node.parts), answers=not node.remark)
+            del self._nodes[id]
         if node.parent is None:
             self.error = error
             for below, writer in list(self._nodes.items()):
-                self.thought(below, "".join(writer.parts))
+                self.thought(below, "".join(writer.parts), answers=not writer.remark)
         entry = self._entries.get(node.order)
         if entry is not None and error is not None and node.kind == "retriever":
             entry.failed = True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from rader_plugins.trajectories import Trajectory, write_trajectories
 __all__ = ["FEEDBACK_SCHEMA", "MergeReport", "feedback_path", "feedback_row", "merge_feedback", "read_recorded"]
 
 FEEDBACK_SCHEMA = "rader-feedback/1"
+_MOST_OPEN = 10_000
 
 
 @dataclass
@@ -28,12 +30,14 @@ class MergeReport:
         with_feedback: How many of them have feedback.
         unmatched: Run ids of feedback whose run is not recorded.
         unfinished: Files whose last row was not whole, because its writer was killed; that row is left out.
+        resumed: How many continued an interrupted run, and are one with it.
     """
 
     trajectories: int = 0
     with_feedback: int = 0
     unmatched: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    resumed: int = 0
 
 
 def feedback_path(path: str | os.PathLike[str]) -> Path:
@@ -64,7 +68,8 @@ def read_recorded(
 
     Reward and right answer come from the feedback, the latest of each; comments are under ``feedback`` in the metadata.
     Files that were renamed because they had grown are read too, oldest first. A last row that is not whole is left
-    out.
+    out. A run that was interrupted and the one that resumed it are one, with the question of the first, the answer and
+    id of the last and feedback for either; ``runs`` in the metadata has the ids of all.
 
     Args:
         paths: What recorders wrote; their feedback files lie beside them.
@@ -77,22 +82,15 @@ def read_recorded(
     counts = report if report is not None else MergeReport()
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         feedback = _read_feedback(path, counts)
-        used = set()
-        for file in recorded_files(path):
-            for where, row in _rows(file, counts, on_fault):
-                try:
-                    trajectory = Trajectory.from_row(row, where)
-                except InputError as error:
-                    if on_fault is None:
-                        raise
-                    on_fault(error)
-                    continue
-                counts.trajectories += 1
-                if (given := feedback.get(trajectory.id)) is not None:
-                    counts.with_feedback += 1
-                    used.add(trajectory.id)
-                    trajectory = _with(trajectory, given)
-                yield trajectory
+        used: set[str] = set()
+        for trajectory in _joined(_recorded(path, counts, on_fault), counts):
+            ids = trajectory.metadata.get("runs", [trajectory.id])
+            notes = [feedback[id] for id in ids if id in feedback]
+            used.update(id for id in ids if id in feedback)
+            counts.with_feedback += bool(notes)
+            for note in notes:
+                trajectory = _with(trajectory, note)
+            yield trajectory
         counts.unmatched += [id for id in feedback if id not in used]
 
 
@@ -109,10 +107,69 @@ def merge_feedback(
     return report
 
 
+def _recorded(
+    path: str | os.PathLike[str], counts: MergeReport, on_fault: Callable[[InputError], object] | None
+) -> Iterator[Trajectory]:
+    for file in recorded_files(path):
+        for where, row in _rows(file, counts, on_fault):
+            try:
+                trajectory = Trajectory.from_row(row, where)
+            except InputError as error:
+                if on_fault is None:
+                    raise
+                on_fault(error)
+                continue
+            counts.trajectories += 1
+            yield trajectory
+
+
+def _joined(trajectories: Iterable[Trajectory], counts: MergeReport) -> Iterator[Trajectory]:
+    """Put interrupted runs together with what resumed them; the others pass in their order."""
+    open_runs: OrderedDict[str, Trajectory] = OrderedDict()
+    for trajectory in trajectories:
+        thread = trajectory.metadata.get("thread")
+        if not isinstance(thread, str):
+            yield trajectory
+            continue
+        if (earlier := open_runs.pop(thread, None)) is not None:
+            if trajectory.metadata.get("resumed"):
+                trajectory = _continued(earlier, trajectory)
+                counts.resumed += 1
+            else:
+                yield earlier  # nobody went on with it
+        if trajectory.answer is not None:
+            yield trajectory
+            continue
+        open_runs[thread] = trajectory
+        if len(open_runs) > _MOST_OPEN:
+            yield open_runs.popitem(last=False)[1]
+    yield from open_runs.values()
+
+
+def _continued(first: Trajectory, second: Trajectory) -> Trajectory:
+    """Return two parts of a run as one."""
+    metadata = {**first.metadata, **second.metadata, "runs": [*first.metadata.get("runs", [first.id]), second.id]}
+    if "error" not in second.metadata:
+        metadata.pop("error", None)
+    if "question_from" not in first.metadata:
+        metadata.pop("question_from", None)
+    metadata["seconds"] = round(sum(float(part.metadata.get("seconds") or 0) for part in (first, second)), 3)
+    metadata["started"] = first.metadata.get("started", second.metadata.get("started"))
+    # A node that was interrupted runs anew from its beginning, so that its searches are made twice.
+    again = {step.text for step in second.steps if step.kind == "query"}
+    steps = list(first.steps)
+    while steps and (
+        (steps[-1].kind == "query" and steps[-1].text in again)
+        or (len(steps) > 1 and steps[-1].kind == "retrieval" and steps[-2].kind == "query" and steps[-2].text in again)
+    ):
+        steps.pop()
+    return replace(second, question=first.question, steps=(*steps, *second.steps), metadata=metadata)
+
+
 def _with(trajectory: Trajectory, given: Mapping[str, Any]) -> Trajectory:
     metadata = dict(trajectory.metadata)
     if given["comments"]:
-        metadata["feedback"] = given["comments"]
+        metadata["feedback"] = [*metadata.get("feedback", []), *given["comments"]]
     return replace(
         trajectory,
         reward=trajectory.reward if given["reward"] is None else given["reward"],

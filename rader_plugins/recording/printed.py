@@ -18,7 +18,7 @@ _NODE = re.compile(r"\ANode ID: \S+\nText: ")
 
 
 def is_printed(text: str) -> bool:
-    """Whether a text is what Python prints for an object, such as ``Command(update={...})`` or ``<Thing object at ...>``.
+    """Whether a text is what Python prints for an object: ``Command(update={...})``, ``<Thing object at ...>``.
 
     Example:
         >>> is_printed("[Document(id='one')]"), is_printed("f(x) is continuous")

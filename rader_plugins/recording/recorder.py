@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 from typing_extensions import Self
 
 from rader_plugins.documents import metadata_json
 from rader_plugins.errors import InputError
 from rader_plugins.recording.redaction import Redact
+from rader_plugins.recording.results import read_documents
 from rader_plugins.recording.runs import RecordingLimits, RunTracker
 from rader_plugins.recording.writer import TrajectoryWriter
 
-__all__ = ["Recorder", "guarded"]
+__all__ = ["RecordedRun", "Recorder", "guarded", "is_control_flow", "named_error"]
 
 _logger = logging.getLogger("rader_plugins.recording")
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -35,6 +40,42 @@ def guarded(method: _Method) -> _Method:
             return None
 
     return cast(_Method, call)
+
+
+def is_control_flow(error: BaseException) -> bool:
+    """Whether an exception says that nobody waits any more (a closed stream, a cancelled task): that is no failure."""
+    return isinstance(error, GeneratorExit | asyncio.CancelledError)
+
+
+def named_error(error: BaseException) -> str:
+    """Return an error in a line."""
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+@dataclass
+class RecordedRun:
+    """A run that was opened with :meth:`Recorder.run`.
+
+    Args:
+        id: Name of its trajectory; feedback is attached by it.
+        answer: The answer, if the application sets it; else that of the last engine or chain that ran within.
+    """
+
+    id: str
+    answer: str | None = None
+    _recorder: Recorder | None = field(default=None, repr=False, compare=False)
+    _key: str = field(default="", repr=False, compare=False)
+
+    def retrieved(self, query: str, documents: Sequence[Any]) -> None:
+        """Record a search that the application made without a retriever of the framework. Never raises.
+
+        Args:
+            query: What was searched for.
+            documents: What came back, best first: documents or nodes of a framework, hits, dicts with ``id`` and
+                ``text``, pairs of these with a score.
+        """
+        if self._recorder is not None:
+            self._recorder.note_search(self._key, query, documents)
 
 
 class Recorder:
@@ -85,11 +126,66 @@ class Recorder:
             record_failed=record_failed,
         )
         self._troubles = 0
+        self._within: ContextVar[str | None] = ContextVar("rader_run", default=None)
 
     @property
     def counts(self) -> dict[str, int]:
         """What became of runs and rows: those of the tracker and the writer, and ``errors`` of the recorder itself."""
         return {**asdict(self.tracker.counts), **asdict(self.writer.counts), "errors": self._troubles}
+
+    @contextlib.contextmanager
+    def run(self, run_id: object = None, *, question: str | None = None) -> Iterator[RecordedRun]:
+        """Make everything within one run: give it a name for feedback, or tie a retriever and a model together.
+
+        Works around ``await`` too; what other tasks do meanwhile is not part of it. Read a streamed answer within it.
+
+        Args:
+            run_id: Its name (a ``UUID`` or a text); default: a new one.
+            question: Its question; None takes that of the first call within.
+
+        Example:
+            >>> with recorder.run(question="How many guests?") as run:  # doctest: +SKIP
+            ...     documents = search("guests who share a hobby")
+            ...     run.retrieved("guests who share a hobby", documents)
+            ...     run.answer = llm.invoke(f"{documents} How many guests?").text
+        """
+        key = f"run-{uuid4()}"
+        run = RecordedRun(str(run_id or uuid4()), None, self, key)
+        self._begin(key, run, question)
+        error: BaseException | None = None
+        token = self._within.set(key)
+        try:
+            yield run
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            with contextlib.suppress(ValueError):  # a generator that was closed in another context
+                self._within.reset(token)
+            self._end(key, run, error)
+
+    @guarded
+    def note_search(self, key: str, query: str, documents: Sequence[Any]) -> None:
+        """Record a search of a run that is under way."""
+        found = read_documents(list(documents), plain=False)
+        if found is None:
+            self.tracker.leave_out(key, len(documents))
+            return
+        search = f"search-{uuid4()}"
+        self.tracker.start(search, key, "retriever", query)
+        self.tracker.retrieved(search, found)
+        self.tracker.finish(search)
+
+    @guarded
+    def _begin(self, key: str, run: RecordedRun, question: str | None) -> None:
+        self.tracker.start(key, None, "chain", question, root_id=run.id, metadata=self.metadata)
+
+    @guarded
+    def _end(self, key: str, run: RecordedRun, error: BaseException | None) -> None:
+        if error is not None and is_control_flow(error):
+            self.tracker.mark(key, closed_early=True)
+            error = None
+        self.tracker.finish(key, run.answer, None if error is None else named_error(error))
 
     def feedback(
         self,

@@ -132,9 +132,10 @@ def _of_item(item: object, plain: bool) -> Considered | None:
     if isinstance(item, str):
         return _of_text(item) if plain and not is_printed(item) else None
     score = None
-    if isinstance(item, list | tuple) and len(item) == 2 and fields_of(item) is None:
-        item, score = item[0], finite(item[1])
     fields = fields_of(item)
+    if fields is None and isinstance(item, list | tuple) and len(item) == 2:
+        score = finite(item[1])
+        fields = fields_of(item[0])
     document = None if fields is None else _document(fields)
     return document if document is None or score is None else replace(document, score=score)
 

@@ -170,11 +170,11 @@ class RunTracker:
             if assembly is not None:
                 assembly.thought(id, text, answers=answers)
 
-    def write(self, id: str, part: str) -> None:
+    def write(self, id: str, part: str, *, answers: bool = True) -> None:
         """A language model that streams wrote a part of its text: :meth:`RunAssembly.write`."""
         with self._assembly_of(id) as assembly:
             if assembly is not None:
-                assembly.write(id, part)
+                assembly.write(id, part, answers=answers)
 
     def tool_result(self, id: str, call: str, result: str | None, unread: int = 0) -> None:
         """A tool that is no search returned: :meth:`RunAssembly.tool_result`."""

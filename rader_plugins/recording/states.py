@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 __all__ = ["ANSWER_KEYS", "DOCUMENT_KEYS", "QUESTION_KEYS", "fields_of", "json_text"]
 
@@ -36,17 +41,23 @@ def fields_of(value: object) -> Mapping[str, Any] | None:
         return value
     if isinstance(value, type):
         return None
+    names: Iterable[str]
     if dataclasses.is_dataclass(value):
         names = [each.name for each in dataclasses.fields(value)]
-    elif isinstance(declared := getattr(type(value), "model_fields", None), Mapping):
-        names = [*declared, *(getattr(value, "model_extra", None) or ())]
-    elif isinstance(declared := getattr(type(value), "__fields__", None), Mapping):
-        names = list(declared)
-    elif isinstance(value, tuple) and isinstance(declared := getattr(value, "_fields", None), tuple):
-        names = list(declared)
+    elif (declared := _declared(value)) is not None:
+        names = declared
     else:
         return None
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _declared(value: object) -> list[str] | None:
+    """Return the names of the fields of a pydantic model (of either version) or a named tuple."""
+    for attribute in ("model_fields", "__fields__"):
+        if isinstance(fields := getattr(type(value), attribute, None), Mapping):
+            return [*fields, *(getattr(value, "model_extra", None) or ())]
+    fields = getattr(value, "_fields", None)
+    return list(fields) if isinstance(value, tuple) and isinstance(fields, tuple) else None
 
 
 def json_text(value: object) -> str | None:
@@ -63,6 +74,10 @@ def json_text(value: object) -> str | None:
 
 
 def _data(value: object) -> Any:
+    if isinstance(value, date | time | Decimal | UUID | PurePath):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
     fields = fields_of(value)
     if fields is None:
         raise TypeError(f"{type(value).__name__} is not data")

@@ -175,7 +175,7 @@ def test_a_tool_loop_counts_a_search_once(retriever: RaderRetriever, path: Path)
         ("query", "parties"),
         ("retrieval", ""),
         ("thought", "answer to thought 1"),
-        ("thought", "calculator({'expression': '6*7'}) -> 42"),
+        ("thought", 'calculator({"expression": "6*7"}) -> 42'),
         ("thought", "answer to thought 2"),
         ("query", "party"),
         ("retrieval", ""),

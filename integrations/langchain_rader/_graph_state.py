@@ -1,0 +1,187 @@
+"""What the recorder keeps of chains under way: what a step was given, and what a graph's nodes wrote.
+
+A graph with a checkpointer returns the state of the whole conversation. What of it belongs to the run that ended is
+known only from what its nodes wrote.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from langchain_core.documents import Document
+
+from langchain_rader._reading import document_keys, documents_of, is_command, question_of, unwrap
+from rader_plugins.files import fingerprint
+from rader_plugins.recording import fields_of
+
+__all__ = ["ChainNode", "ChainNodes", "is_interrupt"]
+
+_MOST = 20_000
+_GRAPH_STEP = "graph:step:"
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception is how LangGraph pauses a graph or leaves a subgraph, known by name."""
+    return any(each.__name__ == "GraphBubbleUp" for each in type(error).__mro__)
+
+
+@dataclass
+class Root:
+    """What concerns the whole of a run.
+
+    Args:
+        thread: Digest of graph and thread, which is the same for an interrupted run and the one that resumes it.
+        resumed: Whether the run was begun to go on with an earlier one.
+        interrupted: Whether it was paused.
+    """
+
+    thread: str | None = None
+    resumed: bool = False
+    interrupted: bool = False
+
+
+@dataclass
+class ChainNode:
+    """A chain under way.
+
+    Args:
+        parent: The chain above it.
+        root: Of its run.
+        query: What it was asked, as its input tells.
+        seen: Keys of the documents that it was given.
+        is_step: Whether it is a node of a graph.
+        has_steps: Whether it is a graph.
+        is_graph: Whether nodes of a graph run below it, however deep.
+        has_tools: Whether tools run below it.
+        before: Of a graph, the state as the first of its nodes found it.
+        old: Of a graph, keys of the documents that the first of its nodes found in the state.
+        written: Of a graph, the fields that its nodes wrote.
+        given: Of a graph's node, the state as it found it.
+    """
+
+    parent: ChainNode | None
+    root: Root
+    query: str | None = None
+    seen: frozenset[tuple[str, str]] = frozenset()
+    is_step: bool = False
+    has_steps: bool = False
+    is_graph: bool = False
+    has_tools: bool = False
+    before: Mapping[str, Any] | None = None
+    old: frozenset[tuple[str, str]] = frozenset()
+    written: set[str] = field(default_factory=set)
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_top(self) -> bool:
+        """Whether nothing that is recorded runs above it."""
+        return self.parent is None
+
+    def stale_fields(self, outputs: Any) -> frozenset[str]:
+        """Return the fields of a graph's state that an earlier run left there, and none of this run's nodes wrote."""
+        if not self.has_steps:
+            return frozenset()
+        before = (fields_of(outputs) or {}) if self.before is None else self.before  # None: no node ran
+        return frozenset(key for key, value in before.items() if value is not None and key not in self.written)
+
+    def fresh(self, documents: Sequence[tuple[Document, object]], inputs: Any) -> list[tuple[Document, object]]:
+        """Return the documents that the chain was not given itself."""
+        seen = self.seen
+        if inputs is not None:
+            seen |= document_keys(document for document, _ in documents_of(inputs) or ())
+        return [pair for pair in documents if not document_keys([pair[0]]) & seen]
+
+
+class ChainNodes:
+    """The chains under way, by run id. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nodes: dict[UUID, ChainNode] = {}
+
+    def enter(
+        self,
+        id: UUID,
+        parent: UUID | None,
+        inputs: Any,
+        tags: Sequence[str],
+        metadata: Mapping[str, Any],
+        name: str,
+    ) -> None:
+        """A chain begins.
+
+        Args:
+            id: Of its run.
+            parent: Of the run above.
+            inputs: What it was given.
+            tags: Of the run; a graph's node is known by them.
+            metadata: Of the run; has the thread of a graph with a checkpointer.
+            name: Of the run.
+        """
+        query = question_of(inputs)
+        seen = document_keys(document for document, _ in documents_of(inputs) or ())
+        with self._lock:
+            above = self._nodes.get(parent) if parent is not None else None
+            node = ChainNode(above, Root() if above is None else above.root, query, seen)
+            if above is None and (thread := metadata.get("thread_id")) is not None:
+                node.root.thread = fingerprint({"thread": str(thread), "name": name})[:16]
+                node.root.resumed = inputs is None or (is_command(inputs) and inputs.resume is not None)
+            if above is not None and any(tag.startswith(_GRAPH_STEP) for tag in tags):
+                above.has_steps = True
+                _mark_above(above, "is_graph")
+                if metadata.get("langgraph_node") != "__start__":  # that one is given the input, not the state
+                    node.is_step = True
+                    node.given = fields_of(inputs) or {}
+                    if above.before is None:
+                        above.before, above.old = node.given, seen - above.seen
+            # Documents of an earlier run of the conversation may be found again: only this run's were passed on.
+            node.seen -= _old_documents(above)
+            self._keep(id, node)
+
+    def enter_tool(self, id: UUID, parent: UUID | None) -> None:
+        """A tool begins: what chains above it return of its results is its own to tell."""
+        with self._lock:
+            above = self._nodes.get(parent) if parent is not None else None
+            if above is not None:
+                _mark_above(above, "has_tools")
+            self._keep(id, ChainNode(above, Root() if above is None else above.root))
+
+    def leave(self, id: UUID, outputs: Any) -> ChainNode | None:
+        """A chain or tool ended; returns what was kept of it."""
+        with self._lock:
+            node = self._nodes.pop(id, None)
+        if node is None or not node.is_step or node.parent is None:
+            return node
+        for update in unwrap(outputs):
+            fields = fields_of(update) or {}
+            if node.has_steps:  # a graph as a node returns its whole state
+                wrote = {key for key in fields if key in node.written}
+            elif isinstance(update, Mapping):
+                wrote = set(fields)
+            else:  # a state object has all its fields, also those that were only passed on
+                wrote = {key for key in fields if key not in node.given or fields[key] is not node.given[key]}
+            with self._lock:
+                node.parent.written |= wrote
+                node.parent.old -= document_keys(document for document, _ in documents_of(update) or ())
+        return node
+
+    def _keep(self, id: UUID, node: ChainNode) -> None:
+        self._nodes[id] = node
+        while len(self._nodes) > _MOST:  # runs that never ended
+            self._nodes.pop(next(iter(self._nodes)))
+
+
+def _old_documents(node: ChainNode | None) -> frozenset[tuple[str, str]]:
+    while node is not None and node.before is None:
+        node = node.parent
+    return frozenset() if node is None else node.old
+
+
+def _mark_above(node: ChainNode | None, name: str) -> None:
+    while node is not None and not getattr(node, name):
+        setattr(node, name, True)
+        node = node.parent
