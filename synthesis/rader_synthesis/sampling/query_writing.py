@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.errors import InputError, LLMError
+from rader_plugins.errors import InputError, RaderError
 from rader_plugins.llm import (
     BudgetExceededError,
     CachedChat,
     ChatModel,
     Completion,
     ContextOverflowError,
+    GiveUp,
     RequestRefusedError,
+    ask_all,
 )
 from rader_plugins.llm.generator import as_generator, usage_of
 from rader_plugins.query_kinds import KINDS, query_kinds
@@ -46,13 +47,14 @@ class WrittenQuery:
         query: The text; empty if there is none.
         calls: Calls that it took.
         faults: Why earlier attempts, or all, were refused.
-        failure: Of the server, if it did not answer.
     """
 
     query: str = ""
     calls: int = 0
     faults: tuple[str, ...] = ()
-    failure: Exception | None = None
+
+
+_NOT_ASKED = WrittenQuery()
 
 
 class QueryWriter:
@@ -94,9 +96,9 @@ class QueryWriter:
         self._generator = as_generator(llm)
         self._style = style
         self._concurrency = concurrency
-        self._refusal: RequestRefusedError | None = None
         self._temperature, self._top_p = temperature, top_p
         self._ledger = ledger
+        self._stop: RaderError | None = None
         self._calls = 0
         self._before = usage_of(llm)
 
@@ -113,35 +115,26 @@ class QueryWriter:
             LLMError: The server left ten requests in a row unanswered, or refuses all.
             BudgetExceededError: The budget is used up.
         """
-        waiting: deque[tuple[int, QueryRequest, Future[WrittenQuery]]] = deque()
-        failures = 0
-
-        def settle() -> tuple[int, QueryRequest, WrittenQuery]:
-            nonlocal failures
-            problem, request, future = waiting.popleft()
-            written = future.result()
-            self._calls += written.calls
-            failures = failures + 1 if written.failure is not None else 0
-            if written.failure is not None and failures >= _MOST_FAILURES:
-                raise written.failure
-            self._note()
-            return problem, request, written
-
-        self._refusal = None
+        self._stop = None
+        answers = ask_all(
+            itertools.takewhile(lambda item: self._stop is None, requests),
+            lambda item: self._write(item[1], item[2], checks),
+            concurrency=self._concurrency,
+            give_up=GiveUp(in_a_row=_MOST_FAILURES),
+        )
         try:
-            with ThreadPoolExecutor(self._concurrency, thread_name_prefix="rader-queries") as pool:
-                try:
-                    for problem, request, document in requests:
-                        waiting.append((problem, request, pool.submit(self._write, request, document, checks)))
-                        if len(waiting) >= 4 * self._concurrency:
-                            yield settle()
-                    while waiting:
-                        yield settle()
-                finally:
-                    for _, _, future in waiting:
-                        future.cancel()
+            for asked in answers:
+                if asked.result is _NOT_ASKED:
+                    continue
+                problem, request, _ = asked.item
+                written = asked.result or _unwritten(asked.error)
+                self._calls += written.calls
+                self._note()
+                yield problem, request, written
         finally:
             self._note()  # after the requests that were under way
+        if self._stop is not None:
+            raise self._stop
 
     def described(self) -> dict[str, Any]:
         """Return what the card tells: the model, the calls that the samples needed, and their cost over all runs."""
@@ -169,21 +162,17 @@ class QueryWriter:
         faults: list[str] = []
         for attempt in range(config.attempts):
             seed = derived_seed(config.seed, request.kind, request.query_id, attempt)
-            if self._refusal is not None:
-                raise self._refusal
+            if self._stop is not None:
+                return _NOT_ASKED
             try:
                 completion = self._ask(prompt, values, seed)
-            except BudgetExceededError:
-                raise
-            except ContextOverflowError:
-                return WrittenQuery(calls=attempt + 1, faults=(*faults, "longer than the model's context"))
+            except BudgetExceededError as error:
+                self._stop = error  # calls that are under way are paid for, and waited for
+                return _NOT_ASKED
             except RequestRefusedError as error:
-                if error.kind in ("model", "access"):
-                    self._refusal = error  # so will every other request be
-                    raise
-                return WrittenQuery(calls=attempt + 1, faults=(*faults, "refused by the server"), failure=error)
-            except LLMError as error:
-                return WrittenQuery(calls=attempt + 1, faults=(*faults, "not answered by the server"), failure=error)
+                if error.permanent:
+                    self._stop = error  # so will every other request be refused
+                raise
             query = _query(prompt, completion, values)
             if completion.finish_reason == "length":
                 faults.append("cut at the most tokens")
@@ -208,6 +197,15 @@ class QueryWriter:
         if prompt.next_example is not None:
             stop.append(prompt.next_example)
         return self._generator.complete(prompt.text(values), stop=stop or None, **options)[0]
+
+
+def _unwritten(error: Exception | None) -> WrittenQuery:
+    """Return what is counted of a request that the server did not answer."""
+    if isinstance(error, ContextOverflowError):
+        return WrittenQuery(calls=1, faults=("longer than the model's context",))
+    if isinstance(error, RequestRefusedError):
+        return WrittenQuery(calls=1, faults=(f"refused by the server ({error.kind})",))
+    return WrittenQuery(calls=1, faults=("not answered by the server",))
 
 
 def _prompt_file(kind: WrittenKind, folder: str | os.PathLike[str] | None) -> Path:
