@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import email.utils
-import os
+import logging
 import random
+import re
+import socket
+import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
 
+from rader_plugins import background
 from rader_plugins.errors import InputError, RaderError
+from rader_plugins.http_headers import RequestHeaders
+from rader_plugins.http_urls import Endpoints, endpoint_url, shown_url
 
 __all__ = ["ServerClient", "ServerError", "endpoint_url"]
 
 _RETRIED = {408, 425, 429, 500, 502, 503, 504, 529}
 _LONGEST_WAIT = 60.0
 _QUOTED = 300
+_MOST_REDIRECTS = 3
+_NO_STATUS = 0  # of an error in an answer of status 200 that has no number itself
+
+# Of what is answered as a matter of time (429) or as an accident (5xx) and is neither.
+_SPENT = re.compile(r"insufficient[_ ](quota|balance|funds|credits?)|your current quota|billing|payment", re.I)
+_TOO_LARGE = re.compile(
+    r"too (large|long|many tokens)|physical batch|context[_ ](length|size|window)|maximum (context|input|sequence)",
+    re.IGNORECASE,
+)
+_ABOUT_MODEL = re.compile(r"model|deployment", re.IGNORECASE)
 
 _REMEDIES = {
-    401: "Put the key into the environment variable {key}.",
+    401: "Put the key into the environment variable {key} (or name another one, or a header for it).",
+    402: "The account with this server has no credit left.",
     403: "The key in the environment variable {key} may not use this model.",
     404: "Is the model name right (model=...), and the URL ({url})?",
+    407: "The proxy wants a user and a password: HTTPS_PROXY=http://user:password@proxy:port.",
 }
 
 
@@ -44,44 +62,24 @@ class ServerError(RaderError):
         self.said = said
 
 
-def endpoint_url(url: str, endpoint: str, others: Sequence[str] = ()) -> str:
-    """Return the address of an endpoint for a server's URL, with or without ``/v1`` or the endpoint in it.
-
-    Args:
-        url: Of the server.
-        endpoint: What follows ``/v1``, for example ``"/embeddings"``.
-        others: Endpoints that the URL may end in as well, and that are then replaced.
-
-    Raises:
-        InputError: It is no http(s) URL.
-    """
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise InputError(f"{url!r} is not a URL: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InputError("The server's URL must start with http:// or https:// and name a host.")
-    path = parsed.path.rstrip("/")
-    if not path.endswith(endpoint):
-        for other in others:
-            path = path.removesuffix(other)
-        path += endpoint if path.endswith("/v1") else f"/v1{endpoint}"
-    return str(parsed.copy_with(path=path))
-
-
 class ServerClient:
-    """Sends requests to one endpoint of one OpenAI-compatible server. Safe to use from several threads.
+    """Sends requests to one OpenAI-compatible server. Safe to use from several threads, and in forked processes.
 
     Args:
-        url: Of the server.
-        endpoint: What follows ``/v1``.
+        url: Base URL of the server, or the address of an endpoint; see :class:`~rader_plugins.http_urls.Endpoints`.
+        endpoint: What requests go to, behind the base.
         others: Further endpoints of the server that requests may go to.
         remedies: Status -> what to do about it, beside those for 401, 403 and 404; may hold ``{key}`` and ``{url}``.
         api_key_env: Name of the environment variable that holds the key; read at each request, never kept.
+        headers: Further headers; see :class:`~rader_plugins.http_headers.RequestHeaders`.
         concurrency: Most connections at once.
         timeout: Seconds without a byte from the server until a request counts as failed.
-        max_retries: Attempts after the first, for 429, 5xx, timeouts and broken connections.
+        max_retries: Attempts after the first, for 429, 5xx, timeouts and broken connections. What will not change (a
+            quota that is used up, an unknown host, a refused certificate) is not tried again.
         backoff: Seconds before the first retry; doubles each time, with jitter, up to a minute.
+
+    Raises:
+        InputError: The URL or a header is unusable.
     """
 
     def __init__(
@@ -96,35 +94,47 @@ class ServerClient:
         timeout: float,
         max_retries: int,
         backoff: float,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._url = httpx.URL(endpoint_url(url, endpoint, others))
-        base = self._url.path[: -len(endpoint)]
-        self._others = {other: self._url.copy_with(path=base + other) for other in others}
-        self._models = self._url.copy_with(path=base + "/models")
-        # For messages: a URL may carry a password or a key.
-        self.url = str(self._url.copy_with(userinfo=b"", query=None))
+        self._endpoint = endpoint
+        self._endpoints = Endpoints(url, (endpoint, *others))
+        self._headers = RequestHeaders(self._endpoints.url, api_key_env, headers)
         self._remedies = {**_REMEDIES, **remedies}
         self._api_key_env = api_key_env
+        self._concurrency = concurrency
+        self._timeout = timeout
         self._max_retries = max_retries
         self._backoff = backoff
+        self._answered = False  # there is such a server: what fails now may pass
         self._closed = threading.Event()
-        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        self._client = httpx.Client(timeout=timeout, limits=limits)
+        self._lock = threading.Lock()
+        self._client: httpx.Client | None = None
+        background.after_fork(self._on_fork)
+        background.at_exit(self._closed.set)
+        _hide_queries()
+
+    @property
+    def url(self) -> str:
+        """The address of the endpoint, for messages: without what is secret in it."""
+        return shown_url(self._endpoints.address(self._endpoint))
 
     def post(self, payload: dict[str, Any], other: str | None = None) -> Any:
         """Send a request to the endpoint, or to one of the others, and return its JSON.
 
         Raises:
             ServerError: It was refused, or failed as often as it may.
+            InputError: It cannot be sent: a header or the proxy's settings are unusable.
         """
-        return self._request("POST", self._url if other is None else self._others[other], payload)
+        return self._request("POST", other or self._endpoint, payload)
 
     def only_model(self) -> str | None:
         """Return the name of the model that the server offers, or None if it does not say or offers several."""
+        if self._endpoints.deployment is not None:
+            return self._endpoints.deployment
         try:
-            answer = self._request("GET", self._models, None)
+            answer = self._request("GET", "/models", None)
         except ServerError as error:
-            if error.refused:
+            if error.refused and error.status is not None:
                 return None
             raise
         listed = answer.get("data") if isinstance(answer, dict) else None
@@ -134,24 +144,65 @@ class ServerClient:
     def close(self) -> None:
         """End waiting retries and close the connections."""
         self._closed.set()
-        self._client.close()
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
 
-    def _request(self, method: str, url: httpx.URL, payload: dict[str, Any] | None) -> Any:
+    def _on_fork(self) -> None:
+        """A forked process shares no connection with its parent: it opens its own."""
+        closed = self._closed.is_set()
+        self._closed = threading.Event()
+        if closed:
+            self._closed.set()
+        self._lock = threading.Lock()
+        self._client = None
+        background.at_exit(self._closed.set)
+
+    def _connection(self) -> httpx.Client:
+        with self._lock:
+            if self._closed.is_set():
+                raise ServerError(f"The client of {self.url} is closed.")
+            if self._client is None:
+                limits = httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency)
+                try:
+                    self._client = httpx.Client(timeout=self._timeout, limits=limits)
+                except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+                    # A proxy's address holds a password as often as not.
+                    said = re.sub(r"//[^/@\s]*@", "//***@", str(error))
+                    socks = (
+                        " A SOCKS proxy needs: pip install 'httpx[socks]'." if isinstance(error, ImportError) else ""
+                    )
+                    raise InputError(
+                        f"Nothing can be sent with the settings of this environment: {said}.{socks} Look at "
+                        "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY (http://, https:// and socks5:// proxies work), "
+                        "SSL_CERT_FILE and SSL_CERT_DIR."
+                    ) from None
+            return self._client
+
+    def _request(self, method: str, endpoint: str, payload: dict[str, Any] | None) -> Any:
         failure = ""
         for attempt in range(self._max_retries + 1):
             asked: float | None = None
             try:
-                response = self._client.request(method, url, json=payload, headers=self._headers())
+                response = self._send(method, endpoint, payload)
             except httpx.TransportError as error:
-                failure = f"{type(error).__name__}: {error}"
+                failure = self._headers.scrub(f"{type(error).__name__}: {error}")
+                if (remedy := _permanent(error, answered=self._answered)) is not None:
+                    raise ServerError(f"{self.url} cannot be reached ({failure}). {remedy}", refused=True) from None
             except RuntimeError as error:
                 raise ServerError(f"The client of {self.url} is closed.") from error
             else:
-                if response.is_success:
+                self._answered = True
+                status, said = _status_of(response)
+                if status == 200:
                     return self._json(response)
-                if response.status_code not in _RETRIED:
-                    raise self._refusal(response)
-                failure = f"status {response.status_code}: {self._said(response)}"
+                if status == _NO_STATUS:
+                    raise ServerError(f"{self.url} answered with an error: {self._shown(said)}")
+                if status not in _RETRIED or (status == 429 and _SPENT.search(said)):
+                    raise self._refusal(response, status, said)
+                if status >= 500 and _TOO_LARGE.search(said):  # llama.cpp calls it an error of its own
+                    raise self._refusal(response, status, said)
+                failure = f"status {status}: {self._shown(said)}"
                 asked = _retry_after(response)
             if attempt == self._max_retries:
                 break
@@ -165,42 +216,114 @@ class ServerClient:
             "this load (lower concurrency or the size of the requests, raise timeout or max_retries)?"
         )
 
-    def _headers(self) -> dict[str, str]:
-        key = os.environ.get(self._api_key_env, "") if self._api_key_env else ""
-        try:
-            key.encode("ascii")
-        except UnicodeEncodeError:
-            raise InputError(f"The environment variable {self._api_key_env} holds no usable key.") from None
-        return {"Authorization": f"Bearer {key.strip()}"} if key.strip() else {}
+    def _send(self, method: str, endpoint: str, payload: dict[str, Any] | None) -> httpx.Response:
+        """Send a request once; where it is not yet known under which base the server answers, under each."""
+        first: httpx.Response | None = None
+        for base in self._endpoints.bases:
+            response = self._follow(method, self._endpoints.address(endpoint, base), payload)
+            if response.is_success:
+                self._endpoints.settle(base)
+            first = first or response
+            # Of an address that does not exist the server says no more than that; of a model it says so.
+            if response.status_code not in (404, 405) or _ABOUT_MODEL.search(response.text):
+                return response
+        if first is None:  # pragma: no cover - there is always a base
+            raise ServerError(f"{self.url} has no address.")
+        return first
+
+    def _follow(self, method: str, url: httpx.URL, payload: dict[str, Any] | None) -> httpx.Response:
+        """Send a request, and again where the same host says that it has moved: nobody else gets the key."""
+        for _ in range(_MOST_REDIRECTS):
+            response = self._connection().request(
+                method, url, json=payload, headers=self._headers.build(), follow_redirects=False
+            )
+            if not response.has_redirect_location:
+                return response
+            target = url.join(response.headers["location"])
+            if (
+                target.host != url.host
+                or (url.scheme, target.scheme) == ("https", "http")
+                or response.status_code == 303
+            ):
+                raise ServerError(
+                    f"{shown_url(url)} answers with status {response.status_code}: it redirects to "
+                    f"{shown_url(target)}. If that is your server, give its URL.",
+                    refused=True,
+                    status=response.status_code,
+                )
+            url = target
+        raise ServerError(
+            f"{shown_url(url)} redirects more than {_MOST_REDIRECTS} times. Give the URL of the server itself.",
+            refused=True,
+        )
 
     def _json(self, response: httpx.Response) -> Any:
         try:
             return response.json()
-        except ValueError as error:
-            raise ServerError(
-                f"{self.url} did not answer with JSON ({error}): {self._without_key(response.text)[:_QUOTED]!r}. "
-                "Is it an OpenAI-compatible server?"
-            ) from error
-
-    def _refusal(self, response: httpx.Response) -> ServerError:
-        remedy = self._remedies.get(response.status_code, "").format(key=self._api_key_env or "(none)", url=self.url)
-        message = f"{self.url} refused with status {response.status_code}: {self._said(response)} {remedy}".strip()
-        return ServerError(message, refused=True, status=response.status_code, said=self._without_key(response.text))
-
-    def _said(self, response: httpx.Response) -> str:
-        """Return the server's own words, shortened, without the key should it repeat it."""
-        try:
-            body = response.json()
-            error = body.get("error", body) if isinstance(body, dict) else body
-            message = str(error.get("message", error) if isinstance(error, dict) else error)
         except ValueError:
-            message = response.text
-        return f"{self._without_key(message)[:_QUOTED]!r}."
+            stream = response.headers.get("content-type", "").startswith("text/event-stream")
+            remedy = (
+                "It streams although it was asked not to: switch streaming off there."
+                if stream
+                else "Is it an OpenAI-compatible server?"
+            )
+            raise ServerError(f"{self.url} did not answer with JSON: {self._shown(response.text)} {remedy}") from None
 
-    def _without_key(self, text: str) -> str:
-        for secret in self._headers().values():
-            text = text.replace(secret.removeprefix("Bearer "), "***")
-        return text
+    def _refusal(self, response: httpx.Response, status: int, said: str) -> ServerError:
+        remedy = self._remedies.get(status, "").format(key=self._api_key_env or "(none)", url=self.url)
+        if status == 429 or status == 402:
+            remedy = _REMEDIES[402]
+        message = f"{self.url} refused with status {status}: {self._shown(said)} {remedy}".strip()
+        return ServerError(message, refused=True, status=status, said=self._headers.scrub(response.text))
+
+    def _shown(self, said: str) -> str:
+        return f"{self._headers.scrub(said)[:_QUOTED]!r}."
+
+
+def _status_of(response: httpx.Response) -> tuple[int, str]:
+    """Return the status that an answer stands for, and the server's own words unless all is well.
+
+    Gateways hand on what went wrong behind them as an ``error`` in an answer of status 200.
+    """
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    error = body.get("error") if isinstance(body, dict) else None
+    if response.is_success and not (error and not body.get("choices") and not body.get("data")):
+        return 200, ""
+    told = error if isinstance(error, dict) else {}
+    message = str(told.get("message") or error or (body if body is not None else response.text))
+    codes = " ".join(str(told[name]) for name in ("code", "type") if told.get(name) and str(told[name]) not in message)
+    if response.is_success:
+        code = str(told.get("code") or told.get("status"))
+        status = int(code) if code.isdigit() and 400 <= int(code) < 600 else _NO_STATUS
+    else:
+        status = response.status_code
+    return status, f"{message} ({codes})" if codes else message
+
+
+def _permanent(error: httpx.TransportError, *, answered: bool) -> str | None:
+    """Return what to do about a failure that trying again does not mend; None for all others."""
+    if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
+        return "The request cannot be sent: look at the headers, the key and the URL."
+    if isinstance(error, httpx.ProxyError) and (status := re.match(r"\s*(40[1-7])", str(error))):
+        return _REMEDIES[407] if status.group(1) != "403" else "The proxy does not let requests to this host pass."
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "Its certificate is not trusted here: name that of your authority in SSL_CERT_FILE."
+        if isinstance(cause, ssl.SSLError) and "WRONG_VERSION" in str(cause):
+            return "It does not speak TLS there: does the URL begin with http:// instead?"
+        if isinstance(cause, socket.gaierror) and not answered:
+            return "The name of the host is not known here. Is the URL right, and is there a network?"
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen = 0
+    while error is not None and seen < 10:
+        yield error
+        error, seen = error.__cause__ or error.__context__, seen + 1
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -215,3 +338,18 @@ def _retry_after(response: httpx.Response) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+class _QueryFilter(logging.Filter):
+    """Keeps queries of addresses, in which some services take their key, out of httpx's log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(shown_url(each) if isinstance(each, httpx.URL) else each for each in record.args)
+        return True
+
+
+def _hide_queries() -> None:
+    logger = logging.getLogger("httpx")
+    if not any(isinstance(each, _QueryFilter) for each in logger.filters):
+        logger.addFilter(_QueryFilter())

@@ -50,6 +50,8 @@ class OpenAIChat(GeneratorBase):
         extra: Further fields of every request (``{"min_p": 0.05}``); None as a value leaves a field out that would be
             sent otherwise (``{"max_tokens": None, "max_completion_tokens": 500}``; ``{"top_k": None}`` for OpenAI,
             which does not know it).
+        headers: Further headers of every request; ``$NAME`` in a value is read from the environment each time
+            (``{"api-key": "$AZURE_OPENAI_API_KEY"}``).
 
     Raises:
         InputError: An option is unusable.
@@ -72,6 +74,7 @@ class OpenAIChat(GeneratorBase):
         backoff: float = 0.5,
         max_n: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         least_of = (("concurrency", concurrency, 1), ("max_retries", max_retries, 0), ("max_n", max_n or 1, 1))
         for name, value, least in least_of:
@@ -89,6 +92,7 @@ class OpenAIChat(GeneratorBase):
             timeout=timeout,
             max_retries=max_retries,
             backoff=backoff,
+            headers=headers,
         )
         self.concurrency = concurrency
         self.max_n = max_n
