@@ -16,7 +16,7 @@ from rader_plugins.errors import InputError
 if TYPE_CHECKING:
     from rader_plugins.llm import OpenAIChat
 
-__all__ = ["LLMChoice", "parse_fields", "parse_headers", "with_llm_options"]
+__all__ = ["NO_LLM", "LLMChoice", "parse_fields", "parse_headers", "with_llm_options"]
 
 R = TypeVar("R")
 
@@ -84,7 +84,7 @@ class LLMChoice:
         Raises:
             InputError: Options of a server were given without one.
         """
-        if self.llm_url is None and self != LLMChoice():
+        if self.llm_url is None and self != NO_LLM:
             chosen = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
             options = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
             raise InputError(f"{options}: name the server of the language model, --llm-url URL.")
@@ -110,6 +110,10 @@ class LLMChoice:
             extra=parse_fields(self.llm_extra or (), "--llm-extra"),
             headers=parse_headers(self.llm_header or (), "--llm-header"),
         )
+
+
+NO_LLM = LLMChoice()
+"""The default of a command's parameter."""
 
 
 def with_llm_options(command: Callable[..., R]) -> Callable[..., R]:

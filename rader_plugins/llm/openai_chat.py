@@ -126,6 +126,11 @@ class OpenAIChat(GeneratorBase):
         self._parts.shutdown(wait=False, cancel_futures=True)
 
     @property
+    def url(self) -> str:
+        """Where it asks, without what is secret in the address."""
+        return self._server.url
+
+    @property
     def model(self) -> str:
         """Name of the model; where none was given the server is asked once."""
         with self._model_lock:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, with_llm_options
 from rader_plugins.cli.options import JsonOutput, SearchMode
 from rader_plugins.cli.output import count, emit_json, facts, note, progress
 from rader_plugins.errors import InputError
@@ -72,6 +73,7 @@ class _Totals:
                 self.documents[names[one.relevant]] += 1
 
 
+@with_llm_options
 def import_(
     kind: Annotated[
         Kind,
@@ -109,13 +111,7 @@ def import_(
             "--checker", metavar="NAME", help="Judge the final answers anew: math, numeric, choice, exact, judge."
         ),
     ] = None,
-    llm_url: Annotated[
-        str | None,
-        typer.Option("--llm-url", metavar="URL", help="OpenAI-compatible server for reflection and judge."),
-    ] = None,
-    llm_model: Annotated[
-        str | None, typer.Option("--llm-model", metavar="NAME", help="Default: the only model that the server lists.")
-    ] = None,
+    llm: LLMChoice = NO_LLM,
     llm_cache: Annotated[
         Path | None, typer.Option("--llm-cache", metavar="FILE", help="Keep the model's answers: a rerun asks nothing.")
     ] = None,
@@ -150,18 +146,18 @@ def import_(
 
     _check(kind, function, tool, files, out)
     asks = label is Label.reflection or checker == "judge"
-    if asks != (llm_url is not None):
+    if asks != llm.is_given:
         raise InputError("--llm-url goes with --label reflection or --checker judge, and these need it.")
     report, labels, totals = ImportReport(), LabelReport(), _Totals()
     out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         importer = _importer(stack, kind, corpus, index, mode, k, tool, function, keep_all, skip_faulty)
-        server, llm = _llm(stack, llm_url, llm_model, llm_cache, concurrency)
+        server, model = _llm(stack, llm, llm_cache, concurrency)
         advance = stack.enter_context(progress("Importing"))
         found: Iterable[Trajectory] = importer.read(files, report)
         if checker is not None:
-            found = judge_answers(found, _checker(checker, llm))
-        found = _labelled(found, label, top, labels, llm, prompts, style, concurrency)
+            found = judge_answers(found, _checker(checker, model))
+        found = _labelled(found, label, top, labels, model, prompts, style, concurrency)
         write_trajectories(out, _counted(found, totals, advance))
     usage = None if server is None else server.usage
     summary = {
@@ -255,14 +251,14 @@ def _corpus(path: Path | None, index: RaderIndex | None) -> Corpus | None:
 
 
 def _llm(
-    stack: contextlib.ExitStack, url: str | None, model: str | None, cache: Path | None, concurrency: int
+    stack: contextlib.ExitStack, choice: LLMChoice, cache: Path | None, concurrency: int
 ) -> tuple[OpenAIChat | None, ChatModel | None]:
     """Return the server, which counts, and what is asked."""
-    from rader_plugins.llm import CachedChat, OpenAIChat
+    from rader_plugins.llm import CachedChat
 
-    if url is None:
+    if not choice.is_given:
         return None, None
-    server = stack.enter_context(OpenAIChat(url, model, concurrency=concurrency))
+    server = stack.enter_context(choice.connect(concurrency=concurrency))
     # Judges are asked at temperature 0: what was empty would be empty again.
     return server, server if cache is None else CachedChat(server, cache, keep_empty=True)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rader_plugins.cli.llm_choice import LLMChoice
 from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.errors import InputError
 
@@ -24,8 +25,7 @@ __all__ = ["Asked", "documents_of", "kinds_of", "query_writer"]
 class Asked:
     """The language model that was named, and the file that keeps its answers."""
 
-    url: str | None
-    model: str | None
+    llm: LLMChoice
     style: PromptStyle
     prompts: Path | None
     calls: Path
@@ -46,25 +46,24 @@ def query_writer(
     asked: Asked,
     config: SamplingConfig,
     concurrency: int,
-    timeout: float,
     retries: int,
     limits: tuple[int | None, int | None, float | None],
 ) -> Iterator[QueryWriter | None]:
     """Give what writes queries; None where no kind needs it."""
-    from rader_plugins.llm import Budget, BudgetedLLM, CachedChat, OpenAIChat
+    from rader_plugins.llm import Budget, BudgetedLLM, CachedChat
     from rader_plugins.query_kinds import query_kind
     from rader_synthesis.sampling import QueryWriter
     from rader_synthesis.sampling.ledger import Ledger
 
     wanted = [name for name in config.kinds if query_kind(name).written]
-    if asked.url is None:
+    if not asked.llm.is_given:
         if wanted:
             raise InputError(f"--kinds {','.join(wanted)} needs a language model: --llm-url URL.")
         yield None
         return
     if not wanted:
         raise InputError("--llm-url is for the kinds llm and lexical, which --kinds leaves out.")
-    with OpenAIChat(asked.url, asked.model, concurrency=concurrency, timeout=timeout, max_retries=retries) as server:
+    with asked.llm.connect(concurrency=concurrency, max_retries=retries) as server:
         budget = Budget(calls=limits[0], tokens=limits[1], minutes=limits[2])
         # An answer that says nothing is asked for again under another seed: keeping it saves the call in a rerun.
         llm = CachedChat(BudgetedLLM(server, budget), asked.calls, keep_empty=True)

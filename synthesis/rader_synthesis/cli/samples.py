@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, with_llm_options
 from rader_plugins.cli.options import (
     Device,
     JsonOutput,
@@ -54,6 +55,7 @@ class Style(str, Enum):
     completion = "completion"
 
 
+@with_llm_options
 def samples(
     trajectories: Annotated[
         list[Path],
@@ -77,14 +79,7 @@ def samples(
             help="Of question, cot, llm, lexical. Default: all with --llm-url, else the first two.",
         ),
     ] = None,
-    llm_url: Annotated[
-        str | None,
-        typer.Option("--llm-url", metavar="URL", help="OpenAI-compatible server that writes llm and lexical queries."),
-    ] = None,
-    llm_model: Annotated[
-        str | None,
-        typer.Option("--llm-model", metavar="NAME", help="Default: the only model that the server lists."),
-    ] = None,
+    llm: LLMChoice = NO_LLM,
     style: Annotated[
         Style, typer.Option("--style", help="How it is asked; completion for a model not trained to chat.")
     ] = Style.chat,
@@ -98,9 +93,6 @@ def samples(
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, help="Requests to the language model at once: its slots.")
     ] = 8,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", help="Seconds until a request counts as failed.")
-    ] = 300.0,
     retries: Annotated[int, typer.Option("--retries", min=0, help="Attempts after the first.")] = 3,
     budget_calls: Annotated[
         int | None, typer.Option("--budget-calls", min=1, help="Stop after so many calls; the cache is free.")
@@ -182,7 +174,7 @@ def samples(
     from rader_synthesis.sampling.workspace import check_output
 
     config = SamplingConfig(
-        kinds=kinds_of(kinds, llm_url is not None),
+        kinds=kinds_of(kinds, llm.is_given),
         min_reward=min_reward,
         without_reward=without_reward,
         positives=positives.value,
@@ -200,11 +192,11 @@ def samples(
         raise InputError("Say where the documents are: either --corpus PATH or --index DIR.")
     check_output(out, overwrite=overwrite)
     choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
-    asked = Asked(llm_url, llm_model, style.value, prompts, calls or out.with_name(f"{out.name}.calls.sqlite"))
+    asked = Asked(llm, style.value, prompts, calls or out.with_name(f"{out.name}.calls.sqlite"))
     limits = (budget_calls, budget_tokens, budget_minutes)
     sets = [load_evaluation_set(source, ngram=ngram) for source in against or []]
     with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(query_writer(asked, config, concurrency, timeout, retries, limits))
+        writer = stack.enter_context(query_writer(asked, config, concurrency, retries, limits))
         opened, dense = stack.enter_context(documents_of(corpus, index, choice))
         try:
             report = make_samples(
@@ -217,7 +209,7 @@ def samples(
                 reranker=load_reranker(guard, device=device) if guard is not None else None,
                 evaluation_sets=sets,
                 overwrite=overwrite,
-                about={"corpus": (corpus or index or Path("none")).name, "llm_model": llm_model},
+                about={"corpus": (corpus or index or Path("none")).name, "llm_model": llm.llm_model},
                 on_progress=stack.enter_context(_shown()),
             )
         except BudgetExceededError as error:

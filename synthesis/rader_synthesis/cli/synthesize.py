@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, with_llm_options
 from rader_plugins.cli.options import (
     Device,
     JsonOutput,
@@ -53,13 +54,11 @@ class WithoutAnswer(str, Enum):
     skip = "skip"
 
 
+@with_llm_options
 def synthesize(
     problems: Annotated[
         Path,
         typer.Argument(metavar="PROBLEMS", help="JSONL of id, question and answer.", show_default=False),
-    ],
-    llm_url: Annotated[
-        str, typer.Option("--llm-url", metavar="URL", help="OpenAI-compatible server of the language model.")
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of the run; a stopped one goes on from there.")
@@ -71,10 +70,7 @@ def synthesize(
     index: Annotated[
         Path | None, typer.Option("--index", metavar="DIR", help="What to retrieve from: an index that is there.")
     ] = None,
-    llm_model: Annotated[
-        str | None,
-        typer.Option("--llm-model", metavar="NAME", help="Default: the only model that the server lists."),
-    ] = None,
+    llm: LLMChoice = NO_LLM,
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="F.toml", help="Tables [search] and [run]; options given here come first."),
@@ -105,9 +101,6 @@ def synthesize(
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, help="Requests to the language model at once: its slots.")
     ] = 8,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", help="Seconds until a request counts as failed.")
-    ] = 300.0,
     retries: Annotated[int, typer.Option("--retries", min=0, help="Attempts after the first.")] = 3,
     budget_calls: Annotated[
         int | None,
@@ -138,7 +131,7 @@ def synthesize(
     Run again after an interruption, the same command goes on from there: finished problems are left alone, failed
     ones tried again, and answered calls come from the cache. Exit code 3: the budget is used up.
     """
-    from rader_plugins.llm import Budget, BudgetedLLM, OpenAIChat
+    from rader_plugins.llm import Budget, BudgetedLLM
     from rader_plugins.problems import read_problems
     from rader_plugins.retrieval import RaderRetriever
     from rader_synthesis.packs import load_pack
@@ -155,18 +148,16 @@ def synthesize(
     budget = Budget(calls=budget_calls, tokens=budget_tokens, minutes=budget_minutes)
     choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(
-            OpenAIChat(llm_url, llm_model, concurrency=concurrency, timeout=timeout, max_retries=retries)
-        )
-        llm = BudgetedLLM(server, budget)
+        server = stack.enter_context(llm.connect(concurrency=concurrency, max_retries=retries))
+        budgeted = BudgetedLLM(server, budget)
         opened = stack.enter_context(_documents(corpus, index, out, choice, mode))
         retriever = RaderRetriever(opened, mode=mode.value, alpha=alpha, instruction=instruction)
-        about = {"problems": str(problems), "llm_url": llm_url, "llm_model": server.model}
+        about = {"problems": str(problems), "llm_url": server.url, "llm_model": server.model}
         report = run_all(
             chosen,
             retriever,
-            llm,
-            _checker(checker, llm, out / CALLS),
+            budgeted,
+            _checker(checker, budgeted, out / CALLS),
             out,
             config=search,
             pack=pack,
