@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rader_plugins.documents import Document, Hit
     from rader_plugins.encoding import Encoder, load_encoder
     from rader_plugins.evaluation import RetrievalDataset, compare, evaluate, evaluate_rag
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import RaderIndex, create_index, open_index
     from rader_plugins.recipes import Recipe
     from rader_plugins.reranking import LLMReranker, load_reranker
     from rader_plugins.retrieval import RaderRetriever, ReasoningQuery
@@ -30,10 +30,12 @@ _HOMES = {
     "Recipe": "rader_plugins.recipes",
     "RetrievalDataset": "rader_plugins.evaluation",
     "compare": "rader_plugins.evaluation",
+    "create_index": "rader_plugins.index",
     "evaluate": "rader_plugins.evaluation",
     "evaluate_rag": "rader_plugins.evaluation",
     "load_encoder": "rader_plugins.encoding",
     "load_reranker": "rader_plugins.reranking",
+    "open_index": "rader_plugins.index",
 }
 
 __all__ = [
@@ -48,10 +50,12 @@ __all__ = [
     "RetrievalDataset",
     "__version__",
     "compare",
+    "create_index",
     "evaluate",
     "evaluate_rag",
     "load_encoder",
     "load_reranker",
+    "open_index",
 ]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rader_plugins.errors import InputError
 
-__all__ = ["Document", "Hit", "check_text", "metadata_json"]
+__all__ = ["Document", "Hit", "check_text", "corpus_digest", "metadata_json"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ def check_text(text: object, what: str) -> str:
             "is not valid Unicode. Clean it first: text.encode('utf-8', 'replace').decode('utf-8')."
         ) from None
     return text
+
+
+def corpus_digest(documents: Iterable[Document]) -> str:
+    """Return a digest of ids and texts, whatever their order."""
+    lines = sorted(hashlib.sha256(f"{document.id}\0{document.text}".encode()).digest() for document in documents)
+    return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
 
 
 def metadata_json(metadata: object, what: str) -> str:

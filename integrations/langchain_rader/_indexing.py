@@ -11,7 +11,7 @@ from langchain_rader._convert import same_document, unique
 from rader_plugins.documents import Document
 from rader_plugins.encoding import Encoder
 from rader_plugins.errors import InputError
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index, RaderIndex, encoder_of
 
 __all__ = ["COMMIT_EVERY", "aadd", "add", "open_index", "open_or_create"]
 
@@ -30,7 +30,7 @@ def open_or_create(path: str | os.PathLike[str] | None, encoder: Encoder, **opti
     return found or RaderIndex.create(path, encoder=encoder, **options)
 
 
-def add(index: RaderIndex, documents: Sequence[Document], commit_every: int = COMMIT_EVERY) -> list[str]:
+def add(index: Index, documents: Sequence[Document], commit_every: int = COMMIT_EVERY) -> list[str]:
     """Add documents and return their ids.
 
     What the index holds already, unchanged, is not encoded again: running the same script twice, or again after it
@@ -42,12 +42,12 @@ def add(index: RaderIndex, documents: Sequence[Document], commit_every: int = CO
     return [document.id for document in documents]
 
 
-async def aadd(index: RaderIndex, documents: Sequence[Document], commit_every: int = COMMIT_EVERY) -> list[str]:
+async def aadd(index: Index, documents: Sequence[Document], commit_every: int = COMMIT_EVERY) -> list[str]:
     """As :func:`add`, without blocking the event loop."""
     for part in _parts(documents, commit_every):
         fresh = await asyncio.to_thread(_fresh, index, part)
         if fresh:
-            encoder = await asyncio.to_thread(lambda: index.encoder)  # may have to load a model
+            encoder = await asyncio.to_thread(encoder_of, index)  # may have to load a model
             vectors = await encoder.aencode_documents([document.text for document in fresh])
             await asyncio.to_thread(index.add, fresh, vectors=vectors)
     return [document.id for document in documents]
@@ -61,6 +61,6 @@ def _parts(documents: Sequence[Document], size: int) -> Iterator[list[Document]]
         yield each[start : start + size]
 
 
-def _fresh(index: RaderIndex, documents: Sequence[Document]) -> list[Document]:
+def _fresh(index: Index, documents: Sequence[Document]) -> list[Document]:
     stored = {document.id: document for document in index.get([document.id for document in documents])}
     return [document for document in documents if not same_document(stored.get(document.id), document)]

@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_rader._convert import from_core
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index
 from rader_plugins.retrieval import RaderRetriever
 
 __all__ = ["Vector", "near", "relevance", "scored", "search_diverse", "unit"]
@@ -49,7 +49,7 @@ def relevance(mode: str) -> Callable[[float], float]:
 
 
 def near(
-    index: RaderIndex | None,
+    index: Index | None,
     query: str,
     vector: Vector,
     k: int,
@@ -65,7 +65,7 @@ def near(
 
 
 def search_diverse(
-    index: RaderIndex | None,
+    index: Index | None,
     query: str,
     vector: Vector,
     k: int,

@@ -24,7 +24,7 @@ from langchain_rader._convert import (
 from langchain_rader._encoders import EmbeddingsEncoder, Model, as_encoder, default_instruction
 from langchain_rader._indexing import aadd, add, open_or_create
 from rader_plugins.encoding import Encoder
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index, check_index, open_index
 from rader_plugins.reranking import Reranker
 from rader_plugins.reranking.load import as_reranker
 from rader_plugins.retrieval import Mode
@@ -37,7 +37,7 @@ _CALL_OPTIONS = ("k", "filter", "mode", "alpha", "exclude_ids", "instruction", "
 
 
 def _open(index: object) -> object:
-    return RaderIndex.open(index) if isinstance(index, str | os.PathLike) else index
+    return open_index(index) if isinstance(index, str | os.PathLike) else check_index(index)
 
 
 class RaderRetriever(BaseRetriever):
@@ -53,7 +53,7 @@ class RaderRetriever(BaseRetriever):
         ```
 
     Key init args:
-        index: A ``rader_plugins.RaderIndex``, or the path of one.
+        index: A ``rader_plugins.RaderIndex`` or another ``rader_plugins.index.Index``, or the path of one.
         k: How many documents; more than the index holds gives all.
         mode: ``"hybrid"``, ``"dense"`` or ``"bm25"`` (only documents that share a word with the query).
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
@@ -105,7 +105,7 @@ class RaderRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
-    index: Annotated[RaderIndex, BeforeValidator(_open)] = Field(repr=False)
+    index: Annotated[SkipValidation[Index], BeforeValidator(_open)] = Field(repr=False)
     k: int = Field(default=4, ge=0)
     mode: Mode = "hybrid"
     alpha: float = Field(default=0.8, ge=0, le=1)
@@ -268,5 +268,5 @@ class RaderRetriever(BaseRetriever):
         params = super()._get_ls_params(**kwargs)
         params["ls_vector_store_provider"] = type(self.index).__name__
         params["ls_embedding_provider"] = "rader_plugins"
-        params["ls_embedding_model"] = self.index.recipe.name
+        params["ls_embedding_model"] = self.index.recipe.name if self.index.recipe else None
         return params

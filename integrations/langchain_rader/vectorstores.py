@@ -202,7 +202,7 @@ class RaderVectorStore(VectorStore):
         check_names(kwargs, (), "delete()")
         index = self.index
         if index is not None:
-            index.delete([document.id for document in index.documents()] if ids is None else ids)
+            index.delete(index.ids() if ids is None else ids)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:

@@ -283,7 +283,7 @@ def _report(
         size = f"{count(stats['documents'], 'document')}, {human_bytes(stats['bytes'])}"
         state = verb if outcome.changed else "Nothing to encode in"
         typer.echo(f"{state} {folder}: {size}, in {seconds:.1f} s.")
-        maximum = index.recipe.max_document_length
+        maximum = index.recipe.max_document_length if index.recipe else 0
         lines = ingested_facts(stats, outcome, surveyed, maximum, verbose=verbose)
         typer.echo("\n".join(facts(lines, indent="  ")))
     if outcome.not_pruned:

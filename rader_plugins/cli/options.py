@@ -178,8 +178,8 @@ class ModelChoice:
             served = self.served_model
             if recipe is None and index is not None:
                 recipe = index.recipe
-                if recipe.name == "plain":
-                    recipe, served = "plain", served or index.recipe.model
+                if recipe is not None and recipe.name == "plain":
+                    recipe, served = "plain", served or recipe.model
             if recipe is None:
                 raise InputError(
                     "A server does not say how its model wants its texts: add --recipe with a registered name "

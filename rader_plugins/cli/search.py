@@ -27,7 +27,7 @@ from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from rader_plugins.documents import Hit
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Index
 
 __all__ = ["search"]
 
@@ -94,15 +94,16 @@ def search(
 
 
 def _hits(
-    index: RaderIndex, queries: Sequence[str], k: int, exclude: Sequence[str], options: dict[str, Any]
+    index: Index, queries: Sequence[str], k: int, exclude: Sequence[str], options: dict[str, Any]
 ) -> list[list[Hit]]:
     from rader_plugins.retrieval import RaderRetriever
 
-    return RaderRetriever(index).search_batch(queries, k, exclude_ids=[exclude] * len(queries), **options)
+    retriever = RaderRetriever(index, options.get("mode") or "hybrid")
+    return retriever.search_batch(queries, k, exclude_ids=[exclude] * len(queries), **options)
 
 
-def _check_loadable(index: RaderIndex, choice: ModelChoice) -> None:
-    if choice.model is None and index.recipe.name == "plain":
+def _check_loadable(index: Index, choice: ModelChoice) -> None:
+    if choice.model is None and index.recipe is not None and index.recipe.name == "plain":
         raise InputError(
             f"The index was built through an embedding server ({index.recipe.model}), and an index does not store "
             "its address: name it with --model URL (or search with --mode bm25)."

@@ -8,16 +8,14 @@ from collections.abc import Callable, Mapping
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index, read_documents
 
 __all__ = ["index_corpus", "index_documents"]
 
 _BATCH = 256
 
 
-def index_corpus(
-    dataset: RetrievalDataset, index: RaderIndex, *, on_progress: Callable[[int], object] | None = None
-) -> int:
+def index_corpus(dataset: RetrievalDataset, index: Index, *, on_progress: Callable[[int], object] | None = None) -> int:
     """Make an index hold the corpus of a data set; what it holds already is not encoded again.
 
     Commits happen every few hundred documents: a call that was killed goes on from there. Empty documents, which cannot
@@ -44,13 +42,13 @@ def index_corpus(
 
 def index_documents(
     corpus: Mapping[str, Document],
-    index: RaderIndex,
+    index: Index,
     *,
     name: str,
     on_progress: Callable[[int], object] | None = None,
 ) -> int:
     """As :func:`index_corpus`, for documents under their ids; ``name`` is what messages call them."""
-    stored = {document.id: document.text for document in index.documents()}
+    stored = {document.id: document.text for document in read_documents(index)}
     foreign = [id for id in stored if id not in corpus]
     if foreign:
         raise InputError(

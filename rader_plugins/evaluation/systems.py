@@ -9,7 +9,7 @@ import math
 import platform
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rader_plugins.errors import InputError
@@ -17,7 +17,7 @@ from rader_plugins.evaluation.adapters import adapted
 from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 from rader_plugins.evaluation.event_loop import EventLoopThread
 from rader_plugins.evaluation.rankings import is_number
-from rader_plugins.reranking.base import Reranker
+from rader_plugins.reranking.description import describe_reranker as about_reranker
 from rader_plugins.retrieval import RaderRetriever
 
 __all__ = [
@@ -210,22 +210,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def about_reranker(reranker: Reranker, rerank_top: int) -> dict[str, Any]:
-    """Return what decides the results of a reranker, as a JSON object."""
-    llm = getattr(reranker, "llm", None)
-    return {
-        "kind": type(reranker).__name__,
-        "rerank_top": rerank_top,
-        **({} if llm is None else {"llm": getattr(llm, "fingerprint", type(llm).__name__)}),
-        # What the kinds of rerankers tell of themselves.
-        **{
-            name: value if isinstance(value, str | int | float) else repr(value)
-            for name in ("fingerprint", "prompt", "weight")
-            if (value := getattr(reranker, name, None)) is not None
-        },
-    }
-
-
 def _ours(retriever: RaderRetriever) -> System:
     index = retriever.index
 
@@ -233,37 +217,12 @@ def _ours(retriever: RaderRetriever) -> System:
         found = retriever.search_batch(queries, depth, exclude_ids=excluded, rerank_queries=asked)
         return [[(hit.document.id, hit.score) for hit in hits] for hits in found]
 
-    snapshot = index.snapshot()
-    # The list of ids may be longer than this state of the index.
-    alive = frozenset(id for id, lives in zip(snapshot.ids, snapshot.alive.tolist(), strict=False) if lives)
-    return System(search, describe_retriever(retriever), alive)
+    return System(search, retriever.describe(), frozenset(index.ids()))
 
 
 def describe_retriever(retriever: RaderRetriever) -> dict[str, Any]:
-    """Return what decides the results of a retriever, as a JSON object."""
-    index = retriever.index
-    stats = index.stats()
-    about: dict[str, Any] = {
-        "kind": "RaderRetriever",
-        "mode": retriever.mode,
-        "alpha": retriever.alpha if retriever.mode == "hybrid" else None,
-        "candidates": retriever.candidates if retriever.mode == "hybrid" else None,
-        "instruction": retriever.instruction,
-        "recipe": asdict(index.recipe),
-        "recipe_fingerprint": index.fingerprint,
-        "index": {name: stats[name] for name in ("documents", "dtype", "dimension", "bm25", "ann", "ann_rows")},
-    }
-    if (reranker := retriever.reranker) is not None:
-        about["reranker"] = about_reranker(reranker, retriever.rerank_top)
-    if retriever.mode != "bm25":
-        about["encoder_variant"] = index.encoder.variant
-    if (reasoning := retriever.reasoning) is not None:
-        about["reasoning"] = {
-            "kind": type(reasoning).__name__,
-            "mode": getattr(reasoning, "mode", None),
-            "fingerprint": getattr(reasoning, "fingerprint", None),
-        }
-    return about
+    """Return what decides the results of a retriever: :meth:`RaderRetriever.describe`."""
+    return retriever.describe()
 
 
 def _function(retriever: SearchFunction) -> System:

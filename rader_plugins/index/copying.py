@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
 from rader_plugins.errors import FingerprintMismatchError
-from rader_plugins.index.dense import gather
-
-if TYPE_CHECKING:
-    from rader_plugins.index.index import RaderIndex
+from rader_plugins.index.protocol import Index
 
 __all__ = ["mirror"]
 
 _ROWS = 8192
 
 
-def mirror(source: RaderIndex, target: RaderIndex) -> None:
+def mirror(source: Index, target: Index) -> None:
     """Add to ``target`` what is new or changed in ``source``, vectors included, and delete what is not in it.
 
     Raises:
@@ -25,19 +23,24 @@ def mirror(source: RaderIndex, target: RaderIndex) -> None:
     """
     if target.fingerprint != source.fingerprint:
         raise FingerprintMismatchError(
-            f"{target.path} holds vectors of recipe {target.recipe.name!r} (fingerprint {target.fingerprint}), not of "
-            f"{source.recipe.name!r} (fingerprint {source.fingerprint}). Copy to another folder."
+            f"The index to copy to holds {_about(target)}, not {_about(source)}. Copy to another folder."
         )
-    with source.frozen() as snapshot:
-        rows = np.flatnonzero(snapshot.alive)
-        names = [snapshot.ids[row] for row in rows.tolist()]
-        for first in range(0, len(names), _ROWS):
-            part = names[first : first + _ROWS]
-            stored = {document.id: document for document in target.get(part)}
-            documents = source.get(part)
-            changed = [place for place, document in enumerate(documents) if stored.get(document.id) != document]
-            if changed:
-                vectors = gather(snapshot.shards, snapshot.starts, rows[first : first + _ROWS][changed])
-                target.add([documents[place] for place in changed], vectors=vectors)
-        kept = set(names)
-        target.delete([document.id for document in target.documents() if document.id not in kept])
+    names = set()
+    for part in _parts(source):
+        documents = source.get(part)
+        vectors = source.vectors(part)
+        target.add(documents, vectors=np.stack([vectors[document.id] for document in documents]) if vectors else None)
+        names.update(part)
+    target.delete([name for name in target.ids() if name not in names])
+
+
+def _parts(index: Index) -> Iterator[list[str]]:
+    names = index.ids()
+    while part := list(itertools.islice(names, _ROWS)):
+        yield part
+
+
+def _about(index: Index) -> str:
+    if index.recipe is None:
+        return "no vectors"
+    return f"vectors of recipe {index.recipe.name!r} (fingerprint {index.fingerprint})"

@@ -15,7 +15,11 @@ __all__ = ["EncoderSlot", "as_encoder"]
 
 
 def as_encoder(encoder: Encoder | Recipe | str) -> Encoder:
-    """Return an encoder, loading it if it is given by name or recipe."""
+    """Return an encoder, loading it if it is given by name or recipe.
+
+    Raises:
+        InputError: It is neither, or cannot be loaded.
+    """
     if isinstance(encoder, Recipe | str):
         from rader_plugins.encoding import load_encoder
 
@@ -42,6 +46,8 @@ class EncoderSlot:
     def recorded_model(self) -> Recipe | str:
         """See :attr:`rader_plugins.RaderIndex.recorded_model`."""
         recipe, location = self._settings.recipe, self._settings.location
+        if recipe is None:
+            raise InputError("This index holds no vectors, so no model belongs to it.")
         if not (location and recipe.model.startswith("sha256:")):
             return recipe
         carries_recipe = (Path(location) / RECIPE_FILE).is_file()
@@ -54,6 +60,8 @@ class EncoderSlot:
             FingerprintMismatchError: It makes other vectors than the index holds.
         """
         recorded = self._settings
+        if recorded.recipe is None:
+            raise InputError("This index holds no vectors: open it without an encoder, and search with mode='bm25'.")
         if encoder.fingerprint != recorded.fingerprint:
             raise FingerprintMismatchError(
                 f"This index holds vectors of recipe {recorded.recipe.name!r} (fingerprint {recorded.fingerprint}), "
@@ -63,8 +71,10 @@ class EncoderSlot:
         self._encoder = encoder
         return encoder
 
-    def get(self) -> Encoder:
-        """Return the encoder, loading the recorded one if there is none yet."""
+    def get(self) -> Encoder | None:
+        """Return the encoder, loading the recorded one if there is none yet; None if the index has no vectors."""
+        if self._settings.recipe is None:
+            return None
         with self._lock:
             return self._encoder or self.use(self._load())
 
@@ -73,7 +83,7 @@ class EncoderSlot:
             return as_encoder(self.recorded_model)
         except InputError as error:
             raise InputError(
-                f"The encoder of this index (recipe {self._settings.recipe.name!r}) could not be loaded: {error} Or "
+                f"The encoder of this index could not be loaded: {error} Or "
                 "name one that gives the same vectors: RaderIndex.open(path, encoder=...), `--model` on the command "
                 "line."
             ) from error

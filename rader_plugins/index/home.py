@@ -18,6 +18,7 @@ from rader_plugins.recipes import Recipe
 __all__ = ["Home", "Settings", "ann_config", "create_home", "is_home", "open_home"]
 
 _DATABASE = "index.db"
+_PLACEHOLDER = "no-vectors"  # the recipe that version 0.1 gave to an index without vectors
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,16 @@ class Settings:
     """What an index is created with and keeps for good.
 
     Attributes:
-        recipe, fingerprint: Whose vectors it holds.
+        recipe, fingerprint: Whose vectors it holds; None without vectors.
         location: Where the model was found, as a hint.
-        dimension, dtype: Length and storage type of the vectors.
+        dimension, dtype: Length (None without vectors) and storage type of the vectors.
         bm25, ann: How it searches.
     """
 
-    recipe: Recipe
-    fingerprint: str
+    recipe: Recipe | None
+    fingerprint: str | None
     location: str | None
-    dimension: int
+    dimension: int | None
     dtype: str
     bm25: Bm25Config
     ann: AnnConfig | None
@@ -51,13 +52,13 @@ class Home:
     Attributes:
         folder: Where it lies; None in memory.
         store: Its database.
-        shards: Its vectors.
+        shards: Its vectors; None without.
         settings: What it was created with.
     """
 
     folder: Path | None
     store: Store
-    shards: Shards
+    shards: Shards | None
     settings: Settings
 
     @property
@@ -110,18 +111,23 @@ def open_home(path: str | PathLike[str]) -> Home:
 
 
 def _assemble(folder: Path | None, store: Store) -> Home:
-    ann = store.meta("ann")
+    ann, recipe = store.meta("ann"), store.meta("recipe")
+    if recipe is not None and recipe["name"] == _PLACEHOLDER:
+        recipe = None
     settings = Settings(
-        recipe=Recipe.from_dict(store.meta("recipe")),
-        fingerprint=store.meta("fingerprint"),
+        recipe=None if recipe is None else Recipe.from_dict(recipe),
+        fingerprint=None if recipe is None else store.meta("fingerprint"),
         location=store.meta("location"),
-        dimension=store.meta("dimension"),
+        dimension=None if recipe is None else store.meta("dimension"),
         dtype=store.meta("dtype"),
         bm25=Bm25Config(**store.meta("bm25")),
         ann=AnnConfig(**ann) if ann is not None else None,
     )
-    kept = settings.dimension, settings.dtype
-    return Home(folder, store, FileShards(folder / "vectors", *kept) if folder else MemoryShards(*kept), settings)
+    shards: Shards | None = None
+    if settings.dimension is not None:
+        kind = settings.dimension, settings.dtype
+        shards = FileShards(folder / "vectors", *kind) if folder else MemoryShards(*kind)
+    return Home(folder, store, shards, settings)
 
 
 def ann_config(ann: str | AnnConfig | Mapping[str, Any] | None) -> AnnConfig | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import threading
@@ -12,10 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Unpack
 
-from rader_plugins.documents import Document
+from rader_plugins.documents import Document, Hit
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import IndexCorruptError, InputError
+from rader_plugins.index.copying import mirror
 from rader_plugins.index.dense import AnnConfig, gather
 from rader_plugins.index.encoders import EncoderSlot, as_encoder
 from rader_plugins.index.filters import Filter, filter_mask
@@ -31,12 +34,19 @@ from rader_plugins.index.maintenance import (
     storable,
     store_derived,
 )
+from rader_plugins.index.protocol import AddOptions, AddReport
+from rader_plugins.index.ranking import check_vectors, rank, to_hits
+from rader_plugins.index.request import SearchRequest, Vector
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.statistics import describe
 from rader_plugins.index.writer import Prepared, commit_documents, delete_documents, id_list, prepare
 from rader_plugins.recipes import Recipe
 
 __all__ = ["RaderIndex"]
+
+_CAPABILITIES = frozenset({"bm25", "filter", "filter_function"})
+_VECTOR_CAPABILITIES = _CAPABILITIES | {"dense", "hybrid"}
+_ATTEMPTS = 3
 
 
 class RaderIndex:
@@ -51,14 +61,14 @@ class RaderIndex:
         >>> from rader_plugins import Document, RaderIndex, load_encoder
         >>> index = RaderIndex.create(None, encoder=load_encoder("mini"))
         >>> index.add([Document(id="a", text="Among any six people, three know each other or three do not.")])
-        1
+        AddReport(added=1, replaced=0, unchanged=0, encoded=1, skipped=0)
     """
 
     def __init__(self, home: Home, encoder: Encoder | None = None) -> None:
         self._home = home
         self._encoders = EncoderSlot(home.settings, encoder)
         self._snapshot: Snapshot | None = None
-        self._snapshot_lock = threading.Lock()
+        self._snapshot_lock = threading.RLock()  # `frozen` blocks nest
         self._write_lock = WriteLock(home.folder)
 
     @property
@@ -67,19 +77,24 @@ class RaderIndex:
         return self._home.folder
 
     @property
-    def recipe(self) -> Recipe:
-        """Whose vectors it holds."""
+    def recipe(self) -> Recipe | None:
+        """Whose vectors it holds; None without vectors."""
         return self._home.settings.recipe
 
     @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the vectors; encoders must have the same."""
+    def fingerprint(self) -> str | None:
+        """Fingerprint of the vectors; encoders must have the same. None without vectors."""
         return self._home.settings.fingerprint
 
     @property
-    def dimension(self) -> int:
-        """Length of the vectors."""
+    def dimension(self) -> int | None:
+        """Length of the vectors; None without vectors."""
         return self._home.settings.dimension
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What a request may ask of it; see :class:`rader_plugins.index.Index`."""
+        return _CAPABILITIES if self.recipe is None else _VECTOR_CAPABILITIES
 
     # Making and opening
 
@@ -87,7 +102,7 @@ class RaderIndex:
     def create(
         cls,
         path: str | PathLike[str] | None,
-        encoder: Encoder | Recipe | str,
+        encoder: Encoder | Recipe | str | None,
         *,
         dtype: Literal["float32", "float16"] = "float32",
         ann: str | AnnConfig | Mapping[str, Any] | None = None,
@@ -97,7 +112,8 @@ class RaderIndex:
 
         Args:
             path: Folder to make; None keeps the index in memory.
-            encoder: What makes the vectors: an encoder, or what :func:`rader_plugins.load_encoder` takes.
+            encoder: What makes the vectors: an encoder, or what :func:`rader_plugins.load_encoder` takes. None makes
+                an index without vectors, which is searched by BM25.
             dtype: How vectors are stored; ``float16`` halves their size and rounds scores to about 1e-3.
             ann: None searches exactly; ``"hnsw"``, ``"ivfpq"`` or their parameters (see :class:`AnnConfig`, also for
                 GPUs) build a FAISS structure at :meth:`optimize`. Rows added later are searched exactly until the
@@ -108,12 +124,15 @@ class RaderIndex:
             InputError: There is an index already, or an option is unknown.
             IndexWriteError: The folder cannot be written.
         """
-        encoder = as_encoder(encoder)
+        if encoder is not None:
+            encoder = as_encoder(encoder)
+        elif ann is not None:
+            raise InputError("ann speeds up the search by vectors, and without an encoder there are none.")
         settings = Settings(
-            recipe=encoder.recipe,
-            fingerprint=encoder.fingerprint,
-            location=encoder.location,
-            dimension=encoder.dimension,
+            recipe=encoder.recipe if encoder else None,
+            fingerprint=encoder.fingerprint if encoder else None,
+            location=encoder.location if encoder else None,
+            dimension=encoder.dimension if encoder else None,
             dtype=dtype,
             bm25=bm25 or Bm25Config(),
             ann=ann_config(ann),
@@ -146,7 +165,7 @@ class RaderIndex:
         if encoder is not None:
             index._encoders.use(as_encoder(encoder))
         snapshot = index.snapshot()
-        if verify or (verify is None and snapshot.rows * index.dimension * 4 <= 1 << 30):
+        if verify or (verify is None and snapshot.rows * (index.dimension or 0) * 4 <= 1 << 30):
             index.verify()
         return index
 
@@ -156,8 +175,8 @@ class RaderIndex:
         return is_home(Path(path))
 
     @property
-    def encoder(self) -> Encoder:
-        """The encoder; loaded from the recorded recipe if none was given.
+    def encoder(self) -> Encoder | None:
+        """The encoder; loaded from the recorded recipe if none was given. None without vectors.
 
         Raises:
             InputError: The recorded model cannot be found.
@@ -180,11 +199,9 @@ class RaderIndex:
         Raises:
             FingerprintMismatchError: The index that is there holds vectors of another recipe.
         """
-        from rader_plugins.index.copying import mirror
-
         folder = Path(path)
         home = open_home(folder) if is_home(folder) else create_home(folder, self._home.settings)
-        with RaderIndex(home) as target:
+        with RaderIndex(home) as target, self.frozen():
             mirror(self, target)
 
     def close(self) -> None:
@@ -239,16 +256,64 @@ class RaderIndex:
             self._snapshot = load_snapshot(self._home, self._snapshot)
             yield self._snapshot
 
+    def search(self, request: SearchRequest) -> list[list[Hit]]:
+        """Search one committed state, the newest when the search begins.
+
+        Args:
+            request: What to search for. :class:`rader_plugins.RaderRetriever` makes one of a question.
+
+        Returns:
+            Hits for every query, best first.
+
+        Raises:
+            InputError: The index cannot do what is asked of it, or vectors are missing or of another shape.
+        """
+        request.check(self.capabilities)
+        if request.k == 0 or not request.queries:
+            return [[] for _ in request.queries]
+        vectors = check_vectors(request, self.dimension)
+        # A single BM25 search is so short that asking for a newer commit first would show; `fetch` finds it out too.
+        brief = request.mode == "bm25" and len(request.queries) == 1 and request.filter is None
+        for attempt in range(_ATTEMPTS):
+            hits = self._search_once(self.snapshot(newest=attempt > 0 or not brief), request, vectors)
+            if hits is not None:
+                return hits
+        # Commits come faster than searches end: let the writer wait for this one.
+        with self.frozen() as snapshot:
+            return self._search_once(snapshot, request, vectors) or []
+
+    async def asearch(self, request: SearchRequest) -> list[list[Hit]]:
+        """As :meth:`search`, without blocking the event loop."""
+        return await asyncio.to_thread(self.search, request)
+
+    def _search_once(
+        self, snapshot: Snapshot, request: SearchRequest, vectors: Vector | None
+    ) -> list[list[Hit]] | None:
+        """Search one state; None if something was committed since it was taken."""
+        shared = self.mask(snapshot, request.filter)
+        masks = [snapshot.without(shared, ids) for ids in request.exclude_ids or [()] * len(request.queries)]
+        rankings = rank(snapshot, request, vectors, masks)
+        documents = self.fetch(sorted({row for ranked in rankings for row in ranked.rows.tolist()}), snapshot)
+        return None if documents is None else [to_hits(ranked, documents) for ranked in rankings]
+
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents with these ids, in this order; ids that are not stored are left out."""
         found = self._home.store.documents(id_list(ids))
         return [found[id] for id in ids if id in found]
 
-    def vectors(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Return id -> stored vector, shape (dimension,), for those ids that are stored."""
+    def ids(self, filter: Filter | None = None) -> Iterator[str]:
+        """Yield the ids of all documents, or of those that pass a filter, in the order of insertion."""
+        with self.frozen() as snapshot:
+            mask = self.mask(snapshot, filter)
+            rows = np.flatnonzero(snapshot.alive if mask is None else mask)
+            names = [snapshot.ids[row] for row in rows.tolist()]
+        yield from names
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """Return id -> stored vector, shape (dimension,), for those ids that are stored; empty without vectors."""
         with self.frozen() as snapshot:
             places = self._home.store.rows_of(id_list(ids))
-            if not places:
+            if not places or self.dimension is None:
                 return {}
             found = gather(snapshot.shards, snapshot.starts, np.array(list(places.values()))).astype(np.float32)
             return dict(zip(places, found, strict=True))
@@ -282,13 +347,7 @@ class RaderIndex:
 
     # Writing
 
-    def add(
-        self,
-        documents: Iterable[Document],
-        *,
-        vectors: npt.ArrayLike | None = None,
-        commit_every: int = 8192,
-    ) -> int:
+    def add(self, documents: Iterable[Document], **options: Unpack[AddOptions]) -> AddReport:
         """Add documents; one with the id of a stored document replaces it.
 
         A list is checked as a whole before anything is encoded. Every ``commit_every`` documents are one commit; if a
@@ -296,12 +355,11 @@ class RaderIndex:
 
         Args:
             documents: Any iterable; a generator is read in parts.
-            vectors: Their vectors, shape (n, dimension), if they are known; scaled to length 1. Otherwise the
-                encoder makes them.
-            commit_every: Documents per commit.
+            **options: ``vectors``: theirs, shape (n, dimension), if they are known; scaled to length 1. Otherwise the
+                encoder makes them. ``commit_every``: documents per commit (8192).
 
         Returns:
-            How many documents were added or replaced.
+            How many documents were added or replaced; it tells more.
 
         Raises:
             InputError: An id twice in one call, an unusable document, or vectors of a wrong shape, not finite or zero.
@@ -311,39 +369,61 @@ class RaderIndex:
         """
         if isinstance(documents, Document):
             raise InputError("add() takes a list of documents: add([document]).")
+        vectors, commit_every = options.get("vectors"), options.get("commit_every", 8192)
         if commit_every < 1:
             raise InputError(f"commit_every must be at least 1, not {commit_every}.")
         seen: set[str] = set()
         prepared: Iterable[Prepared] = (prepare(document, seen) for document in documents)
         if isinstance(documents, Sequence) or vectors is not None:
             prepared = list(prepared)
-        given = (
-            None
-            if vectors is None
-            else storable(vectors, len(list(prepared)), self.dimension, self._home.settings.dtype)
-        )
-        added = 0
+        given = None if vectors is None else self._storable(vectors, len(list(prepared)))
+        reports: list[AddReport] = []
+        position = 0
         iterator = iter(prepared)
         while batch := list(itertools.islice(iterator, commit_every)):
-            if given is None:
-                texts = [item.document.text for item in batch]
-                part = storable(
-                    self.encoder.encode_documents(texts), len(batch), self.dimension, self._home.settings.dtype
-                )
-            else:
-                part = given[added : added + len(batch)]
+            part = given[position : position + len(batch)] if given is not None else self._encoded(batch)
             with self._write_lock.held():
+                replaced = len(self._home.store.rows_of([item.document.id for item in batch]))
                 commit_documents(self._home, batch, part)
                 if lexical_is_behind(self._home):
                     store_derived(self._home, self.snapshot(), None)
-            added += len(batch)
-        return added
+            encoded = len(batch) if given is None and part is not None else 0
+            reports.append(AddReport(added=len(batch) - replaced, replaced=replaced, encoded=encoded))
+            position += len(batch)
+        return AddReport.total(reports)
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Delete documents by id; ids that are not stored are ignored. Returns how many were deleted."""
-        names = id_list(ids)
+    def _encoded(self, batch: Sequence[Prepared]) -> npt.NDArray[Any] | None:
+        encoder = self.encoder
+        if encoder is None:
+            return None
+        return self._storable(encoder.encode_documents([item.document.text for item in batch]), len(batch))
+
+    def _storable(self, vectors: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
+        if self.dimension is None:
+            raise InputError("This index holds no vectors: leave vectors= out.")
+        return storable(vectors, count, self.dimension, self._home.settings.dtype)
+
+    def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None) -> int:
+        """Delete documents.
+
+        Args:
+            ids: Their ids; those that are not stored are ignored.
+            filter: Those that pass it; with ``ids``, those of the ids that do.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            InputError: Neither is given: that would delete everything.
+        """
+        if ids is None and filter is None:
+            raise InputError("delete() needs ids, a filter or both; delete(index.ids()) empties the index.")
+        names = None if ids is None else id_list(ids)
         with self._write_lock.held():
-            return delete_documents(self._home, names)
+            if filter is not None:
+                passing = self.ids(filter)
+                names = list(passing) if names is None else sorted(set(names).intersection(passing))
+            return delete_documents(self._home, names or [])
 
     def optimize(self) -> None:
         """Drop deleted rows from disk and rebuild BM25's and FAISS's structures.

@@ -103,7 +103,7 @@ def damaged_rows(home: Home) -> list[int]:
 
     Blocks without a living document do not matter and are not looked at.
     """
-    if home.folder is None:
+    if home.folder is None or home.shards is None:
         return []
     with home.store.reading() as database:
         blocks = database.execute(
@@ -127,7 +127,7 @@ def damaged_rows(home: Home) -> list[int]:
 
 def fill_missing(home: Home) -> None:
     """Extend truncated or lost shard files with zeros, so that they can be mapped and their documents replaced."""
-    if home.folder is None:
+    if home.folder is None or home.shards is None:
         return
     for shard in read_shards(home.store):
         path = home.folder / "vectors" / shard.name
@@ -149,8 +149,9 @@ def rebuild(home: Home, snapshot_now: Callable[[], Snapshot]) -> None:
         snapshot = snapshot_now()
         home.store.vacuum()
     approximate = None
-    if home.settings.ann is not None and snapshot.rows:
+    if home.settings.ann is not None and snapshot.shards:
         approximate = Approximate.build(snapshot.shards, home.settings.ann)
     store_derived(home, snapshot, approximate)
     snapshot.approximate = approximate
-    home.shards.remove_unused(read_shards(home.store))
+    if home.shards is not None:
+        home.shards.remove_unused(read_shards(home.store))

@@ -33,6 +33,7 @@ class Snapshot:
     Attributes:
         generation: Number of the commit.
         ids: Id of every row; the list may be longer than ``rows`` when later commits have extended it.
+        shards, starts: Vectors and the first row of each array; none in an index without vectors.
         alive: Which rows hold a living document, shape (rows,).
         postings, lengths: What BM25 is made of.
         approximate: FAISS structure, if the index has one.

@@ -61,12 +61,20 @@ def prepare(document: object, seen: set[str] | None = None) -> Prepared:
     return Prepared(document, metadata_json(document.metadata, f"document {document.id!r}"))
 
 
-def commit_documents(home: Home, batch: Sequence[Prepared], vectors: Array) -> None:
-    """Store documents with their vectors (already in the storage type); documents with the same id are replaced."""
+def commit_documents(home: Home, batch: Sequence[Prepared], vectors: Array | None) -> None:
+    """Store documents; documents with the same id are replaced.
+
+    Args:
+        home: The index.
+        batch: The documents.
+        vectors: Their vectors in the storage type, shape (n, dimension); None in an index without vectors.
+    """
     counts = [Counter(analyze(item.document.text)) for item in batch]
     first: int = home.store.meta("rows")
     # Vectors are on disk before the commit that counts them; until then their bytes mean nothing.
-    shards = home.shards.append(read_shards(home.store), vectors, home.store.meta("epoch"))
+    shards = read_shards(home.store)
+    if home.shards is not None and vectors is not None:
+        shards = home.shards.append(shards, vectors, home.store.meta("epoch"))
     with home.store.writing() as database:
         generation = _next_generation(database)
         _bury(database, [item.document.id for item in batch], generation)
@@ -91,8 +99,9 @@ def commit_documents(home: Home, batch: Sequence[Prepared], vectors: Array) -> N
                 for row, count in zip(rows, counts, strict=True)
             ],
         )
-        _set_shards(database, shards)
-        database.execute("INSERT INTO blocks VALUES (?, ?, ?)", (first, len(batch), checksum(vectors)))
+        if vectors is not None:
+            _set_shards(database, shards)
+            database.execute("INSERT INTO blocks VALUES (?, ?, ?)", (first, len(batch), checksum(vectors)))
         set_meta(database, {"rows": first + len(batch)})
 
 
@@ -110,9 +119,9 @@ def compact(home: Home, snapshot: Snapshot) -> list[Shard]:
     living = np.flatnonzero(snapshot.alive)
     shards: list[Shard] = []
     blocks: list[tuple[int, int, int]] = []
-    for first in range(0, len(living), _COMPACT_ROWS):
+    for first in range(0, len(living) if home.shards is not None else 0, _COMPACT_ROWS):
         vectors = gather(snapshot.shards, snapshot.starts, living[first : first + _COMPACT_ROWS])
-        shards = home.shards.append(shards, vectors, epoch)
+        shards = home.shards.append(shards, vectors, epoch)  # type: ignore[union-attr]  # none without shards
         blocks.append((first, len(vectors), checksum(vectors)))
     with home.store.writing() as database:
         _next_generation(database)

@@ -16,7 +16,7 @@ from rader_plugins.ingestion.findings import Findings
 from rader_plugins.ingestion.survey import Progress, Survey, no_progress
 
 if TYPE_CHECKING:
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Index
 
 __all__ = ["Outcome", "check_pruning", "ingest"]
 
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def ingest(
-    index: RaderIndex,
+    index: Index,
     survey: Survey,
     *,
     prune: bool = False,
@@ -98,7 +98,7 @@ def ingest(
     return outcome
 
 
-def check_pruning(index: RaderIndex, survey: Survey) -> None:
+def check_pruning(index: Index, survey: Survey) -> None:
     """Refuse a source of which it is not known that the index was built from it, if it lacks most documents.
 
     Raises:
@@ -113,7 +113,7 @@ def check_pruning(index: RaderIndex, survey: Survey) -> None:
         )
 
 
-def _add(index: RaderIndex, documents: list[Document]) -> int:
+def _add(index: Index, documents: list[Document]) -> int:
     """Add documents; return how many were cut."""
     before = getattr(index.encoder, "truncated", 0)
     with warnings.catch_warnings():
@@ -123,13 +123,15 @@ def _add(index: RaderIndex, documents: list[Document]) -> int:
     return int(getattr(index.encoder, "truncated", 0) - before)
 
 
-def _outdated(index: RaderIndex, survey: Survey) -> tuple[list[str], list[str]]:
+def _outdated(index: Index, survey: Survey) -> tuple[list[str], list[str]]:
     """Return ids of stored documents that the source lacks, and of those that other chunks of the source replace."""
     surplus: list[str] = []
     superseded: list[str] = []
     if len(index):
+        from rader_plugins.index import read_documents
+
         parents = {parent_id(document) for document in survey.source.documents()}
-        for document in index.documents():
+        for document in read_documents(index):
             if document.id not in survey.origins:
                 (superseded if parent_id(document) in parents else surplus).append(document.id)
     return surplus, superseded

@@ -1,31 +1,28 @@
-"""`RaderRetriever`: dense, BM25 or hybrid search over a :class:`rader_plugins.RaderIndex`."""
+"""`RaderRetriever`: dense, BM25 or hybrid search over an :class:`rader_plugins.index.Index`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Unpack
 
-from rader_plugins.documents import Hit, check_text
+from rader_plugins.documents import Hit, check_text, corpus_digest
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import InputError
-from rader_plugins.index import Filter, RaderIndex
-from rader_plugins.index.snapshot import Snapshot, top_places
+from rader_plugins.index import Filter, Index, Mode, SearchRequest, check_index, encoder_of, read_documents
 from rader_plugins.reranking.base import Reranker
+from rader_plugins.reranking.description import describe_reranker
 from rader_plugins.retrieval.expansion import QueryExpansion, check_expansion
-from rader_plugins.retrieval.fusion import fuse
 
 __all__ = ["Mode", "RaderRetriever", "SearchOptions"]
 
-Mode = Literal["hybrid", "dense", "bm25"]
-_MODES = get_args(Mode)
-Scored = tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, npt.NDArray[Any]]]
-_ATTEMPTS = 3
+# Figures of an index that decide what a search finds.
+_DECISIVE = ("documents", "dtype", "dimension", "bm25", "ann", "ann_rows")
 
 
 class SearchOptions(TypedDict, total=False):
@@ -39,11 +36,21 @@ class SearchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Plan:
-    k: int
-    mode: Mode
-    alpha: float
+    """One call: what the index is asked for, how queries are encoded, and how many hits are left of it.
+
+    Attributes:
+        request: For the index; its queries are those that reasoning may write anew.
+        instruction: For the encoder.
+        k: Hits of the call; the request asks for more where a reranker chooses among them.
+        questions: What the reranker reads.
+        expansion: What writes the text to search for, where that text makes a difference.
+    """
+
+    request: SearchRequest
     instruction: str | None
-    filter: Filter | None
+    k: int
+    questions: Sequence[str]
+    expansion: QueryExpansion | None
 
 
 class RaderRetriever:
@@ -55,7 +62,8 @@ class RaderRetriever:
     1.0 in the model's home domain, which is plain cosine). Equal scores are ordered by document id.
 
     Args:
-        index: What to search.
+        index: What to search: a :class:`rader_plugins.RaderIndex` or any other
+            :class:`rader_plugins.index.Index`. One without vectors takes ``mode="bm25"``.
         mode: ``hybrid``, ``dense`` or ``bm25``.
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
         instruction: Task instruction for the query; None takes the recipe's own.
@@ -67,7 +75,7 @@ class RaderRetriever:
             :class:`rader_plugins.ReasoningQuery`. The reranker gets the question itself.
 
     Raises:
-        InputError: An argument is outside its range.
+        InputError: An argument is outside its range, or the index cannot do what is asked of it.
 
     Example:
         >>> from rader_plugins import RaderIndex, RaderRetriever
@@ -78,7 +86,7 @@ class RaderRetriever:
 
     def __init__(
         self,
-        index: RaderIndex,
+        index: Index,
         mode: Mode = "hybrid",
         alpha: float = 0.8,
         instruction: str | None = None,
@@ -88,21 +96,18 @@ class RaderRetriever:
         rerank_top: int = 100,
         reasoning: QueryExpansion | None = None,
     ) -> None:
-        if not isinstance(index, RaderIndex):
-            raise InputError(f"index must be a RaderIndex, not {type(index).__name__}: RaderIndex.open(path).")
-        if candidates < 1:
-            raise InputError(f"candidates must be at least 1, not {candidates}.")
+        check_index(index)
         if reranker is not None and not isinstance(reranker, Reranker):
             raise InputError(f"reranker must be a Reranker, not {type(reranker).__name__}: load_reranker(name).")
         if not isinstance(rerank_top, int) or isinstance(rerank_top, bool) or rerank_top < 1:
             raise InputError(f"rerank_top must be a whole number of at least 1, not {rerank_top!r}.")
         self.index = index
-        self.candidates = candidates
         self.reranker = reranker
         self.rerank_top = rerank_top
         self.reasoning = check_expansion(reasoning)
-        self._defaults = _Plan(k=10, mode=mode, alpha=alpha, instruction=instruction, filter=None)
-        _check(self._defaults)
+        self.instruction = instruction
+        self._defaults = SearchRequest(mode=mode, alpha=alpha, candidates=candidates)
+        self._defaults.check(index.capabilities)
 
     @property
     def mode(self) -> Mode:
@@ -115,9 +120,41 @@ class RaderRetriever:
         return self._defaults.alpha
 
     @property
-    def instruction(self) -> str | None:
-        """Query instruction unless a call says otherwise."""
-        return self._defaults.instruction
+    def candidates(self) -> int:
+        """How many documents each side of a hybrid search contributes."""
+        return self._defaults.candidates
+
+    def describe(self, *, corpus: bool = False) -> dict[str, Any]:
+        """Return everything that decides its results, as a JSON object: two retrievers that differ are told apart.
+
+        Args:
+            corpus: Also a digest of the ids and texts that it searches, for which every document is read.
+        """
+        stats = self.index.stats()
+        hybrid = self.mode == "hybrid"
+        about: dict[str, Any] = {
+            "kind": "RaderRetriever",
+            "mode": self.mode,
+            "alpha": self.alpha if hybrid else None,
+            "candidates": self.candidates if hybrid else None,
+            "instruction": self.instruction,
+            "recipe": None if self.index.recipe is None else asdict(self.index.recipe),
+            "recipe_fingerprint": self.index.fingerprint,
+            "index": {name: stats.get(name) for name in _DECISIVE},
+        }
+        if self.mode != "bm25":
+            about["encoder_variant"] = encoder_of(self.index).variant
+        if self.reranker is not None:
+            about["reranker"] = describe_reranker(self.reranker, self.rerank_top)
+        if self.reasoning is not None:
+            about["reasoning"] = {
+                "kind": type(self.reasoning).__name__,
+                "mode": getattr(self.reasoning, "mode", None),
+                "fingerprint": getattr(self.reasoning, "fingerprint", None),
+            }
+        if corpus:
+            about["corpus"] = corpus_digest(read_documents(self.index))
+        return about
 
     def search(
         self, query: str, k: int = 10, *, exclude_ids: Sequence[str] = (), **options: Unpack[SearchOptions]
@@ -157,20 +194,17 @@ class RaderRetriever:
                 queries are reasoning that was written out beforehand.
             **options: As in :meth:`search`.
         """
-        plan = self._plan(k, options)
-        excluded = _check_queries(queries, exclude_ids)
-        reranked = _rerank_queries(queries, rerank_queries)
-        reasoning = self._reasoning(plan, query_vectors)
-        asked = queries if reasoning is None else reasoning.expand(queries)
-        vectors: Vectors | None = None
-        if query_vectors is not None:
-            vectors = self._check_vectors(query_vectors, len(queries))
-        elif self._needs_vectors(plan, queries):
-            vectors = self.index.encoder.encode_queries(asked, instruction=plan.instruction)
-        hits = self._search(asked, vectors, self._first_stage(plan), excluded)
+        plan = self._plan(queries, k, exclude_ids, query_vectors, rerank_queries, options)
+        request = plan.request
+        if plan.expansion is not None:
+            request = replace(request, queries=plan.expansion.expand(queries))
+        if request.needs_vectors and request.vectors is None:
+            vectors = encoder_of(self.index).encode_queries(request.queries, instruction=plan.instruction)
+            request = replace(request, vectors=vectors)
+        hits = self.index.search(request)
         if self.reranker is None or not any(hits):
             return hits
-        return [found[:k] for found in self.reranker.rerank_batch(reranked, hits)]
+        return [ranking[: plan.k] for ranking in self.reranker.rerank_batch(plan.questions, hits)]
 
     async def asearch(
         self, query: str, k: int = 10, *, exclude_ids: Sequence[str] = (), **options: Unpack[SearchOptions]
@@ -189,158 +223,55 @@ class RaderRetriever:
         **options: Unpack[SearchOptions],
     ) -> list[list[Hit]]:
         """As :meth:`search_batch`, without blocking the event loop."""
-        plan = self._plan(k, options)
-        excluded = _check_queries(queries, exclude_ids)
-        reranked = _rerank_queries(queries, rerank_queries)
-        reasoning = self._reasoning(plan, query_vectors)
-        asked = queries if reasoning is None else await reasoning.aexpand(queries)
-        vectors: Vectors | None = None
-        if query_vectors is not None:
-            vectors = self._check_vectors(query_vectors, len(queries))
-        elif self._needs_vectors(plan, queries):
-            encoder = await asyncio.to_thread(lambda: self.index.encoder)  # may have to load a model
-            vectors = await encoder.aencode_queries(asked, instruction=plan.instruction)
-        hits = await asyncio.to_thread(self._search, asked, vectors, self._first_stage(plan), excluded)
+        plan = self._plan(queries, k, exclude_ids, query_vectors, rerank_queries, options)
+        request = plan.request
+        if plan.expansion is not None:
+            request = replace(request, queries=await plan.expansion.aexpand(queries))
+        if request.needs_vectors and request.vectors is None:
+            encoder = await asyncio.to_thread(encoder_of, self.index)  # may have to load a model
+            vectors = await encoder.aencode_queries(request.queries, instruction=plan.instruction)
+            request = replace(request, vectors=vectors)
+        hits = await self.index.asearch(request)
         if self.reranker is None or not any(hits):
             return hits
-        return [found[:k] for found in await self.reranker.arerank_batch(reranked, hits)]
+        return [ranking[: plan.k] for ranking in await self.reranker.arerank_batch(plan.questions, hits)]
 
-    def _plan(self, k: int, options: SearchOptions) -> _Plan:
+    def _plan(
+        self,
+        queries: Sequence[str],
+        k: int,
+        exclude_ids: Sequence[Sequence[str]] | None,
+        query_vectors: npt.ArrayLike | None,
+        rerank_queries: Sequence[str] | None,
+        options: SearchOptions,
+    ) -> _Plan:
+        """Check a call and plan it; what the index cannot do is refused here, before anything is encoded."""
         if unknown := sorted(set(options) - SearchOptions.__annotations__.keys()):
             raise InputError(f"Unknown search options {unknown}; known: {', '.join(SearchOptions.__annotations__)}.")
-        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        plan = _Plan(**{**vars(self._defaults), "k": k, **given})
-        _check(plan)
-        # Full weight on the dense score is plain cosine: no pool, no z-scores, no BM25.
-        return replace(plan, mode="dense") if plan.mode == "hybrid" and plan.alpha == 1 else plan
-
-    def _first_stage(self, plan: _Plan) -> _Plan:
-        """Return the plan of what comes before the reranker, which is given more than it shall keep."""
-        if self.reranker is None or plan.k == 0:
-            return plan
-        return replace(plan, k=max(plan.k, self.rerank_top))
-
-    def _reasoning(self, plan: _Plan, query_vectors: npt.ArrayLike | None) -> QueryExpansion | None:
-        """Return what writes the text to search for, if that text makes a difference."""
-        return None if plan.k == 0 or (plan.mode == "dense" and query_vectors is not None) else self.reasoning
-
-    def _needs_vectors(self, plan: _Plan, queries: Sequence[str]) -> bool:
-        return plan.mode != "bm25" and plan.k > 0 and len(queries) > 0
-
-    def _check_vectors(self, vectors: npt.ArrayLike, count: int) -> Vectors:
-        array = np.asarray(vectors, dtype=np.float32)
-        if array.shape != (count, self.index.dimension):
-            raise InputError(f"query_vectors must have the shape ({count}, {self.index.dimension}), not {array.shape}.")
-        if not np.isfinite(array).all():
-            raise InputError("query_vectors hold NaN or infinity.")
-        return array
-
-    def _search(
-        self, queries: Sequence[str], vectors: Vectors | None, plan: _Plan, excluded: Sequence[Sequence[str]]
-    ) -> list[list[Hit]]:
-        if plan.k == 0 or not queries:
-            return [[] for _ in queries]
-        # A single BM25 search is so short that asking for a newer commit first would show; `fetch` finds it out too.
-        brief = plan.mode == "bm25" and len(queries) == 1 and plan.filter is None
-        for attempt in range(_ATTEMPTS):
-            snapshot = self.index.snapshot(newest=attempt > 0 or not brief)
-            hits = self._search_once(snapshot, queries, vectors, plan, excluded)
-            if hits is not None:
-                return hits
-        # Commits come faster than searches end: let the writer wait for this one.
-        with self.index.frozen() as snapshot:
-            return self._search_once(snapshot, queries, vectors, plan, excluded) or []
-
-    def _search_once(
-        self,
-        snapshot: Snapshot,
-        queries: Sequence[str],
-        vectors: Vectors | None,
-        plan: _Plan,
-        excluded: Sequence[Sequence[str]],
-    ) -> list[list[Hit]] | None:
-        shared = self.index.mask(snapshot, plan.filter)
-        masks = [snapshot.without(shared, ids) for ids in excluded]
-        scored = self._score(snapshot, queries, vectors, plan, masks)
-        documents = self.index.fetch(sorted({row for rows, _, _ in scored for row in rows.tolist()}), snapshot)
-        if documents is None:
-            return None
-        results = []
-        for rows, scores, stages in scored:
-            hits = []
-            for place, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True)):
-                explained = {stage: float(values[place]) for stage, values in stages.items()}
-                hits.append(Hit(documents[row], score, place + 1, explained))
-            results.append(hits)
-        return results
-
-    def _score(
-        self,
-        snapshot: Snapshot,
-        queries: Sequence[str],
-        vectors: Vectors | None,
-        plan: _Plan,
-        masks: Sequence[npt.NDArray[np.bool_] | None],
-    ) -> list[Scored]:
-        scored: list[Scored] = []
-        if plan.mode == "bm25":
-            for query, mask in zip(queries, masks, strict=True):
-                rows, scores = snapshot.bm25_best(query, plan.k, mask)
-                scored.append(_sorted(snapshot, rows, scores, plan.k, {"bm25": scores}))
-            return scored
-        if vectors is None:  # pragma: no cover - callers encode for these modes
-            raise InputError("This mode needs query vectors.")
-        if plan.mode == "dense":
-            for rows, scores in snapshot.dense_top(vectors, plan.k, masks):
-                scored.append(_sorted(snapshot, rows, scores, plan.k, {"dense": scores}))
-            return scored
-        depth = max(self.candidates, plan.k)
-        dense = snapshot.dense_top(vectors, depth, masks)
-        for query, vector, mask, (rows, scores) in zip(queries, vectors, masks, dense, strict=True):
-            scored.append(_hybrid(snapshot, query, vector, mask, rows, scores, depth, plan))
-        return scored
+        changes: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        instruction = changes.pop("instruction", self.instruction)
+        exclude_ids = _check_queries(queries, exclude_ids)
+        request = replace(self._defaults, queries=queries, k=k, exclude_ids=exclude_ids, **changes)
+        if request.mode == "hybrid" and request.alpha == 1:
+            request = replace(request, mode="dense")  # plain cosine: no pool, no z-scores, no BM25
+        request.check(self.index.capabilities)
+        if query_vectors is not None:
+            request = replace(request, vectors=_check_vectors(query_vectors, len(queries), self.index.dimension))
+        expansion = self.reasoning
+        if k == 0 or (request.mode == "dense" and query_vectors is not None):
+            expansion = None
+        if self.reranker is not None and k > 0:
+            request = replace(request, k=max(k, self.rerank_top))
+        return _Plan(request, instruction, k, _rerank_queries(queries, rerank_queries), expansion)
 
 
-def _hybrid(
-    snapshot: Snapshot,
-    query: str,
-    vector: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.bool_] | None,
-    dense_rows: npt.NDArray[Any],
-    dense_scores: npt.NDArray[Any],
-    depth: int,
-    plan: _Plan,
-) -> Scored:
-    every_bm25 = snapshot.bm25_scores(query)
-    lexical_rows, _ = snapshot.bm25_top(every_bm25, depth, mask)
-    known = np.zeros(snapshot.rows, dtype=np.bool_)
-    known[dense_rows] = True
-    extra = lexical_rows[~known[lexical_rows]]
-    pool = np.concatenate([dense_rows, extra])
-    dense = np.concatenate([dense_scores, snapshot.dense_scores(vector, extra)])
-    bm25 = every_bm25[pool]
-    fused = fuse(dense, bm25, plan.alpha)
-    return _sorted(snapshot, pool, fused, plan.k, {"dense": dense, "bm25": bm25, "fused": fused})
-
-
-def _sorted(
-    snapshot: Snapshot,
-    rows: npt.NDArray[Any],
-    scores: npt.NDArray[Any],
-    k: int,
-    stages: dict[str, npt.NDArray[Any]],
-) -> Scored:
-    places = top_places(rows, scores, k, snapshot.ids)
-    return rows[places], scores[places], {stage: values[places] for stage, values in stages.items()}
-
-
-def _check(plan: _Plan) -> None:
-    if not isinstance(plan.k, int) or isinstance(plan.k, bool) or plan.k < 0:
-        raise InputError(f"k must be a whole number of at least 0, not {plan.k!r}.")
-    if plan.mode not in _MODES:
-        raise InputError(f"mode is one of {', '.join(_MODES)}, not {plan.mode!r}.")
-    if isinstance(plan.alpha, bool) or not isinstance(plan.alpha, int | float) or not 0 <= plan.alpha <= 1:
-        raise InputError(f"alpha must lie between 0 (BM25) and 1 (dense), not {plan.alpha!r}.")
+def _check_vectors(vectors: npt.ArrayLike, count: int, dimension: int | None) -> Vectors:
+    array = np.asarray(vectors, dtype=np.float32)
+    if array.shape != (count, dimension):
+        raise InputError(f"query_vectors must have the shape ({count}, {dimension}), not {array.shape}.")
+    if not np.isfinite(array).all():
+        raise InputError("query_vectors hold NaN or infinity.")
+    return array
 
 
 def _check_queries(queries: Sequence[str], exclude_ids: Sequence[Sequence[str]] | None) -> Sequence[Sequence[str]]:

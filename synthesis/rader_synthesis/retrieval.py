@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rader_plugins.documents import Hit
+from rader_plugins.index import encoder_of
 from rader_plugins.retrieval import RaderRetriever, Searcher
 from rader_plugins.retrieval.searcher import asearch
 
@@ -70,5 +71,5 @@ class RetrievalFront:
 
 
 def _one_by_one(retriever: RaderRetriever, queries: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    encoder = retriever.index.encoder
+    encoder = encoder_of(retriever.index)
     return np.vstack([encoder.encode_queries([query], instruction=retriever.instruction) for query in queries])

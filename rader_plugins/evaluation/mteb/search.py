@@ -16,7 +16,7 @@ from rader_plugins.evaluation.mteb.meta import model_meta
 from rader_plugins.evaluation.mteb.tasks import Instruction, documents_of, queries_of, task_instruction
 from rader_plugins.evaluation.rankings import separated
 from rader_plugins.evaluation.systems import about_reranker
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import RaderIndex, encoder_of
 from rader_plugins.recipes import Recipe
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval import Mode, RaderRetriever
@@ -85,7 +85,7 @@ class RaderSearch:
             "reasoning": reasoning,
         }  # fmt: skip
         with RaderIndex.create(None, encoder) as empty:
-            self.encoder = empty.encoder
+            self.encoder = encoder_of(empty)
             # Wrong options are told now, not when the corpus of the first task has been encoded.
             RaderRetriever(empty, **self._options)
         settings: dict[str, Any] = {

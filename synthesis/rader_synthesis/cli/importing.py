@@ -19,7 +19,7 @@ from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from rader_plugins.answers import AnswerChecker
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Index
     from rader_plugins.llm import ChatModel, OpenAIChat, Usage
     from rader_plugins.trajectories import Trajectory
     from rader_synthesis.importing import Corpus, FileImporter
@@ -241,13 +241,14 @@ def _importer(
     return importing.FunctionImporter(importing.load_function(function or ""), **options)
 
 
-def _corpus(path: Path | None, index: RaderIndex | None) -> Corpus | None:
+def _corpus(path: Path | None, index: Index | None) -> Corpus | None:
+    from rader_plugins.index import read_documents
     from rader_plugins.ingestion import open_source
     from rader_synthesis.importing import Corpus
 
     if path is not None:
         return Corpus(open_source(path).documents())
-    return Corpus(index.documents()) if index is not None else None
+    return Corpus(read_documents(index)) if index is not None else None
 
 
 def _llm(

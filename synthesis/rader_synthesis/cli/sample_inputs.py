@@ -14,7 +14,7 @@ from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Index
     from rader_synthesis.config import PromptStyle
     from rader_synthesis.sampling import QueryWriter, SamplingConfig
 
@@ -77,15 +77,11 @@ def query_writer(
 
 
 @contextlib.contextmanager
-def documents_of(
-    corpus: Path | None, index: Path | None, choice: ModelChoice
-) -> Iterator[tuple[RaderIndex | None, bool]]:
+def documents_of(corpus: Path | None, index: Path | None, choice: ModelChoice) -> Iterator[tuple[Index | None, bool]]:
     """Give the documents and whether they have vectors of a model."""
     if index is not None:
-        from rader_plugins.index.bm25_only import has_vectors
-
         with open_index(index, choice) as opened:
-            yield opened, has_vectors(opened)
+            yield opened, opened.recipe is not None
         return
     if corpus is None:
         if choice.given:

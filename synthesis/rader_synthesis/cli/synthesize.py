@@ -221,19 +221,18 @@ def _documents(
         return
     from rader_plugins.cli.output import progress
     from rader_plugins.index import RaderIndex
-    from rader_plugins.index.bm25_only import no_vectors
     from rader_plugins.ingestion import ingest, open_source, survey
     from rader_synthesis.searchers import corpus_digest
 
     found = survey(open_source(corpus or Path()), progress=progress)
     folder = out / "index"
     # BM25 alone needs no model, nor has one to be installed.
-    encoder = no_vectors() if mode is SearchMode.bm25 and not choice.given else None
+    without = mode is SearchMode.bm25 and not choice.given
     if RaderIndex.exists(folder):
-        opened = open_index(folder, choice) if encoder is None else RaderIndex.open(folder, encoder)
+        opened = RaderIndex.open(folder) if without else open_index(folder, choice)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        opened = RaderIndex.create(folder, encoder or replace(choice, model=choice.model or "mini").load())
+        opened = RaderIndex.create(folder, None if without else replace(choice, model=choice.model or "mini").load())
     with opened:
         if not (out / "config.json").exists():  # nothing was searched yet: it may be a build that was interrupted
             outcome = ingest(opened, found, prune=True, progress=progress)

@@ -12,7 +12,7 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.overlap import EvaluationSet
 from rader_plugins.files import sha256_file
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index, read_documents
 from rader_plugins.query_kinds import query_kind
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.sample_files import SampleWriter
@@ -56,7 +56,7 @@ def make_samples(
     trajectories: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    index: RaderIndex | None = None,
+    index: Index | None = None,
     dense: bool = True,
     config: SamplingConfig | None = None,
     writer: QueryWriter | None = None,
@@ -131,12 +131,12 @@ def make_samples(
     return SampleReport(Path(out), content, writer.cost() if writer is not None and written else {})
 
 
-def _described(index: RaderIndex | None, dense: bool) -> dict[str, Any] | None:
+def _described(index: Index | None, dense: bool) -> dict[str, Any] | None:
     """Return what decides which negatives are found."""
     if index is None:
         return None
     model = index.fingerprint if dense else None
-    return {"documents": len(index), "digest": corpus_digest(index.documents()), "model": model}
+    return {"documents": len(index), "digest": corpus_digest(read_documents(index)), "model": model}
 
 
 def trajectory_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rader_plugins.documents import Document, Hit
 from rader_plugins.errors import InputError
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index, encoder_of
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.retrieval import RaderRetriever
 from rader_plugins.samples import Passage
@@ -61,12 +61,10 @@ class Miner:
         InputError: A margin is wanted and there are no vectors.
     """
 
-    def __init__(
-        self, index: RaderIndex, config: SamplingConfig, *, dense: bool, reranker: Reranker | None = None
-    ) -> None:
+    def __init__(self, index: Index, config: SamplingConfig, *, dense: bool, reranker: Reranker | None = None) -> None:
         if config.margin and not dense:
             raise InputError("A score margin compares cosines: give an --index, or a --model for the corpus.")
-        self._retriever = RaderRetriever(index)
+        self._retriever = RaderRetriever(index, "hybrid" if dense else "bm25")
         self._config = config
         self._dense = dense
         self._reranker = reranker
@@ -86,7 +84,7 @@ class Miner:
         vectors = None
         dense: list[list[Hit]] | None = None
         if self._dense and (self._config.dense_negatives or self._config.margin):
-            vectors = self._retriever.index.encoder.encode_queries(queries)
+            vectors = encoder_of(self._retriever.index).encode_queries(queries)
             if self._config.dense_negatives:
                 dense = self._retriever.search_batch(
                     queries, self._config.dense_negatives, mode="dense", query_vectors=vectors

@@ -14,7 +14,7 @@ from typing import Any
 
 from rader_plugins.evaluation.overlap import EvaluationSet
 from rader_plugins.files import canonical_json
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index
 from rader_plugins.query_kinds import query_kind
 from rader_plugins.retrieval import RaderRetriever
 from rader_plugins.sample_files import SampleWriter
@@ -53,7 +53,7 @@ class Pipeline:
     spool: Spool
     statistics: Statistics
     config: SamplingConfig
-    index: RaderIndex | None = None
+    index: Index | None = None
     evaluation_sets: Sequence[EvaluationSet] = ()
     _relevant: dict[int, Relevant] = field(default_factory=dict)
 

@@ -33,7 +33,7 @@ from llama_index.retrievers.rader.request import Request, mean_direction, read_r
 from rader_plugins import Encoder, Hit, RaderIndex, Recipe
 from rader_plugins import RaderRetriever as CoreRetriever
 from rader_plugins.errors import InputError
-from rader_plugins.index import Filter
+from rader_plugins.index import Filter, Index, check_index, encoder_of, is_index, open_index
 from rader_plugins.reranking import Reranker
 from rader_plugins.reranking.load import as_reranker
 from rader_plugins.retrieval import Mode
@@ -55,7 +55,7 @@ class RaderRetriever(BaseRetriever):
     these; BM25 reads ``query_str`` always. Searches may run in several threads and on an event loop at once.
 
     Args:
-        index: A :class:`rader_plugins.RaderIndex`, or the folder of one.
+        index: A :class:`rader_plugins.RaderIndex` or another :class:`rader_plugins.index.Index`, or the folder of one.
         similarity_top_k: How many nodes; 0 gives none, more than the index holds gives all.
         mode: ``hybrid``, ``dense`` or ``bm25``.
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
@@ -95,7 +95,7 @@ class RaderRetriever(BaseRetriever):
 
     def __init__(
         self,
-        index: RaderIndex | str | os.PathLike[str],
+        index: Index | str | os.PathLike[str],
         similarity_top_k: int = 4,
         *,
         mode: Mode = "hybrid",
@@ -116,7 +116,7 @@ class RaderRetriever(BaseRetriever):
         verbose: bool = False,
     ) -> None:
         super().__init__(callback_manager, object_map, objects, verbose)
-        self.index = RaderIndex.open(index) if isinstance(index, str | os.PathLike) else index
+        self.index: Index = open_index(index) if isinstance(index, str | os.PathLike) else check_index(index)
         self._core = CoreRetriever(
             self.index,
             mode,
@@ -128,7 +128,8 @@ class RaderRetriever(BaseRetriever):
             reasoning=reasoning,
         )
         self._reranker = pack_reranker(reranker)
-        self.index.recipe.query_prefix(instruction)  # an instruction that the recipe has no place for
+        if self.index.recipe is not None:
+            self.index.recipe.query_prefix(instruction)  # an instruction that the recipe has no place for
         self.similarity_top_k = similarity_top_k
         self.filters = filters
         self.node_ids = node_ids
@@ -165,7 +166,7 @@ class RaderRetriever(BaseRetriever):
         cls,
         nodes: Sequence[BaseNode] | None = None,
         documents: Sequence[LlamaDocument] | None = None,
-        index: RaderIndex | BaseIndex[Any] | None = None,
+        index: Index | BaseIndex[Any] | None = None,
         docstore: BaseDocumentStore | None = None,
         model: Model | None = None,
         path: str | os.PathLike[str] | None = None,
@@ -202,16 +203,17 @@ class RaderRetriever(BaseRetriever):
         found = storing.gather_nodes(nodes, index, docstore)
         folder = Path(path) if path is not None else None
         exists = folder is not None and RaderIndex.exists(folder)
-        if not found and not documents and not exists and not isinstance(index, RaderIndex):
+        if not found and not documents and not exists and not is_index(index):
             raise InputError(
                 "There are no nodes to index. Pass nodes, documents, a docstore or a LlamaIndex index that keeps its "
                 "nodes in its docstore; or the path of an existing index."
             )
         split = storing.split(documents or (), transformations, show_progress)
-        if isinstance(index, RaderIndex):
+        target: Index
+        if index is not None and not isinstance(index, BaseIndex):
             if folder is not None or model is not None:
                 raise InputError("A RaderIndex has its own folder and model: leave path and model out.")
-            target = index
+            target = check_index(index)
         elif folder is not None and exists:
             target = RaderIndex.open(folder, None if model is None else _encoder(model))
         else:
@@ -253,6 +255,8 @@ class RaderRetriever(BaseRetriever):
             InputError: The index is in memory and no path is given.
             FingerprintMismatchError: Another recipe's index lies there.
         """
+        if not isinstance(self.index, RaderIndex):
+            raise InputError(f"{type(self.index).__name__} keeps its documents itself: only a RaderIndex is persisted.")
         own = self.index.path
         if path is None and own is None:
             raise InputError("This index is in memory: persist(path) needs a folder.")
@@ -313,7 +317,9 @@ class RaderRetriever(BaseRetriever):
             return []
         vector = request.vector
         if request.to_embed:
-            vector = mean_direction(self.index.encoder.encode_queries(request.to_embed, instruction=self.instruction))
+            vector = mean_direction(
+                encoder_of(self.index).encode_queries(request.to_embed, instruction=self.instruction)
+            )
         [hits] = self._core.search_batch(
             [request.text],
             request.k,
@@ -329,7 +335,7 @@ class RaderRetriever(BaseRetriever):
             return []
         vector = request.vector
         if request.to_embed:
-            encoder = await asyncio.to_thread(lambda: self.index.encoder)  # may have to load a model
+            encoder = await asyncio.to_thread(encoder_of, self.index)  # may have to load a model
             vector = mean_direction(await encoder.aencode_queries(request.to_embed, instruction=self.instruction))
         [hits] = await self._core.asearch_batch(
             [request.text],

@@ -14,13 +14,12 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 from llama_index.retrievers.rader.nodes import ID_KEY, NODE_KEY, REF_KEY, user_metadata
 
-from rader_plugins import Document, RaderIndex
+from rader_plugins import Document
 from rader_plugins.errors import InputError
-from rader_plugins.index import Filter
+from rader_plugins.index import Filter, Index
 
 __all__ = ["NodeFilter", "core_filter", "ids_where"]
 
@@ -41,7 +40,7 @@ _LARGEST = 2**63  # whole numbers from here on are rounded in the index's tables
 
 
 def core_filter(
-    index: RaderIndex, filters: NodeFilter | None, node_ids: Sequence[str] | None, doc_ids: Sequence[str] | None
+    index: Index, filters: NodeFilter | None, node_ids: Sequence[str] | None, doc_ids: Sequence[str] | None
 ) -> Filter | None:
     """Return one filter for everything that restricts a search; None if nothing does.
 
@@ -72,15 +71,12 @@ def core_filter(
     return _all_of(index, conditions)
 
 
-def ids_where(index: RaderIndex, condition: Mapping[str, Any]) -> list[str]:
+def ids_where(index: Index, condition: Mapping[str, Any]) -> list[str]:
     """Return the ids of the documents that meet a dict filter, in the order of insertion."""
-    snapshot = index.snapshot()
-    mask = index.mask(snapshot, condition)
-    rows: list[int] = [] if mask is None else np.flatnonzero(mask).tolist()
-    return [snapshot.ids[row] for row in rows]
+    return list(index.ids(condition))
 
 
-def _all_of(index: RaderIndex, conditions: Sequence[Filter]) -> Filter | None:
+def _all_of(index: Index, conditions: Sequence[Filter]) -> Filter | None:
     dicts = [condition for condition in conditions if not callable(condition)]
     functions = [condition for condition in conditions if callable(condition)]
     if not functions:
@@ -93,7 +89,7 @@ def _all_of(index: RaderIndex, conditions: Sequence[Filter]) -> Filter | None:
     )
 
 
-def _with_ids(index: RaderIndex, node_ids: Sequence[str]) -> Filter:
+def _with_ids(index: Index, node_ids: Sequence[str]) -> Filter:
     if isinstance(node_ids, str):
         raise InputError(f"node_ids must be a list of strings: [{node_ids!r}].")
     wanted = set(node_ids)

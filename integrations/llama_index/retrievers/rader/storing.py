@@ -15,15 +15,16 @@ from llama_index.core.storage.docstore import BaseDocumentStore
 from llama_index.retrievers.rader.filters import ids_where
 from llama_index.retrievers.rader.nodes import REF_KEY, node_to_document, user_metadata
 
-from rader_plugins import Document, RaderIndex
+from rader_plugins import Document
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
+from rader_plugins.index import Index, is_index
 
 __all__ = ["add_nodes", "gather_nodes", "objects_of", "replace_documents", "split"]
 
 
 def gather_nodes(
-    nodes: Sequence[BaseNode] | None, index: RaderIndex | BaseIndex[Any] | None, docstore: BaseDocumentStore | None
+    nodes: Sequence[BaseNode] | None, index: Index | BaseIndex[Any] | None, docstore: BaseDocumentStore | None
 ) -> list[BaseNode]:
     """Return the nodes of all sources."""
     found = list(nodes or ())
@@ -34,8 +35,10 @@ def gather_nodes(
                 "themselves, or build it with store_nodes_override=True."
             )
         found += index.docstore.docs.values()
-    elif index is not None and not isinstance(index, RaderIndex):
-        raise InputError(f"index must be a LlamaIndex index or a RaderIndex, not {type(index).__name__}.")
+    elif index is not None and not is_index(index):
+        raise InputError(
+            f"index must be a LlamaIndex index, a RaderIndex or another Index, not {type(index).__name__}."
+        )
     if docstore is not None:
         found += docstore.docs.values()
     return found
@@ -56,20 +59,20 @@ def objects_of(nodes: Sequence[BaseNode]) -> dict[str, Any]:
     return {node.index_id: node.obj for node in nodes if isinstance(node, IndexNode) and node.obj is not None}
 
 
-def add_nodes(index: RaderIndex, nodes: Sequence[BaseNode]) -> int:
+def add_nodes(index: Index, nodes: Sequence[BaseNode]) -> int:
     """Add those nodes that are new or differ from what is stored; return how many."""
     if isinstance(nodes, BaseNode):
         raise InputError("add_nodes() takes a list of nodes: add_nodes([node]).")
     return _add(index, [node_to_document(node) for node in nodes])
 
 
-def _add(index: RaderIndex, documents: Sequence[Document]) -> int:
+def _add(index: Index, documents: Sequence[Document]) -> int:
     stored = {document.id: document for document in index.get([document.id for document in documents])}
     changed = [document for document in documents if stored.get(document.id) != document]
     return index.add(changed) if changed else 0
 
 
-def replace_documents(index: RaderIndex, sources: Sequence[LlamaDocument], nodes: Sequence[BaseNode]) -> None:
+def replace_documents(index: Index, sources: Sequence[LlamaDocument], nodes: Sequence[BaseNode]) -> None:
     """Add the nodes of source documents and delete those that these had before.
 
     A splitter gives its nodes new ids at each run. So nodes are compared by what they hold: a source document whose

@@ -1,0 +1,77 @@
+"""`create_index` and `open_index`: an index by where it is, whatever keeps it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Literal, TypedDict
+
+from typing_extensions import Unpack
+
+from rader_plugins.encoding.base import Encoder
+from rader_plugins.errors import InputError
+from rader_plugins.index.dense import AnnConfig
+from rader_plugins.index.index import RaderIndex
+from rader_plugins.index.lexical import Bm25Config
+from rader_plugins.index.protocol import Index
+from rader_plugins.recipes import Recipe
+
+__all__ = ["CreateOptions", "create_index", "open_index"]
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+class CreateOptions(TypedDict, total=False):
+    """What a new index may be given: see :meth:`rader_plugins.RaderIndex.create`."""
+
+    dtype: Literal["float32", "float16"]
+    ann: str | AnnConfig | Mapping[str, Any] | None
+    bm25: Bm25Config | None
+
+
+def create_index(
+    where: str | PathLike[str] | None, encoder: Encoder | Recipe | str | None, **options: Unpack[CreateOptions]
+) -> Index:
+    """Make a new, empty index.
+
+    Args:
+        where: Folder to make; None keeps the index in memory.
+        encoder: What makes the vectors: an encoder, or what :func:`rader_plugins.load_encoder` takes. None makes an
+            index without vectors, for ``mode="bm25"``.
+        **options: See :meth:`rader_plugins.RaderIndex.create`.
+
+    Raises:
+        InputError: There is an index already, an option is unusable, or ``where`` is the URL of an unknown engine.
+
+    Example:
+        >>> from rader_plugins import Document, RaderRetriever
+        >>> index = create_index(None, encoder=None)
+        >>> index.add([Document(id="a", text="Among any six people, three know each other or three do not.")])
+        AddReport(added=1, replaced=0, unchanged=0, encoded=0, skipped=0)
+        >>> [hit.document.id for hit in RaderRetriever(index, mode="bm25").search("six people")]
+        ['a']
+    """
+    _refuse_url(where)
+    return RaderIndex.create(where, encoder, **options)
+
+
+def open_index(where: str | PathLike[str], encoder: Encoder | Recipe | str | None = None) -> Index:
+    """Open an index.
+
+    Args:
+        where: Its folder.
+        encoder: What encodes queries and new documents; it must have the index's fingerprint. None loads the recorded
+            one when it is first needed.
+
+    Raises:
+        InputError: There is no index, or ``where`` is the URL of an unknown engine.
+        FingerprintMismatchError: The encoder makes other vectors than the index holds.
+    """
+    _refuse_url(where)
+    return RaderIndex.open(where, encoder)
+
+
+def _refuse_url(where: object) -> None:
+    if isinstance(where, str) and _URL.match(where):
+        raise InputError(f"No engine is known for {where!r}. An index is kept in a folder, or in memory (None).")

@@ -1,0 +1,123 @@
+"""From one state of an index and a request to ranked rows, and from these to hits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.documents import Document, Hit
+from rader_plugins.errors import InputError
+from rader_plugins.fusion import fuse
+from rader_plugins.index.request import SearchRequest, Vector
+from rader_plugins.index.snapshot import Snapshot, top_places
+
+__all__ = ["RankedRows", "check_vectors", "rank", "to_hits"]
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RankedRows:
+    """The answer to one query, best first.
+
+    Attributes:
+        rows: Rows of the snapshot, shape (n,).
+        scores: The score that decided the order, shape (n,).
+        stages: Name of a stage -> its scores, each of shape (n,).
+    """
+
+    rows: Array
+    scores: Array
+    stages: Mapping[str, Array]
+
+
+def check_vectors(request: SearchRequest, dimension: int | None) -> Vector | None:
+    """Return the query vectors of a request as float32, shape (q, dimension); None where it needs none.
+
+    Raises:
+        InputError: It needs some and has none, or they have another shape or hold NaN or infinity.
+    """
+    if not request.needs_vectors:
+        return None
+    if request.vectors is None:
+        raise InputError(f"mode={request.mode!r} needs the vectors of the queries.")
+    array = np.asarray(request.vectors, dtype=np.float32)
+    if array.shape != (len(request.queries), dimension):
+        raise InputError(f"query_vectors must have the shape ({len(request.queries)}, {dimension}), not {array.shape}.")
+    if not np.isfinite(array).all():
+        raise InputError("query_vectors hold NaN or infinity.")
+    return array
+
+
+def rank(
+    snapshot: Snapshot, request: SearchRequest, vectors: Vector | None, masks: Sequence[Mask | None]
+) -> list[RankedRows]:
+    """Rank the rows of a snapshot for every query of a request.
+
+    Args:
+        snapshot: What is searched.
+        request: What for.
+        vectors: What :func:`check_vectors` returned.
+        masks: For every query, which rows may be found, shape (rows,); None allows all living documents.
+    """
+    if vectors is None:
+        return [
+            _sorted(snapshot, *snapshot.bm25_best(query, request.k, mask), request.k, "bm25")
+            for query, mask in zip(request.queries, masks, strict=True)
+        ]
+    if request.mode == "dense":
+        return [
+            _sorted(snapshot, rows, scores, request.k, "dense")
+            for rows, scores in snapshot.dense_top(vectors, request.k, masks)
+        ]
+    depth = max(request.candidates, request.k)
+    return [
+        _hybrid(snapshot, query, vector, mask, near, depth, request)
+        for query, vector, mask, near in zip(
+            request.queries, vectors, masks, snapshot.dense_top(vectors, depth, masks), strict=True
+        )
+    ]
+
+
+def _hybrid(
+    snapshot: Snapshot,
+    query: str,
+    vector: Vector,
+    mask: Mask | None,
+    near: tuple[Array, Array],
+    depth: int,
+    request: SearchRequest,
+) -> RankedRows:
+    """Score the best of both lists by both and fuse; ``near`` are the rows and scores of the best by cosine."""
+    dense_rows, dense_scores = near
+    every_bm25 = snapshot.bm25_scores(query)
+    lexical_rows, _ = snapshot.bm25_top(every_bm25, depth, mask)
+    in_dense = np.zeros(snapshot.rows, dtype=np.bool_)
+    in_dense[dense_rows] = True
+    extra = lexical_rows[~in_dense[lexical_rows]]
+    pool = np.concatenate([dense_rows, extra])
+    dense = np.concatenate([dense_scores, snapshot.dense_scores(vector, extra)])
+    bm25 = every_bm25[pool]
+    fused = fuse(dense, bm25, request.alpha)
+    return _sorted(snapshot, pool, fused, request.k, "fused", {"dense": dense, "bm25": bm25})
+
+
+def _sorted(
+    snapshot: Snapshot, rows: Array, scores: Array, k: int, stage: str, others: Mapping[str, Array] | None = None
+) -> RankedRows:
+    places = top_places(rows, scores, k, snapshot.ids)
+    stages = {**(others or {}), stage: scores}
+    return RankedRows(rows[places], scores[places], {name: values[places] for name, values in stages.items()})
+
+
+def to_hits(ranked: RankedRows, documents: Mapping[int, Document]) -> list[Hit]:
+    """Return hits; ``documents`` holds the document of every row."""
+    return [
+        Hit(documents[row], score, place + 1, {stage: float(values[place]) for stage, values in ranked.stages.items()})
+        for place, (row, score) in enumerate(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
+    ]

@@ -1,0 +1,102 @@
+"""`SearchRequest`: one search, as the retriever hands it to an index, and the capabilities that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.errors import InputError
+from rader_plugins.index.filters import Filter
+
+__all__ = ["Detail", "Mode", "SearchRequest", "Vector"]
+
+Mode = Literal["hybrid", "dense", "bm25"]
+Detail = Literal["ranks", "terms"]
+Vector = npt.NDArray[np.float32]
+"""float32 array of shape (dimension,)."""
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What to search for, and how.
+
+    Attributes:
+        queries: The texts; BM25 reads them.
+        vectors: Their vectors, shape (q, dimension); None in ``bm25`` mode.
+        k: Hits for each query; 0 gives none.
+        mode: ``dense`` (cosine), ``bm25`` (documents that share a term with the query only) or ``hybrid``.
+        alpha: Weight of the dense score in hybrid mode, 0 to 1.
+        candidates: How many documents each side of a hybrid search contributes; at least ``k`` of them.
+        filter: Which documents may be found, applied before ranking.
+        exclude_ids: For every query, documents that must not be returned; None excludes none.
+        partition: The part of the index to search; None searches all of it.
+        details: What hits carry beside their scores: ``ranks`` in each list, ``terms`` with what each adds to BM25.
+
+    Raises:
+        InputError: A value is outside its range.
+    """
+
+    queries: Sequence[str] = ()
+    vectors: npt.NDArray[np.float32] | None = None
+    k: int = 10
+    mode: Mode = "hybrid"
+    alpha: float = 0.8
+    candidates: int = 1000
+    filter: Filter | None = None
+    exclude_ids: Sequence[Sequence[str]] | None = None
+    partition: str | None = None
+    details: frozenset[Detail] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not _is_count(self.k, 0):
+            raise InputError(f"k must be a whole number of at least 0, not {self.k!r}.")
+        if not _is_count(self.candidates, 1):
+            raise InputError(f"candidates must be a whole number of at least 1, not {self.candidates!r}.")
+        if self.mode not in get_args(Mode):
+            raise InputError(f"mode is one of {', '.join(get_args(Mode))}, not {self.mode!r}.")
+        if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= 1:
+            raise InputError(f"alpha must lie between 0 (BM25) and 1 (dense), not {self.alpha!r}.")
+        if self.filter is not None and not isinstance(self.filter, Mapping) and not callable(self.filter):
+            raise InputError(f"A filter is a dict or a function, not {type(self.filter).__name__}.")
+        if unknown := sorted(set(self.details) - set(get_args(Detail))):
+            raise InputError(f"details are {' and '.join(get_args(Detail))}, not {', '.join(unknown)}.")
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether an answer takes vectors of the queries."""
+        return self.mode != "bm25" and self.k > 0 and len(self.queries) > 0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The capabilities that an index must have to answer it."""
+        needs: set[str] = {self.mode, *self.details}
+        if self.filter is not None:
+            needs.add("filter" if isinstance(self.filter, Mapping) else "filter_function")
+        if self.partition is not None:
+            needs.add("partition")
+        return frozenset(needs)
+
+    def check(self, capabilities: frozenset[str], index: str = "This index") -> None:
+        """Refuse what an index cannot do.
+
+        Args:
+            capabilities: What it can.
+            index: What a message calls it.
+
+        Raises:
+            InputError: It lacks a capability; the message names it and those that it has.
+        """
+        lacking = sorted(self.needs - capabilities)
+        if not lacking:
+            return
+        if "dense" not in capabilities and {"dense", "hybrid"} & set(lacking):
+            raise InputError(f"{index} holds no vectors, so it cannot search by {self.mode}: use mode='bm25'.")
+        raise InputError(f"{index} cannot do {', '.join(lacking)}; it can do {', '.join(sorted(capabilities))}.")
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
