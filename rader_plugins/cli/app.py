@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typer.core import TyperGroup
 
 from rader_plugins import __version__
 from rader_plugins.cli import doctor, evaluation, index, models, search
+from rader_plugins.cli.interruption import INTERRUPTED, end_soon_after_interruption, tell_interruption
 from rader_plugins.cli.output import fail, note
 from rader_plugins.cli.plugins import load_plugin, plugins
 from rader_plugins.errors import InputError, RaderError, RaderWarning
@@ -25,7 +25,7 @@ from rader_plugins.errors import InputError, RaderError, RaderWarning
 __all__ = ["build_app", "main"]
 
 _ORDER = ("index", "search", "evaluate", "score", "compare", "models", "doctor")
-_FAILURE, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+_FAILURE, _BAD_INPUT = 1, 2
 
 
 class RaderGroup(TyperGroup):
@@ -69,9 +69,9 @@ class RaderGroup(TyperGroup):
         except (RaderError, OSError) as error:
             fail(str(error))
             raise typer.Exit(_FAILURE) from error
-        except KeyboardInterrupt:
-            note("Interrupted.")
-            raise typer.Exit(_INTERRUPTED) from None
+        except KeyboardInterrupt as error:
+            tell_interruption(error)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def build_app() -> typer.Typer:
@@ -113,13 +113,12 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             # A terminal of another encoding shows \u escapes rather than ending the command.
             stream.reconfigure(errors="backslashreplace")
+    end_soon_after_interruption()
     try:
         build_app()(prog_name="rader")
-    except SystemExit as end:
-        if end.code == _INTERRUPTED:
-            # Requests that are under way are waited for at exit; a second Ctrl-C ends that.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-        raise
+    except KeyboardInterrupt as error:  # before a command began
+        tell_interruption(error)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _version(shown: bool) -> None:

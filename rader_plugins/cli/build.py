@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rader_plugins.cli.interruption import resumable
 from rader_plugins.cli.options import (
     AnnKind,
     ChunkOverlap,
@@ -33,7 +33,7 @@ from rader_plugins.cli.options import (
     Verbose,
     open_index,
 )
-from rader_plugins.cli.output import count, emit_json, facts, fail, human_bytes, note, progress
+from rader_plugins.cli.output import count, emit_json, facts, fail, human_bytes, progress
 from rader_plugins.cli.summary import ingested_facts, ingested_object
 from rader_plugins.errors import InputError
 
@@ -153,7 +153,7 @@ def build(
             check_pruning(index, surveyed)
         # Before the first document, so that an interrupted build goes on in the same way.
         dataclasses.replace(plan, mounts=tuple(sorted({*plan.mounts, *source.mounts}))).write(out)
-        with _committed(index, out):
+        with resumable(lambda: f"{count(len(index), 'document')} committed in {out}"):
             outcome = ingest(index, surveyed, prune=prune, progress=progress)
             _finish(index, outcome)
         if surveyed.findings.incomplete is None and source.mounts != plan.mounts:
@@ -195,7 +195,7 @@ def add(
         record = BuildRecord.read(folder) or BuildRecord()
         if record.chunking != plan.chunking or not (folder / "build.json").is_file():
             dataclasses.replace(record, chunking=plan.chunking).write(folder)
-        with _committed(index, folder):
+        with resumable(lambda: f"{count(len(index), 'document')} committed in {folder}"):
             outcome = ingest(index, surveyed, progress=progress)
             _finish(index, outcome)
         _report(index, surveyed, outcome, folder, started, verb="Updated", verbose=verbose, json=json)
@@ -245,16 +245,6 @@ def _open_or_create(out: Path, choice: ModelChoice, dtype: StorageType | None, a
                 "option out, or build a new index in another folder."
             )
     return index
-
-
-@contextlib.contextmanager
-def _committed(index: RaderIndex, folder: Path) -> Iterator[None]:
-    """Say what is stored if the block is cut short."""
-    try:
-        yield
-    except BaseException:
-        note(f"Stopped: {count(len(index), 'document')} committed in {folder}. The same command goes on from there.")
-        raise
 
 
 def _finish(index: RaderIndex, outcome: Outcome) -> None:

@@ -342,6 +342,43 @@ def server() -> Iterator[ThreadingHTTPServer]:
         thread.join()
 
 
+HANGS = """
+import threading, sys
+from importlib.metadata import EntryPoint
+from rader_plugins.cli import main, plugins
+
+def hang():
+    threading.Thread(target=threading.Event().wait).start()
+    print("ready", flush=True)
+    try:
+        threading.Event().wait()
+    finally:
+        {last}
+
+sys.modules["hanging"] = sys.modules["__main__"]
+plugins.entry_points = lambda group: [EntryPoint("hang", "hanging:hang", group)]
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("last", ["pass", "threading.Event().wait()"], ids=["thread", "cleaning_up"])
+def test_control_c_ends_a_command_that_does_not_end_by_itself(last: str) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HANGS.format(last=last), "hang"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert stderr == "Interrupted. What was stored before is intact; run the same command again.\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_control_c_says_what_is_committed_and_the_same_command_goes_on(
     server: ThreadingHTTPServer, tmp_path: Path, process: Process
@@ -372,7 +409,7 @@ def test_control_c_says_what_is_committed_and_the_same_command_goes_on(
         stored = len(index)
     # Signals come between two steps of the program, so a commit that was under way may be in.
     assert 0 < stored < 200
-    assert f"{stored} documents committed in {out}" in stderr
+    assert stderr == f"Interrupted: {stored} documents committed in {out}. The same command goes on from there.\n"
     assert "Traceback" not in stderr
     result = process(*arguments, "--json")
     assert json.loads(result.stdout)["unchanged"] == stored
