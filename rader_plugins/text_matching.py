@@ -8,17 +8,27 @@ from collections.abc import Iterator, Sequence
 
 from rader_plugins.analysis import analyze
 
-__all__ = ["digest", "ngrams", "normal", "shared_words", "word_overlap", "words"]
+__all__ = ["UNSPACED", "digest", "ngrams", "normal", "shared_words", "word_overlap", "words"]
 
-_WORD = re.compile(r"\w+")
+UNSPACED = (
+    "\u0e01-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uff66-\uff9d\U00020000-\U0003ffff"
+)
+"""Characters of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese, Khmer, kana and Han."""
+_PUNCTUATION = "\u0e4f\u0e5a\u0e5b\u0f0b-\u0f14\u104a-\u104f\u17d4-\u17da\u30a0\u30fb"
+_MARKS = "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0963\u0971-\u0dff\u200c\u200d"
+# Vowel signs and the like, of Hebrew, Arabic, Devanagari, Tamil, ..., belong to a word but are no letters to \w.
+_WORD = re.compile(rf"(?![{_PUNCTUATION}])[{UNSPACED}]|(?:(?![{UNSPACED}])[\w{_MARKS}])+")
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, without case and punctuation.
+    """Return the words of a text, without case and punctuation; of a script without blanks, its characters.
 
     Example:
         >>> words("What is 2+2, really?")
         ['what', 'is', '2', '2', 'really']
+        >>> words("退款要30天")
+        ['退', '款', '要', '30', '天']
     """
     return _WORD.findall(text.casefold())
 

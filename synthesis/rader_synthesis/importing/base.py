@@ -1,25 +1,35 @@
-"""What importers share: rows with their place, names, counts of what was left out, and the documents of a corpus."""
+"""What importers share: the protocol, its options, names, and the ways of a row to a trajectory."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from rader_plugins.documents import Document
+from typing_extensions import Self
+
 from rader_plugins.errors import InputError
-from rader_plugins.recording.results import split_title, without_repeats
-from rader_plugins.trajectories import Considered, Step, Trajectory
+from rader_plugins.files import canonical_json
+from rader_plugins.recording.redaction import Redact, question_id, redacted
+from rader_plugins.trajectories import Trajectory
+from rader_synthesis.importing.continuing import Continuations
+from rader_synthesis.importing.conversation import Conversation
+from rader_synthesis.importing.corpus import Corpus, settle_steps, title_and_text
+from rader_synthesis.importing.feedback import GOLD_KEYS, Scale, ScaleError, count_ignored, read_reward
+from rader_synthesis.importing.prompts import PromptDocuments
+from rader_synthesis.importing.report import ImportReport
+from rader_synthesis.importing.rows import Paths, Row, read_rows
+from rader_synthesis.importing.turns import FollowUps, Reading, trajectories_of
 
 __all__ = [
+    "ConversationImporter",
     "Corpus",
     "FileImporter",
+    "ImportOptions",
     "ImportReport",
     "Names",
     "Paths",
@@ -33,96 +43,38 @@ __all__ = [
     "title_and_text",
 ]
 
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+ID_KEYS = ("id", "_id", "run_id", "trace_id", "conversation_id", "request_id", "session_id", "thread_id")
 
 
-@dataclass
-class ImportReport:
-    """What became of the rows.
-
-    Args:
-        rows: Rows that were read.
-        trajectories: Trajectories that were made.
-        skipped: Why rows, or trajectories of rows, were left out, and how many.
-        notes: What was mended or is worth knowing, and how often.
-        first_faults: The first messages about rows that could not be used, at most ten.
-    """
-
-    rows: int = 0
-    trajectories: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    first_faults: list[str] = field(default_factory=list)
-
-    def fault(self, error: Exception) -> None:
-        """Count a row that could not be used."""
-        self.skipped["faulty row"] += 1
-        if len(self.first_faults) < 10:
-            self.first_faults.append(str(error))
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row that has not been parsed yet, and where it stands.
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What a user may ask of an importer; each says in ``takes`` which of these it has a use for.
 
     Args:
-        path: Of its file.
-        number: Counted from 1: its line, or its place in a JSON list.
-        content: Bytes of a line, or a value that is parsed already.
+        corpus: Gives retrieved documents their ids and texts.
+        keep_all: Also keep trajectories without a retrieval; no training sample can come from these.
+        skip_faulty: Count rows that cannot be used, instead of ending at the first.
+        redact: Applied to every text of a trajectory; ids stay.
+        scale: Of ratings.
+        tools: Names of the search tools.
+        follow_ups: What becomes of questions after the first of a conversation.
+        prompts: Finds documents in prompts.
+        searcher: Searches for the steps of solutions.
+        k: How many matches of a step.
+        function: Takes a row and returns a trajectory, several or None.
     """
 
-    path: Path
-    number: int
-    content: Any
-
-    @property
-    def where(self) -> str:
-        """How to call it in messages."""
-        return f"{self.path}, row {self.number}"
-
-    @property
-    def name(self) -> str:
-        """An id for a row that has none: ``<file>#<number>``."""
-        return f"{self.path.stem}#{self.number}"
-
-    def value(self) -> Any:
-        """Return the JSON value.
-
-        Raises:
-            InputError: It is not JSON.
-        """
-        return _load(self.content, self.where) if isinstance(self.content, bytes) else self.content
-
-
-def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
-    """Yield the rows of a file: lines of JSONL one at a time, or the elements of one JSON value (``.json``).
-
-    Raises:
-        InputError: There is no such file, or a ``.json`` file is not JSON.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file} is not a file.")
-    if file.suffix.lower() == ".json":
-        value = _load(file.read_bytes(), str(file))
-        for number, element in enumerate(value if isinstance(value, list) else [value], start=1):
-            yield Row(file, number, element)
-        return
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                yield Row(file, number, line)
-
-
-def _load(content: bytes, where: str) -> Any:
-    try:
-        return json.loads(content, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {error}") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON number")
+    corpus: Corpus | None = None
+    keep_all: bool = False
+    skip_faulty: bool = False
+    redact: Redact | None = None
+    scale: Scale = field(default_factory=Scale)
+    tools: Sequence[str] | None = None
+    follow_ups: FollowUps = "carry"
+    prompts: PromptDocuments = field(default_factory=PromptDocuments)
+    searcher: Any = None
+    k: int = 5
+    function: Callable[[Any], Any] | None = None
 
 
 class Names:
@@ -136,7 +88,7 @@ class Names:
 
     def unique(self, name: str) -> str:
         """Return the name, with a number if it was given out before."""
-        key = hashlib.blake2b(name.encode("utf-8"), digest_size=16).digest()
+        key = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=16).digest()
         times = self._seen.get(key, 0) + 1
         self._seen[key] = times
         return name if times == 1 else self.unique(f"{name}~{times}")
@@ -145,16 +97,40 @@ class Names:
 class FileImporter(ABC):
     """Turns the files of one kind into trajectories, one at a time.
 
+    A package adds a kind by an entry point of the group ``rader.importers``, whose name is the kind and whose value is
+    a class such as this.
+
     Args:
         keep_all: Also keep trajectories without a retrieval; no training sample can come from these.
         skip_faulty: Count rows that cannot be used, instead of ending at the first.
     """
 
-    kind: str = ""
+    kind: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    """What files it reads, in one line."""
+    takes: ClassVar[frozenset[str]] = frozenset(("corpus", "keep_all", "skip_faulty", "redact"))
+    """The fields of :class:`ImportOptions` that it has a use for; others are refused where a user asks for them."""
+
+    redact: Redact | None = None
 
     def __init__(self, *, keep_all: bool = False, skip_faulty: bool = False) -> None:
         self.keep_all = keep_all
         self.skip_faulty = skip_faulty
+
+    @classmethod
+    def from_options(cls, options: ImportOptions) -> Self:
+        """Make an importer of what a user asked for."""
+        named = {
+            each.name: getattr(options, each.name) for each in fields(options) if each.name in cls.takes - {"redact"}
+        }
+        importer = cls(**named)
+        importer.redact = options.redact
+        return importer
+
+    @classmethod
+    def recognizes(cls, value: Any) -> float:
+        """Return how sure it is, from 0 to 1, that the JSON value of a row is of this kind, for ``rader import auto``."""
+        return 0.0
 
     @property
     def source(self) -> str:
@@ -173,21 +149,44 @@ class FileImporter(ABC):
         """
         counts = report if report is not None else ImportReport()
         names = Names()
-        for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-            for trajectory in self.read_file(Path(path), counts):
-                if not self.keep_all and not any(step.considered for step in trajectory.steps):
-                    counts.skipped["nothing retrieved"] += 1
-                    continue
-                id = names.unique(trajectory.id)
-                if id != trajectory.id:
-                    counts.notes["an id that was there before, numbered"] += 1
-                    trajectory = replace(trajectory, id=id)
-                counts.trajectories += 1
-                yield trajectory
+        for trajectory in self.read_files([Path(path) for path in _listed(paths)], counts):
+            if not self.keep_all and not any(step.considered for step in trajectory.steps):
+                counts.skipped["nothing retrieved"] += 1
+                continue
+            if self.redact is not None:
+                trajectory = _redacted(trajectory, self.redact)
+            id = names.unique(trajectory.id)
+            if id != trajectory.id:
+                counts.notes["an id that was there before, numbered"] += 1
+                trajectory = replace(trajectory, id=id)
+            counts.trajectories += 1
+            yield trajectory
+
+    def read_files(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Trajectory]:
+        """Yield the trajectories of files, one after the other."""
+        for path in paths:
+            yield from self.read_file(path, report)
 
     @abstractmethod
     def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
         """Yield the trajectories of one file."""
+
+    def values(self, path: Path, report: ImportReport) -> Iterator[tuple[Row, Any]]:
+        """Yield the rows of a file with their JSON values, counting them; those that are no JSON as the user asked."""
+        for row in read_rows(path):
+            report.rows += 1
+            try:
+                value = row.value(report)
+            except InputError as error:
+                self.fault(error, report)
+                continue
+            yield row, value
+
+    def fault(self, error: InputError, report: ImportReport) -> None:
+        """Count what cannot be used, or raise, as the user asked."""
+        if not self.skip_faulty or isinstance(error, ScaleError):
+            raise error
+        report.fault(error)
 
 
 class RowImporter(FileImporter):
@@ -195,14 +194,11 @@ class RowImporter(FileImporter):
 
     def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
         """Yield the trajectories of one file."""
-        for row in read_rows(path):
-            report.rows += 1
+        for row, value in self.values(path, report):
             try:
-                made = list(self.convert(row, report))
+                made = list(self.convert(replace(row, content=value), report))
             except InputError as error:
-                if not self.skip_faulty:
-                    raise
-                report.fault(error)
+                self.fault(error, report)
                 continue
             yield from made
 
@@ -215,55 +211,132 @@ class RowImporter(FileImporter):
         """
 
 
-class Corpus:
-    """The documents that trajectories refer to: by id, by text and by their order.
+class ConversationImporter(FileImporter):
+    """An importer of messages or spans: it says what happened, and :mod:`.turns` makes trajectories of it.
+
+    A subclass has a ``kind``, a ``summary`` and :meth:`conversations_of`, and where a conversation is spread over rows
+    :meth:`conversations`.
 
     Args:
-        documents: All of them; they are kept in memory.
+        tools: Names of the search tools. Without them a tool is a search if its name says so
+            (:func:`~rader_plugins.recording.is_retrieval_name`) or if it returned documents.
+        corpus: Gives retrieved documents their ids and texts.
+        scale: Of ratings.
+        follow_ups: What becomes of questions after the first: ``carry`` (with the conversation before them) or
+            ``leave-out``.
+        prompts: Finds documents that stand in a prompt.
+        keep_all: Also keep turns without a retrieval.
+        skip_faulty: Count rows that cannot be used, instead of ending at the first.
     """
 
-    def __init__(self, documents: Iterable[Document]) -> None:
-        self.documents = list(documents)
-        self._by_id = {document.id: document for document in self.documents}
-        self._by_text = {_digest(document.text): document for document in reversed(self.documents)}
+    takes = FileImporter.takes | {"tools", "scale", "follow_ups", "prompts"}
 
-    def __len__(self) -> int:
-        return len(self.documents)
+    def __init__(
+        self,
+        *,
+        tools: Sequence[str] | None = None,
+        corpus: Corpus | None = None,
+        scale: Scale | None = None,
+        follow_ups: FollowUps = "carry",
+        prompts: PromptDocuments | None = None,
+        keep_all: bool = False,
+        skip_faulty: bool = False,
+    ) -> None:
+        super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
+        self.corpus = corpus
+        self.reading = Reading(
+            tools=frozenset(tools) if tools else None,
+            corpus=corpus,
+            scale=scale or Scale(),
+            follow_ups=follow_ups,
+            prompts=prompts or PromptDocuments(),
+        )
 
-    def get(self, id: str) -> Document | None:
-        """Return the document of an id, or None."""
-        return self._by_id.get(id)
+    def read_files(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Trajectory]:
+        """Yield the trajectories of files; a conversation that is there twice counts once."""
+        seen: dict[bytes, float | None] = {}
+        conversations = Continuations(report).without_repeats(self.conversations(paths, report))
+        for conversation in conversations:
+            try:
+                turns = list(trajectories_of(conversation, self.reading, report, self.source))
+            except InputError as error:
+                self.fault(error, report)
+                continue
+            for trajectory in turns:
+                key = _content(trajectory)
+                if key in seen and trajectory.reward in (None, seen[key]):
+                    report.skipped["the same conversation again"] += 1
+                    continue
+                seen[key] = trajectory.reward
+                yield trajectory
 
-    def find_text(self, text: str) -> Document | None:
-        """Return the document with exactly this text (white space aside), or None."""
-        return self._by_text.get(_digest(text))
+    def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
+        """Yield the trajectories of one file."""
+        return self.read_files([path], report)
 
-    def settle(self, one: Considered, report: ImportReport) -> Considered:
-        """Return a retrieved document under its id and with its text in the corpus, where it can be found there."""
-        known = self.get(one.id) or (self.find_text(one.text) if one.text else None)
-        if known is None and one.title and one.text:
-            known = self.find_text(f"{one.title} {one.text}")
-        if known is None:
-            report.notes["retrieved document that is not in the corpus"] += 1
-            return one
-        title, text = title_and_text(known)
-        return replace(one, id=known.id, text=text, title=title)
+    def conversations(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Conversation]:
+        """Yield the conversations of files, here those of each row."""
+        for path in paths:
+            for row, value in self.values(path, report):
+                try:
+                    made = list(self.conversations_of(value, row, report))
+                except InputError as error:
+                    self.fault(error, report)
+                    continue
+                yield from made
+
+    def conversations_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Conversation]:
+        """Return the conversations of a row.
+
+        Args:
+            value: Its JSON value.
+            row: Where it stands.
+            report: Counts what is not understood.
+
+        Raises:
+            InputError: The row is unusable; the message names it.
+        """
+        raise NotImplementedError
+
+    def judged(
+        self, conversation: Conversation, record: Mapping[str, Any], report: ImportReport, *used: str
+    ) -> Conversation:
+        """Return a conversation with the reward and right answer of its record, naming feedback that was not used.
+
+        Args:
+            conversation: It gets them where it has none.
+            record: A row, or an object with such fields.
+            report: Counts fields that look like feedback.
+            used: Fields that the format has read already.
+        """
+        where = conversation.where
+        spent = set(used)
+        if conversation.reward is None:
+            conversation.reward = read_reward(record, where, self.reading.scale, spent)
+        if conversation.gold_answer is None:
+            conversation.gold_answer = first_text(record, GOLD_KEYS, where)
+        count_ignored(record, spent, report.ignored)
+        return conversation
 
 
-def title_and_text(document: Document) -> tuple[str, str]:
-    """Return the title that a document's text begins with, as in a BEIR corpus, and the rest; no title otherwise."""
-    return split_title(document.text, document.metadata.get("title"))
+def _content(trajectory: Trajectory) -> bytes:
+    """Return a digest of what a trajectory says, without its names and rewards."""
+    row = trajectory.row()
+    content = canonical_json([row["question"], row["steps"], row["answer"]])
+    return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=16).digest()
 
 
-def settle_steps(steps: Iterable[Step], corpus: Corpus | None, report: ImportReport) -> tuple[Step, ...]:
-    """Return the steps with their documents as the corpus has them, none twice in one retrieval."""
-    settled = []
-    for step in steps:
-        if step.considered:
-            found = (corpus.settle(one, report) if corpus is not None else one for one in step.considered)
-            step = replace(step, considered=without_repeats(found))
-        settled.append(step)
-    return tuple(settled)
+def _redacted(trajectory: Trajectory, redact: Redact) -> Trajectory:
+    try:
+        clean = redacted(trajectory, redact)
+    except Exception as error:  # a function of the user's may raise anything
+        raise InputError(f"The redaction of {trajectory.id!r} failed: {error!r}.") from error
+    own = trajectory.problem_id == question_id(trajectory.question)
+    return replace(clean, problem_id=question_id(clean.question)) if own else clean
+
+
+def _listed(paths: Paths) -> Sequence[str | os.PathLike[str]]:
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
 
 
 def first_of(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
@@ -286,24 +359,10 @@ def first_text(row: Mapping[str, Any], keys: Sequence[str], where: str) -> str |
     return str(value)
 
 
-def reward_of(row: Mapping[str, Any], where: str) -> float | None:
-    """Return ``reward`` (a number) or ``correct`` (true or false) of a row; None if it has neither.
+def reward_of(row: Mapping[str, Any], where: str, scale: Scale | None = None) -> float | None:
+    """Return the reward of a row (:func:`~rader_synthesis.importing.feedback.read_reward`); None if it has none.
 
     Raises:
-        InputError: It has, of another type.
+        InputError: It has, of another type or outside the scale.
     """
-    reward = row.get("reward")
-    if reward is not None:
-        if isinstance(reward, bool) or not isinstance(reward, int | float):
-            raise InputError(f"{where}: 'reward' must be a number, not {reward!r}.")
-        return float(reward)
-    correct = first_of(row, ("correct", "is_correct"))
-    if correct is None:
-        return None
-    if not isinstance(correct, bool):
-        raise InputError(f"{where}: 'correct' must be true or false, not {correct!r}.")
-    return float(correct)
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(" ".join(text.split()).encode("utf-8", "replace"), digest_size=16).digest()
+    return read_reward(row, where, scale or Scale())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class FunctionImporter(RowImporter):
     """
 
     kind = "function"
+    summary = "anything, by a function of your own: --function module:name takes a row and returns a Trajectory"
+    takes = RowImporter.takes | {"function"}
 
     def __init__(
         self,
@@ -56,33 +59,23 @@ class FunctionImporter(RowImporter):
         value = row.value()
         try:
             made = self.function(value)
-            found = [made] if isinstance(made, Trajectory) else list(made or ())
+            trajectories = [made] if isinstance(made, Trajectory) else list(made or ())
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             detail = str(error) if isinstance(error, InputError) else repr(error)
             raise InputError(f"{row.where}: the function cannot read it: {detail}") from error
-        if not found:
+        if not trajectories:
             report.skipped["the function left it out"] += 1
-        for trajectory in found:
+        for trajectory in trajectories:
             if not isinstance(trajectory, Trajectory):
                 raise InputError(
                     f"{row.where}: the function returned {type(trajectory).__name__}, not a Trajectory, a list of "
                     "these or None."
                 )
-            written = trajectory.row()
-            written["source"] = written["source"] or self.source
+            content = trajectory.row()
+            content["source"] = content["source"] or self.source
             # What the function made is checked as what a file holds is.
-            checked = Trajectory.from_row(written, f"{row.where}, as the function made it")
-            yield Trajectory(
-                checked.id,
-                checked.problem_id,
-                checked.question,
-                settle_steps(checked.steps, self.corpus, report),
-                checked.answer,
-                checked.gold_answer,
-                checked.reward,
-                checked.source,
-                checked.metadata,
-            )
+            checked = Trajectory.from_row(content, f"{row.where}, as the function made it")
+            yield replace(checked, steps=settle_steps(checked.steps, self.corpus, report))
 
 
 def load_function(name: str) -> RowFunction:

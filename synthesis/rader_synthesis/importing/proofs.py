@@ -47,10 +47,16 @@ class Proofs(RowImporter):
     """
 
     kind = "proofs"
+    summary = "proof trees over a corpus of facts, such as EntailmentBank's"
 
     def __init__(self, *, corpus: Corpus | None = None, keep_all: bool = False, skip_faulty: bool = False) -> None:
         super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
         self.corpus = corpus
+
+    @classmethod
+    def recognizes(cls, value: Any) -> float:
+        """Whether a row has a proof and its facts."""
+        return 1.0 if isinstance(value, Mapping) and {"proof", "facts", "fact_ids"} <= value.keys() else 0.0
 
     def convert(self, row: Row, report: ImportReport) -> Iterable[Trajectory]:
         """Return the one trajectory of a proof."""

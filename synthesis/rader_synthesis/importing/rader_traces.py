@@ -59,6 +59,7 @@ class RaderTraces(FileImporter):
     """
 
     kind = "rader"
+    summary = "traces that RaDeR's published code wrote, files or folders"
 
     def __init__(self, *, corpus: Corpus | None, keep_all: bool = False, skip_faulty: bool = False) -> None:
         super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
@@ -68,6 +69,11 @@ class RaderTraces(FileImporter):
                 "the order that it had."
             )
         self.corpus = corpus
+
+    @classmethod
+    def recognizes(cls, value: Any) -> float:
+        """Whether a row is a trace."""
+        return 0.9 if isinstance(value, Mapping) and "trace" in value and "rollout_id" in value else 0.0
 
     def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
         """Yield the solutions of a file, or of all files below a folder, by name."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rader_plugins.recording import MergeReport, read_recorded
-from rader_plugins.trajectories import Trajectory
+from rader_plugins.trajectories import READABLE_SCHEMAS, Trajectory
 from rader_synthesis.importing.base import Corpus, FileImporter, ImportReport, settle_steps
 
 __all__ = ["Recorded"]
@@ -29,10 +30,16 @@ class Recorded(FileImporter):
     """
 
     kind = "recorded"
+    summary = "what the recorders of LangChain and LlamaIndex wrote, with its feedback; any file of trajectories"
 
     def __init__(self, *, corpus: Corpus | None = None, keep_all: bool = False, skip_faulty: bool = False) -> None:
         super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
         self.corpus = corpus
+
+    @classmethod
+    def recognizes(cls, value: Any) -> float:
+        """Whether a row is a trajectory."""
+        return 1.0 if isinstance(value, Mapping) and value.get("schema") in READABLE_SCHEMAS else 0.0
 
     def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
         """Yield the trajectories of one recording."""

@@ -22,10 +22,10 @@ from rader_synthesis.importing.base import (
     Row,
     first_of,
     first_text,
-    read_rows,
     reward_of,
     title_and_text,
 )
+from rader_synthesis.importing.feedback import Scale
 from rader_synthesis.importing.splitting import split_steps
 
 __all__ = ["Searcher", "Solutions"]
@@ -67,6 +67,7 @@ class Solutions(FileImporter):
         searcher: Finds the best matches; without it only citations count.
         k: How many matches of a step.
         question_keys, solution_keys, gold_keys: Names of the fields, the first that is there counts.
+        scale: Of ratings.
         keep_all: Also keep solutions without a retrieval.
         skip_faulty: Count rows that cannot be used, instead of ending at the first.
 
@@ -75,6 +76,8 @@ class Solutions(FileImporter):
     """
 
     kind = "solutions"
+    summary = "solutions in plain text, whose documents --corpus or --index finds"
+    takes = FileImporter.takes | {"searcher", "k", "scale"}
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class Solutions(FileImporter):
         question_keys: Sequence[str] = QUESTION_KEYS,
         solution_keys: Sequence[str] = SOLUTION_KEYS,
         gold_keys: Sequence[str] = GOLD_KEYS,
+        scale: Scale | None = None,
         keep_all: bool = False,
         skip_faulty: bool = False,
     ) -> None:
@@ -101,8 +105,19 @@ class Solutions(FileImporter):
         self.question_keys = question_keys
         self.solution_keys = solution_keys
         self.gold_keys = gold_keys
+        self.scale = scale or Scale()
         self._citations = (
             Citations((one.id, str(one.metadata.get("title") or "")) for one in corpus.documents) if corpus else None
+        )
+
+    @classmethod
+    def recognizes(cls, value: Any) -> float:
+        """Whether a row has a question and a solution."""
+        if not isinstance(value, Mapping):
+            return 0.0
+        texts = {key for key, text in value.items() if isinstance(text, str)}
+        return (
+            0.5 if texts & set(QUESTION_KEYS) and texts & {"solution", "completion", "generation", "reasoning"} else 0.0
         )
 
     def read_file(self, path: Path, report: ImportReport) -> Iterator[Trajectory]:
@@ -114,15 +129,11 @@ class Solutions(FileImporter):
                 try:
                     yield self._trajectory(one, found)
                 except InputError as error:
-                    if not self.skip_faulty:
-                        raise
-                    report.fault(error)
+                    self.fault(error, report)
 
     def _rows(self, path: Path, report: ImportReport) -> Iterator[_Parsed]:
-        for row in read_rows(path):
-            report.rows += 1
+        for row, record in self.values(path, report):
             try:
-                record = row.value()
                 if not isinstance(record, Mapping):
                     raise InputError(f"{row.where} must be an object, not {type(record).__name__}.")
                 question = first_text(record, self.question_keys, row.where)
@@ -131,9 +142,7 @@ class Solutions(FileImporter):
                     wanted = self.question_keys if question is None else self.solution_keys
                     raise InputError(f"{row.where} has none of the fields {', '.join(wanted)}.")
             except InputError as error:
-                if not self.skip_faulty:
-                    raise
-                report.fault(error)
+                self.fault(error, report)
                 continue
             steps = split_steps(solution)
             if not question.strip() or not steps:
@@ -165,7 +174,7 @@ class Solutions(FileImporter):
             steps=tuple(steps),
             answer=_final(parsed.steps),
             gold_answer=first_text(record, self.gold_keys, where),
-            reward=reward_of(record, where),
+            reward=reward_of(record, where, self.scale),
             source=self.source,
             metadata=metadata,
         )
