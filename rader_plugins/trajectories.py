@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "StepKind",
     "Trajectory",
+    "is_right",
     "read_trajectories",
     "write_trajectories",
 ]
@@ -165,6 +166,16 @@ class Trajectory:
             source=_optional_text(row, "source", where) or "",
             metadata=dict(metadata),
         )
+
+
+def is_right(reward: float | None, least: float = 1.0) -> bool | None:
+    """Return whether an answer with a reward is right: the one rule, everywhere; None if nobody judged it.
+
+    Args:
+        reward: Between 0 and 1.
+        least: From which reward on an answer is right.
+    """
+    return None if reward is None else reward >= least
 
 
 def read_trajectories(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Iterator[Trajectory]:

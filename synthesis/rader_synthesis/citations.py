@@ -2,28 +2,40 @@
 
 The rules are strict, because what counts as cited becomes a positive of training:
 
-- An **id** is cited where it stands in brackets (``[ramsey]``, ``(thm-12)``), or anywhere as a word of its own if it
-  has a letter and, beside it, a digit or one of ``- _ : / . #``. A number alone never is.
+- An **id** is cited where it stands in brackets of any script (``[ramsey]``, ``(thm-12)``, ``【kb-101】``), or anywhere
+  as a word of its own if it has a letter and, beside it, a digit or one of ``- _ : / . #``. A number alone never is.
 - A **title** is cited if it has two words or more and the text has them in this order (case aside), or if it stands in
-  brackets, quotes or backticks by itself: the word "triangle" alone is no mention of a document called Triangle.
+  brackets, quotes (``「」``, ``«»``, ``„“``) or backticks by itself: the word "triangle" alone is no mention of a
+  document called Triangle.
 - A text **quotes** a document if both have the same :data:`NGRAM` words in a row, which the question does not have too.
   Of a shorter document, of four words or more, it has to have all.
+
+Scripts without blanks (Chinese, Japanese, Thai, ...) have one and a half characters, in titles two, where these rules
+have a word.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from rader_plugins.text_matching import UNSPACED
 
 __all__ = ["NGRAM", "Citations", "cites", "quotes", "words"]
 
 NGRAM = 8
 _SHORTEST_QUOTE = 4
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_NAME = re.compile(r"\w[\w\-:/.#]*")
-_BRACKETED = re.compile(r"""[\[("“`]\s*([^\[\]()"“”`\n]{2,100}?)\s*[\])"”`]""")
-_LONGEST_TITLE = 20
+_WORD = re.compile(
+    rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W_](?:['’](?=[^\W_])|[\u0300-\u036f\u064b-\u0670\u0900-\u0963\u0971-\u0dff])*)+"
+)
+_NAME = re.compile(rf"(?:(?![{UNSPACED}])\w)(?:(?![{UNSPACED}])[\w\-:/.#])*")
+_IS_UNSPACED = re.compile(f"[{UNSPACED}]")
+_OPENING, _CLOSING = r"\[(\"“”„«»‹›`'‘’「『【《〈〔（［｢＂", r"\])\"”“«»‹›`'’‘」』】》〉〕）］｣＂"
+_BRACKETED = re.compile(rf"(?=[{_OPENING}]\s*([^{_OPENING}{_CLOSING}\n]{{2,100}}?)\s*[{_CLOSING}])")
+_PARTS = re.compile(r"\s*[,;，、；|]\s*")
+_LONGEST_TITLE = 40
+_SHORTEST_TITLE = 2
 
 
 def words(text: str) -> list[str]:
@@ -34,6 +46,12 @@ def words(text: str) -> list[str]:
         ["euler's", 'formula', 'v', 'e', 'f', '2']
     """
     return [word.lower().replace("’", "'") for word in _WORD.findall(text)]
+
+
+def _length(tokens: Sequence[str], of_words: int, characters_of_word: float = 1.5) -> int:
+    """Return how many tokens are as much as so many words, where most of them may be characters."""
+    characters = sum(_IS_UNSPACED.match(token) is not None for token in tokens)
+    return round(characters_of_word * of_words) if 2 * characters > len(tokens) else of_words
 
 
 def cites(text: str, id: str, title: str = "") -> bool:
@@ -54,15 +72,15 @@ def quotes(text: str, document: str, but_not: str = "") -> bool:
         True
     """
     theirs = words(document)
-    if len(theirs) < _SHORTEST_QUOTE:
+    if len(theirs) < _length(theirs, _SHORTEST_QUOTE):
         return False
-    length = min(NGRAM, len(theirs))
-    found = set(_ngrams(words(text), length)).intersection(_ngrams(theirs, length))
-    return bool(found and found.difference(_ngrams(words(but_not), length)))
+    length = min(_length(theirs, NGRAM), len(theirs))
+    shared = set(_ngrams(words(text), length)).intersection(_ngrams(theirs, length))
+    return bool(shared and shared.difference(_ngrams(words(but_not), length)))
 
 
 def _ngrams(tokens: list[str], length: int) -> Iterator[tuple[str, ...]]:
-    return zip(*(tokens[at:] for at in range(length)), strict=False)
+    return zip(*(tokens[start:] for start in range(length)), strict=False)
 
 
 class Citations:
@@ -77,33 +95,34 @@ class Citations:
         titles: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for id, title in documents:
             self._ids.add(id)
-            named = words(title)
-            if 1 <= len(named) <= _LONGEST_TITLE:
-                titles[tuple(named)].append(id)
+            tokens = words(title)
+            if 1 <= len(tokens) <= _LONGEST_TITLE:
+                titles[tuple(tokens)].append(id)
         self._titles = {title: ids[0] for title, ids in titles.items() if len(ids) == 1}
         self._lengths: dict[str, list[int]] = defaultdict(list)
-        for known in self._titles:
-            if len(known) > 1 and len(known) not in self._lengths[known[0]]:
-                self._lengths[known[0]].append(len(known))
+        for name in self._titles:
+            if len(name) >= _length(name, _SHORTEST_TITLE, 2) and len(name) not in self._lengths[name[0]]:
+                self._lengths[name[0]].append(len(name))
 
     def find(self, text: str) -> list[str]:
         """Return the ids of the documents that a text names, in no order of importance, each once."""
-        found: dict[str, None] = {}
+        cited: dict[str, None] = {}
         for match in _BRACKETED.finditer(text):
-            if match[1] in self._ids and not match[1].isdigit():
-                found[match[1]] = None
-            elif self._titles and (named := self._titles.get(tuple(words(match[1])))) is not None:
-                found[named] = None
+            for name in (match[1], *_PARTS.split(match[1])):
+                if name in self._ids and not name.isdigit():
+                    cited[name] = None
+                elif self._titles and (id := self._titles.get(tuple(words(name)))) is not None:
+                    cited[id] = None
         for match in _NAME.finditer(text):
             name = match[0].rstrip(".:/#-")
             if name in self._ids and _tells(name):
-                found[name] = None
+                cited[name] = None
         tokens = words(text) if self._titles else []
-        for at, token in enumerate(tokens):
+        for start, token in enumerate(tokens):
             for length in self._lengths.get(token, ()):
-                if (id := self._titles.get(tuple(tokens[at : at + length]))) is not None:
-                    found[id] = None
-        return list(found)
+                if (id := self._titles.get(tuple(tokens[start : start + length]))) is not None:
+                    cited[id] = None
+        return list(cited)
 
 
 def _tells(id: str) -> bool:

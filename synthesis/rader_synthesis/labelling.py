@@ -1,4 +1,4 @@
-"""Labels for retrieved documents that nobody has judged: by citation, by the final answer, by self-reflection.
+"""Labels for retrieved documents that nobody has judged: by citation, by what was opened, by the answer, by reflection.
 
 Every label says who gave it (``labelled_by``). Labels that are there already stay.
 """
@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
 from rader_plugins.answers import AnswerChecker
-from rader_plugins.errors import InputError, LLMError
-from rader_plugins.llm import ChatModel, as_generator
-from rader_plugins.llm.base import without_thoughts
-from rader_plugins.trajectories import Considered, Step, Trajectory
+from rader_plugins.llm.asking import Asked, GiveUp, ask_all
+from rader_plugins.trajectories import Considered, Step, Trajectory, is_right
 from rader_synthesis.citations import cites, quotes
-from rader_synthesis.config import PromptStyle
-from rader_synthesis.packs import PromptPack, load_pack, step_values
-from rader_synthesis.reflection import parse_reflection
+from rader_synthesis.reflectors import PackReflector, Reflector, Verdict
 
 __all__ = [
     "LabelReport",
@@ -29,72 +23,10 @@ __all__ = [
     "judge_answers",
     "label_by_answer",
     "label_by_citation",
+    "label_by_opened",
     "label_by_reflection",
+    "without_held_negatives",
 ]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What self-reflection says of a document.
-
-    Args:
-        relevant: Whether it helps; None if the answer could not be read.
-        reason: In the words of the judge.
-    """
-
-    relevant: bool | None
-    reason: str = ""
-
-
-class Reflector(Protocol):
-    """Judges a document. Called from several threads at once."""
-
-    def reflect(self, question: str, steps: Sequence[tuple[str, str]], document: str) -> Verdict:
-        """Judge whether a document helps to go on.
-
-        Args:
-            question: The question.
-            steps: What was thought and kept before the retrieval: pairs of ``thought`` or ``document`` and a text.
-            document: Title and text.
-
-        Raises:
-            LLMError: The model did not answer.
-        """
-        ...
-
-
-class PackReflector:
-    """Asks a language model with the reflection prompt of a pack: that of the tree search.
-
-    Args:
-        llm: The model; wrapped in :class:`rader_plugins.llm.CachedChat`, a rerun costs nothing.
-        pack: A prompt pack, or what :func:`~rader_synthesis.packs.load_pack` takes.
-        style: ``chat`` sends the examples as earlier turns, ``completion`` one text, for models that were not trained
-            to chat.
-
-    Raises:
-        InputError: There is no such pack.
-    """
-
-    def __init__(self, llm: ChatModel, pack: PromptPack | str = "generic", *, style: PromptStyle = "chat") -> None:
-        self._llm = as_generator(llm)
-        self._pack = pack if isinstance(pack, PromptPack) else load_pack(pack)
-        self._style = style
-
-    def reflect(self, question: str, steps: Sequence[tuple[str, str]], document: str) -> Verdict:
-        """Judge a document; see :class:`Reflector`."""
-        prompt = self._pack.prompts["reflect"]
-        values = {"question": question, **step_values(steps, self._pack), "document": self._pack.shown(document)}
-        options: dict[str, Any] = {"temperature": prompt.temperature or 0.0, "max_tokens": prompt.max_tokens}
-        if self._style == "chat":
-            (answer,) = self._llm.chat(prompt.messages(values), stop=list(prompt.stop) or None, **options)
-        else:
-            stop = [*prompt.stop, *([prompt.next_example] if prompt.next_example else [])]
-            (answer,) = self._llm.complete(prompt.text(values), stop=stop or None, **options)
-        said = "" if answer.refusal else without_thoughts(answer.text) or ""
-        # Half a character that a server sent cannot be written to a file.
-        said = said.encode("utf-8", "replace").decode("utf-8")
-        return Verdict(*parse_reflection(prompt.clean(said, values)))
 
 
 @dataclass
@@ -103,7 +35,7 @@ class LabelReport:
 
     Args:
         labelled: Labels given, by ``relevant`` and ``not relevant``.
-        faults: Documents that stay unlabelled, by reason.
+        faults: Documents that stay unlabelled, or lost a label, by reason.
         first_faults: The first messages, at most ten.
     """
 
@@ -133,71 +65,103 @@ def judge_answers(trajectories: Iterable[Trajectory], checker: AnswerChecker) ->
         if trajectory.answer is None:
             yield trajectory
             continue
-        found = checker.extract(trajectory.answer)
-        answer = found if found is not None else trajectory.answer
+        extracted = checker.extract(trajectory.answer)
+        answer = extracted if extracted is not None else trajectory.answer
         if trajectory.gold_answer is None:
             yield replace(trajectory, answer=answer)
         else:
-            right = found is not None and checker.equal(found, trajectory.gold_answer, question=trajectory.question)
+            question, gold = trajectory.question, trajectory.gold_answer
+            right = extracted is not None and checker.equal(extracted, gold, question=question)
             yield replace(trajectory, answer=answer, reward=float(right))
 
 
 def label_by_citation(trajectory: Trajectory, report: LabelReport | None = None) -> Trajectory:
-    """Label documents by whether a later step names or quotes them.
+    """Label documents by whether the answer names or quotes them.
 
-    Relevant is a document that a thought or the answer after its retrieval cites or quotes, by the rules of
-    :mod:`rader_synthesis.citations` (what the question says too is no quote). Not relevant is one that is not, if
-    another document of the same retrieval is: who read them all went on with the other. Where none is, nobody knows.
+    Relevant is a document that the answer after its retrieval cites or quotes, by the rules of
+    :mod:`rader_synthesis.citations` (what the question says too is no quote). A thought is no citation: it may name a
+    document to dismiss it. Not relevant is a document that is not cited, if another of the same retrieval is: who read
+    them all answered with the other. Where none is, nobody knows.
     """
     counts = report if report is not None else LabelReport()
     steps = list(trajectory.steps)
-    for at, step in enumerate(steps):
-        if not any(one.relevant is None for one in step.considered):
+    for number, step in enumerate(steps):
+        if not any(document.relevant is None for document in step.considered):
             continue
-        later = "\n".join(one.text for one in steps[at + 1 :] if one.kind in ("thought", "answer"))
-        labelled = [_cited(one, later, trajectory.question) for one in step.considered]
-        if any(one.relevant for one in labelled):
+        later = "\n".join(after.text for after in steps[number + 1 :] if after.kind == "answer")
+        labelled = [_cited(document, later, trajectory.question) for document in step.considered]
+        if any(document.relevant for document in labelled):
             reason = "another document of the same search is used, this one is not"
-            labelled = [_judged(one, False, reason, "citation") if one.relevant is None else one for one in labelled]
-        steps[at] = _counted(step, labelled, counts)
-    return replace(trajectory, steps=tuple(steps))
+            labelled = [
+                _judged(document, False, reason, "citation") if document.relevant is None else document
+                for document in labelled
+            ]
+        steps[number] = _counted(step, labelled, counts)
+    return without_held_negatives(replace(trajectory, steps=tuple(steps)), counts)
 
 
-def _cited(one: Considered, later: str, question: str) -> Considered:
-    if one.relevant is not None:
-        return one
-    if cites(later, one.id, one.title):
-        return _judged(one, True, "a later step names it", "citation")
-    if quotes(later, one.text, question):
-        return _judged(one, True, "a later step quotes it", "citation")
-    return one
+def _cited(document: Considered, later: str, question: str) -> Considered:
+    if document.relevant is not None:
+        return document
+    if cites(later, document.id, document.title):
+        return _judged(document, True, "the answer names it", "citation")
+    if quotes(later, document.text, question):
+        return _judged(document, True, "the answer quotes it", "citation")
+    return document
 
 
-def label_by_answer(trajectory: Trajectory, report: LabelReport | None = None, *, top: int = 1) -> Trajectory:
+def label_by_opened(trajectory: Trajectory, report: LabelReport | None = None) -> Trajectory:
+    """Label documents by what was opened after a search and what was passed over (LRAT, arXiv 2604.04949).
+
+    Relevant is what was opened; how much it counts (``weight``) the import has set by the reasoning that followed. Not
+    relevant is what stood above an opened document and was not opened itself: it was seen and passed over. What stood
+    below the last opened document stays unlabelled, since nobody may have looked so far down; a search of which nothing
+    was opened labels nothing. That is how the bias by position is met: rank alone makes no document negative.
+    """
+    counts = report if report is not None else LabelReport()
+    steps = []
+    for step in trajectory.steps:
+        opened = [rank for rank, document in enumerate(step.considered) if document.opened]
+        labelled = [
+            document
+            if document.relevant is not None or not opened or rank > opened[-1]
+            else _judged(document, True, "it was opened", "opened")
+            if document.opened
+            else _judged(document, False, "one below it was opened, this one was passed over", "opened")
+            for rank, document in enumerate(step.considered)
+        ]
+        steps.append(_counted(step, labelled, counts))
+    return without_held_negatives(replace(trajectory, steps=tuple(steps)), counts)
+
+
+def label_by_answer(
+    trajectory: Trajectory, report: LabelReport | None = None, *, top: int = 1, min_reward: float = 1.0
+) -> Trajectory:
     """Label the documents that a right answer went on with as relevant.
 
     These are the kept one of each retrieval (``document_id``), or its first ``top`` where none is named. A wrong
     answer says nothing about a document, nor does a right one about those that were not kept: both stay unlabelled.
 
     Args:
-        trajectory: What is labelled if its reward is 1.
+        trajectory: What is labelled if its answer is right.
         report: Counts labels.
         top: How many documents of a retrieval count as used where none is named.
+        min_reward: From which reward on an answer is right.
     """
-    if trajectory.reward != 1.0:
+    if not is_right(trajectory.reward, min_reward):
         return trajectory
     counts = report if report is not None else LabelReport()
     steps = []
     for step in trajectory.steps:
-        used = {step.document_id} if step.document_id else {one.id for one in step.considered[:top]}
+        used = {step.document_id} if step.document_id else {document.id for document in step.considered[:top]}
         labelled = [
-            _judged(one, True, "used on the way to the right answer", "answer")
-            if one.relevant is None and one.id in used
-            else one
-            for one in step.considered
+            _judged(document, True, "used on the way to the right answer", "answer")
+            if document.relevant is None and document.id in used
+            else document
+            for document in step.considered
         ]
         steps.append(_counted(step, labelled, counts))
-    return replace(trajectory, steps=tuple(steps))
+    return without_held_negatives(replace(trajectory, steps=tuple(steps)), counts)
 
 
 def label_by_reflection(
@@ -222,77 +186,113 @@ def label_by_reflection(
 
     Raises:
         InputError: ``concurrency`` is below 1.
-        LLMError: Nothing was answered, ten times in a row from the start: the server is not there.
+        LLMError: Nothing was answered, ten times in a row: the server is not there, or refuses everything.
     """
-    if concurrency < 1:
-        raise InputError(f"concurrency must be at least 1, not {concurrency}.")
     counts = report if report is not None else LabelReport()
-    waiting: deque[tuple[Trajectory, dict[tuple[int, int], Future[Verdict]]]] = deque()
-    asked = 0
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="rader-reflect") as pool:
-        try:
-            for trajectory in trajectories:
-                futures = {
-                    place: pool.submit(reflector.reflect, trajectory.question, before, document)
-                    for place, before, document in _unlabelled(trajectory)
-                }
-                waiting.append((trajectory, futures))
-                asked += len(futures)
-                while waiting and (max(asked, len(waiting)) > 4 * concurrency or not waiting[0][1]):
-                    trajectory, futures = waiting.popleft()
-                    asked -= len(futures)
-                    yield _reflected(trajectory, futures, counts, on_judged)
-            while waiting:
-                yield _reflected(*waiting.popleft(), counts, on_judged)
-        except BaseException:
-            for _, futures in waiting:
-                for future in futures.values():
-                    future.cancel()
-            raise
+    waiting: deque[_Waiting] = deque()
+
+    def questions() -> Iterator[_Question]:
+        for trajectory in trajectories:
+            asked = [_Question(trajectory.question, *parts) for parts in _unlabelled(trajectory)]
+            waiting.append(_Waiting(trajectory, len(asked)))
+            yield from asked
+
+    def ask(question: _Question) -> Verdict:
+        return reflector.reflect(question.text, question.before, question.document)
+
+    for asked in ask_all(questions(), ask, concurrency=concurrency, give_up=GiveUp()):
+        while not waiting[0].open:
+            yield waiting.popleft().labelled(counts)
+        waiting[0].take(asked, counts)
+        on_judged(1)
+    for trajectory in waiting:
+        yield trajectory.labelled(counts)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A document that is to be judged: of which question, at which step and rank, after which steps."""
+
+    text: str
+    position: tuple[int, int]
+    before: Sequence[tuple[str, str]]
+    document: str
+
+
+@dataclass
+class _Waiting:
+    """A trajectory some of whose documents are being judged."""
+
+    trajectory: Trajectory
+    open: int
+    verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
+
+    def take(self, asked: Asked[_Question, Verdict], counts: LabelReport) -> None:
+        """Note what became of a question."""
+        self.open -= 1
+        if asked.result is not None:
+            self.verdicts[asked.item.position] = asked.result
+        else:
+            counts.fault("the model did not answer", f"{self.trajectory.id}: {asked.error}")
+
+    def labelled(self, counts: LabelReport) -> Trajectory:
+        """Return the trajectory with the labels of its verdicts."""
+        steps = []
+        for number, step in enumerate(self.trajectory.steps):
+            documents = list(step.considered)
+            for rank, document in enumerate(documents):
+                verdict = self.verdicts.get((number, rank))
+                if verdict is not None and verdict.relevant is None:
+                    where = f"{self.trajectory.id}, {document.id}"
+                    counts.fault("the model's answer cannot be read", f"{where}: {verdict.reason}")
+                elif verdict is not None and verdict.relevant is not None:
+                    documents[rank] = _judged(document, verdict.relevant, verdict.reason, "reflection")
+            steps.append(_counted(step, documents, counts))
+        return replace(self.trajectory, steps=tuple(steps))
 
 
 def _unlabelled(trajectory: Trajectory) -> Iterator[tuple[tuple[int, int], list[tuple[str, str]], str]]:
     before: list[tuple[str, str]] = []
-    for at, step in enumerate(trajectory.steps):
-        for number, one in enumerate(step.considered):
-            if one.relevant is None:
-                yield (at, number), list(before), f"{one.title} {one.text}".strip()
+    for number, step in enumerate(trajectory.steps):
+        for rank, document in enumerate(step.considered):
+            if document.relevant is None:
+                yield (number, rank), list(before), f"{document.title} {document.text}".strip()
         if step.kind == "thought":
             before.append(("thought", step.text))
         elif step.kind == "retrieval" and step.text:
             before.append(("document", step.text))
 
 
-def _reflected(
-    trajectory: Trajectory,
-    futures: dict[tuple[int, int], Future[Verdict]],
-    counts: LabelReport,
-    on_judged: Callable[[int], object],
-) -> Trajectory:
-    verdicts: dict[tuple[int, int], Verdict] = {}
-    for place, future in futures.items():
-        try:
-            verdicts[place] = future.result()
-        except LLMError as error:
-            counts.fault("the model did not answer", f"{trajectory.id}: {error}")
-            if counts.faults["the model did not answer"] >= 10 and not counts.labelled:
-                raise
-    on_judged(len(futures))
-    steps = []
-    for at, step in enumerate(trajectory.steps):
-        labelled = list(step.considered)
-        for number, one in enumerate(labelled):
-            verdict = verdicts.get((at, number))
-            if verdict is not None and verdict.relevant is None:
-                counts.fault("the model's answer cannot be read", f"{trajectory.id}, {one.id}: {verdict.reason}")
-            elif verdict is not None and verdict.relevant is not None:
-                labelled[number] = _judged(one, verdict.relevant, verdict.reason, "reflection")
-        steps.append(_counted(step, labelled, counts))
+def without_held_negatives(trajectory: Trajectory, report: LabelReport | None = None) -> Trajectory:
+    """Return a trajectory in which no document is rejected that a relevant one is a part of, or that is a part of one.
+
+    Of an article and its paragraph one is not wrong where the other is right. Such a document loses its label and is
+    counted.
+    """
+    counts = report if report is not None else LabelReport()
+    relevant = [_bare(document) for step in trajectory.steps for document in step.considered if document.relevant]
+    relevant = [text for text in relevant if text]
+    if not relevant:
+        return trajectory
+
+    def cleared(document: Considered) -> Considered:
+        text = _bare(document)
+        if document.relevant is not False or not text or not any(text in other or other in text for other in relevant):
+            return document
+        counts.faults["rejected, but a part of a relevant document or holding one"] += 1
+        counts.labelled["not relevant"] -= 1
+        return replace(document, relevant=None, reason="", labelled_by="")
+
+    steps = (replace(step, considered=tuple(map(cleared, step.considered))) for step in trajectory.steps)
     return replace(trajectory, steps=tuple(steps))
 
 
-def _judged(one: Considered, relevant: bool, reason: str, by: str) -> Considered:
-    return replace(one, relevant=relevant, reason=reason, labelled_by=by)
+def _bare(document: Considered) -> str:
+    return " ".join(document.text.split())
+
+
+def _judged(document: Considered, relevant: bool, reason: str, by: str) -> Considered:
+    return replace(document, relevant=relevant, reason=reason, labelled_by=by)
 
 
 def _counted(step: Step, labelled: Sequence[Considered], counts: LabelReport) -> Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rader_plugins.trajectories import Step, Trajectory
+from rader_plugins.trajectories import Step, Trajectory, is_right
 from rader_synthesis.tree import Node, Tree
 
 __all__ = ["trajectories"]
@@ -46,7 +46,7 @@ def _trajectory(tree: Tree, leaf: Node) -> Trajectory:
         "place": leaf.place,
         "ended": "complete" if leaf.kind == "crs" else "thought" if leaf.answer is not None else "depth",
         "visits": leaf.n,
-        "training": kept and leaf.reward == 1.0,
+        "training": bool(kept and is_right(leaf.reward)),
     }
     return Trajectory(
         id=f"{tree.problem_id}#{leaf.id}",

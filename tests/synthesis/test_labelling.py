@@ -15,6 +15,7 @@ from rader_synthesis.labelling import (
     judge_answers,
     label_by_answer,
     label_by_citation,
+    label_by_opened,
     label_by_reflection,
 )
 
@@ -27,7 +28,7 @@ QUOTED = "every finite group of prime order is cyclic and simple"
 
 
 def trajectory(
-    *considered: Considered, reward: float | None = None, later: str = "", kept: str | None = None
+    *considered: Considered, reward: float | None = None, later: str = "", kept: str | None = None, said: str = ""
 ) -> Trajectory:
     steps = (
         Step("thought", "first"),
@@ -35,7 +36,7 @@ def trajectory(
         Step("retrieval", "kept text", kept, considered),
         Step("thought", later),
         Step("retrieval", "", None, (Considered("late", "late text"),)),
-        Step("answer", "8"),
+        Step("answer", f"{said} 8".strip()),
     )
     return Trajectory("t", "p", "the question", steps, "8", None, reward)
 
@@ -52,7 +53,7 @@ def test_citation_labels_the_named_and_the_passed_over() -> None:
         Considered("c", "something else altogether here"),
         Considered("d", "x", relevant=True, reason="own", labelled_by="human"),
     )
-    made = label_by_citation(trajectory(*documents, later=f"By thm-1, as {QUOTED}, we have it."), report)
+    made = label_by_citation(trajectory(*documents, said=f"By thm-1, as {QUOTED}, we have it."), report)
     assert labels(made) == [
         ("thm-1", True, "citation"), ("b", True, "citation"), ("c", False, "citation"), ("d", True, "human")
     ]  # fmt: skip
@@ -60,10 +61,46 @@ def test_citation_labels_the_named_and_the_passed_over() -> None:
     assert report.labelled == {"relevant": 2, "not relevant": 1}
 
 
-def test_citation_counts_only_what_comes_later_and_is_not_in_the_question() -> None:
-    made = trajectory(Considered("first-1", "text"), Considered("q", QUOTED), later=QUOTED)
+def test_citation_counts_only_answers_and_what_is_not_in_the_question() -> None:
+    thought = trajectory(
+        Considered("first-1", "text"), Considered("q", QUOTED), later=f"first-1 is no help, nor {QUOTED}"
+    )
+    assert label_by_citation(thought) == thought
+    made = trajectory(Considered("first-1", "text"), Considered("q", QUOTED), said=QUOTED)
     asked = Trajectory("t", "p", QUOTED, (Step("thought", "first-1"), *made.steps), "8")
     assert [relevant for _, relevant, _ in labels(label_by_citation(asked), 3)] == [None, None]
+
+
+def test_what_was_opened_is_relevant_and_what_stood_above_it_is_not() -> None:
+    documents = (
+        Considered("a", "one", opened=False),
+        Considered("b", "two", opened=True, weight=1.5),
+        Considered("c", "three", opened=False),
+        Considered("d", "four", opened=True),
+        Considered("e", "five", opened=False),
+    )
+    report = LabelReport()
+    made = label_by_opened(trajectory(*documents), report)
+    assert labels(made) == [
+        ("a", False, "opened"), ("b", True, "opened"), ("c", False, "opened"), ("d", True, "opened"), ("e", None, "")
+    ]  # fmt: skip
+    assert made.steps[2].considered[1].weight == 1.5
+    assert labels(made, 4) == [("late", None, "")]  # nothing of its search was opened: nobody knows
+    assert report.labelled == {"relevant": 2, "not relevant": 2}
+
+
+def test_no_negative_is_a_part_of_a_positive_or_holds_one() -> None:
+    documents = (
+        Considered("whole", "Rule one holds. Rule two holds."),
+        Considered("part-1", "Rule one holds."),
+        Considered("other-1", "Rule three holds."),
+    )
+    report = LabelReport()
+    for cited, expected in (("[part-1]", [None, True, False]), ("[whole]", [True, None, False])):
+        made = label_by_citation(trajectory(*documents, said=f"As {cited} says."), report)
+        assert [relevant for _, relevant, _ in labels(made)] == expected
+    assert report.labelled == {"relevant": 2, "not relevant": 2}
+    assert sum(report.faults.values()) == 2
 
 
 def test_a_right_answer_labels_what_it_went_on_with() -> None:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, with_llm_options
 from rader_plugins.cli.options import JsonOutput, SearchMode
-from rader_plugins.cli.output import count, emit_json, facts, note, progress
-from rader_plugins.errors import InputError
+from rader_plugins.cli.output import facts, note, progress
+from rader_plugins.errors import InputError, RaderError
+from rader_synthesis.cli.import_summary import Summary
 
 if TYPE_CHECKING:
-    from rader_plugins.answers import AnswerChecker
-    from rader_plugins.index import Index
-    from rader_plugins.llm import ChatModel, OpenAIChat, Usage
+    from rader_plugins.llm import ChatModel, OpenAIChat
     from rader_plugins.trajectories import Trajectory
     from rader_synthesis.importing import Corpus, FileImporter
     from rader_synthesis.labelling import LabelReport
@@ -28,22 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["import_"]
 
 
-class Kind(str, Enum):
-    """What a file holds."""
-
-    recorded = "recorded"
-    openai = "openai"
-    solutions = "solutions"
-    proofs = "proofs"
-    rader = "rader"
-    function = "function"
-
-
 class Label(str, Enum):
     """Who labels documents that nobody has judged."""
 
     none = "none"
     citation = "citation"
+    opened = "opened"
     answer = "answer"
     reflection = "reflection"
 
@@ -55,40 +41,64 @@ class Style(str, Enum):
     completion = "completion"
 
 
-@dataclass
-class _Totals:
-    """What was written."""
+class FollowUps(str, Enum):
+    """What becomes of questions after the first of a conversation."""
 
-    rewards: Counter[str] = field(default_factory=Counter)
-    retrievals: int = 0
-    documents: Counter[str] = field(default_factory=Counter)
-
-    def count(self, trajectory: Trajectory) -> None:
-        known = trajectory.reward is not None
-        self.rewards["unknown" if not known else "right" if trajectory.reward == 1.0 else "not right"] += 1
-        for step in trajectory.retrievals:
-            self.retrievals += 1
-            for one in step.considered:
-                names = {None: "unlabelled", True: "relevant", False: "not relevant"}
-                self.documents[names[one.relevant]] += 1
+    carry = "carry"
+    leave_out = "leave-out"
 
 
-@with_llm_options
+class Fragments(str, Enum):
+    """What becomes of a result that is a part of a document of the corpus."""
+
+    put_together = "join"
+    keep = "keep"
+
+
+_OPTION_OF = {
+    "tools": "--tool",
+    "scale": "--scale",
+    "follow_ups": "--follow-ups",
+    "prompts": "--prompt-pattern",
+    "searcher": "--mode",
+    "k": "-k",
+    "function": "--function",
+}
+
+
+def _list_kinds(wanted: bool) -> None:
+    if wanted:
+        from rader_synthesis.importing import importer_class, importer_kinds
+
+        pairs = [("auto", "recognises the kind by the first rows of the files, and says so")]
+        pairs += [(kind, importer_class(kind).summary) for kind in importer_kinds()]
+        typer.echo("\n".join(facts(pairs)))
+        raise typer.Exit
+
+
 def import_(
     kind: Annotated[
-        Kind,
+        str,
         typer.Argument(
             metavar="KIND",
-            help="recorded (what the recorders wrote, with feedback), openai (message logs), solutions (plain text), "
-            "proofs (proof trees), rader (published RaDeR traces) or function (your own, see --function).",
+            help="What the files hold: auto, openai, anthropic, openinference, otel, langsmith, langfuse, mlflow, "
+            "atif, agent-sessions, react, sharegpt, recorded, solutions, proofs, rader, function, or what other "
+            "packages add; see --list.",
             show_default=False,
         ),
     ],
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="JSONL or .json; for rader also folders.", show_default=False),
+        typer.Argument(
+            metavar="FILE...",
+            help="JSONL, JSON, CSV or Parquet, also packed (.gz); for rader folders.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Trajectories, as JSONL; replaced if there.")],
+    list_kinds: Annotated[
+        bool, typer.Option("--list", help="Say what kinds there are.", callback=_list_kinds, is_eager=True)
+    ] = False,
     corpus: Annotated[
         Path | None,
         typer.Option("--corpus", metavar="PATH", help="The documents: folder of texts, BEIR folder or .jsonl."),
@@ -97,108 +107,157 @@ def import_(
         Path | None,
         typer.Option("--index", metavar="DIR", help="Index of the documents; solutions are searched in it."),
     ] = None,
-    mode: Annotated[SearchMode, typer.Option("--mode", help="How solutions are searched.")] = SearchMode.hybrid,
-    k: Annotated[int, typer.Option("-k", min=1, help="Documents found for a step of a solution.")] = 5,
+    fragments: Annotated[
+        Fragments | None,
+        typer.Option("--fragments", help="Make a result that is a part of a document that document (join), or not."),
+    ] = None,
+    mode: Annotated[SearchMode | None, typer.Option("--mode", help="How solutions are searched.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Documents found for a step of a solution; 5.")] = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool", metavar="NAME", help="A search tool; repeatable. Default: by name and by what they return."
+        ),
+    ] = None,
+    follow_ups: Annotated[
+        FollowUps | None,
+        typer.Option("--follow-ups", help="Questions after the first carry their conversation, or are left out."),
+    ] = None,
+    prompt_pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt-pattern",
+            metavar="REGEX",
+            help="Finds documents in prompts, by the groups documents and question.",
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", metavar="WORST-BEST", help="Scale of ratings, such as 1-5.")
+    ] = None,
+    function: Annotated[
+        str | None,
+        typer.Option("--function", metavar="MODULE:NAME", help="With function: takes a row, returns a Trajectory."),
+    ] = None,
+    redact: Annotated[
+        str | None,
+        typer.Option(
+            "--redact", metavar="MODULE:NAME", help="Applied to every text; presidio takes out what it recognises."
+        ),
+    ] = None,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Also write trajectories without a retrieval.")] = False,
+    skip_faulty: Annotated[
+        bool, typer.Option("--skip-faulty", help="Count rows that cannot be used instead of ending at the first.")
+    ] = False,
     label: Annotated[
         Label, typer.Option("--label", help="Who labels the documents that have no label yet.")
     ] = Label.none,
     top: Annotated[
-        int, typer.Option("--top", min=1, help="With --label answer: documents of a search that count as used.")
-    ] = 1,
+        int | None,
+        typer.Option("--top", min=1, help="With --label answer: documents of a search that count as used; 1."),
+    ] = None,
+    min_reward: Annotated[
+        float, typer.Option("--min-reward", min=0.0, max=1.0, help="From which reward on an answer is right.")
+    ] = 1.0,
     checker: Annotated[
         str | None,
         typer.Option(
             "--checker", metavar="NAME", help="Judge the final answers anew: math, numeric, choice, exact, judge."
         ),
     ] = None,
-    llm: LLMChoice = NO_LLM,
+    standalone_llm: Annotated[
+        bool, typer.Option("--standalone-llm", help="Let the model rewrite follow-ups into questions that stand alone.")
+    ] = False,
+    llm_url: Annotated[
+        str | None,
+        typer.Option("--llm-url", metavar="URL", help="OpenAI-compatible server for reflection, judge and follow-ups."),
+    ] = None,
+    llm_model: Annotated[
+        str | None, typer.Option("--llm-model", metavar="NAME", help="Default: the only model that the server lists.")
+    ] = None,
     llm_cache: Annotated[
         Path | None, typer.Option("--llm-cache", metavar="FILE", help="Keep the model's answers: a rerun asks nothing.")
     ] = None,
     prompts: Annotated[
-        str, typer.Option("--prompts", metavar="PACK", help="For reflection: math, science, generic, or a folder.")
-    ] = "generic",
-    style: Annotated[
-        Style, typer.Option("--style", help="Send the examples as turns (chat) or as one text (completion).")
-    ] = Style.chat,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests to the server at once.")] = 8,
-    tool: Annotated[
-        list[str] | None,
-        typer.Option("--tool", metavar="NAME", help="With openai: a retrieval tool; repeatable. Default: by name."),
-    ] = None,
-    function: Annotated[
         str | None,
-        typer.Option("--function", metavar="MODULE:NAME", help="With function: takes a row, returns a Trajectory."),
+        typer.Option(
+            "--prompts", metavar="PACK", help="For reflection: math, science, generic (default), or a folder."
+        ),
     ] = None,
-    keep_all: Annotated[bool, typer.Option("--keep-all", help="Also write trajectories without a retrieval.")] = False,
-    skip_faulty: Annotated[
-        bool, typer.Option("--skip-faulty", help="Count rows that cannot be used instead of ending at the first.")
-    ] = False,
+    style: Annotated[
+        Style | None, typer.Option("--style", help="Send the examples as turns (chat, default) or as one text.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests to the server at once.")] = 8,
     json: JsonOutput = False,
 ) -> None:
-    """Turn records of solved problems into trajectories.
+    """Turn records of solved problems, logs and traces into trajectories.
 
     Training samples come from trajectories with labelled documents: see --label, and `rader samples`.
     """
     from rader_plugins.trajectories import write_trajectories
-    from rader_synthesis.importing import ImportReport
-    from rader_synthesis.labelling import LabelReport, judge_answers
+    from rader_synthesis.importing import importer_class, recognize
 
-    _check(kind, function, tool, files, out)
-    asks = label is Label.reflection or checker == "judge"
-    if asks != llm.is_given:
-        raise InputError("--llm-url goes with --label reflection or --checker judge, and these need it.")
-    report, labels, totals = ImportReport(), LabelReport(), _Totals()
+    _check_files(files, out)
+    _check_labels(label, top, prompts, style, fragments, corpus or index)
+    asks = label is Label.reflection or checker == "judge" or standalone_llm
+    if asks != (llm_url is not None):
+        raise InputError(
+            "--llm-url goes with --label reflection, --checker judge or --standalone-llm, and these need it."
+        )
+    if kind == "auto":
+        kind = recognize(files)
+        note(f"The files are of the kind {kind}.")
+    importer_type = importer_class(kind)
+    chosen: dict[str, Any] = {
+        "tools": tool,
+        "scale": scale,
+        "follow_ups": follow_ups and follow_ups.value,
+        "prompts": prompt_pattern,
+        "searcher": mode,
+        "k": k,
+        "function": function,
+    }
+    _check_options(kind, importer_type, chosen)
+    summary = Summary(kind, out, min_reward)
     out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        importer = _importer(stack, kind, corpus, index, mode, k, tool, function, keep_all, skip_faulty)
-        server, model = _llm(stack, llm, llm_cache, concurrency)
+        documents, searcher = _documents(stack, corpus, index, mode, fragments)
+        chosen |= {"searcher": searcher, "corpus": documents, "keep_all": keep_all, "skip_faulty": skip_faulty}
+        importer = importer_type.from_options(_options(chosen, redact))
+        server, llm = _llm(stack, llm_url, llm_model, llm_cache, concurrency)
+        summary.server = server
         advance = stack.enter_context(progress("Importing"))
-        found: Iterable[Trajectory] = importer.read(files, report)
+        trajectories: Iterable[Trajectory] = importer.read(files, summary.report)
+        if standalone_llm and llm is not None:
+            from rader_synthesis.followups import standalone_questions
+
+            trajectories = standalone_questions(trajectories, llm, concurrency=concurrency, notes=summary.report.notes)
         if checker is not None:
-            found = judge_answers(found, _checker(checker, model))
-        found = _labelled(found, label, top, labels, model, prompts, style, concurrency)
-        write_trajectories(out, _counted(found, totals, advance))
-    usage = None if server is None else server.usage
-    summary = {
-        "out": str(out),
-        "rows": report.rows,
-        "trajectories": report.trajectories,
-        "skipped": dict(report.skipped),
-        "notes": dict(report.notes),
-        "rewards": dict(totals.rewards),
-        "retrievals": totals.retrievals,
-        "documents": dict(totals.documents),
-        "labelled": dict(labels.labelled),
-        "unlabelled_because": dict(labels.faults),
-        "first_faults": [*report.first_faults, *labels.first_faults],
-        "usage": None if usage is None else asdict(usage),
-    }
-    if json:
-        emit_json(summary)
-        return
-    pairs = [
-        ("rows", f"{report.rows:,}"),
-        ("trajectories", f"{report.trajectories:,} ({_listed(totals.rewards) or 'none'})"),
-        ("left out", _listed(report.skipped) or "none"),
-        ("retrievals", f"{totals.retrievals:,}"),
-        ("documents", _listed(totals.documents) or "none"),
-        ("notes", _listed(report.notes) or "none"),
-        *([("unlabelled", _listed(labels.faults))] if labels.faults else []),
-        *([("cost", _cost(usage))] if usage is not None else []),
-        ("written to", str(out)),
-    ]
-    typer.echo("\n".join(facts(pairs)))
-    for what, faults in (("Left out", report.first_faults), ("Unlabelled", labels.first_faults)):
-        for fault in faults:
-            note(f"{what}: {fault}")
+            trajectories = _judged(trajectories, checker, llm)
+        labeller = _Labeller(label, top or 1, min_reward, llm, prompts or "generic", style or Style.chat, concurrency)
+        trajectories = labeller.labelled(trajectories, summary.labels)
+        with contextlib.suppress(_NothingToWriteError):
+            write_trajectories(out, _counted(trajectories, summary, advance))
+    summary.show(as_json=json)
+    if problem := summary.problem(labels_wanted=label is not Label.none):
+        raise RaderError(problem)
 
 
-def _check(kind: Kind, function: str | None, tool: list[str] | None, files: list[Path], out: Path) -> None:
-    if (function is not None) != (kind is Kind.function):
-        raise InputError("--function names what `rader import function` calls on every row; they go together.")
-    if tool and kind is not Kind.openai:
-        raise InputError("--tool goes with `rader import openai`.")
+class _NothingToWriteError(Exception):
+    """No trajectory came out: the file that may be there stays as it is."""
+
+
+def _counted(
+    trajectories: Iterable[Trajectory], summary: Summary, advance: Callable[[int], Any]
+) -> Iterator[Trajectory]:
+    for trajectory in trajectories:
+        summary.count(trajectory)
+        advance(1)
+        yield trajectory
+    if not summary.written:
+        raise _NothingToWriteError
+
+
+def _check_files(files: list[Path], out: Path) -> None:
     if out.is_dir():
         raise InputError(f"--out names a file, but {out} is a folder.")
     for file in files:
@@ -208,101 +267,120 @@ def _check(kind: Kind, function: str | None, tool: list[str] | None, files: list
             raise InputError(f"--out {out} is one of the files that are read.")
 
 
-def _importer(
+def _check_labels(
+    label: Label,
+    top: int | None,
+    prompts: str | None,
+    style: Style | None,
+    fragments: Fragments | None,
+    where: Path | None,
+) -> None:
+    if top is not None and label is not Label.answer:
+        raise InputError("--top goes with --label answer.")
+    if (prompts is not None or style is not None) and label is not Label.reflection:
+        raise InputError("--prompts and --style go with --label reflection.")
+    if fragments is not None and where is None:
+        raise InputError("--fragments is about parts of documents: it goes with --corpus or --index.")
+
+
+def _check_options(kind: str, importer: type[FileImporter], chosen: dict[str, Any]) -> None:
+    if (chosen["function"] is not None) != ("function" in importer.takes):
+        raise InputError("--function names what `rader import function` calls on every row; they go together.")
+    for name, value in chosen.items():
+        if value and name not in importer.takes:
+            raise InputError(f"{_OPTION_OF[name]} goes with other kinds than {kind}, which has no use for it.")
+
+
+def _options(chosen: dict[str, Any], redact: str | None) -> Any:
+    from rader_synthesis.importing import ImportOptions, PromptDocuments, Scale, load_function
+    from rader_synthesis.redaction import load_redaction
+
+    options = {name: value for name, value in chosen.items() if value is not None}
+    if "scale" in options:
+        options["scale"] = Scale.parse(options["scale"])
+    if "prompts" in options:
+        options["prompts"] = PromptDocuments(options["prompts"])
+    if "function" in options:
+        options["function"] = load_function(options["function"])
+    return ImportOptions(**options, redact=None if redact is None else load_redaction(redact))
+
+
+def _documents(
     stack: contextlib.ExitStack,
-    kind: Kind,
-    corpus: Path | None,
+    path: Path | None,
     index: Path | None,
-    mode: SearchMode,
-    k: int,
-    tool: list[str] | None,
-    function: str | None,
-    keep_all: bool,
-    skip_faulty: bool,
-) -> FileImporter:
+    mode: SearchMode | None,
+    fragments: Fragments | None,
+) -> tuple[Corpus | None, Any]:
+    """Return the documents that results are looked up in, and what solutions are searched with."""
     from rader_plugins.cli.options import open_index
     from rader_plugins.retrieval import RaderRetriever
-    from rader_synthesis import importing
-
-    opened = stack.enter_context(open_index(index)) if index is not None else None
-    documents = _corpus(corpus, opened)
-    options: dict[str, Any] = {"corpus": documents, "keep_all": keep_all, "skip_faulty": skip_faulty}
-    if kind is Kind.openai:
-        return importing.OpenAILogs(tools=tool, **options)
-    if kind is Kind.solutions:
-        searcher = RaderRetriever(opened, mode.value) if opened is not None else None
-        return importing.Solutions(searcher=searcher, k=k, **options)
-    if kind is Kind.recorded:
-        return importing.Recorded(**options)
-    if kind is Kind.proofs:
-        return importing.Proofs(**options)
-    if kind is Kind.rader:
-        return importing.RaderTraces(**options)
-    return importing.FunctionImporter(importing.load_function(function or ""), **options)
-
-
-def _corpus(path: Path | None, index: Index | None) -> Corpus | None:
-    from rader_plugins.index import read_documents
-    from rader_plugins.ingestion import open_source
+    from rader_plugins.sources import Report, open_source
     from rader_synthesis.importing import Corpus
 
+    opened = stack.enter_context(open_index(index)) if index is not None else None
+    searcher = None if opened is None else RaderRetriever(opened, (mode or SearchMode.hybrid).value)
+    how: Any = (fragments or Fragments.put_together).value
     if path is not None:
-        return Corpus(open_source(path).documents())
-    return Corpus(read_documents(index)) if index is not None else None
+        return Corpus((document for _, document in open_source(path).read(Report())), fragments=how), searcher
+    return (None if opened is None else Corpus(opened.documents(), fragments=how)), searcher
 
 
 def _llm(
-    stack: contextlib.ExitStack, choice: LLMChoice, cache: Path | None, concurrency: int
+    stack: contextlib.ExitStack, url: str | None, model: str | None, cache: Path | None, concurrency: int
 ) -> tuple[OpenAIChat | None, ChatModel | None]:
     """Return the server, which counts, and what is asked."""
-    from rader_plugins.llm import CachedChat
+    from rader_plugins.llm import CachedChat, OpenAIChat
 
-    if not choice.is_given:
+    if url is None:
         return None, None
-    server = stack.enter_context(choice.connect(concurrency=concurrency))
+    server = stack.enter_context(OpenAIChat(url, model, concurrency=concurrency))
     # Judges are asked at temperature 0: what was empty would be empty again.
     return server, server if cache is None else CachedChat(server, cache, keep_empty=True)
 
 
-def _cost(usage: Usage) -> str:
-    tokens = f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written"
-    return f"{count(usage.requests, 'request')}, {tokens}"
-
-
-def _checker(name: str, llm: ChatModel | None) -> AnswerChecker:
+def _judged(trajectories: Iterable[Trajectory], checker: str, llm: ChatModel | None) -> Iterator[Trajectory]:
     from rader_plugins.answers import load_checker
+    from rader_synthesis.labelling import judge_answers
 
-    return load_checker(name, llm=llm) if name == "judge" else load_checker(name)
-
-
-def _labelled(
-    found: Iterable[Trajectory],
-    label: Label,
-    top: int,
-    report: LabelReport,
-    llm: ChatModel | None,
-    prompts: str,
-    style: Style,
-    concurrency: int,
-) -> Iterable[Trajectory]:
-    from rader_synthesis.labelling import PackReflector, label_by_answer, label_by_citation, label_by_reflection
-
-    if label is Label.citation:
-        return (label_by_citation(trajectory, report) for trajectory in found)
-    if label is Label.answer:
-        return (label_by_answer(trajectory, report, top=top) for trajectory in found)
-    if label is Label.reflection and llm is not None:
-        reflector = PackReflector(llm, prompts, style=style.value)
-        return label_by_reflection(found, reflector, concurrency=concurrency, report=report)
-    return found
+    return judge_answers(trajectories, load_checker(checker, llm=llm) if checker == "judge" else load_checker(checker))
 
 
-def _counted(found: Iterable[Trajectory], totals: _Totals, advance: Callable[[int], Any]) -> Iterator[Trajectory]:
-    for trajectory in found:
-        totals.count(trajectory)
-        advance(1)
-        yield trajectory
+class _Labeller:
+    """Labels the documents of trajectories in the way that was asked for."""
 
+    def __init__(
+        self,
+        label: Label,
+        top: int,
+        min_reward: float,
+        llm: ChatModel | None,
+        pack: str,
+        style: Style,
+        concurrency: int,
+    ) -> None:
+        self._label = label
+        self._top = top
+        self._min_reward = min_reward
+        self._llm = llm
+        self._pack = pack
+        self._style = style
+        self._concurrency = concurrency
 
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in counts.most_common())
+    def labelled(self, trajectories: Iterable[Trajectory], report: LabelReport) -> Iterable[Trajectory]:
+        """Yield the trajectories with their labels."""
+        from rader_synthesis import labelling
+
+        if self._label is Label.citation:
+            return (labelling.label_by_citation(trajectory, report) for trajectory in trajectories)
+        if self._label is Label.opened:
+            return (labelling.label_by_opened(trajectory, report) for trajectory in trajectories)
+        if self._label is Label.answer:
+            return (
+                labelling.label_by_answer(trajectory, report, top=self._top, min_reward=self._min_reward)
+                for trajectory in trajectories
+            )
+        if self._label is Label.reflection and self._llm is not None:
+            reflector = labelling.PackReflector(self._llm, self._pack, style=self._style.value)
+            return labelling.label_by_reflection(trajectories, reflector, concurrency=self._concurrency, report=report)
+        return trajectories

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rader_plugins.trajectories import Considered, Trajectory, read_trajectories
+from rader_plugins.trajectories import Considered, Trajectory, is_right, read_trajectories
 from rader_synthesis.explorer.reading import Source, read_source
 from rader_synthesis.tree import Tree
 
@@ -98,14 +98,14 @@ def _count_trajectories(found: Iterable[Trajectory], counts: Counts) -> None:
     for one in found:
         seen.add(one.problem_id)
         counts.sources[one.source or "unknown"] += 1
-        counts.runs["not judged" if one.reward is None else "right" if one.reward >= 1 else "wrong"] += 1
+        counts.runs[{None: "not judged", True: "right", False: "wrong"}[is_right(one.reward)]] += 1
         counts.steps.update(step.kind for step in one.steps)
         counts.searches += len(one.retrievals)
         kept = False
         for step in one.retrievals:
             _count_documents(step.considered, counts)
             kept = kept or step.document_id is not None or any(document.relevant for document in step.considered)
-        counts.training += kept and one.reward is not None and one.reward >= 1
+        counts.training += bool(kept and is_right(one.reward))
     counts.problems["different"] = len(seen)
 
 
@@ -116,7 +116,7 @@ def _count_tree(tree: Tree, counts: Counts) -> None:
         if node.considered is not None:
             counts.searches += 1
             _count_documents(node.considered, counts)
-    counts.training += sum(leaf.reward == 1.0 and _kept(tree.path(leaf)) for leaf in tree.leaves())
+    counts.training += sum(bool(is_right(leaf.reward)) and _kept(tree.path(leaf)) for leaf in tree.leaves())
 
 
 def _kept(path: Iterable[Any]) -> bool:

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write
-from rader_plugins.trajectories import Considered, Step, Trajectory
+from rader_plugins.trajectories import Considered, Step, Trajectory, is_right
 from rader_synthesis.explorer.reading import Shown, Source, read_source
 from rader_synthesis.tree import Node, Tree
 
@@ -142,7 +142,7 @@ def _entry(shown: Shown) -> dict[str, Any]:
         right = [rollout.reward > 0 for rollout in shown.tree.rollouts]
         searches = [node.considered for node in shown.tree.nodes if node.considered is not None]
     else:
-        right = [one.reward is not None and one.reward >= 1 for one in shown.trajectories]
+        right = [bool(is_right(each.reward)) for each in shown.trajectories]
         searches = [step.considered for one in shown.trajectories for step in one.retrievals]
     labels = Counter(one.relevant for considered in searches for one in considered)
     entry = {

@@ -129,7 +129,7 @@ class FileImporter(ABC):
 
     @classmethod
     def recognizes(cls, value: Any) -> float:
-        """Return how sure it is, from 0 to 1, that the JSON value of a row is of this kind, for ``rader import auto``."""
+        """Return how sure it is, 0 to 1, that the JSON value of a row is of this kind, for ``rader import auto``."""
         return 0.0
 
     @property

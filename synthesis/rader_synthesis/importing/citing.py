@@ -16,8 +16,8 @@ _NO_DOCUMENTS = frozenset(("file_path", "container_file_citation"))
 def citation_of(entry: Mapping[str, Any]) -> Citation | None:
     """Return what one entry of ``citations`` or ``annotations`` cites; None if that is no document.
 
-    Read are ``url_citation`` and ``file_citation`` of OpenAI, ``search_result_location``, ``web_search_result_location``
-    and the locations in documents of Anthropic, and lists of ``document_ids``.
+    Read are ``url_citation`` and ``file_citation`` of OpenAI, ``search_result_location``,
+    ``web_search_result_location`` and the locations in documents of Anthropic, and lists of ``document_ids``.
     """
     kind = entry.get("type")
     if kind in _NO_DOCUMENTS:

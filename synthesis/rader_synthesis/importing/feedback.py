@@ -51,13 +51,17 @@ _LOOKS_LIKE = re.compile(
     re.IGNORECASE,
 )
 _GOOD = frozenset(
-    "up thumbs_up thumbsup thumbs-up thumb_up positive good like liked yes correct right true pass passed helpful upvote "
-    "👍 accepted".split()
-)
+    (
+        "up", "thumbs_up", "thumbsup", "thumbs-up", "thumb_up", "positive", "good", "like", "liked", "yes", "correct",
+        "right", "true", "pass", "passed", "helpful", "upvote", "accepted", "👍",
+    )
+)  # fmt: skip
 _BAD = frozenset(
-    "down thumbs_down thumbsdown thumbs-down thumb_down negative bad dislike disliked no incorrect wrong false fail "
-    "failed unhelpful downvote 👎 rejected".split()
-)
+    (
+        "down", "thumbs_down", "thumbsdown", "thumbs-down", "thumb_down", "negative", "bad", "dislike", "disliked",
+        "no", "incorrect", "wrong", "false", "fail", "failed", "unhelpful", "downvote", "rejected", "👎",
+    )
+)  # fmt: skip
 _SCALE = re.compile(r"^\s*(-?\d+(?:\.\d+)?)\s*(?:-|\.\.|to|:|,)\s*(-?\d+(?:\.\d+)?)\s*$")
 
 

@@ -78,7 +78,7 @@ class FunctionImporter(RowImporter):
             yield replace(checked, steps=settle_steps(checked.steps, self.corpus, report))
 
 
-def load_function(name: str) -> RowFunction:
+def load_function(name: str) -> Callable[[Any], Any]:
     """Import ``module:function``; modules in the working folder are found too.
 
     Raises:
@@ -101,5 +101,5 @@ def load_function(name: str) -> RowFunction:
     function = getattr(module, attribute, None)
     if not callable(function):
         raise InputError(f"{module_name!r} has no function {attribute!r}.")
-    loaded: RowFunction = function
+    loaded: Callable[[Any], Any] = function
     return loaded

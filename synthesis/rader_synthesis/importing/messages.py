@@ -263,7 +263,7 @@ class MessageReader:
         self.events.append(Search(query_of({"queries": item.get("queries")}), tuple(found), open_ended=results is None))
 
     def _web_search(self, item: Mapping[str, Any]) -> None:
-        action = item.get("action") if isinstance(item.get("action"), Mapping) else {}
+        action: Mapping[str, Any] = item["action"] if isinstance(item.get("action"), Mapping) else {}
         if action.get("type") in ("open_page", "find_in_page", "find"):
             self._whole_call({"name": "open_page", **item}, {"url": action.get("url")}, "")
             return

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_synthesis.importing.otlp import is_span, nested, packed_spans, read_span
+from rader_synthesis.importing.otlp import as_mapping, is_span, nested, packed_spans, read_span
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row
 from rader_synthesis.importing.spans import Span, SpanKind, TraceImporter
@@ -53,14 +53,14 @@ class OpenInferenceTraces(TraceImporter):
         attributes = nested(span.attributes)
         name = _kind_name(span.attributes, span.fields)
         kind = _KINDS.get(name, "other")
-        model = _mapping(attributes.get("llm"))
+        model = as_mapping(attributes.get("llm"))
         annotations = attributes.get("annotations") or span.fields.get("annotations") or []
         yield Span(
             id=span.id,
             trace=span.trace,
             parent=span.parent,
             kind=kind,
-            name=str(_mapping(attributes.get("tool")).get("name") or span.name),
+            name=str(as_mapping(attributes.get("tool")).get("name") or span.name),
             input=self._input(attributes, kind),
             output=self._output(attributes, kind),
             start=span.start,
@@ -68,26 +68,26 @@ class OpenInferenceTraces(TraceImporter):
             messages=model.get("input_messages") or (),
             completion=model.get("output_messages") or (),
             scores=[entry for entry in _listed(annotations) if not _by_code(entry)],
-            session=str(_mapping(attributes.get("session")).get("id") or ""),
+            session=str(as_mapping(attributes.get("session")).get("id") or ""),
             where=row.where,
         )
 
     def _input(self, attributes: Mapping[str, Any], kind: SpanKind) -> Any:
-        if kind == "reranker" and (query := _mapping(attributes.get("reranker")).get("query")):
+        if kind == "reranker" and (query := as_mapping(attributes.get("reranker")).get("query")):
             return query
-        value = _mapping(attributes.get("input")).get("value")
+        value = as_mapping(attributes.get("input")).get("value")
         if kind == "tool":
-            parameters = _mapping(attributes.get("tool")).get("parameters")
+            parameters = as_mapping(attributes.get("tool")).get("parameters")
             return value if value is not None else parameters
         return value
 
     def _output(self, attributes: Mapping[str, Any], kind: SpanKind) -> Any:
         holder = {"retriever": ("retrieval", "documents"), "reranker": ("reranker", "output_documents")}.get(kind)
         if holder is not None:
-            documents = _listed(_mapping(attributes.get(holder[0])).get(holder[1]))
+            documents = _listed(as_mapping(attributes.get(holder[0])).get(holder[1]))
             if documents:
                 return [_document(document) for document in documents]
-        return _mapping(attributes.get("output")).get("value")
+        return as_mapping(attributes.get("output")).get("value")
 
 
 def _document(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,7 +97,7 @@ def _document(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def _kind_name(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
     name = attributes.get("openinference.span.kind")
     if name is None and isinstance(inner := attributes.get("openinference"), Mapping):
-        name = _mapping(inner.get("span")).get("kind")
+        name = as_mapping(inner.get("span")).get("kind")
     return str(name or fields.get("span_kind") or "").upper()
 
 
@@ -105,10 +105,6 @@ def _by_code(entry: Mapping[str, Any]) -> bool:
     """Whether an annotation tells of the text's form rather than of the answer: what code wrote and no one judged."""
     inner = entry["annotation"] if isinstance(entry.get("annotation"), Mapping) else entry
     return str(inner.get("annotator_kind") or "").upper() == "CODE"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _listed(value: Any) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Spans as OpenTelemetry's exporters, collectors and Phoenix write them, whatever conventions their attributes follow."""
+"""Spans as OpenTelemetry's exporters, collectors and Phoenix write them, whatever their attributes are called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from rader_synthesis.importing.rows import parsed_cell
 
-__all__ = ["OtlpSpan", "is_span", "nested", "packed_spans", "read_span"]
+__all__ = ["OtlpSpan", "as_mapping", "is_span", "nested", "packed_spans", "read_span"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ def packed_spans(value: Any) -> Iterator[Any]:
             yield from scope.get("spans") or []
 
 
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object as it is, and an empty one in place of anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def is_span(value: Any) -> bool:
     """Whether a JSON value is a span, or a message of spans."""
     return isinstance(value, Mapping) and (
@@ -66,7 +71,7 @@ def read_span(fields: Mapping[str, Any], fallback: str) -> OtlpSpan:
         fields: What was written.
         fallback: Id of its trace, where it has none.
     """
-    context = fields.get("context") if isinstance(fields.get("context"), Mapping) else {}
+    context = as_mapping(fields.get("context"))
     trace = _first(fields, "traceId", "trace_id", "context.trace_id") or context.get("trace_id") or fallback
     id = (
         _first(fields, "spanId", "span_id", "context.span_id") or context.get("span_id") or fields.get("id") or fallback
@@ -76,7 +81,7 @@ def read_span(fields: Mapping[str, Any], fallback: str) -> OtlpSpan:
     attributes |= {
         key[len("attributes.") :]: parsed_cell(value) for key, value in fields.items() if key.startswith("attributes.")
     }
-    events = fields.get("events") if isinstance(fields.get("events"), list) else []
+    events: list[Any] = fields["events"] if isinstance(fields.get("events"), list) else []
     status = fields.get("status")
     code = (
         _first(status, "code", "status_code", "statusCode")

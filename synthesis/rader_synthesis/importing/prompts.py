@@ -15,12 +15,15 @@ from rader_synthesis.importing.tools import read_found
 __all__ = ["PromptDocuments", "PromptParts"]
 
 _ASKS = r"(?:question|query|user question|user query|frage|pregunta|问题|質問)"
+_CONTEXT = r"(?:context|documents|sources)"
+_END = r"(?:\n\s*answer:\s*)?\Z"
 _TEMPLATES = (
     # LlamaIndex's text_qa and refine templates.
-    rf"(?is)context information is below\.?\s*-{{3,}}\n(?P<documents>.*?)\n-{{3,}}.*?\n{_ASKS}:\s*(?P<question>.*?)(?:\n\s*answer:\s*)?\Z",
+    r"(?is)context information is below\.?\s*-{3,}\n(?P<documents>.*?)\n-{3,}.*?"
+    rf"\n{_ASKS}:\s*(?P<question>.*?){_END}",
     # LangChain's rag-prompt and its relatives: the question before or behind the context.
-    rf"(?is)\A.*?\n?{_ASKS}:\s*(?P<question>.*?)\n+\s*(?:context|documents|sources):\s*(?P<documents>.*?)(?:\n\s*answer:\s*)?\Z",
-    rf"(?is)\A.*?(?:context|documents|sources):\s*\n?(?P<documents>.*?)\n+\s*{_ASKS}:\s*(?P<question>.*?)(?:\n\s*answer:\s*)?\Z",
+    rf"(?is)\A.*?\n?{_ASKS}:\s*(?P<question>.*?)\n+\s*{_CONTEXT}:\s*(?P<documents>.*?){_END}",
+    rf"(?is)\A.*?{_CONTEXT}:\s*\n?(?P<documents>.*?)\n+\s*{_ASKS}:\s*(?P<question>.*?){_END}",
     # Tags around the context, the question in what stands outside.
     r"(?is)\A(?P<before>.*?)<(?P<tag>context|documents|search_results|sources|retrieved_documents)>(?P<documents>.*?)"
     r"</(?P=tag)>(?P<question>.*)\Z",

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from rader_plugins.errors import InputError, import_extra
+from rader_plugins.text_files import encoding_of_mark
 from rader_synthesis.importing.report import ImportReport
 
 __all__ = ["Paths", "Row", "parsed_cell", "read_rows"]
@@ -22,13 +23,6 @@ __all__ = ["Paths", "Row", "parsed_cell", "read_rows"]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _GZIP = b"\x1f\x8b"
-_ENCODINGS = (
-    # The longer marks first: that of UTF-32 begins with that of UTF-16.
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MENDED = "half of a character (an emoji that was cut in two), replaced"
 _WRAPPERS = ("data", "traces", "runs", "rows", "spans", "observations", "conversations", "items", "results")
@@ -107,21 +101,16 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
 
 def _opened(file: Path) -> tuple[IO[bytes], int]:
     """Return the unpacked content as UTF-8, and where it begins behind its byte order mark."""
-    stream: IO[bytes] = file.open("rb")
-    packed = stream.read(2) == _GZIP
-    stream.seek(0)
-    if packed:
-        stream.close()
-        stream = gzip.open(file, "rb")
+    with file.open("rb") as beginning:
+        packed = beginning.read(2) == _GZIP
+    stream = cast(IO[bytes], gzip.open(file, "rb") if packed else file.open("rb"))  # noqa: SIM115 - the caller closes it
     head = stream.read(4)
     stream.seek(0)
-    if head.startswith(codecs.BOM_UTF8):
+    encoding = encoding_of_mark(head)
+    if encoding == "utf-8-sig":
         return stream, len(codecs.BOM_UTF8)
-    encoding = next((name for mark, name in _ENCODINGS if head.startswith(mark)), None)
-    if (
-        encoding is None and len(head) == 4 and head[1] == 0 and head[0] in b"{["
-    ):  # without a mark, as Windows writes it
-        encoding = "utf-16-le"
+    if encoding is None and len(head) == 4 and head[1] == 0 and head[0] in b"{[":
+        encoding = "utf-16-le"  # without a mark, as some programs of Windows write it
     if encoding is None:
         return stream, 0
     with stream:

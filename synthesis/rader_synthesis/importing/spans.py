@@ -188,11 +188,10 @@ class _Trace:
         working = [span for span in self._spans if self._searches(span) or span.kind == "tool"]
         models = [span for span in self._spans if span.kind == "llm"]
         histories = [reader for span in models if (reader := self._messages(span)) is not None]
-        if not any(self._returned(span) for span in working):
+        if histories and not any(self._returned(span) for span in working):
             # The tools were not traced: the longest of the conversations that the models were sent has their results.
-            if histories:
-                longest = max(histories, key=lambda reader: len(reader.events))
-                return self._with_root_answer(longest.events), longest.instructions
+            longest = max(histories, key=lambda reader: len(reader.events))
+            return self._with_root_answer(longest.events), longest.instructions
         events, instructions = self._beginning(histories)
         for span in self._spans:
             if span.kind == "llm" and not self._within_search(span):
@@ -219,7 +218,9 @@ class _Trace:
         for reader in histories:
             asked = [number for number, event in enumerate(reader.events) if isinstance(event, Question)]
             if asked and (question is None or any(question == reader.events[number].text for number in asked)):  # type: ignore[union-attr]
-                before = [event for event in reader.events[: asked[-1] + 1] if isinstance(event, Question | Answer)]
+                before: list[Event] = [
+                    event for event in reader.events[: asked[-1] + 1] if isinstance(event, Question | Answer)
+                ]
                 return before, reader.instructions
         if question is None:
             queries = (self._query(span) for span in self._spans if self._searches(span))
@@ -372,11 +373,13 @@ class _Spool:
     @classmethod
     @contextlib.contextmanager
     def opened(cls) -> Iterator[_Spool]:
-        with tempfile.TemporaryDirectory(prefix="rader-import-") as folder:
-            with contextlib.closing(sqlite3.connect(Path(folder) / "rows.sqlite", isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode=OFF")
-                connection.execute("BEGIN")
-                yield cls(connection)
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rader-import-"))
+            connection = sqlite3.connect(Path(folder) / "rows.sqlite", isolation_level=None)
+            stack.callback(connection.close)
+            connection.execute("PRAGMA journal_mode=OFF")
+            connection.execute("BEGIN")
+            yield cls(connection)
 
     def add(self, trace: str, row: Row, value: Any) -> None:
         self._connection.execute("INSERT OR IGNORE INTO traces (id) VALUES (?)", (trace,))

@@ -38,8 +38,10 @@ _TAGGED = re.compile(r"<(document|doc|passage|source|chunk|search_result|result)
 _ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*["']([^"']*)["']""")
 _INNER_TAG = re.compile(r"<(source|title|url|document_content|content|text|snippet)\b[^>]*>(.*?)</\1\s*>", re.S | re.I)
 _NUMBERED = re.compile(r"^(?:\[(\d+)\]|【(\d+)】|(?:document|doc|passage|source|result)\s+(\d+)\s*:)", re.M | re.I)
-_OPEN_WORDS = frozenset("open fetch get read view visit browse click load scrape crawl extract".split())
-_SEARCH_WORDS = frozenset("search retrieve retriever retrieval lookup query find rag".split())
+_OPEN_WORDS = frozenset(
+    ("open", "fetch", "get", "read", "view", "visit", "browse", "click", "load", "scrape", "crawl", "extract")
+)
+_SEARCH_WORDS = frozenset(("search", "retrieve", "retriever", "retrieval", "lookup", "query", "find", "rag"))
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _TARGET_KEYS = (
     "id", "ids", "doc_id", "docid", "document_id", "documentId", "document", "url", "urls", "link", "uri", "path",

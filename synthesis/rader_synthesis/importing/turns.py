@@ -251,10 +251,10 @@ class _Turn:
 
     def _say(self, event: Answer) -> None:
         text = event.text
-        if unopened := _UNOPENED.match(text):  # a template may have written the opening tag into the prompt
-            if not re.search(r"<think(?:ing)?>", unopened[1], re.IGNORECASE):
-                self._think(unopened[1])
-                text = text[unopened.end() :]
+        unopened = _UNOPENED.match(text)
+        if unopened is not None and not re.search(r"<think(?:ing)?>", unopened[1], re.IGNORECASE):
+            self._think(unopened[1])  # a template had written the opening tag into the prompt
+            text = text[unopened.end() :]
         for match in _THOUGHTS.finditer(text):
             self._think(match[2])
         self._think(_THOUGHTS.sub("", text), True, event.citations)
@@ -393,7 +393,7 @@ def _labelled(step: Step, cited: dict[str, str]) -> Step:
 
 
 def _weighted(steps: list[Step]) -> list[Step]:
-    """Return the steps, the documents of searches marked with what was opened of them and how much reasoning followed."""
+    """Return the steps, documents marked with whether they were opened and how much reasoning followed."""
     opened: dict[int, dict[str, int]] = {}
     texts: dict[str, str] = {}
     reasoned = False

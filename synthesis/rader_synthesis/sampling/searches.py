@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rader_plugins.text_matching import words
-from rader_plugins.trajectories import Step, Trajectory
+from rader_plugins.trajectories import Step, Trajectory, is_right
 from rader_synthesis.sampling.config import SamplingConfig
 
 __all__ = ["Search", "by_weight", "refusal", "relevant_ids", "searches"]
@@ -44,7 +44,7 @@ def refusal(trajectory: Trajectory, config: SamplingConfig) -> str | None:
         return "nothing retrieved"
     if trajectory.reward is None:
         return None if config.without_reward else "answer not judged"
-    return None if trajectory.reward >= config.min_reward else "wrong answer"
+    return None if is_right(trajectory.reward, config.min_reward) else "wrong answer"
 
 
 def searches(trajectory: Trajectory, config: SamplingConfig) -> Iterator[Search]:

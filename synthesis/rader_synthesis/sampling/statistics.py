@@ -9,7 +9,7 @@ from typing import Any
 
 from rader_plugins.evaluation.overlap import Overlap
 from rader_plugins.samples import Sample
-from rader_plugins.trajectories import Trajectory
+from rader_plugins.trajectories import Trajectory, is_right
 from rader_synthesis.sampling.drafts import QueryRequest
 from rader_synthesis.sampling.query_quality import QueryQuality
 
@@ -87,7 +87,7 @@ class Statistics:
         """Count a trajectory that was read."""
         self.trajectories["read"] += 1
         reward = trajectory.reward
-        self.rewards["unknown" if reward is None else "right" if reward >= 1 else "wrong"] += 1
+        self.rewards[{None: "unknown", True: "right", False: "wrong"}[is_right(reward)]] += 1
         for step in trajectory.retrievals:
             for one in step.considered:
                 name = {None: "unlabelled", True: "relevant", False: "not relevant"}[one.relevant]

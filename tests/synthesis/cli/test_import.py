@@ -61,11 +61,19 @@ def test_a_row_that_is_no_utf_8_is_named_and_may_be_left_out(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "convert_nothing.py").write_text("def convert(row):\n    return None\n")
+    (tmp_path / "convert_rows.py").write_text(
+        "from rader_plugins.trajectories import Considered, Step, Trajectory\n"
+        "def convert(row):\n"
+        "    return Trajectory('t', 'p', 'q', (Step('retrieval', considered=(Considered('a', 'text'),)),))\n"
+    )
     source, out = tmp_path / "rows.jsonl", tmp_path / "t.jsonl"
     steps = (Step("query", "q"), Step("retrieval", considered=(Considered("a", "text"),)), Step("answer", "8"))
     good = {
-        "openai": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+        "openai": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "search", "arguments": "q"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "A document."},
+        ],
         "recorded": Trajectory("r", "p", "q", steps, "8").row(),
         "proofs": {
             "id": "p", "question": "q", "answer": "a", "hypothesis": "h", "facts": ["f"], "fact_ids": ["thm-1"],
@@ -73,7 +81,7 @@ def test_a_row_that_is_no_utf_8_is_named_and_may_be_left_out(
         },
     }.get(kind, SOLVED)  # fmt: skip
     source.write_bytes(json.dumps(good).encode() + b'\n{"id": "\xff"}\n' + json.dumps(good).encode() + b"\n")
-    options: list[object] = ["--function", "convert_nothing:convert"] if kind == "function" else []
+    options: list[object] = ["--function", "convert_rows:convert"] if kind == "function" else []
     options += ["--corpus", corpus] if kind == "solutions" else []
     code, _, error = run(kind, source, "--out", out, *options)
     assert code == 2
@@ -134,8 +142,10 @@ def test_a_function_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "q": "ask"}')
     arguments = ("function", "rows.jsonl", "--out", "t.jsonl", "--function", "own_import_function:convert")
-    assert run(*arguments)[0] == 0
-    assert list(read_trajectories("t.jsonl")) == []
+    code, shown, error = run(*arguments)
+    assert (code, Path("t.jsonl").exists()) == (1, False)
+    assert "1 nothing retrieved" in shown
+    assert "Nothing can be used" in error
     assert run(*arguments, "--keep-all")[0] == 0
     assert [one.question for one in read_trajectories("t.jsonl")] == ["ask"]
 

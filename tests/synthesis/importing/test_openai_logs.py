@@ -90,8 +90,10 @@ def test_every_turn_is_a_trajectory_and_parallel_calls_keep_their_results(tmp_pa
     assert [(step.text, [one.id for one in step.considered]) for step in first.steps] == [
         ("first", []), ("", ["1"]), ("second", []), ("", ["2"]), ("1", [])
     ]  # fmt: skip
-    assert second.question == "Two?"
-    assert second.metadata == {"turn": 2, "turns": 2}
+    assert second.question == "User: One?\nAssistant: 1\nUser: Two?"
+    assert second.metadata == {"turn": 2, "turns": 2, "follow_up": True, "message": "Two?"}
+    [only] = read(tmp_path, messages, follow_ups="leave-out")
+    assert only.question == "One?"
 
 
 def test_calls_of_other_tools_are_thoughts(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_a_corpus_gives_documents_their_ids(tmp_path: Path) -> None:
         ('{"id": 1}', "row 1 holds no conversation"),
         ("7", "row 1 must be a list of messages"),
         ('[{"role": "user", "content": "q"}, "x"]', "row 1: message 1 is str"),
-        (json.dumps([user("q"), result("x", "lost")]), "row 1, message 1 is the result of the call 'lost'"),
+        (json.dumps([user("q"), result("x", "lost")]), "row 1 has a result of the call 'lost'"),
         ('{"messages": [{"role": "user", "content": "q"}], "reward": "much"}', "row 1: 'reward' must be a number"),
         ('{"messages": [{"role": "user", "content": NaN}]}', "NaN is not a JSON number"),
     ],
@@ -178,10 +180,20 @@ def test_unusable_rows_are_named_or_counted(tmp_path: Path, row: str, message: s
     assert message in report.first_faults[0]
 
 
-def test_ids_are_unique_over_files(tmp_path: Path) -> None:
-    row = json.dumps({"id": "same", "messages": [user("q"), call("search", {"query": "s"}), result(DOCUMENTS)]})
-    (tmp_path / "a.jsonl").write_text(row)
-    (tmp_path / "b.jsonl").write_text(f"{row}\n{row}")
-    made = list(OpenAILogs().read([tmp_path / "a.jsonl", tmp_path / "b.jsonl"]))
+def test_ids_are_unique_over_files_and_the_same_conversation_counts_once(tmp_path: Path) -> None:
+    def row(query: str) -> str:
+        return json.dumps({"id": "same", "messages": [user("q"), call("search", {"query": query}), result(DOCUMENTS)]})
+
+    (tmp_path / "a.jsonl").write_text(row("one"))
+    (tmp_path / "b.jsonl").write_text(f"{row('two')}\n{row('one')}\n{row('three')}")
+    report = ImportReport()
+    made = list(OpenAILogs().read([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], report))
     assert [one.id for one in made] == ["same", "same~2", "same~3"]
     assert {one.problem_id for one in made} == {made[0].problem_id}
+    assert report.skipped == {"the same conversation again": 1}
+
+
+def test_requests_that_repeat_their_conversation_are_one(tmp_path: Path) -> None:
+    messages = [user("q"), call("search", {"query": "s"}), result(DOCUMENTS), said("a"), user("and?"), said("b")]
+    made = read(tmp_path, *({"id": n, "messages": messages[:n]} for n in range(1, 7)))
+    assert [(one.id, one.answer) for one in made] == [("6/1", "a")]
