@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, with_llm_options
 from rader_plugins.cli.options import JsonOutput, SearchMode
 from rader_plugins.cli.output import facts, note, progress
 from rader_plugins.errors import InputError, RaderError
@@ -55,6 +56,7 @@ class Fragments(str, Enum):
     keep = "keep"
 
 
+_CONCURRENCY = 8
 _OPTION_OF = {
     "tools": "--tool",
     "scale": "--scale",
@@ -76,6 +78,7 @@ def _list_kinds(wanted: bool) -> None:
         raise typer.Exit
 
 
+@with_llm_options
 def import_(
     kind: Annotated[
         str,
@@ -167,13 +170,7 @@ def import_(
     standalone_llm: Annotated[
         bool, typer.Option("--standalone-llm", help="Let the model rewrite follow-ups into questions that stand alone.")
     ] = False,
-    llm_url: Annotated[
-        str | None,
-        typer.Option("--llm-url", metavar="URL", help="OpenAI-compatible server for reflection, judge and follow-ups."),
-    ] = None,
-    llm_model: Annotated[
-        str | None, typer.Option("--llm-model", metavar="NAME", help="Default: the only model that the server lists.")
-    ] = None,
+    llm: LLMChoice = NO_LLM,
     llm_cache: Annotated[
         Path | None, typer.Option("--llm-cache", metavar="FILE", help="Keep the model's answers: a rerun asks nothing.")
     ] = None,
@@ -186,7 +183,9 @@ def import_(
     style: Annotated[
         Style | None, typer.Option("--style", help="Send the examples as turns (chat, default) or as one text.")
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests to the server at once.")] = 8,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, help="Requests to the server at once; 8.")
+    ] = None,
     json: JsonOutput = False,
 ) -> None:
     """Turn records of solved problems, logs and traces into trajectories.
@@ -199,9 +198,13 @@ def import_(
     _check_files(files, out)
     _check_labels(label, top, prompts, style, fragments, corpus or index)
     asks = label is Label.reflection or checker == "judge" or standalone_llm
-    if asks != (llm_url is not None):
+    if asks != llm.is_given:
         raise InputError(
             "--llm-url goes with --label reflection, --checker judge or --standalone-llm, and these need it."
+        )
+    if not asks and (llm_cache is not None or concurrency is not None):
+        raise InputError(
+            "--llm-cache and --concurrency are about requests to a language model: they go with --llm-url."
         )
     if kind == "auto":
         kind = recognize(files)
@@ -223,17 +226,21 @@ def import_(
         documents, searcher = _documents(stack, corpus, index, mode, fragments)
         chosen |= {"searcher": searcher, "corpus": documents, "keep_all": keep_all, "skip_faulty": skip_faulty}
         importer = importer_type.from_options(_options(chosen, redact))
-        server, llm = _llm(stack, llm_url, llm_model, llm_cache, concurrency)
+        server, model = _llm(stack, llm, llm_cache, concurrency or _CONCURRENCY)
         summary.server = server
         advance = stack.enter_context(progress("Importing"))
         trajectories: Iterable[Trajectory] = importer.read(files, summary.report)
-        if standalone_llm and llm is not None:
+        if standalone_llm and model is not None:
             from rader_synthesis.followups import standalone_questions
 
-            trajectories = standalone_questions(trajectories, llm, concurrency=concurrency, notes=summary.report.notes)
+            trajectories = standalone_questions(
+                trajectories, model, concurrency=concurrency or _CONCURRENCY, notes=summary.report.notes
+            )
         if checker is not None:
-            trajectories = _judged(trajectories, checker, llm)
-        labeller = _Labeller(label, top or 1, min_reward, llm, prompts or "generic", style or Style.chat, concurrency)
+            trajectories = _judged(trajectories, checker, model)
+        labeller = _Labeller(
+            label, top or 1, min_reward, model, prompts or "generic", style or Style.chat, concurrency or _CONCURRENCY
+        )
         trajectories = labeller.labelled(trajectories, summary.labels)
         with contextlib.suppress(_NothingToWriteError):
             write_trajectories(out, _counted(trajectories, summary, advance))
@@ -314,27 +321,28 @@ def _documents(
 ) -> tuple[Corpus | None, Any]:
     """Return the documents that results are looked up in, and what solutions are searched with."""
     from rader_plugins.cli.options import open_index
+    from rader_plugins.index import read_documents
+    from rader_plugins.ingestion import open_source
     from rader_plugins.retrieval import RaderRetriever
-    from rader_plugins.sources import Report, open_source
     from rader_synthesis.importing import Corpus
 
     opened = stack.enter_context(open_index(index)) if index is not None else None
     searcher = None if opened is None else RaderRetriever(opened, (mode or SearchMode.hybrid).value)
     how: Any = (fragments or Fragments.put_together).value
     if path is not None:
-        return Corpus((document for _, document in open_source(path).read(Report())), fragments=how), searcher
-    return (None if opened is None else Corpus(opened.documents(), fragments=how)), searcher
+        return Corpus(open_source(path).documents(), fragments=how), searcher
+    return (None if opened is None else Corpus(read_documents(opened), fragments=how)), searcher
 
 
 def _llm(
-    stack: contextlib.ExitStack, url: str | None, model: str | None, cache: Path | None, concurrency: int
+    stack: contextlib.ExitStack, choice: LLMChoice, cache: Path | None, concurrency: int
 ) -> tuple[OpenAIChat | None, ChatModel | None]:
     """Return the server, which counts, and what is asked."""
-    from rader_plugins.llm import CachedChat, OpenAIChat
+    from rader_plugins.llm import CachedChat
 
-    if url is None:
+    if not choice.is_given:
         return None, None
-    server = stack.enter_context(OpenAIChat(url, model, concurrency=concurrency))
+    server = stack.enter_context(choice.connect(concurrency=concurrency))
     # Judges are asked at temperature 0: what was empty would be empty again.
     return server, server if cache is None else CachedChat(server, cache, keep_empty=True)
 

@@ -58,7 +58,7 @@ def searches_by_name(name: str, tools: frozenset[str] | None) -> bool:
 
 
 def is_open_name(name: str) -> bool:
-    """Whether a tool's name says that it opens one document: ``fetch``, ``open_page``, ``WebFetch``, ``getDocument``."""
+    """Whether a tool's name says that it opens one document: ``fetch``, ``open_page``, ``WebFetch``."""
     parts = {part.lower() for part in _WORDS.findall(name)}
     return bool(parts & _OPEN_WORDS) and not parts & _SEARCH_WORDS
 
