@@ -18,13 +18,14 @@ from langchain_core.tracers.context import register_configure_hook
 
 from langchain_rader._graph_state import ChainNode, ChainNodes, is_interrupt
 from langchain_rader._reading import NO_ANSWER, answer_of, as_considered, documents_of, question_of
-from langchain_rader._tool_results import describe_call, read_tool_result
+from langchain_rader._tool_results import read_tool_result
 from rader_plugins.recording import (
     RecordedRun,
     Recorder,
     RecordingLimits,
     Redact,
     TrajectoryWriter,
+    describe_call,
     guarded,
     is_control_flow,
     is_retrieval_name,

@@ -24,6 +24,7 @@ from rader_plugins.recording.results import (
 )
 from rader_plugins.recording.runs import RunTracker, TrackerCounts
 from rader_plugins.recording.states import ANSWER_KEYS, DOCUMENT_KEYS, QUESTION_KEYS, fields_of, json_text
+from rader_plugins.recording.tool_calls import ToolResult, describe_call, read_tool_text
 from rader_plugins.recording.writer import RecordingCounts, TrajectoryWriter
 
 __all__ = [
@@ -38,8 +39,10 @@ __all__ = [
     "Redact",
     "RunAssembly",
     "RunTracker",
+    "ToolResult",
     "TrackerCounts",
     "TrajectoryWriter",
+    "describe_call",
     "digest_id",
     "feedback_path",
     "fields_of",
@@ -55,6 +58,7 @@ __all__ = [
     "question_id",
     "read_documents",
     "read_recorded",
+    "read_tool_text",
     "recorded_files",
     "redacted",
     "split_title",

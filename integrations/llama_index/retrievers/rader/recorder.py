@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 import inspect
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from uuid import uuid4
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.base import BaseLLM
@@ -18,30 +15,36 @@ from llama_index.core.base.response.schema import AsyncStreamingResponse, Stream
 from llama_index.core.chat_engine.types import StreamingAgentChatResponse
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMCompletionEndEvent
 from llama_index.core.tools.types import BaseTool
+from llama_index.core.workflow import Context, Workflow
 from llama_index.retrievers.rader.recorder_handlers import Events, Spans
 from llama_index.retrievers.rader.recorder_reading import (
     answer_of,
     arguments_of,
+    calls_tools,
     considered,
     is_nodes,
     method_of,
-    named,
+    node_ids,
+    nodes_of,
     question_of,
+    read_tool_result,
 )
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import Dispatcher
 
 from rader_plugins.recording import (
+    RecordedRun,
     Recorder,
     RecordingLimits,
     Redact,
     TrajectoryWriter,
+    describe_call,
     guarded,
+    is_control_flow,
     is_retrieval_name,
+    named_error,
     query_of,
-    read_documents,
 )
-from rader_plugins.trajectories import Considered
 
 __all__ = ["RecordedRun", "TrajectoryRecorder"]
 
@@ -50,25 +53,16 @@ _MODEL_STREAMS = ("stream_chat", "stream_complete", "astream_chat", "astream_com
 
 
 @dataclass
-class RecordedRun:
-    """A run that was opened with :meth:`TrajectoryRecorder.run`.
-
-    Args:
-        id: Name of its trajectory; feedback is attached by it.
-        answer: The answer, if the application sets it; else that of the last engine that ran within.
-    """
-
-    id: str
-    answer: str | None = None
-
-
-@dataclass
 class _Span:
-    """What is kept of a span that is under way."""
+    """What is kept of a span that is under way: its root, its tool, what it was given and asked, and its spans."""
 
     top: str
     tool: BaseTool | None = None
     streams: bool = False
+    nodes: frozenset[str] = frozenset()
+    query: str | None = None
+    above: str | None = None
+    has_tools: bool = False
     below: set[str] = field(default_factory=set)
 
 
@@ -77,9 +71,10 @@ class TrajectoryRecorder(Recorder):
 
     A run is what a query engine, chat engine, agent or retriever does for one call from outside. Its trajectory holds
     the question, each query with the nodes that came back (ids, texts, scores), what language models wrote on the way,
-    and the answer. A tool that searches is a query; if it uses a retriever, that one is recorded and not the tool.
-    Other tools are thoughts. Of nested retrievers the outermost counts. A streamed answer is recorded when it has been
-    read to its end. A failed run has ``error`` in its metadata and no reward.
+    and the answer. A tool that searches is a query, and so is a workflow's step that returns nodes which it was not
+    given; if a retriever ran below, that one is recorded instead. Other tools are thoughts. Of nested retrievers the
+    outermost counts. A streamed answer is recorded when it has been read to its end, or as far as it was read. A failed
+    run has ``error`` in its metadata and no reward. What cannot be read is left out and counted (``unread``).
 
     Recording begins when the recorder is made, for the whole process, and ends with :meth:`close`; however many runs
     are under way at once are kept apart. Writing is done by a thread of its own; a full queue drops rows rather than
@@ -143,7 +138,6 @@ class TrajectoryRecorder(Recorder):
         self._tools = None if retrieval_tools is None else frozenset(retrieval_tools)
         self._spans: dict[str, _Span] = {}
         self._chats: dict[int, str] = {}
-        self._within: ContextVar[str | None] = ContextVar("rader_run", default=None)
         self._dispatcher = dispatcher or get_dispatcher()
         self._handlers = (Spans(self), Events(self))
         self._dispatcher.add_span_handler(self._handlers[0])
@@ -157,45 +151,6 @@ class TrajectoryRecorder(Recorder):
         self._dispatcher.event_handlers = [one for one in self._dispatcher.event_handlers if one is not events]
         return super().close(timeout)
 
-    @contextlib.contextmanager
-    def run(self, run_id: str | None = None, *, question: str | None = None) -> Iterator[RecordedRun]:
-        """Make everything within one run: give it a name for feedback, or tie a retriever and a model together.
-
-        Works around ``await`` too; what other tasks do meanwhile is not part of it. Read a streamed answer within it.
-
-        Args:
-            run_id: Its name; default: a new one.
-            question: Its question; None takes that of the first call within.
-
-        Example:
-            >>> with recorder.run(question="How many guests?") as run:  # doctest: +SKIP
-            ...     nodes = retriever.retrieve("guests who share a hobby")
-            ...     run.answer = llm.complete(f"{nodes} How many guests?").text
-        """
-        run = RecordedRun(run_id or str(uuid4()))
-        key = f"run-{uuid4()}"
-        self._begin(key, run, question)
-        error: BaseException | None = None
-        # Not LlamaIndex's instrument_tags: its workflows set their own.
-        token = self._within.set(key)
-        try:
-            yield run
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            with contextlib.suppress(ValueError):  # a generator that was closed in another context
-                self._within.reset(token)
-            self._end(key, run, error)
-
-    @guarded
-    def _begin(self, key: str, run: RecordedRun, question: str | None) -> None:
-        self.tracker.start(key, None, "chain", question, root_id=run.id, metadata=self.metadata)
-
-    @guarded
-    def _end(self, key: str, run: RecordedRun, error: BaseException | None) -> None:
-        self.tracker.finish(key, run.answer, None if error is None else named(error))
-
     # What the handlers tell
 
     @guarded
@@ -207,11 +162,15 @@ class TrajectoryRecorder(Recorder):
         if tool is not None and above is not None and above.tool is tool:
             tool = None  # acall of a tool that passes the work on to call
         kind: Literal["chain", "retriever", "tool"] = "chain"
-        text = None
+        text = query = None
+        given: frozenset[str] = frozenset()
         if isinstance(instance, BaseRetriever) and method_of(id) in ("retrieve", "aretrieve"):
             kind, text = "retriever", question_of(bound.arguments)
         elif tool is not None:
             kind, text = "tool", query_of(arguments_of(bound))
+            self._mark_tools(parent)
+        else:
+            given, query = node_ids(list(arguments_of(bound).values())), question_of(bound.arguments)
         if above is None and manual is not None and self.tracker.knows(manual):
             parent = manual
             if not isinstance(instance, BaseLLM):
@@ -223,6 +182,13 @@ class TrajectoryRecorder(Recorder):
                 self._open(id, id, tool, parent, kind, None)
                 raise
         self._open(id, id if above is None else above.top, tool, parent, kind, text)
+        if (span := self._spans.get(id)) is not None:
+            span.nodes, span.query, span.above = given, query, parent
+
+    def _mark_tools(self, id: str | None) -> None:
+        while id is not None and (span := self._spans.get(id)) is not None and not span.has_tools:
+            span.has_tools = True
+            id = span.above
 
     def _open(self, id: str, top: str, tool: BaseTool | None, parent: str | None, kind: Any, text: str | None) -> None:
         self.tracker.start(id, parent, kind, text, root_id=id[-36:], metadata=self.metadata)
@@ -253,7 +219,12 @@ class TrajectoryRecorder(Recorder):
                 self.tracker.retrieved(id, [considered(one) for one in result])
             elif span.tool is not None:
                 self._tool(id, span.tool, bound, result)
+            else:
+                self._note_search(id, span, result)
             answer = self._answer(result) if span.top == id else None
+            if result is None and isinstance(instance, Workflow) and method_of(id) == "run":
+                answer = ""  # cancelled: a run that ends returns the event that stopped it
+                self.tracker.mark(id, closed_early=True)
         except Exception:
             self._close_span(id, None, "the recorder could not read the answer")
             raise
@@ -264,8 +235,13 @@ class TrajectoryRecorder(Recorder):
         """A span failed."""
         if isinstance(instance, StreamingAgentChatResponse) and method_of(id) in _WRITERS:
             self._chat_is_read(instance, error)
-        if id in self._spans:
-            self._close_span(id, None, named(error) if error is not None else "dropped")
+        if id not in self._spans:
+            return
+        if error is not None and _is_cancelled(error):
+            self.tracker.mark(id, closed_early=True)
+            self._close_span(id, None, None)
+        else:
+            self._close_span(id, None, named_error(error) if error is not None else "dropped")
 
     @guarded
     def written(self, event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
@@ -277,7 +253,7 @@ class TrajectoryRecorder(Recorder):
         message = getattr(response, "message", None)
         text = (message.content if message is not None else getattr(response, "text", None)) or ""
         self.tracker.start(event.id_, event.span_id, "llm")
-        self.tracker.thought(event.id_, text)
+        self.tracker.thought(event.id_, text, answers=not calls_tools(message))
         self.tracker.finish(event.id_)
         if span.streams:
             self._close_span(event.span_id, None, None)
@@ -303,7 +279,7 @@ class TrajectoryRecorder(Recorder):
         id = self._chats.pop(builtins.id(chat), None)
         if id is not None:
             text = chat.unformatted_response or chat.response
-            self._close_span(id, text.strip() or None, None if error is None else named(error))
+            self._close_span(id, text.strip() or None, None if error is None else named_error(error))
 
     # Streams: the application reads through these, so they pass on everything, errors included.
 
@@ -336,9 +312,11 @@ class TrajectoryRecorder(Recorder):
     @guarded
     def _read(self, id: str, said: Sequence[object], error: BaseException | None) -> None:
         """A stream was read to its end, or no further (``GeneratorExit``)."""
-        failed = error is not None and not isinstance(error, GeneratorExit)
+        failed = error is not None and not _is_cancelled(error)
+        if error is not None and not failed:
+            self.tracker.mark(id, closed_early=True)
         text = "".join(token for token in said if isinstance(token, str))
-        self._close_span(id, text or None, named(error) if failed and error is not None else None)
+        self._close_span(id, text or None, named_error(error) if failed and error is not None else None)
 
     def _close_span(self, id: str, answer: str | None, error: str | None) -> None:
         span = self._spans.pop(id, None)
@@ -351,15 +329,22 @@ class TrajectoryRecorder(Recorder):
 
     def _tool(self, id: str, tool: BaseTool, bound: inspect.BoundArguments, result: Any) -> None:
         name = tool.metadata.name or type(tool).__name__
-        asked = ", ".join(f"{key}={value!r}" for key, value in arguments_of(bound).items())
-        raw = getattr(result, "raw_output", None)
-        text = str(getattr(result, "content", result))
-        found: list[Considered] | None = None
-        if is_nodes(raw) and raw:
-            found = [considered(one) for one in raw]
-        elif is_retrieval_name(name) if self._tools is None else name in self._tools:
-            found = read_documents(raw if isinstance(raw, Mapping | list) else text) or []
-        if found is None:
-            self.tracker.tool_result(id, f"{name}({asked})", text)
-        else:
-            self.tracker.retrieved(id, found, query_of(arguments_of(bound)))
+        arguments = {key: value for key, value in arguments_of(bound).items() if not isinstance(value, Context)}
+        found = read_tool_result(result, is_retrieval_name(name) if self._tools is None else name in self._tools)
+        if found.documents is not None:
+            self.tracker.retrieved(id, found.documents, query_of(arguments))
+            return
+        call, unread = describe_call(name, arguments)
+        self.tracker.tool_result(id, call, found.text, found.unread + unread)
+
+    def _note_search(self, id: str, span: _Span, result: Any) -> None:
+        """Record nodes that a step or function returned and was not given: it searched by itself."""
+        if span.has_tools:
+            return
+        fresh = [each for each in nodes_of(result, scored=True) or () if each.node.node_id not in span.nodes]
+        if fresh:
+            self.tracker.retrieved(id, [considered(each) for each in fresh], span.query)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    return is_control_flow(error) or type(error).__name__ == "WorkflowCancelledByUser"
