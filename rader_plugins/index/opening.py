@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from os import PathLike
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from typing_extensions import Unpack
 
@@ -17,9 +18,12 @@ from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.protocol import Index
 from rader_plugins.recipes import Recipe
 
-__all__ = ["CreateOptions", "create_index", "open_index"]
+__all__ = ["ENGINES", "CreateOptions", "Engine", "create_index", "open_index"]
 
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+ENGINES = "rader.engines"
+"""Entry-point group: each entry has the name of a URL's scheme, its value is an :class:`Engine`."""
+
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
 
 class CreateOptions(TypedDict, total=False):
@@ -30,16 +34,26 @@ class CreateOptions(TypedDict, total=False):
     bm25: Bm25Config | None
 
 
+class Engine(Protocol):
+    """What keeps indexes behind URLs of one scheme; a module with these two functions is one."""
+
+    def create(self, url: str, encoder: Encoder | Recipe | str | None, **options: Any) -> Index:
+        """Make a new, empty index; an option that the engine does not have is refused by name."""
+
+    def open(self, url: str, encoder: Encoder | Recipe | str | None) -> Index:
+        """Open an index; the encoder must have its fingerprint."""
+
+
 def create_index(
     where: str | PathLike[str] | None, encoder: Encoder | Recipe | str | None, **options: Unpack[CreateOptions]
 ) -> Index:
     """Make a new, empty index.
 
     Args:
-        where: Folder to make; None keeps the index in memory.
+        where: Folder to make, or the URL of an engine; None keeps the index in memory.
         encoder: What makes the vectors: an encoder, or what :func:`rader_plugins.load_encoder` takes. None makes an
             index without vectors, for ``mode="bm25"``.
-        **options: See :meth:`rader_plugins.RaderIndex.create`.
+        **options: See :meth:`rader_plugins.RaderIndex.create`; an engine says which it takes.
 
     Raises:
         InputError: There is an index already, an option is unusable, or ``where`` is the URL of an unknown engine.
@@ -52,7 +66,8 @@ def create_index(
         >>> [hit.document.id for hit in RaderRetriever(index, mode="bm25").search("six people")]
         ['a']
     """
-    _refuse_url(where)
+    if (engine := _engine(where)) is not None:
+        return engine.create(str(where), encoder, **options)
     return RaderIndex.create(where, encoder, **options)
 
 
@@ -60,7 +75,7 @@ def open_index(where: str | PathLike[str], encoder: Encoder | Recipe | str | Non
     """Open an index.
 
     Args:
-        where: Its folder.
+        where: Its folder, or the URL of an engine.
         encoder: What encodes queries and new documents; it must have the index's fingerprint. None loads the recorded
             one when it is first needed.
 
@@ -68,10 +83,26 @@ def open_index(where: str | PathLike[str], encoder: Encoder | Recipe | str | Non
         InputError: There is no index, or ``where`` is the URL of an unknown engine.
         FingerprintMismatchError: The encoder makes other vectors than the index holds.
     """
-    _refuse_url(where)
+    if (engine := _engine(where)) is not None:
+        return engine.open(str(where), encoder)
     return RaderIndex.open(where, encoder)
 
 
-def _refuse_url(where: object) -> None:
-    if isinstance(where, str) and _URL.match(where):
-        raise InputError(f"No engine is known for {where!r}. An index is kept in a folder, or in memory (None).")
+def _engine(where: object) -> Engine | None:
+    """Return what is behind a URL; None for a folder."""
+    match = _URL.match(where) if isinstance(where, str) else None
+    if match is None:
+        return None
+    scheme = match[1].lower()
+    entries = {entry.name.lower(): entry for entry in entry_points(group=ENGINES)}
+    if (entry := entries.get(scheme)) is None:
+        available = f"engines are installed for {', '.join(sorted(entries))}" if entries else "no engine is installed"
+        raise InputError(
+            f"No engine is known for URLs that begin with {scheme}:// ({available}). An index is kept in a folder, in "
+            "memory (None), or behind the URL of an engine."
+        )
+    try:
+        engine: Engine = entry.load()
+    except Exception as error:  # noqa: BLE001 - whatever another package raises is reported with its name
+        raise InputError(f"The engine {entry.name!r} ({entry.value}) cannot be loaded: {error}") from error
+    return engine

@@ -206,3 +206,29 @@ def test_a_place_that_no_engine_is_known_for_is_refused() -> None:
     for call in (lambda: create_index("milvus://host/x", None), lambda: open_index("nowhere://x")):
         with pytest.raises(InputError, match="engine"):
             call()
+
+
+def test_another_package_brings_an_engine(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution on the path, as pip installs it: its entry point makes the scheme of its URLs known."""
+    (tmp_path / "sky_engine.py").write_text(
+        "from tests.support.brute_index import BruteIndex\n"
+        "from tests.support.encoders import HashEncoder\n"
+        "INDEXES = {}\n"
+        "def create(url, encoder, **options):\n"
+        "    INDEXES[url] = BruteIndex(encoder)\n"
+        "    return INDEXES[url]\n"
+        "def open(url, encoder):\n"
+        "    return INDEXES[url]\n"
+    )
+    info = tmp_path / "sky_engine-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sky-engine\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[rader.engines]\nsky = sky_engine\nbroken = not_there_at_all\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    index = create_index("sky://host/docs", HashEncoder())
+    assert index.add(corpus(4)) == 4
+    assert RaderRetriever(open_index("sky://host/docs"), "dense").search("prime", 2)
+    with pytest.raises(InputError, match="'broken'.*cannot be loaded"):
+        open_index("broken://host")
+    with pytest.raises(InputError, match="sky"):
+        create_index("cloud://host", None)
