@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.errors import InputError
+from rader_plugins.http_urls import is_url
 
 if TYPE_CHECKING:
     from rader_plugins.encoding import Encoder
@@ -169,7 +170,7 @@ class ModelChoice:
             if index is None:
                 raise InputError("Name a model with --model; `rader models` lists those known by name.")
             source = index.recorded_model
-        remote = isinstance(source, str) and source.startswith(("http://", "https://"))
+        remote = is_url(source)
         options: dict[str, Any] = {"show_progress": False}
         if remote:
             for name, value in (("--device", self.device), ("--trust-remote-code", self.trust_remote_code)):

@@ -28,11 +28,12 @@ def ingested_object(stats: dict[str, Any], outcome: Outcome, survey: Survey) -> 
         "source": survey.source.kind,
         **{name: stats[name] for name in _FIGURES},
         **asdict(outcome),
+        "truncated": len(outcome.truncated),
         "chunking": asdict(survey.source.chunking) if survey.source.chunking else None,
         "skipped_empty": findings.count("empty"),
         "mended_texts": findings.count("mended"),
         "replaced_characters": findings.replaced,
-        "findings": findings.to_dict(),
+        "findings": findings.to_dict() | {"cut": dict.fromkeys(outcome.truncated, "")},
     }
 
 
@@ -49,6 +50,7 @@ def ingested_facts(
         verbose: Name everything that was left out or mended, and not only the first ten.
     """
     chunking = survey.source.chunking
+    limit = None if verbose else _NAMES_SHOWN
     noun = "chunk" if chunking else "document"
     model = f"{stats['recipe']}, {stats['dimension']} dimensions, {stats['dtype']}"
     lines = [
@@ -60,14 +62,15 @@ def ingested_facts(
         ("removed", f"{outcome.removed:,}: no longer in the source", outcome.removed),
         (
             "cut",
-            f"{count(outcome.truncated, noun)} longer than the model's {maximum} tokens (--chunk-size splits)",
+            f"{count(len(outcome.truncated), noun)} longer than {maximum} tokens, which is what the model reads "
+            f"(--chunk-size splits): {names_text(dict.fromkeys(outcome.truncated, ''), limit)}",
             outcome.truncated,
         ),
     ]
-    return [(name, value) for name, value, shown in lines if shown] + _findings_facts(survey, verbose)
+    return [(name, value) for name, value, shown in lines if shown] + _findings_facts(survey, limit)
 
 
-def _findings_facts(survey: Survey, verbose: bool) -> list[tuple[str, str]]:
+def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
     findings = survey.findings
     number = {kind: count(findings.count(kind), "file") for kind in KINDS}
     endings = _endings(findings.names.get("left_out", {}))
@@ -83,7 +86,7 @@ def _findings_facts(survey: Survey, verbose: bool) -> list[tuple[str, str]]:
         "empty": ("skipped", count(findings.count("empty"), "empty text")),
     }
     return [
-        (label, f"{text}: {names_text(findings.names[kind], None if verbose else _NAMES_SHOWN)}")
+        (label, f"{text}: {names_text(findings.names[kind], limit)}")
         for kind, (label, text) in texts.items()
         if findings.names.get(kind)
     ]

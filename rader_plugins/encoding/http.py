@@ -16,6 +16,7 @@ from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.client import EmbeddingClient
 from rader_plugins.encoding.remote_text import RemoteText
 from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
+from rader_plugins.encoding.truncation import report_truncated
 from rader_plugins.errors import EncodingError, InputError, TruncationWarning
 from rader_plugins.recipes import Recipe, Role
 from rader_plugins.recipes.resolve import identified, resolve
@@ -178,7 +179,8 @@ class HTTPEncoder(Encoder):
             return [], []
         prepared, cut = self._text.prepare(role, list(unique), instruction)
         if cut:
-            self._report_truncated(cut, role)
+            texts_cut = list(unique)
+            self._report_truncated([texts_cut[position] for position in cut], role)
         model = self._served_model()
         batches = [prepared[start : start + self._batch_size] for start in range(0, len(prepared), self._batch_size)]
         try:
@@ -238,13 +240,14 @@ class HTTPEncoder(Encoder):
             source="plain text; the server does the rest",
         )
 
-    def _report_truncated(self, count: int, role: Role) -> None:
+    def _report_truncated(self, texts: Sequence[str], role: Role) -> None:
+        report_truncated(texts)
         with self._lock:
             first = self.truncated == 0
-            self.truncated += count
+            self.truncated += len(texts)
         if first:
             warnings.warn(
-                f"{count} texts were longer than the {self.recipe.max_length(role)} tokens of recipe "
+                f"{len(texts)} texts were longer than the {self.recipe.max_length(role)} tokens of recipe "
                 f"{self.recipe.name!r} and were cut. (Shown once for this encoder; its `truncated` counts on.)",
                 TruncationWarning,
                 stacklevel=5,

@@ -16,6 +16,7 @@ from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, padded, plan
 from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
 from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
 from rader_plugins.encoding.tokens import format_texts, prompt_length, tokenize
+from rader_plugins.encoding.truncation import report_truncated
 from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
 from rader_plugins.recipes import Recipe, Role
 
@@ -163,7 +164,7 @@ class LocalEncoder(Encoder):
     def _encode_tokens(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
         tokens = tokenize(self.model.tokenizer, self.recipe, role, texts, instruction=instruction)
         if tokens.truncated:
-            self._report_truncated(len(tokens.truncated), role)
+            self._report_truncated([texts[position] for position in tokens.truncated], role)
         skipped = self._prompt_tokens(role, instruction)
         lengths = [len(row) for row in tokens.ids]
         # A text that its prompt left no room for has nothing else to pool: the prompt stays in.
@@ -247,13 +248,14 @@ class LocalEncoder(Encoder):
             raise InputError(f"The model in {self.location!r} does not say how long its vectors are.")
         return found
 
-    def _report_truncated(self, count: int, role: Role) -> None:
+    def _report_truncated(self, texts: Sequence[str], role: Role) -> None:
+        report_truncated(texts)
         with self._count_lock:
             first = self._truncated == 0
-            self._truncated += count
+            self._truncated += len(texts)
         if first:
             warnings.warn(
-                f"{count} of the {'queries' if role == 'query' else 'documents'} were longer than the "
+                f"{len(texts)} of the {'queries' if role == 'query' else 'documents'} were longer than the "
                 f"{self.recipe.max_length(role)} tokens of recipe {self.recipe.name!r} and were cut. Split long texts, "
                 "or raise the recipe's maximum. (Shown once for this encoder; its `truncated` counts on.)",
                 TruncationWarning,

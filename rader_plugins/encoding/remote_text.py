@@ -49,18 +49,19 @@ class RemoteText:
         self._appends = self._eos if not server_appends_eos else None
         self._overhead = self._count_overhead()
 
-    def prepare(self, role: Role, texts: Sequence[str], instruction: str | None) -> tuple[list[str], int]:
-        """Return what to send for each text, and how many were cut."""
+    def prepare(self, role: Role, texts: Sequence[str], instruction: str | None) -> tuple[list[str], list[int]]:
+        """Return what to send for each text, and the positions of those that were cut."""
         limit = self._recipe.max_length(role) - self._overhead
         prepared: list[str] = []
-        cut = 0
-        for formatted in format_texts(self._recipe, role, texts, instruction):
+        cut: list[int] = []
+        for position, formatted in enumerate(format_texts(self._recipe, role, texts, instruction)):
             body = formatted
             while self._eos and body.endswith(self._eos):
                 body = body[: -len(self._eos)]
             if self._tokenizer is not None:
                 shortened = self._shorten(body, limit)
-                cut += shortened is not body
+                if shortened is not body:
+                    cut.append(position)
                 body = shortened
             prepared.append(body + (self._appends or ""))
         return prepared, cut

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rader_plugins.documents import Document
+from rader_plugins.encoding.truncation import collect_truncated
 from rader_plugins.errors import InputError, TruncationWarning
 from rader_plugins.files import canonical_json
 from rader_plugins.ingestion.chunking import parent_id
@@ -32,7 +33,8 @@ class Outcome:
 
     Attributes:
         added, replaced, unchanged, removed: Numbers of documents.
-        truncated: How many of those encoded were longer than the model takes.
+        encoded: How many texts the model read; a text that stands under its id already keeps its vector.
+        truncated: Ids of those encoded that were longer than the model reads.
         not_pruned: Why nothing was removed although that was asked for.
     """
 
@@ -40,7 +42,8 @@ class Outcome:
     replaced: int = 0
     unchanged: int = 0
     removed: int = 0
-    truncated: int = 0
+    encoded: int = 0
+    truncated: list[str] = field(default_factory=list)
     not_pruned: str | None = None
 
     @property
@@ -78,14 +81,7 @@ def ingest(
         size = _FIRST_BATCH
         while batch := list(itertools.islice(documents, size)):
             started = time.monotonic()
-            stored = {document.id: document for document in index.get([document.id for document in batch])}
-            fresh = [document for document in batch if not _same(stored.get(document.id), document)]
-            if fresh:
-                outcome.truncated += _add(index, fresh)
-            replaced = sum(document.id in stored for document in fresh)
-            outcome.added += len(fresh) - replaced
-            outcome.replaced += replaced
-            outcome.unchanged += len(batch) - len(fresh)
+            _add(index, batch, outcome)
             advance(len(batch))
             if time.monotonic() - started < _COMMIT_SECONDS / 2:
                 size = min(2 * size, _LARGEST_BATCH)
@@ -113,14 +109,29 @@ def check_pruning(index: Index, survey: Survey) -> None:
         )
 
 
-def _add(index: Index, documents: list[Document]) -> int:
-    """Add documents; return how many were cut."""
-    before = getattr(index.encoder, "truncated", 0)
-    with warnings.catch_warnings():
+def _add(index: Index, documents: list[Document], outcome: Outcome) -> None:
+    from rader_plugins.index import AddReport
+
+    with warnings.catch_warnings(), collect_truncated() as truncated:
         # The encoder warns once, with the figure of its first batch; the summary has them all.
         warnings.simplefilter("ignore", TruncationWarning)
-        index.add(documents)
-    return int(getattr(index.encoder, "truncated", 0) - before)
+        stored = {document.id: document for document in index.get([document.id for document in documents])}
+        fresh = [document for document in documents if not _same(stored.get(document.id), document)]
+        report = index.add(fresh) if fresh else AddReport()
+    outcome.added += report.added
+    outcome.replaced += report.replaced
+    outcome.unchanged += report.unchanged + len(documents) - len(fresh)
+    outcome.encoded += report.encoded
+    outcome.truncated += [document.id for document in documents if document.text in truncated]
+
+
+def _same(stored: Document | None, document: Document) -> bool:
+    # As JSON, so that true and 1, which Python takes for equal, differ.
+    return (
+        stored is not None
+        and stored.text == document.text
+        and canonical_json(stored.metadata) == canonical_json(document.metadata)
+    )
 
 
 def _outdated(index: Index, survey: Survey) -> tuple[list[str], list[str]]:
@@ -135,12 +146,3 @@ def _outdated(index: Index, survey: Survey) -> tuple[list[str], list[str]]:
             if document.id not in survey.origins:
                 (superseded if parent_id(document) in parents else surplus).append(document.id)
     return surplus, superseded
-
-
-def _same(stored: Document | None, document: Document) -> bool:
-    # As JSON, so that true and 1, which Python takes for equal, differ.
-    return (
-        stored is not None
-        and stored.text == document.text
-        and canonical_json(stored.metadata) == canonical_json(document.metadata)
-    )
