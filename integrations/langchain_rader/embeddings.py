@@ -20,6 +20,7 @@ from pydantic import (
 
 from rader_plugins.encoding import Encoder, load_encoder
 from rader_plugins.errors import InputError
+from rader_plugins.http_urls import is_url
 from rader_plugins.recipes import Recipe
 
 __all__ = ["RaderEmbeddings"]
@@ -175,7 +176,7 @@ class RaderEmbeddings(BaseModel, Embeddings):
 
 def _without_credentials(name: str) -> str:
     """Return a URL without user, password and query; anything else as it is."""
-    if not name.startswith(("http://", "https://")):
+    if not is_url(name):
         return name
     parts = urlsplit(name)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -33,6 +33,7 @@ class LLMChoice:
         llm_extra: Fields of every request, as ``NAME=VALUE``.
         llm_header: Headers of every request, as ``NAME: VALUE``.
         llm_key_env: Environment variable with the key.
+        llm_thinking: Whether the model shall think; None leaves it to the server.
         llm_timeout: Seconds until a request counts as failed.
     """
 
@@ -72,6 +73,14 @@ class LLMChoice:
             "--llm-key-env", metavar="NAME", help="Environment variable with the key. Default: OPENAI_API_KEY."
         ),
     ] = None
+    llm_thinking: Annotated[
+        bool | None,
+        typer.Option(
+            "--llm-thinking/--no-llm-thinking",
+            help="Ask the server to let its model think before it answers, or not to; as far as it has a switch.",
+            show_default=False,
+        ),
+    ] = None
     llm_timeout: Annotated[
         float,
         typer.Option("--llm-timeout", "--timeout", metavar="S", help="Seconds until a request counts as failed."),
@@ -109,6 +118,7 @@ class LLMChoice:
             max_retries=max_retries,
             extra=parse_fields(self.llm_extra or (), "--llm-extra"),
             headers=parse_headers(self.llm_header or (), "--llm-header"),
+            thinking=self.llm_thinking,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import InputError
+from rader_plugins.http_urls import is_url
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import resolve
 
@@ -47,7 +48,7 @@ def _load(source: str | os.PathLike[str] | Recipe, options: dict[str, Any]) -> E
     name = source if isinstance(source, Recipe) else os.fspath(source)
     if not isinstance(name, (str, Recipe)) or not name:
         raise InputError("load_encoder takes a name, a directory, a hub id, a URL or a Recipe.")
-    if isinstance(name, str) and name.startswith(("http://", "https://")):
+    if isinstance(name, str) and is_url(name):
         from rader_plugins.encoding.http import HTTPEncoder
 
         _check_options(options, HTTPEncoder, leave_out=("url",))

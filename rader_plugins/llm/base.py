@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 from typing_extensions import Unpack
@@ -16,6 +16,7 @@ from rader_plugins.llm.sampling import SamplingOptions
 __all__ = [
     "ChatModel",
     "Completion",
+    "EmptyAnswersError",
     "ContextOverflowError",
     "Generator",
     "Message",
@@ -32,11 +33,12 @@ _OVERFLOW = re.compile(
     r"context[_ ](length|size|window)|exceed_context|max(imum)?[_ ]model[_ ]len|max_tokens must be at least 1, got -",
     re.IGNORECASE,
 )
+_FILTERED = re.compile(r"content[_ ](filter|management|policy)|responsibleai|moderation|safety system", re.IGNORECASE)
 _THOUGHTS_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
 
-RefusalKind = Literal["context", "filter", "model", "access", "request"]
+RefusalKind = Literal["context", "filter", "model", "access", "server", "request"]
 
 
 class RequestRefusedError(LLMError):
@@ -45,14 +47,15 @@ class RequestRefusedError(LLMError):
     Args:
         message: What happened and what to do.
         kind: ``context`` (too long for the model, always a :class:`ContextOverflowError`), ``model`` (the server does
-            not know it) and ``access`` (the key is missing or wrong): so will every other request be refused;
+            not know it), ``access`` (the key is missing or wrong, or its quota used up) and ``server`` (it cannot be
+            reached): so will every other request be refused;
             ``filter``: its provider's content filter refuses this conversation. ``request``: anything else.
     """
 
     def __init__(self, message: str, *, kind: RefusalKind = "request") -> None:
         super().__init__(message)
         self.kind: RefusalKind = kind
-        self.permanent = kind in ("model", "access")
+        self.permanent = kind in ("model", "access", "server")
 
 
 class ContextOverflowError(RequestRefusedError):
@@ -60,6 +63,21 @@ class ContextOverflowError(RequestRefusedError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, kind="context")
+
+
+class EmptyAnswersError(LLMError):
+    """A model's answers are all empty, one after another; the message names the cause and what helps.
+
+    Args:
+        message: What happened and what to do.
+        answers: The last of them.
+    """
+
+    permanent = True
+
+    def __init__(self, message: str, answers: Sequence[Completion] = ()) -> None:
+        super().__init__(message)
+        self.answers = tuple(answers)
 
 
 def refusal(message: str, said: str, kind: RefusalKind = "request") -> RequestRefusedError:
@@ -70,6 +88,8 @@ def refusal(message: str, said: str, kind: RefusalKind = "request") -> RequestRe
         said: The words and codes of whoever refused it: they tell what the kind alone does not.
         kind: What is known about it otherwise.
     """
+    if kind in ("request", "access") and _FILTERED.search(said):
+        return RequestRefusedError(message, kind="filter")
     if kind == "request" and _OVERFLOW.search(said):
         return ContextOverflowError(message)
     return RequestRefusedError(message, kind="model" if "model_not_found" in said else kind)
@@ -90,20 +110,55 @@ class Completion:
         text: What the model wrote; may be empty.
         finish_reason: Why it ended: ``stop``, ``length``, ``content_filter``, or whatever the server says.
         refusal: The model or its provider declined to answer.
+        thoughts: What the model thought before, where the server hands it over apart from the answer. (A model that
+            thinks aloud has its thoughts in ``text``, see :func:`without_thoughts`.)
     """
 
     text: str
     finish_reason: str = ""
     refusal: bool = False
+    thoughts: str = ""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a model was asked so far: requests answered, tokens read and tokens written, as the server counts them."""
+    """What a model was asked so far.
+
+    Args:
+        requests: How many were answered.
+        prompt_tokens, completion_tokens: Read and written, as the server counts them.
+        empty: Answers that hold nothing of use: no text, or thoughts alone.
+        cut: Answers that ended at the most tokens.
+        estimated: Requests whose tokens the server did not count, and which stand here with an estimate.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    empty: int = 0
+    cut: int = 0
+    estimated: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add up two counts."""
+        return Usage(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    def describe(self) -> str:
+        """Return the counts in words, for people.
+
+        Example:
+            >>> Usage(2, 1200, 30, empty=1).describe()
+            '2 requests, 1,200 tokens read, 30 written; 1 empty answer'
+        """
+        said = [f"{_count(self.requests, 'request')}, {self.prompt_tokens:,} tokens read"]
+        said[0] += f", {self.completion_tokens:,} written"
+        if self.estimated:
+            said[0] += f" (estimated for {_count(self.estimated, 'request')}: the server does not count)"
+        if self.empty:
+            said.append(_count(self.empty, "empty answer"))
+        if self.cut:
+            said.append(f"{_count(self.cut, 'answer')} cut at the most tokens")
+        return "; ".join(said)
 
 
 @runtime_checkable
@@ -156,6 +211,10 @@ class Generator(ChatModel, Protocol):
     async def acomplete(self, prompt: str, **options: Unpack[SamplingOptions]) -> list[Completion]:
         """As :meth:`complete`, without blocking the event loop."""
         ...
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def without_thoughts(text: str) -> str | None:

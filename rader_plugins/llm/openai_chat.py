@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rader_plugins import background
+from rader_plugins.background import Workers
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
 from rader_plugins.http_client import ServerClient, ServerError
-from rader_plugins.llm.base import Completion, RefusalKind, RequestRefusedError, Usage, refusal
+from rader_plugins.llm.base import (
+    Completion,
+    EmptyAnswersError,
+    RefusalKind,
+    RequestRefusedError,
+    Usage,
+    refusal,
+)
+from rader_plugins.llm.chat_answers import (
+    cut_at_stop,
+    is_cut_in_thoughts,
+    is_empty,
+    read_chat,
+    read_continuation,
+    read_usage,
+)
+from rader_plugins.llm.dialect import Dialect, thinking_fields
 from rader_plugins.llm.generator import GeneratorBase, Request
 
 __all__ = ["OpenAIChat"]
 
 _CHAT, _COMPLETIONS = "/chat/completions", "/completions"
-_KINDS: dict[int, RefusalKind] = {401: "access", 403: "access", 404: "model"}
+_KINDS: dict[int, RefusalKind] = {401: "access", 402: "access", 403: "access", 404: "model", 429: "access"}
+# So many parameters may be refused before a request passes.
+_MOST_LESSONS = 12
+# So many empty answers in a row are no accident.
+_MOST_EMPTY = 12
 _REMEDIES = {
-    400: "Is the conversation longer than the model's context, or does the server not know an option (see extra=)?",
+    400: "Is the conversation longer than the model's context, or does the server not know an option? extra= (on the "
+    "command line --llm-extra NAME=VALUE) adds a field, or leaves it out (NAME=null).",
     413: "The conversation is too long for the server.",
-    422: "The server does not accept this conversation or an option (see extra=).",
+    422: "The server does not accept this conversation or an option: extra= (--llm-extra NAME=VALUE) adds a field, or "
+    "leaves it out (NAME=null).",
 }
 
 
@@ -52,6 +74,7 @@ class OpenAIChat(GeneratorBase):
             which does not know it).
         headers: Further headers of every request; ``$NAME`` in a value is read from the environment each time
             (``{"api-key": "$AZURE_OPENAI_API_KEY"}``).
+        thinking: Ask the server to switch its model's thinking off (False) or on (True), as far as it has a switch.
 
     Raises:
         InputError: An option is unusable.
@@ -75,6 +98,7 @@ class OpenAIChat(GeneratorBase):
         max_n: int | None = None,
         extra: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        thinking: bool | None = None,
     ) -> None:
         least_of = (("concurrency", concurrency, 1), ("max_retries", max_retries, 0), ("max_n", max_n or 1, 1))
         for name, value, least in least_of:
@@ -99,15 +123,23 @@ class OpenAIChat(GeneratorBase):
         # The fewest answers that the server was seen to refuse, or to answer with one, in a single request.
         self._refused_n = sys.maxsize
         self._extra = dict(extra or {})
+        self._thinking = thinking
         self._model = model
-        self._model_lock = threading.Lock()
+        self._pool = Workers(concurrency, "rader-chat")
+        # Apart from the pool, whose threads wait for the parts of their calls.
+        self._parts = Workers(concurrency, "rader-chat-part")
+        self._usage = Usage()
+        self._empty_in_a_row = 0
+        self._thinks_aloud = False
+        self._dialect = Dialect(self._server.url)
+        self._new_locks()
+        background.after_fork(self._new_locks)
+
+    def _new_locks(self) -> None:
         # Not left to httpx, for which waiting for a connection may count as a timeout. Held during retries too: a
         # server that asks for patience gets it from all callers.
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="rader-chat")
-        # Apart from the pool, whose threads wait for the parts of their calls.
-        self._parts = ThreadPoolExecutor(concurrency, thread_name_prefix="rader-chat-part")
-        self._usage = Usage()
+        self._slots = threading.BoundedSemaphore(self.concurrency)
+        self._model_lock = threading.Lock()
         self._usage_lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -135,8 +167,10 @@ class OpenAIChat(GeneratorBase):
         """Name of the model; where none was given the server is asked once."""
         with self._model_lock:
             if self._model is None:
-                with _as_llm_error():
+                try:
                     self._model = self._server.only_model()
+                except ServerError as error:
+                    raise _as_llm_error(error) from error
             if self._model is None:
                 raise InputError(f"{self._server.url} does not say which one model it serves: pass model='...'.")
             return self._model
@@ -144,7 +178,8 @@ class OpenAIChat(GeneratorBase):
     @property
     def fingerprint(self) -> str:
         """Of the model's name and the extra fields; where it is served does not matter."""
-        return fingerprint({"model": self.model, "extra": self._extra})
+        switch = {} if self._thinking is None else {"thinking": self._thinking}
+        return fingerprint({"model": self.model, "extra": self._extra, **switch})
 
     @property
     def usage(self) -> Usage:
@@ -210,69 +245,84 @@ class OpenAIChat(GeneratorBase):
         return answers
 
     def _post(self, request: Request, first: int, size: int) -> list[Completion]:
-        asked = request.content
-        payload: dict[str, Any] = {"model": self.model, "temperature": request.temperature}
-        payload |= {"prompt": asked} if isinstance(asked, str) else {"messages": asked}
-        payload |= {
-            "top_p": request.top_p,
-            "top_k": request.top_k,
-            "max_tokens": request.max_tokens,
-            "stop": list(request.stop) or None,
-            "seed": None if request.seed is None else request.seed + first,
-            "n": size if size > 1 else None,
-        }
-        payload |= self._extra
-        payload = {name: value for name, value in payload.items() if value is not None}
-        with self._slots, _as_llm_error():
-            answer = self._server.post(payload, _COMPLETIONS if isinstance(asked, str) else None)
-        return self._read(answer, _continuation if isinstance(asked, str) else _answer)[:size]
+        prompt = request.content
+        raw = isinstance(prompt, str)
+        while True:
+            # A stop string may stand in the thoughts of a model that thinks aloud: it is applied behind them, here.
+            stops_here = not raw and self._thinks_aloud
+            payload: dict[str, Any] = {"model": self.model, "temperature": request.temperature}
+            payload |= {"prompt": prompt} if raw else {"messages": prompt}
+            payload |= {
+                "top_p": request.top_p,
+                "top_k": request.top_k,
+                "max_tokens": request.max_tokens,
+                "stop": None if stops_here else list(request.stop) or None,
+                "seed": None if request.seed is None else request.seed + first,
+                "n": size if size > 1 else None,
+                "stream": False,  # the default of some gateways is to stream
+            }
+            payload |= thinking_fields(self._thinking) | self._extra
+            payload = {name: value for name, value in payload.items() if value is not None}
+            answer = self._send(payload, _COMPLETIONS if raw else None)
+            completions = self._read(answer, request)[:size]
+            if not (raw or stops_here) and request.stop and any(map(is_cut_in_thoughts, completions)):
+                self._thinks_aloud = True
+                continue
+            self._check_emptiness(completions)
+            if stops_here or not self._dialect.takes("stop"):
+                completions = [cut_at_stop(completion, request.stop) for completion in completions]
+            return completions
 
-    def _read(self, answer: Any, read: Callable[[Any, str], Completion]) -> list[Completion]:
+    def _send(self, payload: dict[str, Any], other: str | None) -> Any:
+        """Send a request; what the server turns out not to take is left out from then on."""
+        for _ in range(_MOST_LESSONS):
+            fields = self._dialect.apply(payload)
+            try:
+                with self._slots:
+                    return self._server.post(fields, other)
+            except ServerError as error:
+                own = set(self._extra) - {name for name, value in self._extra.items() if value is None}
+                learnable = {name: value for name, value in fields.items() if name not in own}
+                if error.status not in (400, 422) or not self._dialect.learn(learnable, error.said):
+                    raise _as_llm_error(error) from error
+        raise LLMError(f"{self._server.url} refuses one parameter after another. Leave them out with extra=.")
+
+    def _read(self, answer: Any, request: Request) -> list[Completion]:
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list) or not choices:
             raise LLMError(f"{self._server.url} answered without a choice: {str(answer)[:300]!r}.")
+        read = read_continuation if isinstance(request.content, str) else read_chat
         completions = [read(choice, self._server.url) for choice in choices]
-        usage = answer.get("usage")
-        counts = usage if isinstance(usage, dict) else {}
         with self._usage_lock:
-            self._usage = Usage(
-                self._usage.requests + 1,
-                self._usage.prompt_tokens + _count(counts.get("prompt_tokens")),
-                self._usage.completion_tokens + _count(counts.get("completion_tokens")),
-            )
+            self._usage += read_usage(answer, request.content, completions)
         return completions
 
-
-def _answer(choice: Any, url: str) -> Completion:
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
-        raise LLMError(f"{url} answered with a choice that holds no message: {str(choice)[:300]!r}.")
-    return _completion(choice, message.get("content"), bool(message.get("refusal")), url)
-
-
-def _continuation(choice: Any, url: str) -> Completion:
-    if not isinstance(choice, dict) or "text" not in choice:
-        raise LLMError(f"{url} answered with a choice that holds no text: {str(choice)[:300]!r}.")
-    return _completion(choice, choice["text"], False, url)
-
-
-def _completion(choice: dict[str, Any], content: object, refused: bool, url: str) -> Completion:
-    if content is not None and not isinstance(content, str):
-        raise LLMError(f"{url} answered with a content that is no text: {str(content)[:300]!r}.")
-    reason = choice.get("finish_reason")
-    refused = refused or reason == "content_filter"
-    return Completion(content or "", reason if isinstance(reason, str) else "", refused)
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    def _check_emptiness(self, completions: Sequence[Completion]) -> None:
+        """Raise once a model has answered with nothing for a while."""
+        with self._usage_lock:
+            self._empty_in_a_row = self._empty_in_a_row + 1 if all(map(is_empty, completions)) else 0
+            count = self._empty_in_a_row
+        if count < _MOST_EMPTY:
+            return
+        thinking = any(each.thoughts or each.text.strip() for each in completions)
+        cut = any(each.finish_reason == "length" for each in completions)
+        if thinking or cut:
+            why = "its tokens went into thoughts" if thinking else "they are cut before they begin"
+            remedy = (
+                "Switch its thinking off (thinking=False; --no-llm-thinking), or allow more tokens (max_tokens, in the "
+                "prompts too; --llm-extra max_tokens=4000)."
+            )
+        else:
+            why = f"they end with {completions[0].finish_reason!r}"
+            remedy = "Is it a model that answers this kind of request (chat or completion)?"
+        raise EmptyAnswersError(
+            f"The last {count} answers of {self.model!r} at {self._server.url} are all empty: {why}. {remedy}",
+            completions,
+        )
 
 
-@contextlib.contextmanager
-def _as_llm_error() -> Iterator[None]:
-    try:
-        yield
-    except ServerError as error:
-        if not error.refused:
-            raise LLMError(str(error)) from error
-        raise refusal(str(error), error.said, _KINDS.get(error.status or 0, "request")) from error
+def _as_llm_error(error: ServerError) -> LLMError:
+    if not error.refused:
+        return LLMError(str(error))
+    kind: RefusalKind = "server" if error.status is None else _KINDS.get(error.status, "request")
+    return refusal(str(error), error.said, kind)

@@ -16,7 +16,7 @@ from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint, read_jsonl
 from rader_plugins.llm.asking import Asked, GiveUp, aask_all, ask_all
-from rader_plugins.llm.base import ChatModel, without_thoughts
+from rader_plugins.llm.base import ChatModel, EmptyAnswersError, without_thoughts
 from rader_plugins.llm.cache import CachedChat
 from rader_plugins.llm.templates import check_template, fill_template
 
@@ -198,17 +198,22 @@ class ReasoningQuery:
     def _write(self, query: str) -> _Answer:
         if self.llm is None:  # pragma: no cover - nothing is asked without a model
             return _Answer("", "there is no model")
-        answer = self.llm.chat(
-            [{"role": "user", "content": fill_template(self.prompt, {"query": query})}],
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            seed=self.seed,
-        )[0]
+        try:
+            answer = self.llm.chat(
+                [{"role": "user", "content": fill_template(self.prompt, {"query": query})}],
+                temperature=self.temperature,
+                max_tokens=self.max_tokens,
+                seed=self.seed,
+            )[0]
+        except EmptyAnswersError as error:  # answers that are thoughts alone are of use here
+            if not error.answers:
+                raise
+            answer = error.answers[0]
         if answer.refusal:
             return _Answer("", f"refused: {answer.text}")
         rest = without_thoughts(answer.text)
         # Thoughts that were cut off are reasoning all the same.
-        text = (answer.text.replace("<think>", "") if rest is None else rest).strip()
+        text = (answer.text.replace("<think>", "") if rest is None else rest).strip() or answer.thoughts.strip()
         return _Answer(text, "" if text else f"an empty answer (ended: {answer.finish_reason})")
 
     def _finish(self, run: _Run) -> list[str]:

@@ -30,11 +30,17 @@ def test_sends_what_it_was_given_and_counts_tokens():
         assert server.requests == [
             {
                 "model": "served", "messages": HELLO, "n": 2, "temperature": 0.8, "top_p": 0.95,
-                "max_tokens": 9, "stop": ["\n"], "seed": 7, "top_k": 40,
+                "max_tokens": 9, "stop": ["\n"], "seed": 7, "top_k": 40, "stream": False,
             }
         ]  # fmt: skip
         llm.chat(HELLO)
-        assert server.requests[1] == {"model": "served", "messages": HELLO, "temperature": 0.0, "top_k": 40}
+        assert server.requests[1] == {
+            "model": "served",
+            "messages": HELLO,
+            "temperature": 0.0,
+            "top_k": 40,
+            "stream": False,
+        }
         assert llm.usage == Usage(requests=2, prompt_tokens=4, completion_tokens=12)
 
 
@@ -42,7 +48,7 @@ def test_extra_none_leaves_a_field_out():
     extra = {"max_tokens": None, "max_completion_tokens": 5, "temperature": None}
     with LLMServer() as server, connect(server, model="m", extra=extra) as llm:
         llm.chat(HELLO, max_tokens=3)
-        assert server.requests == [{"model": "m", "messages": HELLO, "max_completion_tokens": 5}]
+        assert server.requests == [{"model": "m", "messages": HELLO, "max_completion_tokens": 5, "stream": False}]
 
 
 def test_raw_text_goes_to_the_other_endpoint():
@@ -53,7 +59,7 @@ def test_raw_text_goes_to_the_other_endpoint():
         assert server.requests == [
             {
                 "model": "served", "prompt": "Once upon", "temperature": 0.8, "top_k": 40, "max_tokens": 9,
-                "stop": ["\n"], "seed": 7,
+                "stop": ["\n"], "seed": 7, "stream": False,
             }
         ]  # fmt: skip
         llm.chat(HELLO, top_k=3)

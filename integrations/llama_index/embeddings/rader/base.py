@@ -15,6 +15,7 @@ from typing_extensions import Self
 from rader_plugins import Encoder, Recipe, load_encoder
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import FingerprintMismatchError, InputError
+from rader_plugins.http_urls import is_url
 from rader_plugins.recipes.resolve import named_recipe, resolve
 
 __all__ = ["RaderEmbedding"]
@@ -227,7 +228,7 @@ def _find_recorded(model: str, recipe: Recipe, recorded: str) -> tuple[str | Rec
 
 
 def _is_url(model: object) -> bool:
-    return isinstance(model, str) and model.startswith(("http://", "https://"))
+    return is_url(model)
 
 
 def _check_url(url: str) -> None:

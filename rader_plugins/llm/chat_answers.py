@@ -1,0 +1,133 @@
+"""Reading the answers of chat and completion endpoints, in all the forms that servers give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rader_plugins.errors import LLMError
+from rader_plugins.llm.base import Completion, Usage, without_thoughts
+
+__all__ = ["cut_at_stop", "is_cut_in_thoughts", "is_empty", "read_chat", "read_continuation", "read_usage"]
+
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_TEXT_BLOCKS = {"text", "output_text"}
+_THOUGHT_BLOCKS = {"thinking", "reasoning", "reasoning_content"}
+_THOUGHTS_BEGIN = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+_THOUGHTS_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+# Where a server counts no tokens: so many characters are about one.
+_CHARACTERS = 4
+
+
+def read_chat(choice: Any, server: str) -> Completion:
+    """Return the completion in a choice of a chat answer.
+
+    Raises:
+        LLMError: It holds none, or an error instead of one.
+    """
+    _raise_error(choice, server)
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        raise LLMError(f"{server} answered with a choice that holds no message: {str(choice)[:300]!r}.")
+    text, thoughts = _content(message.get("content"), server)
+    for name in _THOUGHT_FIELDS:
+        if isinstance(field := message.get(name), str) and field:
+            thoughts = thoughts or field
+    return _completion(choice, text, thoughts, bool(message.get("refusal")))
+
+
+def read_continuation(choice: Any, server: str) -> Completion:
+    """Return the completion in a choice of an answer that continues raw text.
+
+    Raises:
+        LLMError: It holds none, or an error instead of one.
+    """
+    _raise_error(choice, server)
+    if not isinstance(choice, dict) or "text" not in choice:
+        raise LLMError(f"{server} answered with a choice that holds no text: {str(choice)[:300]!r}.")
+    text, thoughts = _content(choice["text"], server)
+    return _completion(choice, text, thoughts, False)
+
+
+def _raise_error(choice: Any, server: str) -> None:
+    error = choice.get("error") if isinstance(choice, dict) else None
+    if error:
+        said = error.get("message", error) if isinstance(error, dict) else error
+        raise LLMError(f"{server} answered with an error: {str(said)[:300]!r}.")
+
+
+def _content(content: object, server: str) -> tuple[str, str]:
+    """Return text and thoughts of a content, which is a text, a list of blocks, or nothing."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    if not isinstance(content, list):
+        raise LLMError(f"{server} answered with a content that is no text: {str(content)[:300]!r}.")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for block in content:
+        if isinstance(block, str):
+            texts.append(block)
+        elif isinstance(block, dict):
+            kind = block.get("type", "text")
+            if kind in _TEXT_BLOCKS:
+                texts.append(_plain(block.get("text")))
+            elif kind in _THOUGHT_BLOCKS:
+                thoughts.append(_plain(block.get(kind, block.get("text"))))
+    return "".join(texts), "".join(thoughts)
+
+
+def _plain(value: object) -> str:
+    """Return the text in a block's value: a text, or blocks again."""
+    if isinstance(value, list):
+        return "".join(_plain(each.get("text")) if isinstance(each, dict) else _plain(each) for each in value)
+    return value if isinstance(value, str) else ""
+
+
+def _completion(choice: dict[str, Any], text: str, thoughts: str, refused: bool) -> Completion:
+    reason = choice.get("finish_reason")
+    reason = reason if isinstance(reason, str) else ""
+    return Completion(text, reason, refused or reason == "content_filter", thoughts)
+
+
+def read_usage(answer: Mapping[str, Any], prompt: object, completions: Sequence[Completion]) -> Usage:
+    """Return what an answer cost; where the server does not count, an estimate by characters that says so."""
+    counts = answer.get("usage")
+    read, written = (
+        (counts.get("prompt_tokens"), counts.get("completion_tokens")) if isinstance(counts, dict) else (None, None)
+    )
+    empty = sum(is_empty(each) for each in completions)
+    cut = sum(each.finish_reason == "length" for each in completions)
+    if isinstance(read, int) and isinstance(written, int):
+        return Usage(1, max(read, 0), max(written, 0), empty=empty, cut=cut)
+    turns = [prompt] if isinstance(prompt, str) else [turn["content"] for turn in prompt]  # type: ignore[attr-defined]
+    characters = sum(len(each.text) + len(each.thoughts) for each in completions)
+    read = read if isinstance(read, int) else -(-sum(map(len, turns)) // _CHARACTERS)
+    written = written if isinstance(written, int) else -(-characters // _CHARACTERS)
+    return Usage(1, read, written, empty=empty, cut=cut, estimated=1)
+
+
+def is_empty(completion: Completion) -> bool:
+    """Whether a completion holds nothing of use: no text, or thoughts alone. One that was refused says something."""
+    return not completion.refusal and not (without_thoughts(completion.text) or "").strip()
+
+
+def is_cut_in_thoughts(completion: Completion) -> bool:
+    """Whether a stop string ended a completion before the answer, while the model was thinking aloud or just after."""
+    if completion.finish_reason == "length" or _THOUGHTS_BEGIN.match(completion.text) is None:
+        return False
+    end = _THOUGHTS_END.search(completion.text)
+    return end is None or not completion.text[end.end() :].strip()
+
+
+def cut_at_stop(completion: Completion, stop: Sequence[str]) -> Completion:
+    """Return a completion that ends before the first stop string behind the thoughts, as if the server had stopped."""
+    end = None if _THOUGHTS_BEGIN.match(completion.text) is None else _THOUGHTS_END.search(completion.text)
+    begin = 0 if end is None else end.end()
+    body = completion.text[begin:]
+    if end is not None:  # the line breaks between thoughts and answer are no part of it
+        body = body.lstrip()
+    places = [place for each in stop if (place := body.find(each)) >= 0]
+    if not places:
+        return completion
+    return Completion(completion.text[:begin] + body[: min(places)], "stop", completion.refusal, completion.thoughts)
