@@ -300,7 +300,8 @@ class OpenAIChat(GeneratorBase):
     def _check_emptiness(self, completions: Sequence[Completion]) -> None:
         """Raise once a model has answered with nothing for a while."""
         with self._usage_lock:
-            self._empty_in_a_row = self._empty_in_a_row + 1 if all(map(is_empty, completions)) else 0
+            all_empty = all(map(is_empty, completions))
+            self._empty_in_a_row = self._empty_in_a_row + len(completions) if all_empty else 0
             count = self._empty_in_a_row
         if count < _MOST_EMPTY:
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from rader_plugins.documents import Hit
-from rader_plugins.llm import ContextOverflowError
+from rader_plugins.llm import ContextOverflowError, RequestRefusedError
 from rader_plugins.trajectories import Considered
 from rader_synthesis.calls import Calls, Summaries, together
 from rader_synthesis.config import SearchConfig
@@ -16,12 +16,15 @@ from rader_synthesis.reflection import parse_reflection
 from rader_synthesis.retrieval import RetrievalFront
 from rader_synthesis.tree import Node, NodeKind, Tree
 
-__all__ = ["Actions", "ON_THE_PATH", "TOO_LONG", "partial_solution"]
+__all__ = ["Actions", "FILTERED", "ON_THE_PATH", "TOO_LONG", "partial_solution"]
 
 ON_THE_PATH = "It is on the path already."
 """The reason of a document that was not judged since the path holds it."""
 TOO_LONG = "It does not fit into the model's context."
 """The reason of a document that could not be judged for its length."""
+
+FILTERED = "The provider's content filter refuses it."
+"""The reason of a document that could not be judged for its content."""
 
 _Found = Sequence[Callable[[], Node]]
 
@@ -149,6 +152,11 @@ class Actions:
                 (answer,) = await self._calls.ask("reflect", {**values, "document": shown}, [*where, place])
             except ContextOverflowError:
                 label, reason = None, TOO_LONG
+            except RequestRefusedError as error:
+                if error.kind != "filter":
+                    raise
+                label, reason = None, FILTERED
+                tree.count("filtered_reflections")
             else:
                 label, reason = parse_reflection(answer)
             if label is None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from rader_plugins.llm import Completion, Generator
 from rader_plugins.llm.base import without_thoughts
+from rader_plugins.llm.chat_answers import is_empty
 from rader_synthesis.config import SearchConfig
 from rader_synthesis.packs import Action, ActionPrompt, PromptPack
 from rader_synthesis.search import derived_seed
@@ -38,7 +39,8 @@ class Calls:
         llm: Who is asked.
         pack: The prompts.
         config: Sampling, style and seed.
-        tree: Gets the counts: ``<action>_calls``, ``cut_answers`` (at the most tokens), ``refusals``.
+        tree: Gets the counts: ``<action>_calls``, ``cut_answers`` (at the most tokens), ``empty_answers``,
+            ``refusals``.
             None counts nothing.
     """
 
@@ -64,6 +66,7 @@ class Calls:
         if self._tree is not None:
             self._tree.count("cut_answers", sum(one.finish_reason == "length" for one in completions))
             self._tree.count("refusals", sum(one.refusal for one in completions))
+            self._tree.count("empty_answers", sum(is_empty(one) for one in completions))
         return [prompt.clean(said(one), values) for one in completions]
 
     async def _complete(self, prompt: ActionPrompt, values: Mapping[str, str], n: int, seed: int) -> list[Completion]:

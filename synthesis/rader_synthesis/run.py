@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rader_plugins.answers import AnswerChecker
-from rader_plugins.errors import InputError, RaderError
+from rader_plugins.errors import InputError, LLMError, RaderError
 from rader_plugins.files import fingerprint
-from rader_plugins.llm import BudgetExceededError, CachedChat, Generator, RequestRefusedError
+from rader_plugins.llm import BudgetExceededError, CachedChat, Generator
 from rader_plugins.problems import Problem
 from rader_synthesis.actions import Actions
 from rader_synthesis.calls import Calls, Summaries
@@ -69,7 +69,7 @@ def synthesize(
 
     Raises:
         InputError: Problems are unusable, or the folder belongs to another run.
-        RequestRefusedError: The server does not know the model, or wants another key.
+        LLMError: The server does not know the model or wants another key; or the model answers with nothing.
         TooManyFailuresError: The run was stopped; the message says what happened.
         OSError: The folder cannot be written.
 
@@ -197,8 +197,8 @@ class _Runner:
             await search(tree, self._actions(problem, tree), self.config)
         except BudgetExceededError:
             raise
-        except RequestRefusedError as error:
-            if error.kind in ("model", "access"):  # every other request will be refused too
+        except LLMError as error:
+            if error.permanent:  # every other request will fail too
                 raise
             failed = self._failure(problem, error)
         except Exception as error:  # noqa: BLE001 - recorded; one problem must not end the run
