@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from rader_plugins.answers.extraction import after_thoughts, boxes
+
 __all__ = ["AnswerChecker", "Verdict", "check_answer"]
 
 
@@ -49,4 +51,10 @@ def check_answer(checker: AnswerChecker, text: str, gold: str, *, question: str 
         Verdict(correct=True, answer='7')
     """
     answer = checker.extract(text)
-    return Verdict(answer is not None and checker.equal(answer, gold, question=question), answer)
+    if answer is None:
+        return Verdict(False, None)
+    if checker.equal(answer, gold, question=question):
+        return Verdict(True, answer)
+    listed = boxes(after_thoughts(text))
+    # Sets such as MATH give the last of several boxes as the right answer.
+    return Verdict(len(listed) > 1 and checker.equal(listed[-1], gold, question=question), answer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from rader_plugins.answers.numbers import ascii_digits
+
 __all__ = ["as_text", "tidy_formula"]
 
 _CHARACTERS = {
@@ -19,8 +21,15 @@ _REMOVED = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|limits|quad|qquad|bigl|bigr|Bigl|Bigr|big|Big)(?![A-Za-z])\.?"
     r"|(?<!\\)\\[()\[\]!,;:]|\\?\$|[€£]|\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|~"
 )
+_LISTING = re.compile(r"\s*(?:(?:,\s*)?\b(?:and|or)\b|或者?|和|及|以及)\s*")
+_MEMBERSHIP = re.compile(r"^\s*\$?\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
+# Intervals as they are written in France: ]0, 1[.
+_FRENCH = re.compile(r"(?<!\S)([\[\]])\s*([^\[\](){}]+[,;][^\[\](){}]+?)\s*([\[\]])(?!\S)")
+_OPEN, _CLOSE = {"[": "[", "]": "("}, {"[": ")", "]": "]"}
 _DEGREES = re.compile(r"\s*\b(?:degrees?)\s*$", re.IGNORECASE)
 _TEXT_ONLY = re.compile(r"[A-Za-z][A-Za-z'. -]*")
+# Words of scripts that mathematics takes no letters from.
+_OTHER_SCRIPT = re.compile(r"[\u0400-\U0003ffff\s]*[\u0400-\u1fff\u2e80-\U0003ffff][\u0400-\U0003ffff\s]*")
 _FUNCTIONS = frozenset(
     ["sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "infinity", "infty", "pi", "max", "min", "mod"]
 )
@@ -35,7 +44,9 @@ def tidy_formula(text: str) -> str:
         >>> tidy_formula(r"$\left(\dfrac{1}{2},\, 3\right]$.")
         '(\\frac{1}{2}, 3]'
     """
-    tidy = text.strip().translate(_TRANSLATION)
+    tidy = ascii_digits(text).strip().translate(_TRANSLATION)
+    tidy = _LISTING.sub(", ", _MEMBERSHIP.sub("", tidy))
+    tidy = _FRENCH.sub(lambda match: f"{_OPEN[match[1]]}{match[2]}{_CLOSE[match[3]]}", tidy)
     if "\\" not in tidy:
         tidy = _from_plain(tidy)
     tidy = _REMOVED.sub("", tidy)
@@ -82,6 +93,8 @@ def as_text(text: str) -> str | None:
         return label[1].lower()
     if inner and re.search(r"[^\W\d_]", words):
         return words.lower()
+    if _OTHER_SCRIPT.fullmatch(words) and re.search(r"[^\W\d_]", ascii_digits(words)):
+        return words.casefold()
     lower = words.lower()
     if _TEXT_ONLY.fullmatch(words) and (lower == "no" or re.search(r"[a-z]{3}", lower)):
         return None if _FUNCTIONS & set(lower.split()) else lower

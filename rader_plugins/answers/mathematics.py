@@ -8,10 +8,11 @@ import os
 import queue
 import re
 
-from rader_plugins.answers.extraction import after_thoughts, boxed, last_number, stated, trimmed
+from rader_plugins.answers.exact import exact_number
+from rader_plugins.answers.extraction import after_thoughts, boxed, last_number, stated, trimmed, without_remark
 from rader_plugins.answers.latex import as_text, tidy_formula
 from rader_plugins.answers.math_worker import MathWorker
-from rader_plugins.answers.numbers import read_number, same_number
+from rader_plugins.answers.numbers import same_number
 from rader_plugins.errors import InputError, MissingExtraError
 
 __all__ = ["MathChecker"]
@@ -26,7 +27,7 @@ class MathChecker:
     r"""Compares mathematical answers: numbers, fractions, expressions, equations, intervals, sets, matrices, words.
 
     The answer of a text is its last ``\boxed{...}``; without one, what is stated ("the answer is ...", "####", "A:").
-    Numbers are compared exactly, percent with and without its sign (see
+    Numbers, and what can be computed of rational numbers, are compared exactly, percent with and without its sign (see
     :func:`~rader_plugins.answers.numbers.same_number`), words without regard to case; everything else by math-verify,
     in both directions. It runs in a process of its
     own: its time-outs need a main thread, and an expression such as ``9^{9^{9^9}}`` would otherwise hold up the
@@ -67,8 +68,10 @@ class MathChecker:
     def extract(self, text: str) -> str | None:
         """Return the boxed or stated answer."""
         text = after_thoughts(text)
-        found = boxed(text) or stated(text)
-        return last_number(text) if found is None and self.last_number else found
+        answer = boxed(text)
+        if answer is None and (statement := stated(text)) is not None:
+            answer = without_remark(statement)
+        return last_number(text) if answer is None and self.last_number else answer
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether both answers are mathematically the same."""
@@ -102,6 +105,6 @@ class MathChecker:
 
 def _same_numbers(given: str, right: str) -> bool | None:
     """Compare two numbers, perhaps after "x ="; None if one is something else or they are of different letters."""
-    one, other = (read_number(_ASSIGNED.sub("", text)) for text in (given, right))
+    one, other = (exact_number(_ASSIGNED.sub("", text)) for text in (given, right))
     letters = {match[1] for text in (given, right) if (match := _ASSIGNED.match(text))}
     return None if one is None or other is None or len(letters) > 1 else same_number(one, other)

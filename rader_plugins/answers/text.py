@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 
-from rader_plugins.answers.extraction import after_thoughts, boxed, last_number, stated, stated_or_last_line, trimmed
-from rader_plugins.answers.numbers import Number, read_number, same_number
+from rader_plugins.answers.choices import ChoiceChecker
+from rader_plugins.answers.exact import exact_number
+from rader_plugins.answers.extraction import (
+    after_thoughts,
+    boxed,
+    last_number,
+    leading_number,
+    stated,
+    stated_or_last_line,
+)
+from rader_plugins.answers.normalization import normalized
+from rader_plugins.answers.numbers import Number, same_number
+from rader_plugins.answers.units import converted
 from rader_plugins.errors import InputError
 
 __all__ = ["CallableChecker", "ChoiceChecker", "ExactChecker", "NumericChecker", "RegexChecker", "normalized"]
 
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_NAMED = re.compile(r"\(([A-Z])\)|\b(?i:option|choice)\s+([A-Z])\b|\*\*([A-Z])\*\*")
-_LETTER = re.compile(r"(?<![A-Za-z0-9])([B-HJ-Z]|[AI](?=[.,;:!?]|\s*$))(?![A-Za-z0-9'])", re.MULTILINE)
-_IN_TEXT = re.compile(r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-
-
-def normalized(text: str) -> str:
-    """Return a text as SQuAD compares it: lower case, without punctuation, articles and superfluous white space.
-
-    Example:
-        >>> normalized("The  Earth's axis.")
-        'earths axis'
-    """
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+_ROUNDING = 1e-6
+_BEGINS = re.compile(
+    r"[\s*$€£¥₹(~≈-]*(?:(?:about|around|approximately|roughly|exactly|almost|约|大约)\s*)?[$€£¥₹-]?[\d.]", re.I
+)
 
 
 class ExactChecker:
@@ -58,14 +57,15 @@ class NumericChecker:
     The answer is the number that is boxed or stated, else the last number of the text.
 
     Args:
-        tolerance: Largest difference as a share of the right answer.
+        tolerance: Largest difference as a share of the right answer. Up to the default it is for rounded decimals:
+            whole numbers and fractions are compared exactly.
 
     Example:
         >>> NumericChecker().equal("$3,600 per year", "3600")
         True
     """
 
-    def __init__(self, *, tolerance: float = 1e-6) -> None:
+    def __init__(self, *, tolerance: float = _ROUNDING) -> None:
         if not 0 <= tolerance < 1:
             raise InputError(f"tolerance is a share of the right answer from 0 to below 1, not {tolerance!r}.")
         self.tolerance = tolerance
@@ -78,8 +78,10 @@ class NumericChecker:
     def extract(self, text: str) -> str | None:
         """Return the number stated, else the last one."""
         text = after_thoughts(text)
-        for found in (boxed(text), stated(text)):
-            if found is not None and (number := found if read_number(found) is not None else last_number(found)):
+        if exact_number(text, short_units=True) is not None:
+            return text.strip()
+        for statement in (boxed(text), stated(text)):
+            if statement is not None and (number := _stated_number(statement)):
                 return number
         return last_number(text)
 
@@ -87,77 +89,33 @@ class NumericChecker:
         """Whether both are numbers that differ by no more than the tolerance."""
         one, other = _number(answer), _number(gold)
         if one is None or other is None:
-            return False
+            # Out of all bounds: the same digits are the same number.
+            return one is other and bool(answer.strip()) and last_number(answer) is not None and answer == gold
         if same_number(one, other):
             return True
+        if converted(one.unit, other.unit) != (1, 1):
+            return False  # compared already, or of another quantity
+        if one.is_exact and other.is_exact and self.tolerance <= _ROUNDING:
+            return False  # a million and one is not a million
         share = Fraction(self.tolerance)
         scale = {False: (1,), True: (1, Fraction(1, 100) if one.percent else 100)}[one.percent != other.percent]
         return any(abs(one.value * by - other.value) <= share * abs(other.value) for by in scale)
 
 
 def _number(text: str) -> Number | None:
-    """Return the number of an answer: all of it, or else the last one of it."""
-    number = read_number(text)
-    if number is None and (found := last_number(boxed(text) or stated(text) or text)) is not None:
-        number = read_number(found)
-    return number
+    """Return the number of an answer: all of it, or the one that it states or begins with, or else the last one."""
+    number = exact_number(text, short_units=True)
+    if number is not None:
+        return number
+    statement = boxed(text) or stated(text)
+    if statement is None and _BEGINS.match(text):
+        statement = text
+    written = _stated_number(statement) if statement is not None else last_number(text)
+    return None if written is None else exact_number(written, short_units=True)
 
 
-class ChoiceChecker:
-    """Compares the letters of multiple-choice answers; with ``choices``, their texts count as well.
-
-    Args:
-        choices: The choices: letter -> text, or texts for A, B, C, ...
-
-    Example:
-        >>> ChoiceChecker(["gravity", "friction"]).equal("(B)", "friction")
-        True
-    """
-
-    def __init__(self, choices: Mapping[str, str] | Sequence[str] | None = None) -> None:
-        if isinstance(choices, str):
-            raise InputError("choices is a list of texts or a mapping of letters to texts.")
-        listed = (
-            choices if isinstance(choices, Mapping) else dict(zip(string.ascii_uppercase, choices or (), strict=False))
-        )
-        self.choices = {letter.upper(): text for letter, text in listed.items()}
-
-    @property
-    def name(self) -> str:
-        """``choice``."""
-        return "choice"
-
-    def extract(self, text: str) -> str | None:
-        """Return the letter, or the choice's text, that is stated; else the last letter that stands alone."""
-        text = after_thoughts(text)
-        for found in (boxed(text), stated(text)):
-            if found is not None:
-                return self._letter(found) or found
-        if letter := self._letter(text.strip()):
-            return letter
-        # "I take (B)" and "option B" say more than a letter that stands alone, which may be the article.
-        for pattern in (_NAMED, _LETTER):
-            if letters := ["".join(match) if isinstance(match, tuple) else match for match in pattern.findall(text)]:
-                return letters[-1]
-        return stated_or_last_line(text)
-
-    def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
-        """Whether both name the same choice."""
-        one, other = self._letter(answer), self._letter(gold)
-        if one is not None and other is not None:
-            return one == other
-        return bool(normalized(answer)) and normalized(answer) == normalized(gold)
-
-    def _letter(self, text: str) -> str | None:
-        bare = trimmed(_IN_TEXT.sub(r"\1", text))
-        if match := re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", bare):
-            return match[1].upper()
-        for letter, choice in self.choices.items():
-            if normalized(bare) == normalized(choice):
-                return letter
-        if match := re.match(r"\(?([A-Z])[).:]\s", bare + " "):
-            return match[1]
-        return None
+def _stated_number(statement: str) -> str | None:
+    return statement if exact_number(statement, short_units=True) is not None else leading_number(statement)
 
 
 class RegexChecker:

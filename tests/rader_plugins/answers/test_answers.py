@@ -79,7 +79,7 @@ def test_numbers_are_read_however_they_are_written(number: int, written: str) ->
     assert read.value == number
 
 
-@pytest.mark.parametrize("text", ["", "x", "1/0", "1.2.3", "12,34", "9" * 1000, "\\frac{1}{0}"])
+@pytest.mark.parametrize("text", ["", "x", "1/0", "1.2.3", "12,34", "9" * 5000, "\\frac{1}{0}"])
 def test_what_is_no_number_is_none(text: str) -> None:
     assert read_number(text) is None
 
@@ -165,7 +165,7 @@ def test_numeric(answer: str, gold: str, same: bool) -> None:
 
 def test_numeric_takes_the_stated_number_before_the_last() -> None:
     assert check_answer(NumericChecker(), "The answer is 7 of the 9. That took 3 steps.", "7").correct
-    assert NumericChecker().extract("A: 26 (see step 3)") == "3"
+    assert NumericChecker().extract("A: 26 (see step 3)") == "26"
     assert NumericChecker().extract("so 4 * 5 = 20 eggs") == "20"
     assert NumericChecker(tolerance=0.1).equal("3.3", "3")
     with pytest.raises(InputError, match="tolerance"):
