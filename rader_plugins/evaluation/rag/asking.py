@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from rader_plugins.answers import AnswerChecker, ChoiceChecker, load_checker
+from rader_plugins.background import Workers
 from rader_plugins.errors import InputError, RaderError
 from rader_plugins.evaluation.event_loop import EventLoopThread
 from rader_plugins.evaluation.progress import Progress
-from rader_plugins.evaluation.rag.chains import AnyChain, Asked, RagAnswer, as_chain, checked_answer
+from rader_plugins.evaluation.rag.chains import AnyChain, RagAnswer, ReadyChain, as_chain, checked_answer
 from rader_plugins.evaluation.rag.result import RagEvaluation, RagRow, row_from
 from rader_plugins.evaluation.systems import versions
 from rader_plugins.files import canonical_json, fingerprint
+from rader_plugins.llm.asking import GaveUpError, GiveUp, aask_all
 from rader_plugins.problems import Problem, read_problems
 
 __all__ = ["evaluate_rag"]
@@ -77,8 +77,7 @@ def evaluate_rag(
         raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency!r}.")
     if not 0 <= max_failures <= 1:
         raise InputError(f"max_failures is a share of the problems, 0 to 1, not {max_failures}.")
-    asked = as_chain(chain)
-    job = _Job(asked, _checked(problems), load_checker(checker), concurrency, max_failures, on_progress)
+    job = _Job(as_chain(chain), _checked(problems), load_checker(checker), concurrency, max_failures, on_progress)
     job.check_references()
     manifest = job.manifest()
     with Progress(Path(out) if out is not None else None, manifest).opened() as progress:
@@ -88,8 +87,8 @@ def evaluate_rag(
         missing = [problem for problem in job.problems if problem.id not in done]
         with contextlib.closing(EventLoopThread()) as loop:
             loop.run(_Run(job, progress).all_of(missing))
-        found = {row["id"]: row for row in progress.rows}  # a later attempt takes the place of a failed one
-        rows = {problem.id: _row(problem, found[problem.id]) for problem in job.problems}
+        last = {row["id"]: row for row in progress.rows}  # a later attempt takes the place of a failed one
+        rows = {problem.id: _row(problem, last[problem.id]) for problem in job.problems}
         label = name or (Path(out).resolve().name if out is not None else "run")
         evaluation = RagEvaluation(rows, _latency(rows), manifest, label)
         if out is not None:
@@ -99,7 +98,7 @@ def evaluate_rag(
 
 @dataclass(frozen=True)
 class _Job:
-    chain: Asked
+    chain: ReadyChain
     problems: Sequence[Problem]
     checker: AnswerChecker
     concurrency: int
@@ -144,31 +143,37 @@ class _Run:
         self._job = job
         self._progress = progress
         self._failed: dict[str, str] = {}
-        self._threads = ThreadPoolExecutor(job.concurrency, thread_name_prefix="rader-rag")
+        self._workers = Workers(job.concurrency, "rader-rag")
 
     async def all_of(self, problems: Sequence[Problem]) -> None:
         """Ask all questions, ``concurrency`` at once."""
-        waiting = iter(problems)
-
-        async def worker() -> None:
-            for problem in waiting:  # shared by all workers: each takes the next one
-                await self._one(problem)
-
-        workers = [asyncio.ensure_future(worker()) for _ in range(min(self._job.concurrency, len(problems)))]
+        total = len(self._job.problems)
+        rule = GiveUp(
+            in_a_row=None,
+            share=self._job.max_failures * total / max(1, len(problems)),
+            is_useful=lambda row: "error" not in row,
+            caught=(),
+        )
+        work: Callable[[Problem], Awaitable[dict[str, Any]]] = self._answered
+        answers = aask_all(problems, work, concurrency=self._workers, give_up=rule)
         try:
-            await asyncio.gather(*workers)
+            async with contextlib.aclosing(answers) as rows:
+                async for asked in rows:
+                    self._keep(asked.result or {})
+        except GaveUpError:
+            problem, error = next(iter(self._failed.items()))
+            raise RaderError(
+                f"The chain raised for {len(self._failed)} of {total} problems, more than the share of "
+                f"{self._job.max_failures:g} that max_failures allows. The first was {problem!r}: {error}. Finished "
+                "problems are kept where a folder was named: mend the chain and run the same evaluation again."
+            ) from None
         finally:
-            for task in workers:
-                task.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._workers.shutdown(wait=False, cancel_futures=True)
 
-    async def _one(self, problem: Problem) -> None:
-        row = await self._answered(problem)
+    def _keep(self, row: dict[str, Any]) -> None:
         if "error" in row:
-            self._failed[problem.id] = row["error"]
+            self._failed[row["id"]] = row["error"]
         self._progress.add(row)
-        self._check_failures()
         if self._job.on_progress is not None:
             self._job.on_progress(1)
 
@@ -176,43 +181,32 @@ class _Run:
         row: dict[str, Any] = {"id": problem.id}
         start = time.perf_counter()
         try:
-            returned = await self._asked(problem.text)
+            returned = await self._ask(problem.text)
         except Exception as error:  # noqa: BLE001 - one question must not end the run: recorded, counted and limited
             return {**row, "error": f"{type(error).__name__}: {error}"}
         row["seconds"] = time.perf_counter() - start
-        found = checked_answer(returned, problem.text)
-        row |= {"answer": found.answer, "contexts": list(found.contexts), "ids": list(found.ids)}
-        row["scores"] = [float(score) for score in found.scores]
-        loop = asyncio.get_running_loop()
+        answer = checked_answer(returned, problem.text)
+        row |= {"answer": answer.answer, "contexts": list(answer.contexts), "ids": list(answer.ids)}
+        row["scores"] = [float(score) for score in answer.scores]
         try:
-            row["extracted"], row["correct"] = await loop.run_in_executor(self._threads, self._verdict, problem, found)
+            row["extracted"], row["correct"] = await self._workers.call(self._verdict, problem, answer)
         except Exception as error:  # noqa: BLE001 - as above
             row["error"] = f"The checker raised {type(error).__name__}: {error}"
         return row
 
-    async def _asked(self, question: str) -> Any:
+    async def _ask(self, question: str) -> Any:
         chain = self._job.chain
         if not chain.blocking:
             return await chain.ask(question)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, chain.ask, question)
-        return await found if inspect.isawaitable(found) else found
+        returned = await self._workers.call(chain.ask, question)
+        return await returned if inspect.isawaitable(returned) else returned
 
-    def _verdict(self, problem: Problem, found: RagAnswer) -> tuple[str | None, bool]:
+    def _verdict(self, problem: Problem, answer: RagAnswer) -> tuple[str | None, bool]:
         checker = self._job.checker_of(problem)
-        extracted = checker.extract(found.answer)
+        extracted = checker.extract(answer.answer)
         if extracted is None:
             return None, False
         return extracted, checker.equal(extracted, problem.answer or "", question=problem.text)
-
-    def _check_failures(self) -> None:
-        total = len(self._job.problems)
-        if len(self._failed) > self._job.max_failures * total:
-            problem, error = next(iter(self._failed.items()))
-            raise RaderError(
-                f"The chain raised for {len(self._failed)} of {total} problems, more than the share of "
-                f"{self._job.max_failures:g} that max_failures allows. The first was {problem!r}: {error}. Finished "
-                "problems are kept where a folder was named: mend the chain and run the same evaluation again."
-            )
 
 
 def _checked(problems: Sequence[Problem] | str | os.PathLike[str]) -> Sequence[Problem]:
@@ -232,9 +226,9 @@ def _checked(problems: Sequence[Problem] | str | os.PathLike[str]) -> Sequence[P
     return problems
 
 
-def _row(problem: Problem, found: Mapping[str, Any]) -> RagRow:
-    kept = {key: value for key, value in found.items() if key != "id"}
-    return row_from({"correct": False, **kept, "question": problem.text, "reference": problem.answer or ""})
+def _row(problem: Problem, outcome: Mapping[str, Any]) -> RagRow:
+    fields = {key: value for key, value in outcome.items() if key != "id"}
+    return row_from({"correct": False, **fields, "question": problem.text, "reference": problem.answer or ""})
 
 
 def _latency(rows: Mapping[str, RagRow]) -> dict[str, float]:

@@ -62,7 +62,7 @@ AnyChain = RagChain | Callable[[str], "str | RagAnswer | Awaitable[str | RagAnsw
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReadyChain:
     """A chain made ready for evaluation.
 
     Attributes:
@@ -76,7 +76,7 @@ class Asked:
     about: Mapping[str, Any]
 
 
-def as_chain(chain: Any) -> Asked:
+def as_chain(chain: Any) -> ReadyChain:
     """Make a chain ready.
 
     Raises:
@@ -84,7 +84,7 @@ def as_chain(chain: Any) -> Asked:
     """
     found = chain if isinstance(chain, RagChain) else adapted(chain, RAG_ADAPTER_GROUP)
     if isinstance(found, RagChain):
-        return Asked(found.aanswer, False, _about(found, "chain"))
+        return ReadyChain(found.aanswer, False, _about(found, "chain"))
     if not callable(chain):
         raise InputError(
             f"{type(chain).__name__} cannot be evaluated as it is. evaluate_rag() takes a function from a question to "
@@ -93,7 +93,7 @@ def as_chain(chain: Any) -> Asked:
             "llama_index.retrievers.rader.RagQueryEngine."
         )
     is_async = inspect.iscoroutinefunction(chain) or inspect.iscoroutinefunction(getattr(chain, "__call__", None))  # noqa: B004
-    return Asked(chain, not is_async, _about(chain, "function"))
+    return ReadyChain(chain, not is_async, _about(chain, "function"))
 
 
 def checked_answer(found: Any, question: str) -> RagAnswer:
