@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rader_plugins.evaluation.rag.chains import AnyChain, RagAnswer, ReadyChain,
 from rader_plugins.evaluation.rag.result import RagEvaluation, RagRow, row_from
 from rader_plugins.evaluation.systems import versions
 from rader_plugins.files import canonical_json, fingerprint
-from rader_plugins.llm.asking import GaveUpError, GiveUp, aask_all
+from rader_plugins.llm.asking import Asked, GaveUpError, GiveUp, aask_all
 from rader_plugins.problems import Problem, read_problems
 
 __all__ = ["evaluate_rag"]
@@ -154,8 +154,8 @@ class _Run:
             is_useful=lambda row: "error" not in row,
             caught=(),
         )
-        work: Callable[[Problem], Awaitable[dict[str, Any]]] = self._answered
-        answers = aask_all(problems, work, concurrency=self._workers, give_up=rule)
+        answers: AsyncGenerator[Asked[Problem, dict[str, Any]], None]
+        answers = aask_all(problems, self._answered, concurrency=self._workers, give_up=rule)
         try:
             async with contextlib.aclosing(answers) as rows:
                 async for asked in rows:
