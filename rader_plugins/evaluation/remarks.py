@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["remarks", "settings"]
+from rader_plugins.recipes.training_data import training_data
+
+__all__ = ["dataset_title", "facts", "model_remarks", "percent", "remarks", "settings"]
+
+# Of these a first one is shown: a query and a document.
+_NAMED = ("judgements_of_lost_documents", "excluded_relevant_documents")
 
 
 def settings(manifest: Mapping[str, Any]) -> str:
@@ -19,6 +24,47 @@ def settings(manifest: Mapping[str, Any]) -> str:
     return f"{about['mode']}{alpha}{model}{reranked}"
 
 
+def dataset_title(manifest: Mapping[str, Any]) -> str:
+    """Return data set and split."""
+    dataset = manifest["dataset"]
+    return f"{dataset['name']}, split {dataset['split']}"
+
+
+def facts(
+    mean: Mapping[str, float], latency: Mapping[str, float], left_out: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """Return what an evaluation says of itself, as pairs of a name and a text; figures x 100."""
+    pairs = [
+        ("data set", f"{dataset_title(manifest)}: {manifest['dataset']['queries']:,} questions"),
+        ("retriever", settings(manifest)),
+        *((name, percent(value)) for name, value in mean.items()),
+    ]
+    if "p50" in latency:
+        pairs.append(
+            (
+                "latency",
+                f"median {latency['p50']:.1f} ms, 95% under {latency['p95']:.1f} ms, "
+                f"{latency['queries_per_second']:,.1f} queries a second",
+            )
+        )
+    pairs += [("left out", text) for text in remarks(left_out)]
+    return pairs + [("remark", text) for text in model_remarks(manifest)]
+
+
+def percent(value: float) -> str:
+    """Write a figure x 100, as all tables do."""
+    return f"{100 * value:.2f}"
+
+
+def model_remarks(manifest: Mapping[str, Any]) -> list[str]:
+    """Say where a model was trained on the corpora of the benchmark that it is evaluated on."""
+    name, model = str(manifest["dataset"]["name"]), manifest["retriever"].get("recipe", {}).get("model")
+    data = None if model is None else training_data(str(model))
+    if data is None or not data.saw_bright or "bright" not in name.lower():
+        return []
+    return [f"{model} saw BRIGHT's corpora in training: {data.remark}"]
+
+
 def remarks(left_out: Mapping[str, Any]) -> list[str]:
     """Say what was left out of a run or counts as 0."""
     labels = {
@@ -26,15 +72,22 @@ def remarks(left_out: Mapping[str, Any]) -> list[str]:
         "queries_without_results": "{} queries without results count as 0",
         "queries_without_relevant_documents": "{} queries have no relevant document and count as 0",
         "queries_without_judgements": "{} queries without judgements, not evaluated",
+        "judgements_of_lost_documents": "{} judgements of documents or queries that are not there",
+        "excluded_relevant_documents": "{} documents are judged relevant and excluded for the same query",
         "results_not_in_corpus": "{} results are not in the corpus",
         "corpus_documents_not_indexed": "{} documents of the corpus are not in the index",
         "indexed_documents_not_in_corpus": "{} documents of the index are not in the corpus",
         "chunks_merged": "{} chunks merged into their documents",
     }
-    found = []
+    texts = []
     for key, label in labels.items():
         value = left_out.get(key, 0)
         number = value if isinstance(value, int) else len(value)
         if number:
-            found.append(label.format(f"{number:,}"))
-    return found
+            first = f" (such as {_first(value)})" if key in _NAMED else ""
+            texts.append(label.format(f"{number:,}") + first)
+    return texts + [text for text in (left_out.get("queries_with_identical_ids"),) if text]
+
+
+def _first(value: Any) -> str:
+    return " for ".join(map(repr, reversed(value[0])))

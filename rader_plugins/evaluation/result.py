@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, RaderError
-from rader_plugins.evaluation.rankings import Run
+from rader_plugins.evaluation.rankings import Qrels, Run
+from rader_plugins.evaluation.remarks import dataset_title, facts
 from rader_plugins.evaluation.trec_files import unfit_id, write_separated
 from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
 
 __all__ = ["Evaluation"]
 
 _SCHEMA = "rader-evaluation/1"
-_SUMMARY, _QUERIES, _RUN = "evaluation.json", "queries.jsonl", "run.trec"
+_SUMMARY, _QUERIES, _RUN, _DOCUMENTS = "evaluation.json", "queries.jsonl", "run.trec", "documents.jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What :func:`rader_plugins.evaluation.evaluate` found.
 
@@ -35,6 +36,8 @@ class Evaluation:
         left_out: What was not counted or counts as 0: see docs/evaluation.md.
         manifest: Everything that made the figures, with its ``fingerprint``; a JSON object.
         name: What to call it in comparisons.
+        judgements: Query -> document -> relevance; empty in what an earlier version saved.
+        documents: Texts of the relevant documents and of the ten best of every query, for reports; long ones are cut.
     """
 
     mean: Mapping[str, float]
@@ -46,6 +49,19 @@ class Evaluation:
     left_out: Mapping[str, Any]
     manifest: Mapping[str, Any]
     name: str = field(default="run")
+    judgements: Qrels = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say in a few lines what was evaluated and what came out; figures x 100."""
+        pairs = facts(self.mean, self.latency, self.left_out, self.manifest)
+        margin = max(len(name) for name, _ in pairs) + 2
+        return "\n".join([f"Evaluation {self.name!r} (figures x 100)", *(n.ljust(margin) + text for n, text in pairs)])
+
+    @property
+    def title(self) -> str:
+        """Data set and split."""
+        return dataset_title(self.manifest)
 
     def summary(self) -> dict[str, Any]:
         """Return everything but the per-query figures as a JSON object."""
@@ -59,7 +75,8 @@ class Evaluation:
         }
 
     def save(self, out: str | os.PathLike[str]) -> None:
-        """Write ``evaluation.json``, ``queries.jsonl`` (per query: text, measures, seconds, ranking) and ``run.trec``.
+        """Write ``evaluation.json``, ``queries.jsonl`` (per query: text, measures, seconds, ranking, judgements),
+        ``documents.jsonl`` (texts for reports) and ``run.trec``.
 
         The TREC file is left out where an id holds white space, which it cannot express.
         """
@@ -74,10 +91,12 @@ class Evaluation:
                     "measures": dict(figures),
                     "seconds": self.seconds.get(query),
                     "ranking": list(self.run.get(query, {}).items()),
+                    "judged": dict(self.judgements.get(query, {})),
                 }
                 for query, figures in self.per_query.items()
             ),
         )
+        write_jsonl(folder / _DOCUMENTS, ({"_id": id, "text": text} for id, text in self.documents.items()))
         if unfit_id(self.run) is None:
             write_separated(self.run, folder / _RUN)
         # Last: a folder with this file is complete.
@@ -99,22 +118,28 @@ class Evaluation:
                 f"{home} holds no finished evaluation (no {_SUMMARY}). `rader evaluate ... --out {home}` makes one."
             )
         try:
-            found = json.loads((home / _SUMMARY).read_text(encoding="utf-8"))
-            if found["schema"] != _SCHEMA:
+            summary = json.loads((home / _SUMMARY).read_text(encoding="utf-8"))
+            if summary["schema"] != _SCHEMA:
                 raise RaderError(
-                    f"{home} was written in the format {found['schema']!r}; this version reads {_SCHEMA!r}."
+                    f"{home} was written in the format {summary['schema']!r}; this version reads {_SCHEMA!r}."
                 )
             rows = list(read_jsonl(home / _QUERIES))
             return cls(
-                mean=found["mean"],
+                mean=summary["mean"],
                 per_query={row["query"]: row["measures"] for row in rows},
                 run={row["query"]: dict(row["ranking"]) for row in rows if row["ranking"]},
                 texts={row["query"]: row["text"] for row in rows},
                 seconds={row["query"]: row["seconds"] for row in rows if row["seconds"] is not None},
-                latency=found["latency"],
-                left_out=found["left_out"],
-                manifest=found["manifest"],
-                name=found["name"],
+                latency=summary["latency"],
+                left_out=summary["left_out"],
+                manifest=summary["manifest"],
+                name=summary["name"],
+                judgements={row["query"]: row["judged"] for row in rows if "judged" in row},
+                documents={row["_id"]: row["text"] for row in _rows_if_any(home / _DOCUMENTS)},
             )
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise RaderError(f"The evaluation in {home} is damaged ({error!r}). Make it again.") from error
+
+
+def _rows_if_any(path: Path) -> Iterator[dict[str, Any]]:
+    return read_jsonl(path) if path.is_file() else iter(())

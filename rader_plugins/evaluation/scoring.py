@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rader_plugins.errors import InputError, import_extra
-from rader_plugins.evaluation.rankings import Excluded, Qrels, Run, check_run, ranking
+from rader_plugins.evaluation.measures import Measure, measure_set
+from rader_plugins.evaluation.rankings import Aspects, Excluded, Qrels, Run, check_run, ranking
 
-__all__ = ["Scores", "Ties", "at_cutoffs", "measure_names", "score_run"]
+__all__ = ["Scores", "Ties", "check_measures", "score_run", "score_separated"]
 
 Ties = Literal["file", "trec_eval"]
 
@@ -36,8 +37,9 @@ class Scores:
 def score_run(
     run: Run,
     qrels: Qrels,
-    measures: Sequence[str] = ("nDCG@10", "R@10", "RR"),
+    measures: Sequence[Measure] = ("nDCG@10", "R@10", "RR"),
     *,
+    aspects: Aspects | None = None,
     excluded: Excluded | None = None,
     ties: Ties = "file",
 ) -> Scores:
@@ -51,13 +53,15 @@ def score_run(
     Args:
         run: Query id -> document id -> score.
         qrels: Query id -> document id -> relevance; negative relevance counts as 0, grades count in nDCG.
-        measures: Names as in ir_measures: ``nDCG@10``, ``R@100``, ``AP``, ``RR``, ``P@5``, ``Success@1``; also
-            ``Recall``, ``MAP``, ``MRR``.
+        measures: Names as in ir_measures (``nDCG@10``, ``R@100``, ``AP``, ``RR``, ``P@5``, ``RBP(p=0.9)``; also
+            ``Recall``, ``MAP``, ``MRR``), its objects, or functions ``(qrels, run) -> {query: value}``.
+        aspects: Judgements by aspect, for measures such as ``alpha_nDCG@10``.
         excluded: Documents deleted from a query's ranking first.
         ties: ``"file"`` or ``"trec_eval"``.
 
     Raises:
-        InputError: No judgements, a score that is NaN, or an unknown measure.
+        InputError: No judgements, a score that is NaN, an unknown measure, or run and judgements share no query or no
+            document.
         MissingExtraError: ir_measures is not installed.
 
     Example:
@@ -77,37 +81,46 @@ def score_run(
         for document in (excluded or {}).get(query, ()):
             left.pop(document, None)
         ordered[query] = _falling(left) if ties == "file" else left
-    return score_separated(ordered, qrels, measures)
+    _check_same_world(ordered, qrels)
+    return score_separated(ordered, qrels, measures, aspects)
 
 
-def score_separated(run: Run, qrels: Qrels, measures: Sequence[str]) -> Scores:
+def _check_same_world(run: Run, qrels: Qrels) -> None:
+    """Raise where run and judgements cannot belong together: every figure would be 0."""
+    if not any(run.values()):
+        return  # a system that finds nothing
+    if not run.keys() & qrels.keys():
+        raise InputError(
+            f"Run and judgements share no query: the run has {next(iter(run))!r} and the like, the judgements "
+            f"{next(iter(qrels))!r}. Are they of the same data set and split?"
+        )
+    documents = {document for scores in run.values() for document in scores}
+    judged = {document for grades in qrels.values() for document in grades}
+    if not documents & judged:
+        raise InputError(
+            f"Run and judgements share no document: the run has {min(documents)!r} and the like, the judgements "
+            f"{min(judged)!r}. Do both name the documents alike?"
+        )
+
+
+def score_separated(run: Run, qrels: Qrels, measures: Sequence[Measure], aspects: Aspects | None = None) -> Scores:
     """As :func:`score_run`, of scores that are numbers and whose order in single precision is the one that counts."""
-    library = import_extra("ir_measures", "evaluation")
-    parsed = _parse(measures)
+    chosen = measure_set(measures)
+    chosen.check(aspects or {})
     # The library sees judged queries with results alone; it counts the others as 0.
-    seen = {query: run[query] for query in qrels if run.get(query)}
-    plain = {query: dict(grades) for query, grades in qrels.items()}
-    try:
-        found = library.calc([_uncut(measure) for measure in parsed.values()], plain, seen)
-    except ValueError as error:  # a measure that no installed scorer computes
-        raise InputError(f"{error} Measures asked for: {', '.join(parsed)}.") from None
-    values = {(metric.query_id, metric.measure): float(metric.value) for metric in found.per_query}
-    mean: dict[str, float] = {}
-    per_query: dict[str, dict[str, float]] = {query: {} for query in qrels}
-    for name, measure in parsed.items():
-        uncut = _uncut(measure)
-        for query, row in per_query.items():
-            row[name] = values[query, uncut]
-        if uncut is measure:
-            mean[name] = float(found.aggregated[measure])
-            continue
-        for row in per_query.values():
-            row[name] = row[name] if row[name] * measure["cutoff"] > 1 - 1e-9 else 0.0
-        mean[name] = sum(row[name] for row in per_query.values()) / len(per_query)
+    searched = {query: run[query] for query in qrels if run.get(query)}
+    by_aspect = chosen.of_aspects()
+    plain = {name: measure for name, measure in chosen.library.items() if name not in by_aspect}
+    columns = _of_library(plain, {query: dict(grades) for query, grades in qrels.items()}, searched, list(qrels))
+    if by_aspect:
+        columns |= _of_library(
+            {name: chosen.library[name] for name in by_aspect}, _subtopics(aspects or {}), searched, list(qrels)
+        )
+    columns |= {name: chosen.compute(name, qrels, searched) for name in chosen.functions}
     return Scores(
-        mean=mean,
-        per_query=per_query,
-        without_results=tuple(query for query in qrels if query not in seen),
+        mean={name: chosen.average(name, columns[name]) for name in chosen.names},
+        per_query={query: {name: columns[name][query] for name in chosen.names} for query in qrels},
+        without_results=tuple(query for query in qrels if query not in searched),
         without_judgements=tuple(query for query in run if query not in qrels),
         without_relevant=tuple(
             query for query, grades in qrels.items() if not any(grade > 0 for grade in grades.values())
@@ -115,36 +128,52 @@ def score_separated(run: Run, qrels: Qrels, measures: Sequence[str]) -> Scores:
     )
 
 
-def measure_names(measures: Sequence[str]) -> list[str]:
-    """Return the library's own names of measures (``Recall@5`` -> ``R@5``), each once.
+def check_measures(measures: Sequence[Measure], qrels: Qrels, aspects: Aspects) -> None:
+    """Find out before anything is searched that measures can be computed of these judgements.
 
     Raises:
-        InputError: A name is unknown.
+        InputError: One is unknown, its scorer is not installed or fails, aspects are missing, or a function fails on a
+            run of one relevant document or does not return numbers by query.
     """
-    return list(_parse(measures))
+    pairs = [(query, name, grade) for query, grades in qrels.items() for name, grade in grades.items()]
+    query, document, _ = max(pairs, key=lambda pair: pair[2])
+    run = {query: {document: 1.0}}
+    chosen = measure_set(measures)
+    if chosen.library:
+        score_separated(run, {query: qrels[query]}, list(chosen.library), aspects)
+    for name in chosen.functions:
+        chosen.compute(name, qrels, run)
 
 
-def at_cutoffs(measures: Sequence[str], k_values: Sequence[int]) -> list[str]:
-    """Return measures with cutoffs: a name with ``@`` stays, another is taken at each of ``k_values`` if it has
-    cutoffs.
+def _of_library(measures: Mapping[str, Any], qrels: Any, run: Run, queries: list[str]) -> dict[str, dict[str, float]]:
+    """Return measure -> query -> value."""
+    if not measures:
+        return {}
+    library = import_extra("ir_measures", "evaluation")
+    try:
+        results = library.calc([_uncut(measure) for measure in measures.values()], qrels, run).per_query
+    except Exception as error:  # scorers are programs of many authors, with ideas of their own on ids
+        raise InputError(f"{', '.join(measures)} cannot be computed of these ids and judgements: {error}") from error
+    values = {(metric.query_id, metric.measure): float(metric.value) for metric in results}
+    columns: dict[str, dict[str, float]] = {}
+    for name, measure in measures.items():
+        uncut = _uncut(measure)
+        columns[name] = {query: values.get((query, uncut), 0.0) for query in queries}
+        if uncut is not measure:
+            columns[name] = {
+                query: value if value * measure["cutoff"] > 1 - 1e-9 else 0.0 for query, value in columns[name].items()
+            }
+    return columns
 
-    Example:
-        >>> at_cutoffs(["nDCG", "R@100", "Rprec"], [5, 10])
-        ['nDCG@5', 'nDCG@10', 'R@100', 'Rprec']
-    """
-    if not k_values or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in k_values):
-        raise InputError(f"k_values must be whole numbers of at least 1, not {list(k_values)}.")
-    names: list[str] = []
-    for name, measure in _parse(measures).items():
-        cut = "@" in name or "cutoff" not in measure.SUPPORTED_PARAMS
-        names += [name] if cut else [str(measure @ k) for k in k_values]
-    return measure_names(names)
 
-
-def deepest(measures: Sequence[str]) -> int:
-    """Return the largest cutoff among measures, 0 if none has one."""
-    cutoffs = [measure.params.get("cutoff") or 0 for measure in _parse(measures).values()]
-    return max(cutoffs, default=0)
+def _subtopics(aspects: Aspects) -> list[Any]:
+    library = import_extra("ir_measures", "evaluation")
+    return [
+        library.Qrel(query, document, grade, aspect)
+        for query, documents in aspects.items()
+        for document, grades in documents.items()
+        for aspect, grade in grades.items()
+    ]
 
 
 def _falling(scores: dict[str, float]) -> dict[str, float]:
@@ -163,21 +192,3 @@ def _uncut(measure: Any) -> Any:
         return measure
     others = {name: value for name, value in measure.params.items() if name != "cutoff"}
     return type(measure)(**others)
-
-
-def _parse(measures: Sequence[str]) -> dict[str, Any]:
-    library = import_extra("ir_measures", "evaluation")
-    if isinstance(measures, str):
-        raise InputError(f"measures is a list of names, such as [{measures!r}].")
-    parsed = {}
-    for name in measures:
-        try:
-            measure = library.parse_measure(name)
-            parsed[str(measure)] = measure
-        except (NameError, ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"Unknown measure {name!r} ({error}). Known are those of ir_measures: nDCG@10, R@100, AP, RR, P@5, ..."
-            ) from None
-    if not parsed:
-        raise InputError("Name at least one measure, such as nDCG@10.")
-    return parsed

@@ -119,17 +119,22 @@ class RetrievalDataset:
             object.__setattr__(self, attribute, MappingProxyType(judgements))
         object.__setattr__(self, "lost", (*self.lost, *lost))
 
-    def _name_excluded_relevant(self) -> None:
-        pairs = [
+    @property
+    def excluded_relevant(self) -> list[tuple[str, str]]:
+        """(query, document) that are judged relevant and excluded: nothing can find these."""
+        return [
             (query, name)
             for query in self.judged
             for name in sorted(self.excluded.get(query, ()))
             if self.qrels[query].get(name, 0) > 0
         ]
-        if pairs:
+
+    def _name_excluded_relevant(self) -> None:
+        if pairs := self.excluded_relevant:
+            query, name = pairs[0]
             warnings.warn(
                 f"{self.title}: {len(pairs)} documents are judged relevant and excluded for the same query, so that "
-                f"nothing can find them; the first is {pairs[0][1]!r} for query {pairs[0][0]!r}.",
+                f"nothing can find them; the first is {name!r} for query {query!r}.",
                 RaderWarning,
                 stacklevel=4,
             )

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -262,3 +264,77 @@ def test_our_retriever(mini: Encoder, tmp_path: Path) -> None:
     assert left_out["indexed_documents_not_in_corpus"] == 1
     with pytest.raises(InputError, match="'extra'"):
         index_corpus(dataset, index)
+
+
+def test_measures_are_tried_before_anything_is_searched(toy: RetrievalDataset) -> None:
+    def broken(qrels: Any, run: Any) -> dict[str, float]:
+        raise KeyError("q1")
+
+    searched: list[str] = []
+
+    def search(queries: list[str]) -> list[list[tuple[str, float]]]:
+        searched.extend(queries)
+        return [[("d0", 1.0)] for _ in queries]
+
+    for measure in ("nDGC", "alpha_nDCG", broken):
+        with pytest.raises(InputError):
+            evaluate(search, toy, measures=[measure])
+    assert not searched
+    found = evaluate(search, toy, measures=["RR", lambda qrels, run: dict.fromkeys(qrels, 0.5)])
+    assert found.mean["<lambda>"] == 0.5
+
+
+def own_documents(**changes: Any) -> RetrievalDataset:
+    """Queries that stand in the corpus themselves (q0), are merely numbered like a document (d1), or neither (q2)."""
+    given: dict[str, Any] = {
+        "corpus": {id: Document(id, text) for id, text in {"q0": "Title. A claim", "d1": "x", "d2": "y"}.items()},
+        "queries": {"q0": "a  claim", "d1": "a question", "q2": "y?"},
+        "qrels": {"q0": {"d2": 1}, "d1": {"d1": 1}, "q2": {"d2": 1}},
+    }
+    return RetrievalDataset(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("option", "mean", "said"),
+    [
+        (None, 1.0, "1 queries have the id of a document, which is left out.*'q0'.*; 1 queries.*'d1'.*BEIR would"),
+        (True, 2 / 3, "2 queries have the id of a document, which is left out"),
+        (False, 5 / 6, "2 queries have the id of a document that stays"),
+    ],
+)
+def test_queries_that_are_documents_of_their_own_corpus(option: bool | None, mean: float, said: str) -> None:
+    answers = {"a  claim": ["q0", "d2"], "a question": ["d1", "d2"], "y?": ["d2"]}
+
+    def search(queries: list[str]) -> list[list[tuple[str, float]]]:
+        return [[(id, 1.0 - rank / 10) for rank, id in enumerate(answers[query])] for query in queries]
+
+    # BEIR's rule hits the right answer of d1, which is merely numbered alike.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = evaluate(search, own_documents(), measures=["RR"], ignore_identical_ids=option)
+    assert found.mean["RR@10"] == pytest.approx(mean)
+    assert re.search(said, found.left_out["queries_with_identical_ids"])
+    assert "id of a document" in repr(found)
+
+
+def test_a_result_is_a_screenful_and_keeps_what_reports_show(toy: RetrievalDataset, tmp_path: Path) -> None:
+    corpus = {f"d{n}": Document(f"d{n}", "long text " * 1000) for n in range(10)}
+    dataset = make_dataset(corpus=corpus)
+    found = evaluate(lambda queries: [[("d0", 1.0), ("d3", 0.5)] for _ in queries], dataset, out=tmp_path / "run")
+    for text in (str(found), repr(found)):
+        assert len(text) < 2000
+        assert "toy, split test: 3 questions" in text
+        assert "x 100" in text
+    loaded = Evaluation.load(tmp_path / "run")
+    assert loaded == found
+    assert loaded.judgements == {"q0": {"d0": 1}, "q1": {"d1": 2, "d2": 1}, "q2": {"d9": 1}}
+    assert set(loaded.documents) == {"d0", "d1", "d2", "d3", "d9"}, "what was found, and what was right"
+    # A folder of the version before has neither.
+    (tmp_path / "run" / "documents.jsonl").unlink()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "queries.jsonl").read_text().splitlines()]
+    (tmp_path / "run" / "queries.jsonl").write_text(
+        "".join(json.dumps({key: value for key, value in row.items() if key != "judged"}) + "\n" for row in rows)
+    )
+    before = Evaluation.load(tmp_path / "run")
+    assert before.mean == found.mean
+    assert before.documents == before.judgements == {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import random
@@ -8,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rader_plugins.errors import InputError
-from rader_plugins.evaluation import score_run
-from rader_plugins.evaluation.scoring import at_cutoffs, score_separated
+from rader_plugins.evaluation import read_aspects, read_qrels, score_run
+from rader_plugins.evaluation.measures import at_cutoffs
+from rader_plugins.evaluation.scoring import score_separated
 
 # What RaDeR's authors published for their score files -> measure of ir_measures.
 PUBLISHED = {
@@ -58,6 +60,9 @@ def independent(ranked: list[str], grades: dict[str, int]) -> dict[str, float]:
 def test_scores_agree_with_an_independent_computation(
     run: dict[str, dict[str, float]], qrels: dict[str, dict[str, int]], excluded: dict[str, frozenset[str]]
 ) -> None:
+    judged = {document for grades in qrels.values() for document in grades}
+    remaining = {query: {*scores} - {*excluded.get(query, ())} for query, scores in run.items()}
+    assume(not any(remaining.values()) or (run.keys() & qrels.keys() and judged & set().union(*remaining.values())))
     found = score_run(run, qrels, ["nDCG@5", "R@5", "P@5", "RR"], excluded=excluded)
     expected = {}
     for query, grades in qrels.items():
@@ -120,6 +125,71 @@ def test_unusable_arguments_say_why() -> None:
         score_run({"q": {"a": math.nan}}, qrels)
     with pytest.raises(InputError, match="ties"):
         score_run(run, qrels, ties="random")  # type: ignore[arg-type]
+
+
+def test_a_run_of_other_data_is_an_error_and_not_a_row_of_zeros() -> None:
+    qrels = {"q0": {"d0": 1, "d1": 0}}
+    with pytest.raises(InputError, match="share no query.*'7'.*'q0'"):
+        score_run({"7": {"d0": 1.0}}, qrels)
+    with pytest.raises(InputError, match="share no document.*'doc-0'.*'d0'"):
+        score_run({"q0": {"doc-0": 1.0}}, qrels)
+    assert score_run({"q0": {}}, qrels).mean["nDCG@10"] == 0, "a system that finds nothing"
+    assert score_run({"q0": {"d1": 1.0}}, qrels).mean["nDCG@10"] == 0
+
+
+def test_any_measure_of_the_library() -> None:
+    run, qrels = {"q": {"a": 1.0, "b": 0.5}}, {"q": {"b": 1, "c": 2}}
+    mean = score_run(run, qrels, ["P(rel=2)@5", "Judged@2", "IPrec@0.1", "NumRet"]).mean
+    assert (mean["Judged@2"], mean["IPrec@0.1"], mean["NumRet"]) == (0.5, 0.5, 2)
+    if not importlib.util.find_spec("cwl_eval"):
+        with pytest.raises(InputError, match=r"RBP.*cannot be computed here.*cwl_eval"):
+            score_run(run, qrels, ["RBP(p=0.5,rel=1)"])
+    with pytest.raises(
+        InputError, match=r"nDCG\(dcg='exp-log2'\)@10 cannot be computed of these ids"
+    ):  # its scorer wants numbers
+        score_run(run, qrels, ["nDCG(dcg='exp-log2')@10"])
+    two = score_run({**run, "r": {"a": 1.0}}, {**qrels, "r": {"a": 1}}, ["NumRet", "RR"]).mean
+    assert two == {"NumRet": 3, "RR": 0.75}, "what counts is summed, what measures is averaged"
+
+
+def test_a_function_is_a_measure() -> None:
+    def misses(qrels: Any, run: Any) -> dict[str, float]:
+        return {query: 1.0 - bool(run.get(query, {}).keys() & qrels[query].keys()) for query in qrels}
+
+    found = score_run({"q": {"a": 1.0}, "r": {"z": 1.0}}, {"q": {"a": 1}, "r": {"b": 1}, "s": {"c": 1}}, ["RR", misses])
+    assert found.mean == {"RR": pytest.approx(1 / 3), "misses": pytest.approx(2 / 3)}
+    assert found.per_query["q"] == {"RR": 1.0, "misses": 0.0}
+
+    def wrong(qrels: Any, run: Any) -> Any:
+        return {"q": math.nan}
+
+    for bad, message in ((wrong, "finite number"), (lambda qrels, run: 0.5, "mapping"), (lambda qrels: {}, "raised")):
+        with pytest.raises(InputError, match=message):
+            score_run({"q": {"a": 1.0}}, {"q": {"a": 1}}, [bad])
+    wrong.__name__ = "RR"
+    with pytest.raises(InputError, match="__name__"):
+        score_run({"q": {"a": 1.0}}, {"q": {"a": 1}}, ["RR", wrong])
+
+
+def test_alpha_ndcg_prefers_a_ranking_that_covers_more_aspects(tmp_path: Path) -> None:
+    pytest.importorskip("pyndeval")
+    path = tmp_path / "aspects.qrels"
+    path.write_text("q x a 1\nq x b 1\nq y c 1\nq y b 0\n")
+    qrels, aspects = read_qrels(path), read_aspects(path)
+    assert qrels == {"q": {"a": 1, "b": 1, "c": 1}}
+    assert aspects == {"q": {"a": {"x": 1}, "b": {"x": 1, "y": 0}, "c": {"y": 1}}}
+    measures = ["alpha_nDCG@2", "nDCG@2", "StRecall@2"]
+    one = score_run({"q": {"a": 1.0, "b": 0.9}}, qrels, measures, aspects=aspects).mean
+    both = score_run({"q": {"a": 1.0, "c": 0.9}}, qrels, measures, aspects=aspects).mean
+    assert one["nDCG@2"] == both["nDCG@2"] == 1
+    assert (one["StRecall@2"], both["StRecall@2"]) == (0.5, 1)
+    # The second document of aspect x gains 1 - alpha = 0.5 of what the first of aspect y gains.
+    assert both["alpha_nDCG@2"] == pytest.approx(1)
+    assert one["alpha_nDCG@2"] == pytest.approx((1 + 0.5 / math.log2(3)) / (1 + 1 / math.log2(3)), abs=1e-5)
+    with pytest.raises(InputError, match="alpha_nDCG@2, StRecall@2 takes judgements of the aspects"):
+        score_run({"q": {"a": 1.0}}, qrels, measures)
+    path.write_text("q 0 a 1\nq 0 b 1\nr 0 b 1\n")
+    assert read_aspects(path) == {}, "TREC's iteration says nothing"
 
 
 def test_cutoffs() -> None:

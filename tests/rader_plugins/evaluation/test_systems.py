@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rader_plugins import RaderIndex, RaderRetriever
-from rader_plugins.errors import InputError, RaderWarning
+from rader_plugins.errors import InputError
 from rader_plugins.evaluation import RetrievalDataset, UnusableResultsError, adapters, evaluate, index_corpus
 from rader_plugins.evaluation.adapter_support import check_about, in_order, known_settings, source_id
 from rader_plugins.llm import OpenAIChat
@@ -67,10 +67,9 @@ def test_results_that_cannot_be_scored_are_no_failed_question(toy: RetrievalData
         evaluate(unusable, toy, max_failures=1.0)
 
 
-def test_ids_that_the_corpus_does_not_know_are_remarked_on(toy: RetrievalDataset) -> None:
-    with pytest.warns(RaderWarning, match=r"None of the 3 results.*'a1f0'.*id_key"):
-        found = evaluate(lambda queries: [[("a1f0", 1.0)] for _ in queries], toy)
-    assert found.left_out["results_not_in_corpus"] == 3
+def test_ids_that_the_corpus_does_not_know_are_an_error(toy: RetrievalDataset) -> None:
+    with pytest.raises(UnusableResultsError, match=r"None of the 3 results.*'a1f0'.*id_key"):
+        evaluate(lambda queries: [[("a1f0", 1.0)] for _ in queries], toy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate(lambda queries: [[("a1f0", 1.0), ("d0", 0.5)] for _ in queries], toy)
