@@ -149,7 +149,7 @@ class TraceImporter(ConversationImporter):
             ] += 1
             return None
         where = steps[0].where
-        events, instructions = _Trace(steps, self.reading.tools, report, where).events()
+        events, instructions = _Trace([span for span in spans if not _only_scores(span)], report, where).events()
         gold = next((span.gold for span in spans if span.gold is not None), None)
         session = next((span.session for span in spans if span.session), "")
         return Conversation(
@@ -161,6 +161,11 @@ class TraceImporter(ConversationImporter):
             metadata={"session": session} if session else {},
             instructions=instructions,
         )
+
+
+def _only_scores(span: Span) -> bool:
+    """Whether a span is a row of feedback, and no step."""
+    return bool(span.scores) and not span.start and span.input is None and span.output is None and not span.completion
 
 
 def _in_order(spans: Sequence[Span]) -> list[Span]:
@@ -176,9 +181,8 @@ def _in_order(spans: Sequence[Span]) -> list[Span]:
 class _Trace:
     """The spans of one trace, as events."""
 
-    def __init__(self, spans: Sequence[Span], tools: frozenset[str] | None, report: ImportReport, where: str) -> None:
+    def __init__(self, spans: Sequence[Span], report: ImportReport, where: str) -> None:
         self._spans = spans
-        self._tools = tools
         self._report = report
         self._where = where
         self._by_id = {span.id: span for span in spans}
@@ -231,7 +235,7 @@ class _Trace:
 
     def _with_root_answer(self, events: list[Event]) -> list[Event]:
         root = self._root()
-        if root.failed or root.kind in ("retriever", "reranker", "tool"):
+        if root.failed or root.kind != "other":
             return events
         value = parsed_cell(root.output)
         if messages := [*root.completion] or _messages_in(value):

@@ -272,6 +272,9 @@ class _Turn:
         if not key:
             key = next((id for id, pending in reversed(self._calls.items()) if not pending.answered), "")
         pending = self._calls.get(key)
+        if pending is None and not event.call:  # a format without ids, an observation that nothing was asked for
+            self._think(as_text(event.content))
+            return
         if pending is None:
             raise InputError(f"{self._where} has a result of the call {event.call!r}, which no message before it made.")
         pending.answered = True

@@ -1,0 +1,110 @@
+"""Every format gives the same trajectory of the same conversation, field by field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rader_synthesis.importing import ImportReport, importer_class, importer_kinds, recognize
+from rader_synthesis.labelling import label_by_citation
+
+from rader_plugins.trajectories import Trajectory
+from tests.synthesis.importing import one_conversation as one
+
+ALL = [(name, name, rows) for name, rows in one.FORMATS.items()]
+ALL += [(name, kind, rows) for name, (kind, rows) in one.DIALECTS.items()]
+each_format = pytest.mark.parametrize(("name", "kind", "rows"), ALL, ids=[name for name, _, _ in ALL])
+
+
+def write(folder: Path, rows: one.Rows, name: str = "log.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(kind: str, path: Path, report: ImportReport | None = None) -> list[Trajectory]:
+    return list(importer_class(kind)().read(path, report))
+
+
+@each_format
+def test_the_conversation_is_read_field_by_field(
+    tmp_path: Path, name: str, kind: str, rows: Callable[[], one.Rows]
+) -> None:
+    report = ImportReport()
+    [made] = read(kind, write(tmp_path, rows()), report)
+    assert (made.id, made.question, made.answer) == ("t1", one.QUESTION, one.ANSWER)
+    assert made.source == f"import:{kind}"
+    assert made.reward == (1.0 if kind in one.RATED else None)
+    assert [(step.kind, step.text) for step in made.steps] == [
+        ("thought", one.THOUGHT), ("query", one.QUERY), ("retrieval", ""), ("answer", one.ANSWER)
+    ]  # fmt: skip
+    assert [(each.id, each.title, each.text, each.relevant) for each in made.steps[2].considered] == [
+        (document["id"], document["title"], document["text"], None) for document in one.DOCUMENTS
+    ]
+    assert report.trajectories == 1
+    assert not report.unknown
+    assert not report.skipped
+    assert not report.ignored
+    assert report.hints() == []
+
+
+@each_format
+def test_the_kind_is_recognised(tmp_path: Path, name: str, kind: str, rows: Callable[[], one.Rows]) -> None:
+    assert recognize([write(tmp_path, rows())]) == kind
+
+
+@each_format
+def test_the_file_may_be_a_list_a_page_of_an_interface_or_packed(
+    tmp_path: Path, name: str, kind: str, rows: Callable[[], one.Rows]
+) -> None:
+    import gzip
+
+    [expected] = read(kind, write(tmp_path, rows()))
+    content = json.dumps(rows(), indent=1)
+    files = {
+        "list.json": content.encode(),
+        "list.log": content.encode("utf-16"),
+        "packed.json.gz": gzip.compress(content.encode("utf-8-sig")),
+        "packed.jsonl.gz": gzip.compress((tmp_path / "log.jsonl").read_bytes()),
+    }
+    if kind not in ("sharegpt", "atif"):
+        files["page.json"] = json.dumps({"data": rows(), "meta": {"page": 1}}).encode()
+    for file, written in files.items():
+        (tmp_path / file).write_bytes(written)
+        assert read(kind, tmp_path / file) == [expected], file
+
+
+def test_all_formats_give_the_same_samples(tmp_path: Path) -> None:
+    made = {
+        name: label_by_citation(read(kind, write(tmp_path, rows(), f"{name}.jsonl"))[0]) for name, kind, rows in ALL
+    }
+    assert [each.relevant for each in made["openai"].steps[2].considered] == [True, False]
+    first = made["openai"]
+    for name, other in made.items():
+        assert (other.problem_id, other.question, other.steps, other.answer) == (
+            first.problem_id, first.question, first.steps, first.answer
+        ), name  # fmt: skip
+
+
+def test_every_kind_of_log_is_tested_here() -> None:
+    ours = {kind for kind, point in importer_kinds().items() if point.value.startswith("rader_synthesis.")}
+    assert ours - set(one.FORMATS) == {"recorded", "solutions", "proofs", "rader", "function"}
+
+
+@pytest.mark.parametrize("kind", ["langsmith", "langfuse", "openinference", "otel"])
+def test_rows_of_interleaved_traces_are_put_together(tmp_path: Path, kind: str) -> None:
+    def renamed(trace: str) -> one.Rows:
+        content = (
+            json.dumps(one.FORMATS[kind]()).replace('"t1"', json.dumps(trace)).replace("six weeks", f"{trace} weeks")
+        )
+        rows: one.Rows = json.loads(content)
+        return rows
+
+    rows = [row for pair in zip(*(renamed(f"trace-{n}") for n in range(5)), strict=True) for row in reversed(pair)]
+    made = read(kind, write(tmp_path, rows))
+    assert {each.id for each in made} == {f"trace-{n}" for n in range(5)}
+    for each in made:
+        assert each.question == one.QUESTION.replace("six weeks", f"{each.id} weeks")
+        assert [step.kind for step in each.steps] == ["thought", "query", "retrieval", "answer"]
