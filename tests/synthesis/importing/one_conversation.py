@@ -87,7 +87,7 @@ def langsmith() -> Rows:
 
     return [
         run("m2", "t1", "llm", {"messages": [[*asked, calling, found]]}, generated(ending), "2026-01-01T00:00:03"),
-        run("t1", None, "chain", {"messages": asked}, {"messages": [*asked, calling, found, ending]}, "2026-01-01T00:00",
+        run("t1", None, "chain", {"messages": asked}, {"messages": [*asked, calling, found, ending]}, "2026-01-01",
             feedback_stats={"user_score": {"n": 1, "avg": 1.0}}),
         run("s1", "t1", "tool", ARGUMENTS, {"output": {"content": FOUND, "type": "tool", "tool_call_id": "c1"}},
             "2026-01-01T00:00:02", ) | {"name": "search_kb"},
