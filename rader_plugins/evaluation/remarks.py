@@ -58,8 +58,9 @@ def percent(value: float) -> str:
 
 def model_remarks(manifest: Mapping[str, Any]) -> list[str]:
     """Say where a model was trained on the corpora of the benchmark that it is evaluated on."""
-    name, model = str(manifest["dataset"]["name"]), manifest["retriever"].get("recipe", {}).get("model")
-    data = None if model is None else training_data(str(model))
+    name, retriever = str(manifest["dataset"]["name"]), manifest["retriever"]
+    model = (retriever.get("recipe") or {}).get("model")
+    data = None if model is None or retriever.get("mode") == "bm25" else training_data(str(model))
     if data is None or not data.saw_bright or "bright" not in name.lower():
         return []
     return [f"{model} saw BRIGHT's corpora in training: {data.remark}"]

@@ -120,7 +120,7 @@ def test_split_documents_count_as_their_source(encoder: Encoder, dataset: Retrie
     assert found.left_out["results_not_in_corpus"] == 0
     assert found.left_out["chunks_merged"] > 0
     assert len(found.run["q0"]) > 10
-    with pytest.warns(match="id_key"):
+    with pytest.raises(UnusableResultsError, match="id_key"):
         evaluate(searchable(made, id_key="node_id"), dataset, k_values=[10])
 
 
