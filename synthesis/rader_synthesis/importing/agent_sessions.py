@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rader_synthesis.importing.base import ConversationImporter
-from rader_synthesis.importing.conversation import Conversation, Event, Question, Result
+from rader_synthesis.importing.conversation import Call, Conversation, Event, Question, Result
 from rader_synthesis.importing.messages import MessageReader
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row
@@ -49,10 +50,6 @@ class AgentSessions(ConversationImporter):
 
     kind = "agent-sessions"
     summary = "session logs of Claude Code and Codex (JSONL)"
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._own_tools = self.reading.tools is None
 
     @classmethod
     def recognizes(cls, value: Any) -> float:
@@ -110,7 +107,9 @@ def _cleaned(events: Sequence[Event], result: Any) -> Iterable[Event]:
             continue
         if isinstance(event, Result):
             found = _links(result) or _links_in(event.content) or _files(result)
-            yield Result(event.call, found) if found else event
+            yield Result(event.call, found, searched=True) if found else event
+        elif isinstance(event, Call) and isinstance(event.arguments, Mapping) and "pattern" in event.arguments:
+            yield Call(event.id, event.name, event.arguments["pattern"])
         else:
             yield event
 
@@ -131,8 +130,6 @@ def _links_in(content: Any) -> list[Any]:
         text = "\n".join(str(block.get("text") or "") for block in content if isinstance(block, Mapping))
     if not text.startswith("Web search results"):
         return []
-    import json
-
     pages = []
     for match in _LINKS.finditer(text):
         try:

@@ -95,10 +95,12 @@ class Result:
     Args:
         call: Id of the call; empty where the format has none, which makes it that of the last call without a result.
         content: JSON value, or text.
+        searched: Whether the format says that this is what a search found, whatever the tool is called.
     """
 
     call: str
     content: Any
+    searched: bool = False
 
 
 @dataclass(frozen=True)

@@ -278,11 +278,11 @@ class _Turn:
         if pending is None:
             raise InputError(f"{self._where} has a result of the call {event.call!r}, which no message before it made.")
         pending.answered = True
-        self._owner[key]._answer_call(pending, event.content)
+        self._owner[key]._answer_call(pending, event)
 
-    def _answer_call(self, pending: _Pending, content: Any) -> None:
-        use = self._report.tool(pending.name)
-        searches = searches_by_name(pending.name, self._reading.tools)
+    def _answer_call(self, pending: _Pending, event: Result) -> None:
+        use, content = self._report.tool(pending.name), event.content
+        searches = event.searched or searches_by_name(pending.name, self._reading.tools)
         if is_open_name(pending.name) and not (searches and self._reading.tools is not None):
             opened = self._opened(pending, content)
             if opened is not None:

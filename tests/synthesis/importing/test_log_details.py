@@ -1,0 +1,456 @@
+"""What logs say beside searches: citations, opened documents, web searches, prompts, feedback, what is not known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rader_synthesis.importing import Corpus, ImportReport, PromptDocuments, Scale, importer_class
+from rader_synthesis.labelling import label_by_opened
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError
+from rader_plugins.trajectories import Considered, Trajectory
+
+ASK = {"role": "user", "content": "How long can a payment be reversed?"}
+DOCUMENTS = [{"id": "kb-1", "text": "Thirty days."}, {"id": "kb-2", "text": "Plans grant seats."}]
+
+
+def read(kind: str, tmp_path: Path, *rows: Any, report: ImportReport | None = None, **options: Any) -> list[Trajectory]:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return list(importer_class(kind)(**options).read(path, report))
+
+
+def answered(*items: Any, text: str = "Thirty days.", **block: Any) -> dict[str, Any]:
+    """A response of OpenAI's whose last message has this text."""
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text, **block}]}
+    return {"id": "r", "input": [ASK], "output": [*items, message]}
+
+
+def call(name: str, arguments: Any, result: Any, id: str = "c") -> list[dict[str, Any]]:
+    """A call in chat completions, and its result."""
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    written = result if isinstance(result, str) else json.dumps(result)
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": id, "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": id, "content": written},
+    ]
+
+
+def considered(trajectory: Trajectory) -> list[Considered]:
+    return [document for step in trajectory.retrievals for document in step.considered]
+
+
+def labels(trajectory: Trajectory) -> dict[str, bool | None]:
+    return {document.id: document.relevant for document in considered(trajectory)}
+
+
+def test_files_that_the_interface_cites_are_relevant(tmp_path: Path) -> None:
+    results = [
+        {"file_id": "f1", "filename": "refunds.md", "score": 0.8, "text": "Thirty days."},
+        {"file_id": "f1", "filename": "refunds.md", "score": 0.7, "text": "Credit notes later."},
+        {"file_id": "f2", "filename": "seats.md", "score": 0.2, "text": "Plans grant seats."},
+    ]
+    search = {"type": "file_search_call", "id": "fs", "queries": ["reversal"], "results": results}
+    citation = {"type": "file_citation", "file_id": "f1", "filename": "refunds.md", "index": 4}
+    [made] = read("openai", tmp_path, answered(search, annotations=[citation]))
+    documents = considered(made)
+    assert len({document.id for document in documents}) == 3  # parts of one file are told apart
+    assert [document.relevant for document in documents] == [True, True, None]
+    assert {document.labelled_by for document in documents[:2]} == {"citation"}
+    assert documents[0].score == 0.8
+
+
+def test_web_searches_know_their_pages_by_sources_and_citations(tmp_path: Path) -> None:
+    action = {"type": "search", "query": "reversal", "sources": [{"type": "url", "url": "https://a.example/1"}]}
+    search = {"type": "web_search_call", "id": "ws", "status": "completed", "action": action}
+    citation = {
+        "type": "url_citation",
+        "url": "https://b.example/2",
+        "title": "Rules",
+        "start_index": 0,
+        "end_index": 3,
+    }
+    opened = {"type": "web_search_call", "id": "wo", "action": {"type": "open_page", "url": "https://a.example/1"}}
+    [made] = read("openai", tmp_path, answered(search, opened, annotations=[citation]))
+    assert [step.kind for step in made.steps] == ["query", "retrieval", "open", "answer"]
+    assert [(one.id, one.relevant, one.opened) for one in considered(made)] == [
+        ("https://a.example/1", None, True), ("https://b.example/2", True, False)
+    ]  # fmt: skip
+    corpus = Corpus([Document("https://b.example/2", "What the rules say.")])
+    [made] = read("openai", tmp_path, answered(search, annotations=[citation]), corpus=corpus)
+    assert considered(made)[1].text == "What the rules say."
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"type": "mcp_call", "id": "m", "name": "search", "server_label": "kb", "arguments": '{"query": "q"}',
+          "output": json.dumps(DOCUMENTS)}],
+        [{"type": "mcp_call", "id": "m", "name": "ask", "arguments": '{"query": "q"}',
+          "output": json.dumps({"content": [{"type": "text", "text": json.dumps({"results": DOCUMENTS})}]})}],
+        [{"type": "custom_tool_call", "call_id": "c", "name": "search_docs", "input": "q"},
+         {"type": "custom_tool_call_output", "call_id": "c", "output": json.dumps(DOCUMENTS)}],
+    ],
+)  # fmt: skip
+def test_other_tool_items_of_responses_are_searches(tmp_path: Path, items: list[Any]) -> None:
+    [made] = read("openai", tmp_path, answered(*items))
+    assert [step.kind for step in made.steps] == ["query", "retrieval", "answer"]
+    assert made.steps[0].text == "q"
+    assert list(labels(made)) == ["kb-1", "kb-2"]
+
+
+def test_what_is_not_understood_is_counted_by_type_and_tools_are_named(tmp_path: Path) -> None:
+    report = ImportReport()
+    row = answered({"type": "image_generation_call", "id": "i"}, {"type": "image_generation_call", "id": "j"})
+    row["input"] = [{"role": "user", "content": [{"type": "input_text", "text": "q"}, {"type": "input_image"}]}]
+    row["output"][-1:] = [*call("forecast", {"place": "here"}, {"sun": 1}), row["output"][-1]]
+    assert read("openai", tmp_path, row, report=report) == []
+    assert report.unknown == {"item image_generation_call": 2, "content input_image": 1}
+    assert report.skipped == {"nothing retrieved": 1}
+    [hint] = report.hints()
+    assert "forecast (1)" in hint
+    assert "--tool forecast" in hint
+
+
+def test_blocks_of_anthropic_bring_documents_and_exact_citations(tmp_path: Path) -> None:
+    def found(source: str, title: str, text: str) -> dict[str, Any]:
+        return {"type": "search_result", "source": source, "title": title, "content": [{"type": "text", "text": text}]}
+
+    blocks = [found("kb-1", "Refunds", "Thirty days."), found("kb-2", "Seats", "Plans grant seats.")]
+    location = {"type": "search_result_location", "source": "kb-1", "title": "Refunds", "cited_text": "Thirty days.",
+                "search_result_index": 0, "start_block_index": 0, "end_block_index": 1}  # fmt: skip
+    messages = [
+        ASK,
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "u", "name": "kb", "input": {"query": "q"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "u", "content": blocks}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "It is "},
+                                          {"type": "text", "text": "thirty days", "citations": [location]},
+                                          {"type": "text", "text": "."}]},
+    ]  # fmt: skip
+    [made] = read("anthropic", tmp_path, {"messages": messages})
+    assert made.answer == "It is thirty days."
+    assert labels(made) == {"kb-1": True, "kb-2": None}
+
+
+def test_web_search_and_documents_of_anthropic(tmp_path: Path) -> None:
+    pages = [{"type": "web_search_result", "url": f"https://e.example/{n}", "title": f"Page {n}", "page_age": None}
+             for n in (1, 2)]  # fmt: skip
+    cited = {"type": "web_search_result_location", "url": "https://e.example/2", "title": "Page 2", "cited_text": "So."}
+    content = [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "reversal"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": pages},
+        {"type": "text", "text": "So.", "citations": [cited]},
+    ]
+    [made] = read("anthropic", tmp_path, {"messages": [ASK, {"role": "assistant", "content": content}]})
+    assert labels(made) == {"https://e.example/1": None, "https://e.example/2": True}
+    source = {"type": "text", "media_type": "text/plain", "data": "Thirty days. Then a note."}
+    document = {"type": "document", "source": source, "title": "Refunds", "citations": {"enabled": True}}
+    asked = {"role": "user", "content": [document, {"type": "text", "text": "How long?"}]}
+    location = {"type": "char_location", "document_index": 0, "document_title": "Refunds", "cited_text": "Thirty days."}
+    said = {"role": "assistant", "content": [{"type": "text", "text": "Thirty.", "citations": [location]}]}
+    [made] = read("anthropic", tmp_path, {"messages": [asked, said]})
+    assert (made.question, [one.relevant for one in considered(made)]) == ("How long?", [True])
+
+
+def test_numbers_that_results_carry_are_citations_unless_two_searches_share_them(tmp_path: Path) -> None:
+    results = "[1] Thirty days.\n[2] Plans grant seats."
+    said = {"role": "assistant", "content": "Thirty days [1], see also 【9】."}
+    [made] = read("openai", tmp_path, [ASK, *call("search", {"query": "q"}, results), said])
+    assert [(one.text, one.relevant) for one in considered(made)] == [
+        ("Thirty days.", True),
+        ("Plans grant seats.", None),
+    ]
+    assert all(one.id.startswith("text:") for one in considered(made))
+    other = "[1] Something else.\n[2] And more."
+    twice = [ASK, *call("search", {"query": "q"}, results), *call("search", {"query": "p"}, other, "d"), said]
+    report = ImportReport()
+    [made] = read("openai", tmp_path, twice, report=report)
+    assert {one.relevant for one in considered(made)} == {None}
+    assert report.notes == {"number cited that several searches gave to different documents": 1}
+
+
+def test_ids_that_only_count_do_not_make_documents_of_two_searches_one(tmp_path: Path) -> None:
+    first = '<document id="1">Thirty days.</document><document id="2">Plans.</document>'
+    second = '<document index="1"><source>a.md</source><document_content>Other.</document_content></document>'
+    [made] = read(
+        "openai",
+        tmp_path,
+        [ASK, *call("ask", "q", first), *call("ask", "p", second, "d"), {"role": "assistant", "content": "So."}],
+    )
+    assert len({one.id for one in considered(made)}) == 3
+    assert [one.text for one in considered(made)] == ["Thirty days.", "Plans.", "Other."]
+
+
+def test_what_was_opened_and_passed_over(tmp_path: Path) -> None:
+    pages = [{"url": f"https://e.example/{n}", "title": f"Page {n}", "snippet": f"Snippet {n}."} for n in range(4)]
+    thought = {"role": "assistant", "reasoning_content": "This helps. " * 60, "content": None}
+    messages = [
+        ASK,
+        *call("web_search", {"query": "reversal"}, pages, "a"),
+        *call("open_page", {"url": "https://e.example/0"}, "Nothing here.", "b"),
+        *call("fetch", {"id": "https://e.example/2"}, "The whole page.", "c"),
+        thought,
+        {"role": "assistant", "content": "Thirty days."},
+    ]
+    [made] = read("openai", tmp_path, messages)
+    assert [step.kind for step in made.steps] == ["query", "retrieval", "open", "open", "thought", "answer"]
+    assert [(step.document_id, step.text) for step in made.steps if step.kind == "open"] == [
+        ("https://e.example/0", "Nothing here."), ("https://e.example/2", "The whole page.")
+    ]  # fmt: skip
+    documents = considered(made)
+    assert [document.opened for document in documents] == [True, False, True, False]
+    assert documents[0].weight < 1 < documents[2].weight  # no reasoning followed the first, much the second
+    assert list(labels(label_by_opened(made)).values()) == [True, False, True, None]
+
+
+def test_opening_without_any_reasoning_in_the_log_says_nothing_of_weight(tmp_path: Path) -> None:
+    pages = [{"id": "a", "text": "One."}, {"id": "b", "text": "Two."}]
+    messages = [ASK, *call("search", "q", pages, "a"), *call("get_document", {"doc_id": "b"}, "All of two.", "b")]
+    [made] = read("openai", tmp_path, [*messages, {"role": "assistant", "content": "Two."}])
+    assert [(one.opened, one.weight) for one in considered(made)] == [(False, 1.0), (True, 1.0)]
+
+
+def test_thoughts_in_tags_are_thoughts(tmp_path: Path) -> None:
+    said = "<think>kb-2 does not help.</think>Thirty days [kb-1]."
+    unopened = {"role": "assistant", "content": "So it is.</think>\n\nThirty days."}
+    [made] = read("openai", tmp_path, [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": said}])
+    assert [(step.kind, step.text) for step in made.steps[2:]] == [
+        ("thought", "kb-2 does not help."), ("answer", "Thirty days [kb-1].")
+    ]  # fmt: skip
+    [made] = read("openai", tmp_path, [ASK, *call("search", "q", DOCUMENTS), unopened])
+    assert [step.text for step in made.steps[2:]] == ["So it is.", "Thirty days."]
+
+
+@pytest.mark.parametrize(
+    ("feedback", "reward"),
+    [
+        ({"reward": 0.5}, 0.5),
+        ({"correct": False}, 0.0),
+        ({"feedback": {"thumbs": "up"}}, 1.0),
+        ({"feedback": {"thumbs_down": True}}, 0.0),
+        ({"feedback": "👎"}, 0.0),
+        ({"thumbs_up": True}, 1.0),
+        ({"rating": "negative"}, 0.0),
+        ({"scores": [{"value": 1.0, "dataType": "NUMERIC"}, {"value": 0, "dataType": "BOOLEAN"}]}, 0.5),
+        ({"scores": [{"name": "a", "stringValue": "good", "dataType": "CATEGORICAL"}]}, 1.0),
+        ({"feedback_stats": {"user_score": {"n": 2, "avg": 0.5}}}, 0.5),
+        ({"annotations": [{"name": "x", "result": {"label": "thumbs-down", "score": None}}]}, 0.0),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_feedback_in_its_many_shapes(tmp_path: Path, feedback: dict[str, Any], reward: float | None) -> None:
+    messages = [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": "So."}]
+    [made] = read("openai", tmp_path, {"messages": messages, **feedback})
+    assert made.reward == reward
+
+
+def test_ratings_need_their_scale(tmp_path: Path) -> None:
+    messages = [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": "So."}]
+    rows = [{"messages": [{**ASK, "content": f"Case {n}"}, *messages[1:]], "rating": n} for n in (1, 2, 5)]
+    for options in ({}, {"skip_faulty": True}):  # of all rows, and not the fault of one
+        with pytest.raises(InputError, match="--scale 1-5"):
+            read("openai", tmp_path, *rows, **options)
+    assert [made.reward for made in read("openai", tmp_path, *rows, scale=Scale.parse("1-5"))] == [0.0, 0.25, 1.0]
+    assert [made.reward for made in read("openai", tmp_path, *rows, scale=Scale.parse("5-1"))] == [1.0, 0.75, 0.0]
+
+
+def test_fields_that_look_like_feedback_and_were_not_used_are_named(tmp_path: Path) -> None:
+    messages = [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": "So."}]
+    report = ImportReport()
+    read(
+        "openai",
+        tmp_path,
+        {"messages": messages, "csat_stars": 4, "metadata": {"user_vote": 1}, "reward": 1},
+        report=report,
+    )
+    assert report.ignored == {"csat_stars": 1, "metadata.user_vote": 1}
+    assert "csat_stars" in report.hints()[-1]
+
+
+def test_the_reward_goes_to_the_last_turn_that_searched(tmp_path: Path) -> None:
+    thanks = [{"role": "user", "content": "Thanks!"}, {"role": "assistant", "content": "You are welcome."}]
+    messages = [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": "So."}, *thanks]
+    [made] = read("openai", tmp_path, {"messages": messages, "reward": 1.0, "gold_answer": "30"})
+    assert (made.question, made.reward, made.gold_answer) == (ASK["content"], 1.0, "30")
+
+
+def test_the_same_follow_up_of_two_conversations_is_two_questions(tmp_path: Path) -> None:
+    def conversation(plan: str) -> list[Any]:
+        first = [{"role": "user", "content": f"What is the {plan} plan?"}, {"role": "assistant", "content": "Nine."}]
+        return [*first, {"role": "user", "content": "And per year?"}, *call("search", plan, DOCUMENTS)]
+
+    one, two = read("openai", tmp_path, conversation("monthly"), conversation("team"))
+    assert one.problem_id != two.problem_id
+    assert "monthly" in one.question
+    assert one.question.endswith("And per year?")
+    report = ImportReport()
+    assert read("openai", tmp_path, conversation("monthly"), report=report, follow_ups="leave-out") == []
+    assert sum("follow-up" in reason for reason in report.skipped) == 1
+
+
+TEMPLATES = {
+    "llama-index": "Context information is below.\n---------------------\n{documents}\n---------------------\nGiven "
+    "the context information and not prior knowledge, answer the query.\nQuery: How long?\nAnswer: ",
+    "langchain": "You are an assistant for answering.\nQuestion: How long? \nContext: {documents} \nAnswer:",
+    "context first": "Context:\n{documents}\n\nQuestion: How long?",
+    "tags": "Answer from these.\n<documents>\n{documents}\n</documents>\n\nHow long?",
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=list(TEMPLATES))
+def test_documents_in_a_prompt_are_found(tmp_path: Path, template: str) -> None:
+    prompt = template.format(documents="Payments can be reversed for thirty days.\n\nPlans grant seats.")
+    said = {"role": "assistant", "content": "Thirty days."}
+    [made] = read("openai", tmp_path, [{"role": "user", "content": prompt}, said])
+    assert made.question == "How long?"
+    assert [one.text for one in considered(made)] == ["Payments can be reversed for thirty days.", "Plans grant seats."]
+
+
+def test_documents_in_a_prompt_are_found_by_the_corpus_and_by_a_pattern(tmp_path: Path) -> None:
+    corpus = Corpus([
+        Document("d1", "Refunds Payments can be reversed for thirty days.", {"title": "Refunds"}),
+        Document("d2", "Plans grant as many seats as they say."),
+        Document("d3", "This is about something else."),
+    ])  # fmt: skip
+    prompt = (
+        "Be brief.\n\nPlans grant as many  seats as they say.\n\nPayments can be reversed for thirty days.\n\nHow long?"
+    )
+    said = {"role": "assistant", "content": "Thirty days."}
+    for messages in (
+        [{"role": "user", "content": prompt}, said],
+        [
+            {"role": "system", "content": prompt.replace("How long?", "")},
+            {"role": "user", "content": "How long?"},
+            said,
+        ],
+    ):
+        [made] = read("openai", tmp_path, messages, corpus=corpus)
+        assert made.question == "How long?"
+        assert sorted(one.id for one in considered(made)) == ["d1", "d2"]
+    own = PromptDocuments(r"(?s)KNOWN>>(?P<documents>.*)<<ASK (?P<question>.*)")
+    [made] = read("openai", tmp_path, [{"role": "user", "content": "KNOWN>>One.\n\nTwo.<<ASK How?"}, said], prompts=own)
+    assert (made.question, len(considered(made))) == ("How?", 2)
+    with pytest.raises(InputError, match="needs the groups"):
+        PromptDocuments("x")
+
+
+def test_a_part_of_a_document_is_that_document_or_stays_a_part(tmp_path: Path) -> None:
+    whole = "What holds for refunds was settled by the board in spring.\n\nQuestions go to the owner of the workspace."
+    documents = [Document("kb-1", whole), Document("kb-2", "Entirely other matters are treated in this one here.")]
+    messages = [ASK, *call("search", "q", whole), {"role": "assistant", "content": "So."}]
+    report = ImportReport()
+    [made] = read("openai", tmp_path, messages, corpus=Corpus(documents), report=report)
+    assert [(one.id, one.text) for one in considered(made)] == [("kb-1", whole)]
+    assert report.notes == {"part of a document of the corpus, taken for that document": 2}
+    [kept] = read("openai", tmp_path, messages, corpus=Corpus(documents, fragments="keep"))
+    assert len(considered(kept)) == 2
+
+
+def test_a_reranker_puts_the_search_into_its_order(tmp_path: Path) -> None:
+    def span(id: str, kind: str, attributes: dict[str, Any], parent: str | None = "root") -> dict[str, Any]:
+        context = {"trace_id": "t", "span_id": id}
+        return {"context": context, "parent_id": parent, "span_kind": kind, "attributes": attributes, "start_time": id}
+
+    def documents(prefix: str, *ids: str) -> dict[str, Any]:
+        flat = {f"{prefix}.{n}.document.id": id for n, id in enumerate(ids)}
+        return flat | {f"{prefix}.{n}.document.content": f"Text of {id}." for n, id in enumerate(ids)}
+
+    report = ImportReport()
+    [made] = read(
+        "openinference", tmp_path,
+        span("a", "CHAIN", {"input.value": "How long?", "output.value": "Thirty days."}, None),
+        span("b", "RETRIEVER", {"input.value": "reversal", **documents("retrieval.documents", "x", "y", "z")}, "a"),
+        span("c", "RERANKER", {"reranker.query": "reversal", **documents("reranker.output_documents", "z", "x")}, "a"),
+        report=report,
+    )  # fmt: skip
+    assert [one.id for one in considered(made)] == ["z", "x", "y"]
+    assert report.notes == {"search put in the order of its reranker": 1}
+
+
+def test_spans_without_texts_take_them_from_the_corpus(tmp_path: Path) -> None:
+    attributes = {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.retrieval.query.text": "reversal",
+        "gen_ai.retrieval.documents": json.dumps([{"id": "d1", "score": 0.9}, {"id": "d2", "score": 0.1}]),
+    }
+    corpus = Corpus([Document("d1", "Thirty days."), Document("d2", "Seats.")])
+    report = ImportReport()
+    span = {"traceId": "t", "spanId": "s", "name": "retrieval", "attributes": attributes}
+    [made] = read("otel", tmp_path, span, corpus=corpus, report=report)
+    assert [(one.text, one.score) for one in considered(made)] == [("Thirty days.", 0.9), ("Seats.", 0.1)]
+    assert made.question == "reversal"
+    assert any("--corpus" in note for note in report.notes)
+
+
+def test_a_search_within_a_tool_counts_once_and_one_within_a_search_not_at_all(tmp_path: Path) -> None:
+    def run(id: str, parent: str | None, kind: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+        row = {"id": id, "trace_id": "t", "parent_run_id": parent, "run_type": kind, "start_time": id, "name": kind}
+        return {**row, "inputs": inputs, "outputs": outputs}
+
+    found = {"documents": [{"page_content": "Thirty days.", "metadata": {"source": "a.md"}}]}
+    [made] = read(
+        "langsmith", tmp_path,
+        run("1", None, "chain", {"question": "How long?"}, {"answer": "Thirty days."}),
+        run("2", "1", "tool", {"query": "reversal"}, {"output": "Thirty days."}),
+        run("3", "2", "retriever", {"query": "reversal"}, found),
+        run("4", "3", "retriever", {"query": "payment reversal"}, found),
+    )  # fmt: skip
+    assert [(step.kind, step.text) for step in made.steps] == [
+        ("query", "reversal"), ("retrieval", ""), ("answer", "Thirty days.")
+    ]  # fmt: skip
+    assert considered(made)[0].id.startswith("a.md#")
+
+
+def test_react_texts_of_other_makers(tmp_path: Path) -> None:
+    text = (
+        "Question: How long?\nThought: I should look.\nAction: Search\nAction Input: reversal\n"
+        "Observation: Thirty days.\nThought: I now know.\nFinal Answer: Thirty days"
+    )
+    [made] = read("react", tmp_path, {"text": text})
+    assert [(step.kind, step.text) for step in made.steps] == [
+        ("thought", "I should look."), ("query", "reversal"), ("retrieval", ""),
+        ("thought", "I now know."), ("answer", "Thirty days"),
+    ]  # fmt: skip
+    assert made.question == "How long?"
+
+
+def test_hermes_tags_of_sharegpt(tmp_path: Path) -> None:
+    called, returned = {"name": "search", "arguments": {"query": "q"}}, {"name": "search", "content": DOCUMENTS}
+    turns = [
+        {"from": "human", "value": "How long?"},
+        {"from": "gpt", "value": f"Let me look.\n<tool_call>\n{json.dumps(called)}\n</tool_call>"},
+        {"from": "tool", "value": f"<tool_response>\n{json.dumps(returned)}\n</tool_response>"},
+        {"from": "gpt", "value": "Thirty days."},
+    ]  # fmt: skip
+    [made] = read("sharegpt", tmp_path, {"conversations": turns})
+    assert [step.kind for step in made.steps] == ["thought", "query", "retrieval", "answer"]
+    assert list(labels(made)) == ["kb-1", "kb-2"]
+
+
+def test_files_that_a_coding_agent_found_and_read(tmp_path: Path) -> None:
+    def line(kind: str, content: Any, **more: Any) -> dict[str, Any]:
+        return {"type": kind, "sessionId": "s", "message": {"role": kind, "content": content}, **more}
+
+    def use(id: str, name: str, given: Any) -> dict[str, Any]:
+        return line("assistant", [{"type": "tool_use", "id": id, "name": name, "input": given}])
+
+    def returned(id: str, text: str, **more: Any) -> dict[str, Any]:
+        return line("user", [{"type": "tool_result", "tool_use_id": id, "content": text}], **more)
+
+    files = ["src/a.py", "src/b.py", "src/c.py"]
+    [made] = read(
+        "agent-sessions", tmp_path,
+        line("user", "Where are refunds made?"),
+        use("1", "Grep", {"pattern": "refund"}),
+        returned("1", "Found 3 files\n" + "\n".join(files), toolUseResult={"filenames": files, "numFiles": 3}),
+        use("2", "Read", {"file_path": "src/b.py"}),
+        returned("2", "def refund(): ..."),
+        line("assistant", [{"type": "text", "text": "In src/b.py."}]),
+    )  # fmt: skip
+    assert [(one.id, one.opened, one.text) for one in considered(made)] == [
+        ("src/a.py", False, ""), ("src/b.py", True, "def refund(): ..."), ("src/c.py", False, "")
+    ]  # fmt: skip
