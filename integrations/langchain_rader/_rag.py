@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
+from uuid import uuid4
 
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
+from langchain_rader._reading import answer_of, as_considered, documents_of
+from langchain_rader.recorder import TrajectoryRecorder
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation import RagAnswer
+from rader_plugins.recording import (
+    ANSWER_KEYS,
+    DOCUMENT_KEYS,
+    UNLIMITED,
+    RunCollector,
+    fields_of,
+    without_repeats,
+)
+from rader_plugins.trajectories import Considered, Trajectory
 
-__all__ = ["RagRunnable", "adapt"]
+__all__ = ["RagRunnable", "adapt", "question_key"]
 
-_QUESTIONS = ("question", "input", "query")
-_ANSWERS = ("answer", "output", "result", "response", "text")
-_CONTEXTS = ("context", "source_documents", "documents", "contexts")
+_QUESTIONS = ("question", "input", "query", "messages")
 
 
 class RagRunnable:
-    """A LangChain chain that :func:`rader_plugins.evaluate_rag` can ask; plain runnables are wrapped by themselves.
+    """A chain or agent that :func:`rader_plugins.evaluate_rag` can ask; plain runnables are wrapped by themselves.
 
-    What the chain retrieves is seen through callbacks, however deep in it the retriever sits; of a retriever that calls
-    others, what it returns itself. A chain that returns its documents is taken at its word instead.
+    Answer and documents are read as :class:`~langchain_rader.TrajectoryRecorder` reads them: the answer from a text, a
+    field or the message that ends a conversation, the documents from retrievers, tools and steps, however deep they
+    sit. A chain that returns its documents in a field is taken at its word instead. An agent that ends without an
+    answer has answered nothing. A graph with a checkpointer gets a thread of its own for each question.
 
     Args:
         runnable: The chain.
         input_key: Where the question goes; by default what the chain's input schema says: a text, or one of
-            ``question``, ``input``, ``query``, or the only field that there is.
-        answer_key: Which field of the output is the answer; by default ``answer``, ``output``, ``result``,
-            ``response`` or ``text``.
-        context_key: Which field of the output holds the documents; by default ``context``, ``source_documents``,
-            ``documents`` or ``contexts``.
+            ``question``, ``input``, ``query``, ``messages``, or the only field that there is.
+        answer_key: Which field of the output is the answer; by default the first of ``structured_response``,
+            ``answer``, ``output``, ``result``, ``response``, ``text``, ... or the end of ``messages``.
+        context_key: Which field of the output holds the documents; by default the first of ``context``,
+            ``source_documents``, ``documents``, ``contexts``, ...
         config: Of every call.
         description: A JSON object for the manifest, which tells this chain from others: LangChain's chains cannot
             describe themselves, so use another folder, or another description, when you change one.
 
     Raises:
-        InputError: The chain takes several fields, none of which is known.
+        InputError: The chain takes several fields, none of which is known; or ``config`` names one thread for all
+            questions.
 
     Example:
         >>> from rader_plugins import evaluate_rag
@@ -64,9 +73,15 @@ class RagRunnable:
         if not isinstance(runnable, Runnable):
             raise InputError(f"RagRunnable takes a LangChain runnable, not {type(runnable).__name__}.")
         self.runnable = runnable
-        self.input_key = input_key or _input_key(runnable)
-        self.answer_keys = (answer_key,) if answer_key else _ANSWERS
-        self.context_keys = (context_key,) if context_key else _CONTEXTS
+        self.input_key = input_key or question_key(runnable)
+        self.answer_keys = (answer_key,) if answer_key else ANSWER_KEYS
+        self.context_keys = (context_key,) if context_key else DOCUMENT_KEYS
+        self._remembers = bool(getattr(runnable, "checkpointer", None))
+        if self._remembers and "thread_id" in (config or {}).get("configurable", {}):
+            raise InputError(
+                "config names a thread_id, so that all questions would be one conversation. Leave it out: each "
+                "question gets a thread of its own."
+            )
         self.config = config
         self.description = dict(description or {})
 
@@ -80,33 +95,37 @@ class RagRunnable:
         Raises:
             InputError: The output holds no answer.
         """
-        seen = _Retrievals()
-        given = {self.input_key: question} if self.input_key else question
-        config = merge_configs(self.config, {"callbacks": [seen]})
-        output = await self.runnable.ainvoke(given, config)
-        return _answer(self._text(output), self._documents(output, seen.documents))
+        collector = RunCollector()
+        recorder = TrajectoryRecorder(collector, limits=UNLIMITED, only_with_retrieval=False)
+        run_id = uuid4()
+        given: Any = [HumanMessage(question)] if self.input_key == "messages" else question
+        config: RunnableConfig = {"callbacks": [recorder], "run_id": run_id}
+        if self._remembers:
+            config["configurable"] = {"thread_id": str(run_id)}
+        output = await self.runnable.ainvoke(
+            {self.input_key: given} if self.input_key else given, merge_configs(self.config, config)
+        )
+        return _as_answer(self._text(output), self._documents(output, collector.take(str(run_id))))
 
     def _text(self, output: Any) -> str:
-        if isinstance(output, Mapping):
-            key = next((key for key in self.answer_keys if key in output), None)
-            if key is None:
-                raise InputError(
-                    f"The chain returned {sorted(map(str, output))}, none of which is known to be the answer: pass "
-                    "answer_key=."
-                )
-            output = output[key]
-        if isinstance(output, BaseMessage):
-            return str(output.text)
-        if not isinstance(output, str):
+        fields = None if isinstance(output, BaseMessage) else fields_of(output)
+        if fields is not None and not any(key in fields for key in (*self.answer_keys, "messages")):
+            raise InputError(
+                f"The chain returned {sorted(map(str, fields))}, none of which is known to be the answer: pass "
+                "answer_key=."
+            )
+        text = answer_of(output, self.answer_keys)
+        if text is None:
             raise InputError(f"The answer of the chain is {type(output).__name__}, neither a text nor a message.")
-        return output
+        return text
 
-    def _documents(self, output: Any, retrieved: Sequence[Document]) -> Sequence[Document]:
-        for key in self.context_keys if isinstance(output, Mapping) else ():
-            found = output.get(key)
-            if isinstance(found, (list, tuple)) and all(isinstance(document, Document) for document in found):
-                return found
-        return retrieved
+    def _documents(self, output: Any, run: Trajectory | None) -> list[Considered]:
+        fields = None if isinstance(output, BaseMessage) else fields_of(output)
+        for key in self.context_keys if fields is not None else ():
+            if fields is not None and (documents := documents_of(fields.get(key))) is not None:
+                return [as_considered(document, score) for document, score in documents]
+        steps = () if run is None else run.retrievals
+        return list(without_repeats(document for step in steps for document in step.considered))
 
 
 def adapt(chain: object) -> RagRunnable | None:
@@ -114,59 +133,23 @@ def adapt(chain: object) -> RagRunnable | None:
     return RagRunnable(chain) if isinstance(chain, Runnable) else None
 
 
-class _Retrievals(BaseCallbackHandler):
-    """Collects the documents of every retriever that no other retriever called, each document once."""
-
-    run_inline = True
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._runs: set[UUID] = set()
-        self._documents: dict[str, Document] = {}
-
-    @property
-    def documents(self) -> list[Document]:
-        with self._lock:
-            return list(self._documents.values())
-
-    def on_retriever_start(
-        self,
-        serialized: dict[str, Any],
-        query: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Remember which runs are retrievers."""
-        with self._lock:
-            self._runs.add(run_id)
-
-    def on_retriever_end(
-        self, documents: Sequence[Document], *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
-    ) -> None:
-        """Keep what was found."""
-        with self._lock:
-            if parent_run_id not in self._runs:
-                for document in documents:
-                    self._documents.setdefault(document.id or document.page_content, document)
-
-
-def _answer(text: str, documents: Sequence[Document]) -> RagAnswer:
-    ids = [document.id for document in documents]
-    scores = [document.metadata.get("score") for document in documents]
+def _as_answer(text: str, documents: list[Considered]) -> RagAnswer:
+    scores = [document.score for document in documents if document.score is not None]
+    named = not any(document.id.startswith("text:") for document in documents)  # else an id is made of the text
     return RagAnswer(
         text,
-        tuple(document.page_content for document in documents),
-        tuple(str(id) for id in ids) if all(id is not None for id in ids) else (),
-        tuple(float(score) for score in scores if isinstance(score, (int, float)))
-        if all(isinstance(score, (int, float)) for score in scores)
-        else (),
+        tuple(f"{document.title} {document.text}".strip() for document in documents),
+        tuple(document.id for document in documents) if named else (),
+        tuple(scores) if len(scores) == len(documents) else (),
     )
 
 
-def _input_key(runnable: Runnable[Any, Any]) -> str | None:
-    """Return the field that takes the question; None if the chain takes a text."""
+def question_key(runnable: Runnable[Any, Any]) -> str | None:
+    """Return the field that takes the question; None if the chain takes a text.
+
+    Raises:
+        InputError: There are several fields, and none is known to be it.
+    """
     schema = runnable.get_input_jsonschema()
     fields = list(schema.get("properties", {})) if schema.get("type") == "object" else []
     if not fields:

@@ -7,20 +7,22 @@ from importlib.metadata import version
 from typing import Any
 
 from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.messages import HumanMessage
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
+from langchain_rader._rag import question_key
+from langchain_rader._reading import documents_of
 from langchain_rader.retrievers import RaderRetriever
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.adapter_support import check_about, in_order, known_settings, source_id
 from rader_plugins.evaluation.systems import UnusableResultsError, describe_retriever
+from rader_plugins.recording import DOCUMENT_KEYS
 
 __all__ = ["Searchable", "adapt", "searchable"]
 
 Pairs = list[list[tuple[str, float]]]
-_KEYS = ("context", "source_documents", "documents")
-_SCORES = ("relevance_score", "score")  # a reranker's score before that of the stage before it
 _ID_REMEDY = (
     "Give the documents an id or metadata['doc_id'], or say which metadata key holds it: "
     "searchable(system, id_key='source_id')."
@@ -56,6 +58,7 @@ class Searchable:
         self.config = config
         self.use_async = use_async
         self.about = check_about(about)
+        self._takes_messages = input is None and _takes_messages(system)
 
     def __call__(self, queries: list[str], k: int | None = None) -> Pairs | Awaitable[Pairs]:
         """Return (document id, score) pairs for every query; an awaitable of them with ``use_async``."""
@@ -108,6 +111,8 @@ class Searchable:
     def _input(self, query: str) -> Any:
         if callable(self.input):
             return self.input(query)
+        if self.input == "messages" or (self.input is None and self._takes_messages):
+            return {"messages": [HumanMessage(query)]}
         return query if self.input is None else {self.input: query}
 
     def _pairs(self, output: Any) -> list[tuple[str, float]]:
@@ -117,12 +122,13 @@ class Searchable:
             if not isinstance(output, Mapping) or self.sources not in output:
                 raise UnusableResultsError(f"There is no {self.sources!r} (sources=) in {_shown(output)}.")
             output = output[self.sources]
-        found = _documents(output)
+        found = documents_of(output)
         if found is None:
             raise UnusableResultsError(
                 f"{self._name()} returned {_shown(output)}, which reports no documents. Looked for are a list of "
-                f"documents, a dict that holds one under {', '.join(map(repr, _KEYS))}, and messages with documents as "
-                "their artifact (of a tool with response_format='content_and_artifact'). Say where they are: "
+                f"documents, a dict or state that holds one under {', '.join(map(repr, DOCUMENT_KEYS[:4]))}, ... and "
+                "messages with documents as their artifact (of a tool with response_format='content_and_artifact'). "
+                "Say where they are: "
                 "searchable(system, sources='key'), or sources=function of the output; or let the chain return them "
                 "beside its answer (RunnablePassthrough.assign)."
             )
@@ -161,10 +167,10 @@ def searchable(
         id_key: Metadata key of the id that the corpus knows. Chunks that share one count as one document, by the best
             of them. By default ``doc_id`` where the metadata have it, else the document's own id.
         sources: Where the output holds the documents: the key of a dict, or a function of the output. By default the
-            output is a list of documents, a dict that has one under ``context``, ``source_documents`` or
-            ``documents``, or messages whose ``artifact`` is one.
+            output is a list of documents, a dict or state object that has one (under ``context``,
+            ``source_documents``, ``documents``, ...), or messages whose ``artifact`` is one.
         input: The key of the dict in which the runnable wants its question, or a function that makes the input of the
-            question. By default the question itself.
+            question. By default ``messages`` of a graph or agent that takes these, else the question itself.
         pass_k: Whether to call the runnable with ``k=``, how many documents the evaluation needs. By default done for
             retrievers that are known to take it: ours and those of vector stores. All others return what they return.
         config: Callbacks, tags and the like, for every call.
@@ -200,36 +206,13 @@ def adapt(system: object) -> Searchable | None:
     return Searchable(system) if isinstance(system, Runnable | VectorStore) else None  # type: ignore[arg-type]
 
 
-def _documents(output: Any) -> list[tuple[Document, object]] | None:
-    """Return documents with their scores, None where the output reports none (an empty list is a report)."""
-    if isinstance(output, BaseMessage):
-        return _documents(getattr(output, "artifact", None))
-    if isinstance(output, Mapping):
-        for key in (*_KEYS, "messages"):
-            if key in output and (found := _documents(output[key])) is not None:
-                return found
-        return None
-    if not isinstance(output, Sequence) or isinstance(output, str):
-        return None
-    if output and all(isinstance(each, BaseMessage) for each in output):
-        return _of_messages(output)
-    found = []
-    for each in output:
-        document, score = each if isinstance(each, tuple) and len(each) == 2 else (each, None)
-        if not isinstance(document, Document):
-            return None
-        if score is None:
-            score = next((document.metadata[key] for key in _SCORES if key in document.metadata), None)
-        found.append((document, score))
-    return found
-
-
-def _of_messages(messages: Sequence[BaseMessage]) -> list[tuple[Document, object]] | None:
-    """Return what all tool calls of a conversation found, in their order; an agent that called none found nothing."""
-    reports = [_documents(message) for message in messages]
-    if all(report is None for report in reports):
-        return None if any(isinstance(message, ToolMessage) for message in messages) else []
-    return [each for report in reports if report is not None for each in report]
+def _takes_messages(system: Runnable[Any, Any]) -> bool:
+    if isinstance(system, BaseRetriever):
+        return False
+    try:
+        return question_key(system) == "messages"
+    except InputError:  # it takes something else: the question goes in as it is, as before
+        return False
 
 
 def _shown(output: Any) -> str:

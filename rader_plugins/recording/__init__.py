@@ -9,6 +9,7 @@ The recorders of the frameworks are in the integration packages; what they share
 
 from rader_plugins.recording.append import recorded_files
 from rader_plugins.recording.assembly import RecordingLimits, RunAssembly
+from rader_plugins.recording.collector import UNLIMITED, RunCollector
 from rader_plugins.recording.feedback import MergeReport, feedback_path, merge_feedback, read_recorded
 from rader_plugins.recording.printed import is_printed
 from rader_plugins.recording.recorder import RecordedRun, Recorder, guarded, is_control_flow, named_error
@@ -21,6 +22,7 @@ from rader_plugins.recording.results import (
     read_documents,
     split_title,
     text_of_content,
+    without_repeats,
 )
 from rader_plugins.recording.runs import RunTracker, TrackerCounts
 from rader_plugins.recording.states import ANSWER_KEYS, DOCUMENT_KEYS, QUESTION_KEYS, fields_of, json_text
@@ -31,6 +33,7 @@ __all__ = [
     "ANSWER_KEYS",
     "DOCUMENT_KEYS",
     "QUESTION_KEYS",
+    "UNLIMITED",
     "MergeReport",
     "RecordedRun",
     "Recorder",
@@ -38,6 +41,7 @@ __all__ = [
     "RecordingLimits",
     "Redact",
     "RunAssembly",
+    "RunCollector",
     "RunTracker",
     "ToolResult",
     "TrackerCounts",
@@ -63,4 +67,5 @@ __all__ = [
     "redacted",
     "split_title",
     "text_of_content",
+    "without_repeats",
 ]

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import InjectedToolCallId, tool
-from langchain_rader import RaderRetriever, RaderVectorStore, TrajectoryRecorder
+from langchain_rader import RaderRetriever, RaderVectorStore, RagRunnable, TrajectoryRecorder, searchable
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -465,3 +465,34 @@ def test_a_conversation_state_with_a_plain_model(retriever: RaderRetriever, tmp_
             compiled.invoke(ask(question), {"callbacks": [recorder], "configurable": {"thread_id": "1"}})
     runs = list(read_recorded(recorder.writer.path))
     assert [(run.question, run.answer) for run in runs] == [("a", "2 texts on a"), ("b", "2 texts on b")]
+
+
+# Evaluation reads as the recorder does
+
+
+@pytest.mark.parametrize("schema", [State, ObjectState, ModelState])
+def test_graphs_and_agents_are_evaluated_as_they_are(
+    store: RaderVectorStore, retriever: RaderRetriever, schema: Any
+) -> None:
+    @tool
+    def search_docs(query: str) -> str:
+        """Search."""
+        return retriever.invoke(query)[0].page_content
+
+    conversation = agent(search_docs, checkpointer=MemorySaver())
+    for runnable, answer in ((conversation, "done: how many?"), (rag_graph(store, schema), "six, says 2")):
+        found = asyncio.run(RagRunnable(runnable).aanswer("how many?"))
+        assert (found.answer, len(found.ids)) == (answer, 2)
+    with pytest.raises(ValueError, match="one conversation"):
+        RagRunnable(conversation, config={"configurable": {"thread_id": "1"}})
+
+
+def test_an_agent_is_searched_through_its_tools(store: RaderVectorStore) -> None:
+    @tool(response_format="content_and_artifact")
+    def search_docs(query: str) -> tuple[str, list[Document]]:
+        """Search."""
+        found = store.similarity_search(query, k=2)
+        return "two texts", found
+
+    pairs: Any = searchable(agent(search_docs))(["how many?", "simple"])
+    assert [len(each) for each in pairs] == [2, 0]

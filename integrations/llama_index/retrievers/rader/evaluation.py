@@ -14,11 +14,16 @@ from llama_index.core.base.response.schema import AsyncStreamingResponse, Stream
 from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import NodeWithScore
+from llama_index.core.workflow import Workflow
+from llama_index.retrievers.rader._rag import RagWorkflow
 from llama_index.retrievers.rader.base import RaderRetriever
+from llama_index.retrievers.rader.recorder_reading import nodes_of
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.adapter_support import check_about, in_order, known_settings, source_id
 from rader_plugins.evaluation.systems import UnusableResultsError, describe_retriever
+from rader_plugins.recording import without_repeats
+from rader_plugins.trajectories import Trajectory
 
 __all__ = ["Searchable", "adapt", "searchable"]
 
@@ -31,7 +36,7 @@ class Searchable:
 
     def __init__(
         self,
-        system: BaseRetriever | BaseQueryEngine,
+        system: BaseRetriever | BaseQueryEngine | Workflow,
         *,
         id_key: str | None = None,
         pass_k: bool | None = None,
@@ -44,15 +49,19 @@ class Searchable:
             raise InputError(
                 "A chat engine remembers the questions before. Evaluate its retriever, or a query engine, instead."
             )
-        if not isinstance(system, BaseRetriever | BaseQueryEngine):
-            raise InputError(f"searchable() takes a LlamaIndex retriever or query engine, not {type(system).__name__}.")
+        if not isinstance(system, BaseRetriever | BaseQueryEngine | Workflow):
+            raise InputError(
+                f"searchable() takes a LlamaIndex retriever, query engine, agent or workflow, not "
+                f"{type(system).__name__}."
+            )
         can = isinstance(system, BaseRetriever) and hasattr(system, "similarity_top_k")
         if pass_k and not can:
             raise InputError(f"{type(system).__name__} has no similarity_top_k to set: leave pass_k out.")
         self.system = system
         self.id_key = id_key
         self.pass_k = can if pass_k is None else pass_k
-        self.use_async = use_async
+        self.use_async = use_async or isinstance(system, Workflow)
+        self._workflow = RagWorkflow(system) if isinstance(system, Workflow) else None
         self.about = check_about(about)
 
     def __call__(self, queries: list[str], k: int | None = None) -> Pairs | Awaitable[Pairs]:
@@ -60,6 +69,8 @@ class Searchable:
         system = self._asked_for(k)
         if self.use_async:
             return self._asearch(system, queries)
+        if isinstance(system, Workflow):
+            raise InputError("A workflow can only be awaited.")
         if isinstance(system, BaseRetriever):
             return [self._pairs(system.retrieve(query)) for query in queries]
         found = []
@@ -70,10 +81,14 @@ class Searchable:
             found.append(self._pairs(_sources(response)))
         return found
 
-    async def _asearch(self, system: BaseRetriever | BaseQueryEngine, queries: Sequence[str]) -> Pairs:
+    async def _asearch(self, system: BaseRetriever | BaseQueryEngine | Workflow, queries: Sequence[str]) -> Pairs:
         async def one(query: str) -> list[tuple[str, float]]:
             if isinstance(system, BaseRetriever):
                 return self._pairs(await system.aretrieve(query))
+            if self._workflow is not None:
+                return self._of_run(*await self._workflow.arun(query))
+            if isinstance(system, Workflow):
+                raise InputError("A workflow is run as it was given.")
             response: Any = await system.aquery(query)
             if isinstance(response, AsyncStreamingResponse):
                 response = await response.get_response()
@@ -101,7 +116,7 @@ class Searchable:
             described["settings"].pop("similarity_top_k", None)
         return described
 
-    def _asked_for(self, k: int | None) -> BaseRetriever | BaseQueryEngine:
+    def _asked_for(self, k: int | None) -> BaseRetriever | BaseQueryEngine | Workflow:
         """Return what finds ``k`` nodes: a copy, since the retriever may be in use elsewhere."""
         if not self.pass_k or k is None:
             return self.system
@@ -112,6 +127,18 @@ class Searchable:
 
     def _pairs(self, nodes: Sequence[NodeWithScore]) -> list[tuple[str, float]]:
         return in_order([self._id(each) for each in nodes], [each.score for each in nodes])
+
+    def _of_run(self, result: Any, run: Trajectory | None) -> list[tuple[str, float]]:
+        """Read what a workflow found from what it returned, else from what its steps and tools did."""
+        if nodes := nodes_of(result):
+            return self._pairs(nodes)
+        if self.id_key not in (None, _NODE_ID):
+            raise UnusableResultsError(
+                f"The workflow returned {type(result).__name__}, which holds no nodes, so that {self.id_key!r} "
+                "(id_key) cannot be read. Let it return them: StopEvent(result={'answer': ..., 'source_nodes': nodes})."
+            )
+        found = without_repeats(each for step in (run.retrievals if run else ()) for each in step.considered)
+        return in_order([each.id for each in found], [each.score for each in found])
 
     def _id(self, scored: NodeWithScore) -> str:
         node = scored.node
@@ -129,20 +156,21 @@ class Searchable:
 
 
 def searchable(
-    system: BaseRetriever | BaseQueryEngine,
+    system: BaseRetriever | BaseQueryEngine | Workflow,
     *,
     id_key: str | None = None,
     pass_k: bool | None = None,
     use_async: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> Searchable:
-    """Make a retriever or a query engine ready for ``rader_plugins.evaluation.evaluate``.
+    """Make a retriever, query engine, agent or workflow ready for ``rader_plugins.evaluation.evaluate``.
 
-    The order of the nodes (of a query engine: the ``source_nodes`` of its response) is the ranking. Their scores are
+    The order of the nodes (of a query engine: the ``source_nodes`` of its response; of an agent or workflow: those in
+    its result, else those that its retrievers, tools and steps found, in that order) is the ranking. Their scores are
     taken where they agree with that order; otherwise the ranks count.
 
     Args:
-        system: The retriever or query engine.
+        system: The retriever, query engine, agent or workflow.
         id_key: What the corpus knows a node by: ``"ref_doc_id"`` (its source document), ``"node_id"``, or a metadata
             key. Nodes that share one count as one document, by the best of them. By default ``ref_doc_id`` where a
             node has one, else its ``node_id``.
@@ -169,7 +197,7 @@ def adapt(system: object) -> Searchable | None:
     """Return the search for an object that ``evaluate`` was given; None if it is nothing of LlamaIndex's to search."""
     if isinstance(system, Searchable):
         return system
-    known = isinstance(system, BaseRetriever | BaseQueryEngine | BaseIndex | BaseChatEngine)
+    known = isinstance(system, BaseRetriever | BaseQueryEngine | BaseIndex | BaseChatEngine | Workflow)
     return Searchable(system) if known else None  # type: ignore[arg-type]
 
 

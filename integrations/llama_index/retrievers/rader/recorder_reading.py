@@ -121,6 +121,9 @@ def nodes_of(value: Any, depth: int = _DEPTH, *, scored: bool = False) -> list[N
         return nodes_of(value.raw_output, depth - 1, scored=scored)
     if type(value) is StopEvent:
         return nodes_of(value.result, depth - 1, scored=scored)
+    if isinstance(value, list | tuple) and value and all(hasattr(each, "tool_output") for each in value):
+        outputs = [nodes_of(each.tool_output, depth - 1, scored=scored) for each in value]
+        return [node for each in outputs for node in each or ()] if any(outputs) else None
     if isinstance(value, list | tuple):
         found = [nodes_of(each, 1, scored=scored) for each in value]
         return None if any(each is None for each in found) else [node for each in found for node in each or ()]
