@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 __all__ = [
     "EncodingError",
@@ -17,6 +19,7 @@ __all__ = [
     "MissingExtraError",
     "RaderError",
     "RaderWarning",
+    "RefusedTextsError",
     "TruncationWarning",
     "import_extra",
 ]
@@ -36,6 +39,23 @@ class MissingExtraError(RaderError, ImportError):
 
 class EncodingError(RaderError):
     """A model or an embedding server did not return usable vectors. No vector was made up in their place."""
+
+
+class RefusedTextsError(EncodingError):
+    """An embedding server took some of the texts of a call and refused others; what was encoded is not lost.
+
+    Args:
+        message: Which and why.
+        refused: Position of each refused text in the call -> why.
+        positions: Positions of the texts that were encoded, ascending.
+        vectors: Their vectors, float32 array of shape (len(positions), dimension).
+    """
+
+    def __init__(self, message: str, refused: Mapping[int, str], positions: Sequence[int], vectors: Any) -> None:
+        super().__init__(message)
+        self.refused = dict(refused)
+        self.positions = list(positions)
+        self.vectors = vectors
 
 
 class LLMError(RaderError):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.construction import ByConstruction
 from rader_plugins.recipes import Recipe
 
 __all__ = ["Encoder", "Vectors"]
@@ -16,8 +17,11 @@ Vectors = npt.NDArray[np.float32]
 """float32 array of shape (n, dimension)."""
 
 
-class Encoder(ABC):
-    """Turns texts into L2-normalised vectors by a recipe. Safe to use from several threads and from asyncio."""
+class Encoder(ByConstruction, ABC):
+    """Turns texts into L2-normalised vectors by a recipe. Safe to use from several threads and from asyncio.
+
+    A pickled encoder holds how it was made, not its weights; see :class:`~rader_plugins.construction.ByConstruction`.
+    """
 
     recipe: Recipe
     location: str | None = None
@@ -40,6 +44,10 @@ class Encoder(ABC):
     @abstractmethod
     def dimension(self) -> int:
         """Length of the vectors."""
+
+    def warm_up(self) -> None:
+        """Do now what the first query would have to wait for: load, connect, start threads."""
+        self.encode_queries(["warm up"])
 
     @abstractmethod
     def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:

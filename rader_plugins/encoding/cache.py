@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import hashlib
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from rader_plugins.background import in_thread
 from rader_plugins.cache_file import CacheFile
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.texts import checked_texts
+from rader_plugins.errors import RefusedTextsError
 from rader_plugins.files import canonical_json
 from rader_plugins.recipes import Role
 
@@ -104,26 +106,34 @@ class CachedEncoder(Encoder):
     def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
         """Encode queries; see :meth:`Encoder.encode_queries`."""
         keys, known, missing = self._look_up("query", texts, instruction)
-        new = self.encoder.encode_queries(list(missing.values()), instruction=instruction) if missing else None
+        with self._kept_where_some_are_refused(keys, known, missing):
+            new = self.encoder.encode_queries(list(missing.values()), instruction=instruction) if missing else None
         return self._finish(keys, known, missing, new)
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
         """Encode documents; see :meth:`Encoder.encode_documents`."""
         keys, known, missing = self._look_up("document", texts, None)
-        new = self.encoder.encode_documents(list(missing.values())) if missing else None
+        with self._kept_where_some_are_refused(keys, known, missing):
+            new = self.encoder.encode_documents(list(missing.values())) if missing else None
         return self._finish(keys, known, missing, new)
 
     async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
         """As :meth:`encode_queries`, without blocking the event loop."""
-        keys, known, missing = await asyncio.to_thread(self._look_up, "query", texts, instruction)
-        new = await self.encoder.aencode_queries(list(missing.values()), instruction=instruction) if missing else None
-        return await asyncio.to_thread(self._finish, keys, known, missing, new)
+        keys, known, missing = await in_thread(self._look_up, "query", texts, instruction)
+        new = None
+        if missing:
+            with self._kept_where_some_are_refused(keys, known, missing):
+                new = await self.encoder.aencode_queries(list(missing.values()), instruction=instruction)
+        return await in_thread(self._finish, keys, known, missing, new)
 
     async def aencode_documents(self, texts: Sequence[str]) -> Vectors:
         """As :meth:`encode_documents`, without blocking the event loop."""
-        keys, known, missing = await asyncio.to_thread(self._look_up, "document", texts, None)
-        new = await self.encoder.aencode_documents(list(missing.values())) if missing else None
-        return await asyncio.to_thread(self._finish, keys, known, missing, new)
+        keys, known, missing = await in_thread(self._look_up, "document", texts, None)
+        new = None
+        if missing:
+            with self._kept_where_some_are_refused(keys, known, missing):
+                new = await self.encoder.aencode_documents(list(missing.values()))
+        return await in_thread(self._finish, keys, known, missing, new)
 
     def _look_up(
         self, role: Role, texts: Sequence[str], instruction: str | None
@@ -137,6 +147,27 @@ class CachedEncoder(Encoder):
             self.hits += sum(key in known for key in keys)
             self.misses += len(missing)
         return keys, known, missing
+
+    @contextlib.contextmanager
+    def _kept_where_some_are_refused(
+        self, keys: list[bytes], known: dict[bytes, Vectors], missing: dict[bytes, str]
+    ) -> Iterator[None]:
+        """Keep the vectors that came with a refusal, and tell the refusal by the caller's positions."""
+        try:
+            yield
+        except RefusedTextsError as error:
+            order = list(missing)
+            made = {order[at]: vector for at, vector in zip(error.positions, error.vectors, strict=True)}
+            self.cache.put_many(made)
+            vectors = {**known, **made}
+            why = {order[at]: reason for at, reason in error.refused.items()}
+            positions = [at for at, key in enumerate(keys) if key in vectors]
+            raise RefusedTextsError(
+                str(error),
+                {at: why[key] for at, key in enumerate(keys) if key in why},
+                positions,
+                np.stack([vectors[keys[at]] for at in positions]),
+            ) from error
 
     def _finish(
         self, keys: list[bytes], known: dict[bytes, Vectors], missing: dict[bytes, str], new: Vectors | None

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
-from rader_plugins.errors import EncodingError
-from rader_plugins.http_client import ServerClient, ServerError, endpoint_url
+import numpy as np
 
-__all__ = ["EmbeddingClient", "embeddings_url"]
+from rader_plugins.encoding.base import Vectors
+from rader_plugins.errors import EncodingError
+from rader_plugins.http_client import ServerClient, ServerError
+from rader_plugins.http_dialect import Dialect
+from rader_plugins.http_urls import endpoint_url
+
+__all__ = ["EmbeddingClient", "InputRefusedError", "embeddings_url"]
 
 _ENDPOINT = "/embeddings"
+# Of these, fewer or shorter texts may pass. (The client calls a 5xx that speaks of the length a refusal, too.)
+_INPUT = {400, 413, 422, 500}
 
 _REMEDIES = {
-    400: "Is a text longer than the server allows, or empty? Give tokenizer= so that texts are cut on this side, or "
-    "lower the recipe's maximum lengths.",
+    400: "Is a text longer than the server allows, or empty? tokenizer= (with max_tokens=) cuts texts on this side, "
+    "batch_size= makes requests smaller; on the command line --encoder-option NAME=VALUE.",
     413: "The request is too large: lower batch_size, or give tokenizer= so that texts are cut on this side.",
     422: "The server does not accept these inputs: lower batch_size, or check the text lengths.",
 }
 
 
+class InputRefusedError(EncodingError):
+    """A server refused the texts of a request: their number, their size, or one of them."""
+
+
 def embeddings_url(url: str) -> str:
-    """Return the address of the embeddings endpoint for a server's URL, with or without ``/v1`` in it.
+    """Return the address of the embeddings endpoint of a server; see :class:`~rader_plugins.http_urls.Endpoints`.
 
     Raises:
         InputError: It is no http(s) URL.
@@ -31,41 +41,77 @@ def embeddings_url(url: str) -> str:
 
 
 class EmbeddingClient:
-    """Sends requests to one embedding server; the arguments are those of :class:`ServerClient`. Thread-safe."""
+    """Sends requests to one embedding server. Thread-safe.
 
-    def __init__(
-        self, url: str, *, api_key_env: str, concurrency: int, timeout: float, max_retries: int, backoff: float
-    ) -> None:
-        self._server = ServerClient(
-            url,
-            _ENDPOINT,
-            remedies=_REMEDIES,
-            api_key_env=api_key_env,
-            concurrency=concurrency,
-            timeout=timeout,
-            max_retries=max_retries,
-            backoff=backoff,
-        )
-        self.url = self._server.url
+    Args:
+        url: Of the server.
+        extra: Further fields of every request; None as a value leaves out one that would be sent.
+        **options: Of :class:`~rader_plugins.http_client.ServerClient`.
+    """
 
-    def embed(self, payload: dict[str, Any]) -> Any:
-        """Send an embeddings request and return its JSON."""
-        with _as_encoding_error():
-            return self._server.post(payload)
+    def __init__(self, url: str, *, extra: Mapping[str, Any] | None = None, **options: Any) -> None:
+        self._server = ServerClient(url, _ENDPOINT, remedies=_REMEDIES, **options)
+        self._extra = dict(extra or {})
+        self._dialect = Dialect(self._server.url)
+
+    @property
+    def url(self) -> str:
+        """Where requests go, without what is secret in the address."""
+        return self._server.url
+
+    def embed(self, texts: list[str], model: str) -> Vectors:
+        """Return the vectors of texts as the server gives them, shape (n, dimension).
+
+        Raises:
+            InputRefusedError: The server does not take these texts.
+            EncodingError: It failed or refused otherwise, or its answer is unusable.
+        """
+        payload = {"model": model, "input": texts, "encoding_format": "float", **self._extra}
+        payload = {name: value for name, value in payload.items() if value is not None}
+        while True:
+            fields = self._dialect.apply(payload)
+            try:
+                return _rows(self._server.post(fields), len(texts), self.url)
+            except ServerError as error:
+                learnable = {name: value for name, value in fields.items() if name not in self._extra}
+                if error.status in (400, 422) and self._dialect.learn(learnable, error.said):
+                    continue
+                kind = InputRefusedError if error.refused and error.status in _INPUT else EncodingError
+                raise kind(str(error)) from error
 
     def only_model(self) -> str | None:
         """Return the name of the model that the server offers, or None if it does not say or offers several."""
-        with _as_encoding_error():
+        try:
             return self._server.only_model()
+        except ServerError as error:
+            raise EncodingError(str(error)) from error
 
     def close(self) -> None:
-        """End waiting retries and close the connections."""
+        """End waiting requests and close the connections."""
         self._server.close()
 
 
-@contextlib.contextmanager
-def _as_encoding_error() -> Iterator[None]:
+def _rows(answer: Any, count: int, url: str) -> Vectors:
+    """Return the vectors of an answer in the order of the request, shape (count, dimension)."""
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, list):
+        raise EncodingError(f"{url} did not answer with embeddings: {str(answer)[:300]!r}.")
+    if len(data) != count:
+        raise EncodingError(f"{url} gave {len(data)} vectors for {count} texts.")
+    ordered: list[Any] = [None] * count
+    for entry in data:
+        index = entry.get("index") if isinstance(entry, dict) else None
+        if not isinstance(index, int) or not 0 <= index < count or ordered[index] is not None:
+            raise EncodingError(f"{url} gave a missing, doubled or impossible index ({index!r}) among {count}.")
+        ordered[index] = entry.get("embedding")
     try:
-        yield
-    except ServerError as error:
-        raise EncodingError(str(error)) from error
+        with np.errstate(over="ignore"):
+            rows = np.array(ordered, dtype=np.float64).astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise EncodingError(f"{url} gave embeddings that are no lists of numbers of one length: {error}") from error
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise EncodingError(
+            f"{url} gave embeddings of shape {rows.shape[1:]} instead of one vector a text. Start the server with a "
+            "pooling that fits the recipe."
+        )
+    return rows

@@ -6,14 +6,17 @@ import asyncio
 import os
 import threading
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
+from rader_plugins import background
+from rader_plugins.background import Workers
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.client import EmbeddingClient
+from rader_plugins.encoding.remote_batches import BatchLimits, RemoteCall
 from rader_plugins.encoding.remote_text import RemoteText
 from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
 from rader_plugins.encoding.truncation import report_truncated
@@ -34,18 +37,24 @@ class HTTPEncoder(Encoder):
     :class:`~rader_plugins.encoding.local.LocalEncoder` gives, the fingerprint is the same, and an index built with
     one can be queried through the other. The server must pool as the recipe says.
 
-    Texts go in batches, at most ``concurrency`` at once over all callers. Status 429 (``Retry-After`` is honoured),
-    5xx, timeouts and broken connections are retried with backoff. If a batch fails for good the whole call raises:
-    nothing partial and no made-up vector is returned.
+    Texts go in batches, at most ``concurrency`` at once over all callers; queries go before documents that wait. Status
+    429 (``Retry-After`` is honoured), 5xx, timeouts and broken connections are retried with backoff. A request that the
+    server refuses for its texts is halved: a limit on their number is remembered, a text that it does not take at all
+    is named, and the vectors of the others are in the error. No vector is made up.
 
     Args:
-        url: Of the server, with or without ``/v1`` or ``/v1/embeddings``.
+        url: Base URL of the server (what OpenAI's client calls ``base_url``), or that of its embeddings endpoint.
         recipe: A :class:`~rader_plugins.Recipe`, a registered name, a model directory, or ``"plain"`` for a server
             that does everything itself (OpenAI): no template, text as it is.
         model: Name that the server knows the model by; default: the only one it lists, else the recipe's.
         api_key_env: Environment variable with the key; no ``Authorization`` is sent if it is unset.
+        headers: Further headers; ``$NAME`` in a value is read from the environment (``{"api-key": "$AZURE_KEY"}``).
+        extra: Further fields of every request (``{"dimensions": 512}``); None leaves a field out.
         concurrency: Requests at once.
         batch_size: Texts in a request.
+        batch_tokens: Most tokens in a request, as far as they can be estimated without its tokenizer (three characters
+            are one); None: any number.
+        max_tokens: Most tokens of a text, where the server reads fewer than the recipe says; needs ``tokenizer``.
         timeout: Seconds until a request counts as failed.
         max_retries: Attempts after the first.
         backoff: Seconds before the first retry; doubles, with jitter.
@@ -68,8 +77,12 @@ class HTTPEncoder(Encoder):
         recipe: Recipe | str | None = None,
         model: str | None = None,
         api_key_env: str = "OPENAI_API_KEY",
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
         concurrency: int = 8,
         batch_size: int = 32,
+        batch_tokens: int | None = None,
+        max_tokens: int | None = None,
         timeout: float = 60.0,
         max_retries: int = 5,
         backoff: float = 0.5,
@@ -77,7 +90,8 @@ class HTTPEncoder(Encoder):
         tokenizer: str | os.PathLike[str] | None = None,
         show_progress: bool | None = None,
     ) -> None:
-        _check_numbers(concurrency, batch_size, timeout, max_retries, backoff)
+        counts = {"concurrency": concurrency, "batch_size": batch_size, "batch_tokens": batch_tokens}
+        _check_numbers({**counts, "max_tokens": max_tokens}, max_retries, timeout, backoff)
         if recipe is None:
             raise InputError(
                 "An embedding server does not say how its model wants its texts: pass recipe=, a registered name "
@@ -85,21 +99,29 @@ class HTTPEncoder(Encoder):
             )
         self._client = EmbeddingClient(
             url,
+            extra=extra,
             api_key_env=api_key_env,
+            headers=headers,
             concurrency=concurrency,
             timeout=timeout,
             max_retries=max_retries,
             backoff=backoff,
         )
         self._model = model
-        self._lock = threading.Lock()
+        self._new_lock()
+        background.after_fork(self._new_lock)
         self.recipe = self._find_recipe(recipe)
-        self._text = RemoteText(self.recipe, tokenizer=tokenizer, server_appends_eos=server_appends_eos)
-        self._batch_size = batch_size
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="rader-http")
+        self._text = RemoteText(
+            self.recipe, tokenizer=tokenizer, server_appends_eos=server_appends_eos, max_tokens=max_tokens
+        )
+        self._limits = BatchLimits(batch_size, batch_tokens)
+        self._pool = Workers(concurrency, "rader-http")
         self.show_progress = show_progress
         self._dimension = self.recipe.dimension
         self.truncated = 0
+
+    def _new_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"HTTPEncoder({self._client.url!r}, recipe={self.recipe.name!r}, model={self._model!r})"
@@ -123,18 +145,21 @@ class HTTPEncoder(Encoder):
     @property
     def dimension(self) -> int:
         """Length of the vectors; where the recipe does not know it, the server is asked once."""
-        known = self._dimension
-        if known is None:
+        if self._dimension is None:
             probe, _ = self._text.prepare("document", ["a"], None)
-            known = self._embed(probe, self._served_model()).shape[1]
-        return known
+            self._embed(probe, self._served_model())  # remembers it
+        return self._dimension or 0
 
     def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
-        """Encode queries; see :meth:`Encoder.encode_queries`."""
+        """Encode queries; see :meth:`Encoder.encode_queries`.
+
+        Raises:
+            RefusedTextsError: The server takes all but some of them.
+        """
         return self._encode("query", texts, instruction)
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        """Encode documents; see :meth:`Encoder.encode_documents`."""
+        """Encode documents; see :meth:`encode_queries`."""
         return self._encode("document", texts, None)
 
     async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
@@ -146,57 +171,55 @@ class HTTPEncoder(Encoder):
         return await self._aencode("document", texts, None)
 
     def _encode(self, role: Role, texts: Sequence[str], instruction: str | None) -> Vectors:
-        futures, places = self._submit(role, texts, instruction)
+        call, futures = self._submit(role, texts, instruction)
+        shown = wants_progress(self.show_progress, len(call.texts))
         try:
-            with progress(len(places), wants_progress(self.show_progress, len(places)), f"Encoding {role}s") as advance:
-                parts = []
+            with progress(len(call.texts), shown, f"Encoding {role}s") as advance:
                 for future in futures:
-                    parts.append(future.result())
-                    advance(len(parts[-1]))
-        except BaseException:
+                    advance(future.result())
+        finally:
             _cancel(futures)
-            raise
-        return self._assemble(parts, places)
+        return self._finish(call)
 
     async def _aencode(self, role: Role, texts: Sequence[str], instruction: str | None) -> Vectors:
-        futures, places = await asyncio.to_thread(self._submit, role, texts, instruction)
+        call, futures = await background.in_thread(self._submit, role, texts, instruction)
         try:
-            parts = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
-        except BaseException:
+            await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+        finally:
             _cancel(futures)
-            raise
-        return await asyncio.to_thread(self._assemble, parts, places)
+        return await background.in_thread(self._finish, call)
 
     def _submit(
         self, role: Role, texts: Sequence[str], instruction: str | None
-    ) -> tuple[list[Future[Vectors]], list[int]]:
-        given = checked_texts(texts, role)
+    ) -> tuple[RemoteCall, list[Future[int]]]:
+        """Begin a call; each future gives the number of texts that it has dealt with."""
+        checked = checked_texts(texts, role)
         if role == "query":
             self.recipe.query_prefix(instruction)  # an unusable instruction is an error even without a text
         unique: dict[str, int] = {}
-        places = [unique.setdefault(text, len(unique)) for text in given]
-        if not places:
-            return [], []
+        rows = [unique.setdefault(text, len(unique)) for text in checked]
+        if not rows:
+            return RemoteCall(role, [], []), []
         prepared, cut = self._text.prepare(role, list(unique), instruction)
         if cut:
-            texts_cut = list(unique)
-            self._report_truncated([texts_cut[position] for position in cut], role)
+            distinct = list(unique)
+            self._report_truncated([distinct[position] for position in cut], role)
         model = self._served_model()
-        batches = [prepared[start : start + self._batch_size] for start in range(0, len(prepared), self._batch_size)]
+        call = RemoteCall(role, prepared, rows)
+        submit = self._pool.submit_first if role == "query" else self._pool.submit
         try:
-            return [self._pool.submit(self._embed, batch, model) for batch in batches], places
+            return call, [
+                submit(call.encode, batch, lambda batch: self._embed(batch, model), self._limits)
+                for batch in self._limits.cut(prepared)
+            ]
         except RuntimeError as error:
             raise EncodingError(f"{self!r} is closed.") from error
 
-    def _assemble(self, parts: Sequence[Vectors], places: list[int]) -> Vectors:
-        if not places:
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        rows = np.concatenate(parts)
-        return rows if len(rows) == len(places) else rows[places]
+    def _finish(self, call: RemoteCall) -> Vectors:
+        return call.result() if call.rows else np.zeros((0, self.dimension), dtype=np.float32)
 
     def _embed(self, batch: list[str], model: str) -> Vectors:
-        answer = self._client.embed({"model": model, "input": batch, "encoding_format": "float"})
-        rows = _rows(answer, len(batch), self._client.url)
+        rows = self._client.embed(batch, model)
         with self._lock:
             if self._dimension is None:
                 self._dimension = rows.shape[1]
@@ -247,51 +270,23 @@ class HTTPEncoder(Encoder):
             self.truncated += len(texts)
         if first:
             warnings.warn(
-                f"{len(texts)} texts were longer than the {self.recipe.max_length(role)} tokens of recipe "
+                f"{len(texts)} texts were longer than the {self._text.limit(role)} tokens of recipe "
                 f"{self.recipe.name!r} and were cut. (Shown once for this encoder; its `truncated` counts on.)",
                 TruncationWarning,
                 stacklevel=5,
             )
 
 
-def _rows(answer: Any, count: int, url: str) -> Vectors:
-    """Return the vectors of an answer in the order of the request, shape (count, dimension)."""
-    data = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(data, list):
-        raise EncodingError(f"{url} did not answer with embeddings: {str(answer)[:300]!r}.")
-    if len(data) != count:
-        raise EncodingError(f"{url} gave {len(data)} vectors for {count} texts.")
-    ordered: list[Any] = [None] * count
-    for entry in data:
-        index = entry.get("index") if isinstance(entry, dict) else None
-        if not isinstance(index, int) or not 0 <= index < count or ordered[index] is not None:
-            raise EncodingError(f"{url} gave a missing, doubled or impossible index ({index!r}) among {count}.")
-        ordered[index] = entry.get("embedding")
-    try:
-        with np.errstate(over="ignore"):
-            rows = np.array(ordered, dtype=np.float64).astype(np.float32)
-    except (TypeError, ValueError) as error:
-        raise EncodingError(f"{url} gave embeddings that are no lists of numbers of one length: {error}") from error
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise EncodingError(
-            f"{url} gave embeddings of shape {rows.shape[1:]} instead of one vector a text. Start the server with a "
-            "pooling that fits the recipe."
-        )
-    return rows
-
-
-def _cancel(futures: Sequence[Future[Vectors]]) -> None:
+def _cancel(futures: Sequence[Future[int]]) -> None:
     for future in futures:
         future.cancel()
 
 
-def _check_numbers(concurrency: int, batch_size: int, timeout: float, max_retries: int, backoff: float) -> None:
-    for name, value, least in (
-        ("concurrency", concurrency, 1),
-        ("batch_size", batch_size, 1),
-        ("max_retries", max_retries, 0),
-    ):
-        if not isinstance(value, int) or value < least:
+def _check_numbers(counts: Mapping[str, int | None], max_retries: int, timeout: float, backoff: float) -> None:
+    optional = {"batch_tokens", "max_tokens"}
+    for name, value in {**counts, "max_retries": max_retries}.items():
+        least = 0 if name == "max_retries" else 1
+        if not (value is None and name in optional) and (not isinstance(value, int) or value < least):
             raise InputError(f"{name} must be an integer of at least {least}, not {value!r}.")
     if not timeout > 0 or not backoff >= 0:
         raise InputError("timeout must be positive and backoff not negative (seconds).")

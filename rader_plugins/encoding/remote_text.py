@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rader_plugins import background
 from rader_plugins.encoding.tokens import format_texts
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe, Role
@@ -24,14 +25,26 @@ class RemoteText:
         recipe: Templates, lengths, end-of-sequence handling.
         tokenizer: Directory or hub id with a ``tokenizer.json``, or that file; None cuts nothing.
         server_appends_eos: The served tokenizer appends the end-of-sequence token itself.
+        max_tokens: Most tokens of a text, where that is fewer than the recipe's.
 
     Raises:
         InputError: There is no such tokenizer, or the recipe appends a token that nobody names.
     """
 
-    def __init__(self, recipe: Recipe, *, tokenizer: str | os.PathLike[str] | None, server_appends_eos: bool) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        tokenizer: str | os.PathLike[str] | None,
+        server_appends_eos: bool,
+        max_tokens: int | None = None,
+    ) -> None:
+        if max_tokens is not None and tokenizer is None:
+            raise InputError("max_tokens cuts texts by their tokens: it needs tokenizer=, that of the served model.")
         self._recipe = recipe
-        self._lock = threading.Lock()
+        self._max_tokens = max_tokens
+        self._new_lock()
+        background.after_fork(self._new_lock)
         self._tokenizer: Any = None
         named = None
         if tokenizer is not None:
@@ -49,9 +62,17 @@ class RemoteText:
         self._appends = self._eos if not server_appends_eos else None
         self._overhead = self._count_overhead()
 
+    def _new_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def limit(self, role: Role) -> int:
+        """Return how many tokens of a text are sent."""
+        most = self._recipe.max_length(role)
+        return most if self._max_tokens is None else min(most, self._max_tokens)
+
     def prepare(self, role: Role, texts: Sequence[str], instruction: str | None) -> tuple[list[str], list[int]]:
         """Return what to send for each text, and the positions of those that were cut."""
-        limit = self._recipe.max_length(role) - self._overhead
+        limit = self.limit(role) - self._overhead
         prepared: list[str] = []
         cut: list[int] = []
         for position, formatted in enumerate(format_texts(self._recipe, role, texts, instruction)):

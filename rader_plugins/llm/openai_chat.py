@@ -13,6 +13,7 @@ from rader_plugins.background import Workers
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
 from rader_plugins.http_client import ServerClient, ServerError
+from rader_plugins.http_dialect import Dialect, thinking_fields
 from rader_plugins.llm.base import (
     Completion,
     EmptyAnswersError,
@@ -29,7 +30,6 @@ from rader_plugins.llm.chat_answers import (
     read_continuation,
     read_usage,
 )
-from rader_plugins.llm.dialect import Dialect, thinking_fields
 from rader_plugins.llm.generator import GeneratorBase, Request
 
 __all__ = ["OpenAIChat"]

@@ -145,11 +145,12 @@ def test_does_not_wait_an_hour():
     ],
 )
 def test_bad_answers_are_errors_at_once(action, words):
-    with EmbeddingServer(script=(action,)) as server, connect(server) as encoder:
+    # A request that is refused for its texts (400) is halved until each stands alone.
+    with EmbeddingServer(script=(action,) * (5 if action == "400" else 1)) as server, connect(server) as encoder:
         with pytest.raises(EncodingError, match=words) as caught:
             encoder.encode_documents(["a", "b", "c"])
         assert len(str(caught.value)) < 900
-        assert len(server.requests) == 1
+        assert len(server.requests) == (5 if action == "400" else 1)
 
 
 def test_one_bad_batch_fails_the_call():

@@ -32,6 +32,7 @@ _OPTIONAL = {
     "temperature": "the model samples at its own temperature",
     "stop": "answers are cut here, after they came",
     "stream": "",
+    "encoding_format": "",
     "chat_template_kwargs": "",
     "reasoning_effort": "",
     "max_tokens": "answers may be long",

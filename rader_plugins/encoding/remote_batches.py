@@ -1,0 +1,124 @@
+"""The requests of one call to an embedding server: how texts are divided, and what becomes of those it refuses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rader_plugins import background
+from rader_plugins.encoding.base import Vectors
+from rader_plugins.encoding.client import InputRefusedError
+from rader_plugins.errors import EncodingError, RefusedTextsError
+from rader_plugins.recipes import Role
+
+__all__ = ["BatchLimits", "RemoteCall"]
+
+# Fewer characters a token than in any language with an alphabet: an estimate that errs on the safe side.
+_CHARACTERS = 3
+# Where so many texts were refused one by one and none was taken, it is not the texts.
+_HOPELESS = 8
+_NAMED = 10
+
+
+class BatchLimits:
+    """How many texts, and how many tokens, a server takes in a request. Safe to use from several threads.
+
+    Args:
+        size: Most texts; falls where the server refuses so many.
+        tokens: Most tokens, estimated; None: any number.
+    """
+
+    def __init__(self, size: int, tokens: int | None) -> None:
+        self.size = size
+        self.tokens = tokens
+        self._new_lock()
+        background.after_fork(self._new_lock)
+
+    def _new_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def cut(self, texts: Sequence[str]) -> list[range]:
+        """Return batches as ranges of positions."""
+        batches: list[range] = []
+        start = tokens = 0
+        for position, text in enumerate(texts):
+            count = len(text) // _CHARACTERS + 1
+            over = self.tokens is not None and tokens + count > self.tokens
+            if position > start and (over or position - start >= self.size):
+                batches.append(range(start, position))
+                start, tokens = position, 0
+            tokens += count
+        batches.append(range(start, len(texts)))
+        return batches
+
+    def lower(self, size: int) -> None:
+        """Remember that no more texts are taken."""
+        with self._lock:
+            self.size = min(self.size, size)
+
+
+class RemoteCall:
+    """The texts of one call, and the vectors that have come for them. Batches may end in any order, in any thread.
+
+    Args:
+        role: For messages.
+        texts: What is sent, each different.
+        rows: For every text of the caller its position in ``texts``.
+    """
+
+    def __init__(self, role: Role, texts: Sequence[str], rows: Sequence[int]) -> None:
+        self.role = role
+        self.texts = list(texts)
+        self.rows = list(rows)
+        self._vectors: dict[int, Vectors] = {}
+        self._refused: dict[int, str] = {}
+
+    def encode(self, batch: range, embed: Callable[[list[str]], Vectors], limits: BatchLimits) -> int:
+        """Encode a batch, in halves where the server does not take it whole; return how many texts it had.
+
+        Raises:
+            EncodingError: The server failed, or refuses whatever it is sent.
+        """
+        # A limit that was learned meanwhile is kept to.
+        pending = [batch[start : start + limits.size] for start in range(0, len(batch), limits.size)][::-1]
+        while pending:
+            part = pending.pop()
+            try:
+                vectors = embed([self.texts[position] for position in part])
+            except InputRefusedError as error:
+                if len(part) == 1:
+                    self._refused[part[0]] = str(error)
+                    if len(self._refused) >= _HOPELESS and not self._vectors:
+                        raise
+                    continue
+                middle = len(part) // 2
+                pending += [part[middle:], part[:middle]]
+                continue
+            self._vectors.update(zip(part, vectors, strict=True))
+            if len(part) < len(batch) and not pending and not any(position in self._refused for position in batch):
+                limits.lower(max(len(part), 1))  # nothing is wrong with any of them: they were too many
+        return len(batch)
+
+    def result(self) -> Vectors:
+        """Return the vectors, shape (len(rows), dimension).
+
+        Raises:
+            RefusedTextsError: Some texts were refused.
+            EncodingError: All were.
+        """
+        if not self._refused:
+            return np.stack([self._vectors[row] for row in self.rows])
+        refused = {at: self._refused[row] for at, row in enumerate(self.rows) if row in self._refused}
+        first = next(iter(refused))
+        names = [f"{self.role} {at} ({len(self.texts[self.rows[at]]):,} characters)" for at in list(refused)[:_NAMED]]
+        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        message = f"The server refuses {', '.join(names)}{more}: {refused[first]}"
+        encoded = [at for at, row in enumerate(self.rows) if row in self._vectors]
+        if not encoded:
+            raise EncodingError(message)
+        vectors = np.stack([self._vectors[self.rows[at]] for at in encoded])
+        raise RefusedTextsError(
+            f"{message} The vectors of the other {len(encoded)} are in this error.", refused, encoded, vectors
+        )
