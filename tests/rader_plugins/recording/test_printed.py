@@ -59,6 +59,7 @@ def test_what_was_printed_is_read_back(text: str, id: str, score: float) -> None
         f"[{Opaque}]",
         "Thing(name='one')",
     ],
+    ids=["object", "objects", "command", "cut", "node", "class", "unknown"],  # addresses differ between processes
 )
 def test_what_cannot_be_read_back_is_no_document(text: str) -> None:
     assert read_documents(text) is None
