@@ -14,7 +14,6 @@ __all__ = ["PRESIDIO", "load_redaction"]
 
 PRESIDIO = "presidio"
 _RECOGNIZERS = (
-    "EmailRecognizer",
     "CreditCardRecognizer",
     "IbanRecognizer",
     "IpRecognizer",
@@ -39,13 +38,17 @@ def load_redaction(name: str) -> Redact:
 
 def _presidio() -> Redact:
     try:
-        analyzer: Any = importlib.import_module("presidio_analyzer.predefined_recognizers")
+        analyzer: Any = importlib.import_module("presidio_analyzer")
+        predefined: Any = importlib.import_module("presidio_analyzer.predefined_recognizers")
     except ImportError as error:
         raise InputError(
             "--redact presidio needs presidio-analyzer: pip install presidio-analyzer. Or name a function of your own: "
             "--redact module:function."
         ) from error
-    recognizers = [getattr(analyzer, name)() for name in _RECOGNIZERS if hasattr(analyzer, name)]
+    recognizers = [getattr(predefined, name)() for name in _RECOGNIZERS if hasattr(predefined, name)]
+    # Its own recognizer of mail addresses asks the network for a list of domains.
+    mail = predefined.EmailRecognizer.PATTERNS
+    recognizers.append(analyzer.PatternRecognizer(supported_entity="EMAIL_ADDRESS", patterns=mail))
     lock = threading.Lock()
 
     def redact(text: str) -> str:
