@@ -1,5 +1,7 @@
 """From a text to the terms that BM25 counts."""
 
-from rader_plugins.analysis.english import ANALYZER, STOP_WORDS, analyze
+from rader_plugins.analysis.analyzer import ANALYZER, Analyzer, analyze
+from rader_plugins.analysis.languages import ENGLISH_STOP_WORDS as STOP_WORDS
+from rader_plugins.analysis.languages import LANGUAGES
 
-__all__ = ["ANALYZER", "STOP_WORDS", "analyze"]
+__all__ = ["ANALYZER", "LANGUAGES", "STOP_WORDS", "Analyzer", "analyze"]

@@ -1,0 +1,113 @@
+"""Text analysis for BM25: English after Lucene's EnglishAnalyzer, and other languages by their stems and stop words.
+
+Words as in Unicode text segmentation, possessive ``'s`` removed (English), lower case, stop words removed, stems. Text
+without blanks between words (Chinese, Japanese, Thai, ...) gives its letters and pairs of neighbouring letters, of
+which a query takes the pairs, as Lucene's CJKAnalyzer does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from rader_plugins.analysis.languages import elided, stem_words, stop_words
+from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words
+
+__all__ = ["ANALYZER", "Analyzer", "analyze"]
+
+_VERSION = "rader/2"
+_MAX_TERM = 255  # Lucene's own limit; a longer run of letters is not a word, and it would bloat the vocabulary.
+# Where a name of a program falls into parts: at punctuation, between words of camelCase, around numbers.
+_PARTS = re.compile(r"[^\W\d_]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+")
+
+
+@dataclass(frozen=True)
+class Analyzer:
+    """Turns texts into terms.
+
+    Args:
+        language: One of :data:`rader_plugins.analysis.LANGUAGES`.
+        identifiers: Names of programs (``get_user_name``, ``foo.bar``, ``getUserName``) also give their parts, and
+            ``C++``, ``C#`` and ``.NET`` are words.
+        compatibility: Make ligatures, full-width letters and superscripts plain ones (NFKC; ``x²`` becomes ``x2``).
+
+    Raises:
+        InputError: The language is unknown.
+
+    Example:
+        >>> Analyzer().terms("The pigeons' holes aren't Euler's")
+        ['pigeon', 'hole', "aren't", 'euler']
+        >>> Analyzer("german").terms("Die Häuser der Stadt")
+        ['haus', 'stadt']
+    """
+
+    language: str = "english"
+    identifiers: bool = False
+    compatibility: bool = False
+
+    def __post_init__(self) -> None:
+        stop_words(self.language)
+
+    @property
+    def name(self) -> str:
+        """Name of this analysis, its version included; an index stores it, so that terms of two never meet."""
+        options = ("identifiers",) * self.identifiers + ("compatibility",) * self.compatibility
+        return "+".join((f"{_VERSION}:{self.language}", *options))
+
+    @cached_property
+    def _stop_words(self) -> frozenset[str]:
+        return stop_words(self.language)
+
+    def terms(self, text: str) -> list[str]:
+        """Return the terms of a document in order."""
+        return self._terms(text, letters=True)
+
+    def query_terms(self, text: str) -> list[str]:
+        """Return the terms of a query: as those of a document, without single letters of scripts without blanks."""
+        return self._terms(text, letters=False)
+
+    def _terms(self, text: str, *, letters: bool) -> list[str]:
+        text = normalize(text, compatibility=self.compatibility)
+        words: list[str] = []
+        for word in split_words(text, identifiers=self.identifiers):
+            if word[0] > "\x7f" and BLANKLESS.match(word):
+                words += _letters_and_pairs(word, letters)
+                continue
+            term = word.lower()
+            if self.language == "english" and term.endswith(("'s", "\u2019s")):
+                term = term[:-2]
+            elif self.language != "english":
+                term = elided(term, self.language)
+            if term and term not in self._stop_words:
+                words.append(term[:_MAX_TERM])
+            if self.identifiers:
+                words += self._parts(word)
+        return stem_words(words, self.language)
+
+    def _parts(self, word: str) -> list[str]:
+        parts = [part.lower() for part in _PARTS.findall(word)]
+        if len(parts) < 2 and "".join(parts) == word.lower():
+            return []
+        return [part[:_MAX_TERM] for part in parts if part not in self._stop_words]
+
+
+def _letters_and_pairs(run: str, letters: bool) -> list[str]:
+    single = clusters(run)
+    pairs = [first + second for first, second in zip(single, single[1:], strict=False)]
+    return single + pairs if letters or not pairs else pairs
+
+
+_DEFAULT = Analyzer()
+ANALYZER = _DEFAULT.name
+"""Name of the analysis that an index has unless it is told otherwise."""
+
+
+def analyze(text: str) -> list[str]:
+    """Return the terms of a text by the default analysis, English.
+
+    Example:
+        >>> analyze("The pigeons' holes aren't Euler's")
+        ['pigeon', 'hole', "aren't", 'euler']
+    """
+    return _DEFAULT.terms(text)
