@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,38 +125,8 @@ NO_LLM = LLMChoice()
 """The default of a command's parameter."""
 
 
-def with_llm_options(command: Callable[..., R]) -> Callable[..., R]:
-    """Give a command the options of :class:`LLMChoice` in the place of its parameter ``llm``, which gets the choice.
-
-    Example:
-        >>> @with_llm_options
-        ... def ask(question: str, llm: LLMChoice) -> None: ...
-        >>> list(inspect.signature(ask).parameters)[:3]
-        ['question', 'llm_url', 'llm_model']
-    """
-    hints = get_type_hints(LLMChoice, include_extras=True)
-    own = get_type_hints(command, include_extras=True)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    options = [
-        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
-        for field in fields(LLMChoice)
-    ]
-    signature = inspect.signature(command)
-    parameters: list[inspect.Parameter] = []
-    for parameter in signature.parameters.values():
-        if parameter.name == "llm":
-            parameters += options
-        else:
-            parameters.append(parameter.replace(kind=keyword, annotation=own[parameter.name]))
-
-    @functools.wraps(command)
-    def expanded(**arguments: Any) -> R:
-        chosen = {option.name: arguments.pop(option.name) for option in options}
-        return command(**arguments, llm=LLMChoice(**chosen))
-
-    expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return expanded
+with_llm_options = with_option_groups
+"""Gives a command the options of :class:`LLMChoice` in the place of its parameter ``llm: LLMChoice = NO_LLM``."""
 
 
 def parse_fields(texts: Sequence[str], option: str) -> dict[str, Any]:

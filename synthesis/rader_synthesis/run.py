@@ -25,7 +25,7 @@ from rader_synthesis.retrieval import RetrievalFront, Searcher
 from rader_synthesis.run_config import RunConfig, RunProgress, RunReport, TooManyFailuresError
 from rader_synthesis.run_folder import SynthesisFolder
 from rader_synthesis.search import search
-from rader_synthesis.searchers import describe
+from rader_synthesis.searchers import describe, described_before
 from rader_synthesis.tree import Tree
 
 __all__ = ["asynthesize", "synthesize"]
@@ -113,7 +113,9 @@ async def asynthesize(
     skipped = _check(problems, run)
     settings = await asyncio.to_thread(_settings, config, pack, checker, llm, searcher)
     # What the pack is called, or where its folder lies, decides nothing.
-    folder = SynthesisFolder(out, settings, {"prompts": pack.name, **(about or {})})
+    retriever = described_before(searcher, settings["retriever"])
+    earlier = None if retriever is None else {**settings, "retriever": retriever}
+    folder = SynthesisFolder(out, settings, {"prompts": pack.name, **(about or {})}, earlier=earlier)
     with folder.opened():
         _check_unchanged(problems, folder)
         cached = CachedChat(llm, folder.calls, keep_empty=True)  # calls have seeds: asking again changes nothing

@@ -55,10 +55,20 @@ class SynthesisFolder:
         path: The folder; made if it is not there.
         settings: What decides the result: any difference is another run.
         about: What else ``config.json`` shall tell (where the server is, ...), not compared.
+        earlier: How an earlier version wrote the same settings down: a folder that holds these goes on.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        about: Mapping[str, Any],
+        *,
+        earlier: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = Path(path)
+        if earlier is not None and _stored_settings(self.path) == earlier:
+            settings = earlier
         self.calls = self.path / CALLS
         self.finished: dict[str, Finished] = {}
         head = {"schema": _SCHEMA, "fingerprint": fingerprint(dict(settings)), "about": dict(about)}
@@ -179,6 +189,13 @@ def check_folder(path: Path) -> None:
 
 def _run_folder(path: Path, settings: Mapping[str, Any], head: Mapping[str, Any]) -> RunFolder:
     return RunFolder(path, settings, noun="run", about=head, neighbours=("index", f"{CALLS}*"))
+
+
+def _stored_settings(path: Path) -> Any:
+    try:
+        return json.loads((path / "config.json").read_bytes())["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none, or damaged, which opening the folder reports
 
 
 def _summary(tree: Tree, found: Sequence[Trajectory]) -> dict[str, Any]:

@@ -12,19 +12,22 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.overlap import EvaluationSet
 from rader_plugins.files import sha256_file
-from rader_plugins.index import Index, read_documents
+from rader_plugins.index import Index
 from rader_plugins.query_kinds import query_kind
 from rader_plugins.reranking.base import Reranker
+from rader_plugins.retrieval import RaderRetriever
 from rader_plugins.sample_files import SampleWriter
+from rader_plugins.samples import Sample
+from rader_synthesis.sampling.assessment import warnings
 from rader_synthesis.sampling.card import card, readme
 from rader_synthesis.sampling.config import SamplingConfig
+from rader_synthesis.sampling.human_labels import HumanLabels
 from rader_synthesis.sampling.mining import Miner
 from rader_synthesis.sampling.pipeline import Pipeline
 from rader_synthesis.sampling.query_writing import QueryWriter
 from rader_synthesis.sampling.spool import Spool
 from rader_synthesis.sampling.statistics import Statistics
 from rader_synthesis.sampling.workspace import CARD, Workspace, workspace
-from rader_synthesis.searchers import corpus_digest
 
 __all__ = ["SampleReport", "make_samples", "trajectory_files"]
 
@@ -40,11 +43,13 @@ class SampleReport:
         card: The content of its ``card.json``.
         cost: What the language model was asked in this run: ``requests``, ``prompt_tokens``, ``completion_tokens``,
             and ``cached``, the calls that the cache answered. Empty without a model.
+        examples: Five samples, drawn at random, to be read.
     """
 
     out: Path
     card: Mapping[str, Any]
     cost: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[Sample, ...] = ()
 
     @property
     def samples(self) -> dict[str, int]:
@@ -62,6 +67,7 @@ def make_samples(
     writer: QueryWriter | None = None,
     reranker: Reranker | None = None,
     evaluation_sets: Sequence[EvaluationSet] = (),
+    labels: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     about: Mapping[str, Any] | None = None,
     on_progress: Callable[[str, int], Any] = lambda stage, count: None,
@@ -80,6 +86,8 @@ def make_samples(
         writer: Writes the queries of the kinds ``llm`` and ``lexical``.
         reranker: A cross-encoder that keeps false negatives away.
         evaluation_sets: Their questions are left out.
+        labels: JSONL of a person's corrections, which win over the labels of the trajectories; see
+            :mod:`rader_synthesis.sampling.human_labels`.
         overwrite: Replace a sample set that is there.
         about: What the card shall tell besides, such as the name of the corpus: a JSON object.
         on_progress: Called with a stage and how many more of its items are done.
@@ -100,14 +108,18 @@ def make_samples(
         )
     if reranker is not None and index is None:
         raise InputError("A cross-encoder judges mined negatives; give the corpus, or an index of it.")
+    dense = dense and index is not None and index.recipe is not None
     files = trajectory_files(trajectories)
+    human = HumanLabels.from_file(labels) if labels is not None else HumanLabels()
     miner = (
         Miner(index, config, dense=dense, reranker=reranker) if index is not None and config.mine != "never" else None
     )
     with workspace(Path(out), overwrite=overwrite) as space, Spool.opened(space.scratch / "spool.sqlite") as spool:
-        statistics = Statistics()
-        pipeline = Pipeline(spool, statistics, config, index, evaluation_sets)
+        statistics = Statistics(least=config.min_reward)
+        pipeline = Pipeline(spool, statistics, config, index, evaluation_sets, human)
         pipeline.read(files, lambda count: on_progress("reading", count))
+        if len(human) and not human.applied:
+            raise InputError(f"None of the {len(human)} labels fits a search of these trajectories: another log?")
         pipeline.exclude_evaluated()
         if writer is not None and written:
             pipeline.write_queries(writer, lambda count: on_progress("asking", count))
@@ -127,16 +139,16 @@ def make_samples(
             mined={"bm25": miner is not None, "dense": miner is not None and dense, "reranker": reranker is not None},
             about={"documents": _described(index, dense), **(about or {})},
         )
+        content["human_labels"] = {"given": len(human), "applied": human.applied}
+        content["warnings"] = warnings(content, statistics)
         _write_card(space, content)
-    return SampleReport(Path(out), content, writer.cost() if writer is not None and written else {})
+    cost = writer.cost() if writer is not None and written else {}
+    return SampleReport(Path(out), content, cost, tuple(pipeline.examples))
 
 
 def _described(index: Index | None, dense: bool) -> dict[str, Any] | None:
     """Return what decides which negatives are found."""
-    if index is None:
-        return None
-    model = index.fingerprint if dense else None
-    return {"documents": len(index), "digest": corpus_digest(read_documents(index)), "model": model}
+    return None if index is None else RaderRetriever(index, "hybrid" if dense else "bm25").describe(corpus=True)
 
 
 def trajectory_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -163,9 +175,21 @@ def _write_card(space: Workspace, content: Mapping[str, Any]) -> None:
 
 
 def _nothing(statistics: Statistics) -> str:
+    """Say why no sample came out, and what to do about the commonest reason."""
     reasons = {**statistics.trajectories, **statistics.dropped}
-    told = "; ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number and reason != "used")
-    return (
-        f"No sample came out of these trajectories ({told or 'there are none'}). A sample needs a right answer "
-        "(reward 1) and a retrieval with a relevant document: see the labels of `rader import`."
+    counts = {reason: number for reason, number in reasons.items() if number and reason not in ("used", "read")}
+    listed = "; ".join(f"{number:,} {reason}" for reason, number in sorted(counts.items(), key=lambda pair: -pair[1]))
+    message = f"No sample came out of {statistics.trajectories['read']:,} trajectories ({listed or 'there are none'}). "
+    remedies = {
+        "answer not judged": "Answers that nobody judged are used with --without-reward, if a person, a citation or "
+        "what was opened labels the documents; a test set's answers judge them (`rader import --checker`).",
+        "no positive": "The documents have no labels: see `rader import --label`.",
+        "nothing retrieved": "No search was found in these runs: see the tools that `rader import` names.",
+        "wrong answer": "A sample needs a right answer (reward 1, or at least --min-reward).",
+    }
+    causes = [reason for reason in sorted(counts, key=lambda name: -counts[name]) if reason in remedies]
+    return message + (
+        remedies[causes[0]]
+        if causes
+        else "A sample needs a right answer (reward 1) and a retrieval with a relevant document."
     )

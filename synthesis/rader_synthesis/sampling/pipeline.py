@@ -7,6 +7,7 @@ before it left in the spool, a few rows at a time, and counts what it leaves out
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from rader_synthesis.importing.base import title_and_text
 from rader_synthesis.sampling.config import SamplingConfig
 from rader_synthesis.sampling.drafts import Draft, QueryRequest
 from rader_synthesis.sampling.families import assign_splits, find_families
+from rader_synthesis.sampling.human_labels import HumanLabels
 from rader_synthesis.sampling.kinds import Checks, load_kinds
 from rader_synthesis.sampling.mining import Miner, MiningRequest
 from rader_synthesis.sampling.near import NearIndex, shingles
@@ -32,10 +34,12 @@ from rader_synthesis.sampling.query_writing import QueryWriter
 from rader_synthesis.sampling.searches import refusal, relevant_ids, searches
 from rader_synthesis.sampling.spool import Relevant, Spool, StoredDraft
 from rader_synthesis.sampling.statistics import Statistics
+from rader_synthesis.search import derived_seed
 
 __all__ = ["Pipeline"]
 
 _BATCH = 256
+_EXAMPLES = 5
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Pipeline:
         config: Parameters.
         index: The documents; gives those of trajectories the texts that they have there.
         evaluation_sets: What must not be trained on.
+        labels: Of a person, which win over those of the trajectories.
+        examples: Samples that are kept for people to read, drawn at random.
     """
 
     spool: Spool
@@ -55,10 +61,13 @@ class Pipeline:
     config: SamplingConfig
     index: Index | None = None
     evaluation_sets: Sequence[EvaluationSet] = ()
+    labels: HumanLabels = field(default_factory=HumanLabels)
+    examples: list[Sample] = field(default_factory=list)
     _relevant: dict[int, Relevant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._kinds = load_kinds(self.config.kinds)
+        self._draw = random.Random(derived_seed(self.config.seed, "examples"))
 
     # 1. Trajectories are read once: documents, drafts and requests for queries go to the spool.
 
@@ -72,7 +81,7 @@ class Pipeline:
         Raises:
             InputError: A row is unusable; the message names file and row.
         """
-        for trajectory in read_trajectories(files):
+        for trajectory in map(self.labels.apply, read_trajectories(files)):
             self.statistics.read(trajectory)
             on_read(1)
             content = hashlib.blake2b(canonical_json(trajectory.row()).encode("utf-8"), digest_size=16).digest()
@@ -215,8 +224,17 @@ class Pipeline:
                 sample = _sample(stored, positives, [*rejected, *mined.get(stored.number, [])])
                 samples.add(stored.split, sample)
                 self.statistics.sample(stored.split, sample)
+                self._maybe_keep(sample)
                 self.spool.mark_positives(passage.id for passage in positives)
             on_written(len(batch))
+
+    def _maybe_keep(self, sample: Sample) -> None:
+        """Keep each sample with the same probability (reservoir sampling)."""
+        written = sum(map(self.statistics.count, self.statistics.samples))
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(sample)
+        elif (place := self._draw.randrange(written)) < _EXAMPLES:
+            self.examples[place] = sample
 
     def _positives(self, draft: Draft) -> list[Passage]:
         dropped = self.statistics.dropped

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from rader_plugins.text_matching import words
 from rader_plugins.trajectories import Step, Trajectory, is_right
 from rader_synthesis.sampling.config import SamplingConfig
+from rader_synthesis.sampling.human_labels import HUMAN
 
 __all__ = ["Search", "by_weight", "refusal", "relevant_ids", "searches"]
 
-TRUSTED = frozenset({"proof", "citation", "human"})
+TRUSTED = frozenset({"proof", "citation", "opened", HUMAN})
 """Who may label documents of a trajectory without reward."""
 _LABEL = 3
 """Most words before a query that a language model wrote into a line of its own: ``2. Search query: ...``."""
@@ -44,6 +45,8 @@ def refusal(trajectory: Trajectory, config: SamplingConfig) -> str | None:
         return "nothing retrieved"
     if trajectory.reward is None:
         return None if config.without_reward else "answer not judged"
+    if not 0 <= trajectory.reward <= 1:
+        return "reward outside 0 to 1 (a rating: `rader import --scale`)"
     return None if is_right(trajectory.reward, config.min_reward) else "wrong answer"
 
 
@@ -115,7 +118,9 @@ def _positives(step: Step, config: SamplingConfig, *, judged: bool) -> dict[str,
     if kept is not None and (kept not in by_id or by_id[kept].relevant is not False):
         # What a right answer went on with needs no other label.
         by = positives.get(kept, "answer")
-        positives = {kept: by} if config.positives == "kept" else {kept: by, **positives}
+        # What a person calls relevant is a positive, whatever the solution went on with.
+        others = {id: who for id, who in positives.items() if config.positives == "relevant" or who == HUMAN}
+        positives = {kept: by, **others}
     return positives if judged else {id: by for id, by in positives.items() if by in TRUSTED}
 
 

@@ -58,6 +58,7 @@ class Statistics:
     """What is counted in a run.
 
     Attributes:
+        least: From which reward on an answer is right.
         trajectories: ``read``, ``used``, and why the others were left out.
         rewards: ``right``, ``wrong``, ``unknown``, of all that were read.
         sources: Who made the trajectories that were used.
@@ -71,6 +72,7 @@ class Statistics:
         queries: What the queries that a language model wrote look like, by kind.
     """
 
+    least: float = 1.0
     trajectories: Counter[str] = field(default_factory=Counter)
     rewards: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
@@ -87,7 +89,7 @@ class Statistics:
         """Count a trajectory that was read."""
         self.trajectories["read"] += 1
         reward = trajectory.reward
-        self.rewards[{None: "unknown", True: "right", False: "wrong"}[is_right(reward)]] += 1
+        self.rewards[{None: "unknown", True: "right", False: "wrong"}[is_right(reward, self.least)]] += 1
         for step in trajectory.retrievals:
             for one in step.considered:
                 name = {None: "unlabelled", True: "relevant", False: "not relevant"}[one.relevant]

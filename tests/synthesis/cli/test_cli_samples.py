@@ -36,7 +36,7 @@ def test_command_with_all_four_kinds_and_a_run_folder(tmp_path: Path) -> None:
         again = rader("samples", run, *options, "--overwrite")
         assert again.exit_code == 0, again.output
         assert len(served.requests) == answered
-    shown = json.loads(done.output)
+    shown = json.loads(done.stdout)
     assert set(shown["card"]["samples"]["train"]) == {"question", "cot", "llm", "lexical"}
     assert shown["cost"]["cached"] == 2
     assert "0 requests" in again.output

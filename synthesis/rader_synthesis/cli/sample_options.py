@@ -1,0 +1,278 @@
+"""The options of ``rader samples``, in groups."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rader_plugins.cli.llm_choice import LLMChoice
+from rader_plugins.cli.options import (
+    Device,
+    Model,
+    ModelChoice,
+    RecipeName,
+    ServedModel,
+    TrustRemoteCode,
+    open_index,
+)
+from rader_plugins.errors import InputError
+from rader_plugins.files import read_toml
+
+if TYPE_CHECKING:
+    from rader_plugins.index import Index
+    from rader_synthesis.sampling import QueryWriter, SamplingConfig
+
+__all__ = ["DocumentOptions", "SamplingOptions", "WritingOptions"]
+
+
+class Negatives(str, Enum):
+    """When negatives are searched for queries that reflection has judged documents for."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+class PositivesFrom(str, Enum):
+    """Which documents of a retrieval are positives."""
+
+    kept = "kept"
+    relevant = "relevant"
+
+
+class Style(str, Enum):
+    """How prompts are sent."""
+
+    chat = "chat"
+    completion = "completion"
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What becomes a sample; None leaves it to ``--config``, and that to the default."""
+
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            "--kinds",
+            metavar="K,K",
+            help="Of question, cot, llm, lexical. Default: all with --llm-url, else the first two.",
+        ),
+    ] = None
+    positives: Annotated[
+        PositivesFrom | None,
+        typer.Option("--positives", help="kept (default): what the solution went on with; relevant: all labelled so."),
+    ] = None
+    without_reward: Annotated[
+        bool | None,
+        typer.Option(
+            "--without-reward/--with-reward",
+            help="Also use unjudged answers, with labels of a proof, a citation, what was opened or a human.",
+        ),
+    ] = None
+    min_reward: Annotated[
+        float | None, typer.Option("--min-reward", help="Least reward of a right answer, 0 to 1. Default: 1.")
+    ] = None
+    negatives: Annotated[
+        Negatives | None,
+        typer.Option("--negatives", help="Search negatives: where there are too few (auto, default), always or never."),
+    ] = None
+    enough: Annotated[
+        int | None,
+        typer.Option(
+            "--enough", min=0, help="With --negatives auto: negatives that a sample should have. Default: 11."
+        ),
+    ] = None
+    relative_margin: Annotated[
+        float | None,
+        typer.Option(
+            "--relative-margin", metavar="R", help="A found negative scores below R times its positive, such as 0.95."
+        ),
+    ] = None
+    absolute_margin: Annotated[
+        float | None,
+        typer.Option("--absolute-margin", metavar="M", help="A found negative scores M below its positive."),
+    ] = None
+    ngram: Annotated[
+        int | None,
+        typer.Option("--ngram", min=2, help="Words in a row that count as the same question. Default: 13."),
+    ] = None
+    near_duplicates: Annotated[
+        float | None,
+        typer.Option(
+            "--near-duplicates", help="Similarity of equal queries; 1 removes equal 3-grams only. Default: 0.8."
+        ),
+    ] = None
+    dev_share: Annotated[
+        float | None, typer.Option("--dev-share", help="Share of problems for validation. Default: 0.05.")
+    ] = None
+    max_overlap: Annotated[
+        float | None,
+        typer.Option("--max-overlap", help="Most of an llm query's words that its document may hold. Default: 0.5."),
+    ] = None
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything random. Default: 0.")] = None
+
+    def config(self, file: Path | None, *, has_llm: bool) -> SamplingConfig:
+        """Return the parameters: defaults, then the table ``[samples]`` of a file, then the options.
+
+        Raises:
+            InputError: The file is unusable, or a value is outside its range.
+        """
+        from rader_plugins.query_kinds import KINDS
+        from rader_synthesis.config import from_table
+        from rader_synthesis.sampling import SamplingConfig
+
+        tables = read_toml(file) if file is not None else {}
+        if unknown := sorted(set(tables) - {"samples"}):
+            raise InputError(f"{file} has the unknown {', '.join(map(repr, unknown))}; known: the table [samples].")
+        table = tables.get("samples", {})
+        if not isinstance(table, dict):
+            raise InputError(f"{file}: 'samples' must be a table: [samples].")
+        possible = tuple(name for name, kind in KINDS.items() if has_llm or not kind.written)
+        values: Mapping[str, Any] = {"kinds": possible, **table, **self._values()}
+        return from_table(SamplingConfig, values, f"{file}, [samples]" if table else "rader samples")
+
+    def _values(self) -> dict[str, Any]:
+        options = {
+            "kinds": None if self.kinds is None else tuple(name.strip() for name in self.kinds.split(",")),
+            "positives": None if self.positives is None else self.positives.value,
+            "mine": None if self.negatives is None else self.negatives.value,
+        }
+        others = {field.name for field in fields(self)} - {"kinds", "positives", "negatives"}
+        options |= {name: getattr(self, name) for name in others}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class DocumentOptions:
+    """Where the documents are, and the model that encodes them."""
+
+    corpus: Annotated[
+        Path | None,
+        typer.Option("--corpus", metavar="PATH", help="The documents: folder of texts, BEIR folder or .jsonl."),
+    ] = None
+    index: Annotated[
+        Path | None, typer.Option("--index", metavar="DIR", help="An index of the documents, instead of --corpus.")
+    ] = None
+    model: Model = None
+    recipe: RecipeName = None
+    served_model: ServedModel = None
+    device: Device = None
+    trust_remote_code: TrustRemoteCode = False
+
+    @property
+    def name(self) -> str:
+        """What the card calls the documents."""
+        return (self.corpus or self.index or Path("none")).name
+
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            InputError: Both places are named, or a model and nothing to encode.
+        """
+        if self.corpus is not None and self.index is not None:
+            raise InputError("Say where the documents are: either --corpus PATH or --index DIR.")
+        if self.corpus is None and self.index is None and self._choice.given:
+            raise InputError("--model makes vectors of a corpus: give --corpus PATH.")
+
+    @property
+    def _choice(self) -> ModelChoice:
+        return ModelChoice(self.model, self.recipe, self.served_model, self.device, self.trust_remote_code)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[tuple[Index | None, bool]]:
+        """Give the documents and whether they have vectors of a model."""
+        self.check()
+        if self.index is not None:
+            with open_index(self.index, self._choice) as opened:
+                yield opened, opened.recipe is not None
+            return
+        if self.corpus is None:
+            yield None, False
+            return
+        from rader_plugins.cli.output import progress
+        from rader_plugins.index import RaderIndex
+        from rader_plugins.ingestion import ingest, open_source, survey
+        from rader_synthesis.sampling import bm25_index
+
+        surveyed = survey(open_source(self.corpus), progress=progress)
+        with tempfile.TemporaryDirectory(prefix="rader-samples-") as folder:
+            if self._choice.model is None:
+                with bm25_index(Path(folder) / "index", surveyed.source.documents()) as opened:
+                    yield opened, False
+            else:
+                with RaderIndex.create(Path(folder) / "index", self._choice.load()) as opened:
+                    ingest(opened, surveyed, progress=progress)
+                    yield opened, True
+
+
+@dataclass(frozen=True)
+class WritingOptions:
+    """How the language model is asked for queries."""
+
+    style: Annotated[
+        Style, typer.Option("--style", help="How it is asked; completion for a model not trained to chat.")
+    ] = Style.chat
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", metavar="DIR", help="Folder with your own llm.toml and lexical.toml.")
+    ] = None
+    calls: Annotated[
+        Path | None,
+        typer.Option("--calls", metavar="FILE", help="Cache of its answers. Default: DIR.calls.sqlite beside --out."),
+    ] = None
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="Requests to the language model at once: its slots.")
+    ] = 8
+    retries: Annotated[int, typer.Option("--retries", min=0, help="Attempts after the first.")] = 3
+    budget_calls: Annotated[
+        int | None, typer.Option("--budget-calls", min=1, help="Stop after so many calls; the cache is free.")
+    ] = None
+    budget_tokens: Annotated[
+        int | None, typer.Option("--budget-tokens", min=1, help="Stop after so many tokens, read and written.")
+    ] = None
+    budget_minutes: Annotated[
+        float | None, typer.Option("--budget-minutes", min=0.0, help="Stop after so many minutes.")
+    ] = None
+
+    @contextlib.contextmanager
+    def writer(self, llm: LLMChoice, config: SamplingConfig, out: Path) -> Iterator[QueryWriter | None]:
+        """Give what writes queries; None where no kind needs it.
+
+        Raises:
+            InputError: A kind needs a model and none was named, or the other way round.
+        """
+        from rader_plugins.llm import Budget, BudgetedLLM, CachedChat
+        from rader_plugins.query_kinds import query_kind
+        from rader_synthesis.sampling import QueryWriter
+        from rader_synthesis.sampling.ledger import Ledger
+
+        written = [name for name in config.kinds if query_kind(name).written]
+        if not llm.is_given:
+            if written:
+                raise InputError(f"--kinds {','.join(written)} needs a language model: --llm-url URL.")
+            if self != WritingOptions():
+                raise InputError("Options of how a language model is asked need one: --llm-url URL.")
+            yield None
+            return
+        if not written:
+            raise InputError("--llm-url is for the kinds llm and lexical, which are left out here.")
+        calls = self.calls or out.with_name(f"{out.name}.calls.sqlite")
+        with llm.connect(concurrency=self.concurrency, max_retries=self.retries) as server:
+            budget = Budget(calls=self.budget_calls, tokens=self.budget_tokens, minutes=self.budget_minutes)
+            # An answer that says nothing is asked for again under another seed: keeping it saves the call in a rerun.
+            cached = CachedChat(BudgetedLLM(server, budget), calls, keep_empty=True)
+            yield QueryWriter(
+                cached,
+                style=self.style.value,
+                prompts=self.prompts,
+                concurrency=self.concurrency,
+                ledger=Ledger(calls),
+            )

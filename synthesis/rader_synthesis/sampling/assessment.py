@@ -1,0 +1,66 @@
+"""What a sample set is good for: what there is, what is worth adding, what looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rader_synthesis.sampling.statistics import Statistics
+
+__all__ = ["advice", "warnings"]
+
+_LEVELS = (
+    (200, "enough to see the loop work, too few to change a model for the better"),
+    (2_000, "enough to adapt a model that is good already (an adapter, few steps, checked on questions of yours)"),
+    (20_000, "enough to train on; more problems help more than more queries of the same"),
+)
+_PAPER = 43_120
+"""Samples that RaDeR made of MATH."""
+
+
+def warnings(card: Mapping[str, Any], statistics: Statistics) -> list[str]:
+    """Return what looks wrong in a sample set, one sentence each.
+
+    Args:
+        card: Its card, but for the warnings.
+        statistics: What was counted.
+    """
+    told = [
+        f"Queries of the kind {kind}: {warning}. Read some of them, and the prompt, before training on them."
+        for kind, quality in sorted(statistics.queries.items())
+        for warning in quality.warnings()
+    ]
+    made = {kind for kinds in card["samples"].values() for kind in kinds}
+    for kind in card["config"]["kinds"]:
+        if kind not in made:
+            reasons = [name for name, number in card["dropped"].items() if name.startswith(f"{kind}") and number]
+            told.append(f"There is no sample of the kind {kind}{': ' + '; '.join(reasons) if reasons else ''}.")
+    train = card["samples"].get("train", {})
+    samples = sum(kind["samples"] for kind in train.values())
+    bare = sum(kind["without_negatives"] for kind in train.values())
+    if samples and 2 * bare > samples:
+        told.append(f"{bare:,} of {samples:,} training samples have no hard negative; --corpus or --index finds some.")
+    unfit = card["human_labels"]["given"] - card["human_labels"]["applied"]
+    if unfit:
+        told.append(f"{unfit:,} of {card['human_labels']['given']:,} labels of a person fit no search here.")
+    return told
+
+
+def advice(card: Mapping[str, Any]) -> list[str]:
+    """Return what a sample set is good for and what is worth adding, one sentence each."""
+    samples = sum(kind["samples"] for kind in card["samples"].get("train", {}).values())
+    problems = sum(card["problem_families"].values())
+    level = next((text for most, text in _LEVELS if samples < most), "as many as a model trained from scratch needs")
+    lines = [f"{samples:,} training samples of {problems:,} problems are {level} (RaDeR: {_PAPER:,})."]
+    following = next((most for most, _ in _LEVELS if samples < most), None)
+    if following is not None and problems:
+        more = max(1, round((following - samples) / max(1.0, samples / problems)))
+        lines.append(f"About {more:,} more problems would take it to the next level, {following:,} samples.")
+    positives = card["documents"]["positives"]
+    missing = [name for name in ("llm", "lexical") if name not in card["config"]["kinds"]]
+    if missing and positives:
+        used = card["trajectories"].get("used", 0)
+        numbers = {"llm": f"{used:,} or more llm", "lexical": f"about {positives:,} lexical"}
+        joined = " and ".join(numbers[name] for name in missing)
+        lines.append(f"A language model would add {joined} queries (--llm-url).")
+    return lines
