@@ -104,7 +104,7 @@ def memory(samples: str, work: str, steps: int, options: dict[str, Any]) -> dict
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             before.append(anonymous())
 
-    from rader_training import run
+    from rader_training.run import run
 
     before: list[float] = []
     peak = [0.0]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from rader_training import RetrieverConfig, TrainingReport, train_retriever
+from rader_training import RetrieverConfig, TrainingReport
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
@@ -20,7 +20,7 @@ from rader_plugins.encoding.tokens import tokenize
 from rader_plugins.errors import InputError
 from tests.support.embedding_server import EmbeddingServer
 from tests.support.tiny_models import tiny_lora
-from tests.training.support import FAST
+from tests.training.support import retriever_config, train_retriever
 
 QUERIES = ["where is number 3 of cat", "", "one that is cut " * 200]
 DOCUMENTS = ["the cat lives here", "another\nline", "one that is cut " * 200]
@@ -35,7 +35,7 @@ def reports(
     made = {}
     for name, base in (("decoder", str(tiny)), ("mini", "mini")):
         out = tmp_path_factory.mktemp("export") / name
-        config = RetrieverConfig(**FAST, max_steps=3, learning_rate=5e-3)
+        config = retriever_config(max_steps=3, learning_rate=5e-3)
         made[name] = train_retriever(sample_folder, base, out, config, device="cpu", keep_adapter=True)
     return made
 
@@ -156,7 +156,7 @@ def test_the_adapter_alone(report: TrainingReport, tiny: Path) -> None:
 
 
 def test_an_adapter_of_averaged_weights(sample_folder: Path, tiny: Path, tmp_path: Path) -> None:
-    config = RetrieverConfig(**FAST, max_steps=2, learning_rate=5e-3, merge_weight=0.25)
+    config = retriever_config(max_steps=2, learning_rate=5e-3, merge_weight=0.25)
     report = train_retriever(sample_folder, str(tiny), tmp_path / "run", config, device="cpu", keep_adapter=True)
     assert report.adapter is not None
     kept = local(report.adapter)

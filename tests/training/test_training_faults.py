@@ -12,15 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rader_training import (
-    RerankerConfig,
-    RetrieverConfig,
-    TrainingDivergedError,
-    TrainingReport,
-    train_reranker,
-    train_retriever,
-)
-from rader_training.checkpoints import newest_checkpoint
+from rader_training import TrainingDivergedError, TrainingReport
+from rader_training.run.trainers import newest_checkpoint
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -35,7 +28,7 @@ from tests.support.kill import start
 from tests.support.tiny_models import tiny_qwen2
 from tests.support.tiny_rerankers import tiny_qwen2_classifier
 from tests.training.conftest import toy_samples
-from tests.training.support import FAST
+from tests.training.support import reranker_config, retriever_config, train_reranker, train_retriever
 
 Train = Callable[..., TrainingReport]
 
@@ -43,13 +36,13 @@ Train = Callable[..., TrainingReport]
 def retriever(samples: Path, base: str | Path | Recipe, out: Path, **options: Any) -> TrainingReport:
     resume = options.pop("resume", False)
     base = base if isinstance(base, Recipe) else str(base)
-    return train_retriever(samples, base, out, RetrieverConfig(**{**FAST, **options}), device="cpu", resume=resume)
+    return train_retriever(samples, base, out, retriever_config(**options), device="cpu", resume=resume)
 
 
 def reranker(samples: Path, base: str | Path | Recipe, out: Path, **options: Any) -> TrainingReport:
     resume = options.pop("resume", False)
     base = base if isinstance(base, Recipe) else str(base)
-    return train_reranker(samples, base, out, RerankerConfig(**{**FAST, **options}), device="cpu", resume=resume)
+    return train_reranker(samples, base, out, reranker_config(**options), device="cpu", resume=resume)
 
 
 BOTH = pytest.mark.parametrize("train", [retriever, reranker])
@@ -212,13 +205,14 @@ def test_a_checkpoint_of_another_recipe(tiny: Path, samples: Path, tmp_path: Pat
     train(samples, tiny, tmp_path / "small", lora_rank=4, **settings)
     strange = tmp_path / "small" / "checkpoints" / "checkpoint-4" / "trained.safetensors"
     shutil.copy(strange, tmp_path / "run" / "checkpoints" / "checkpoint-4" / "trained.safetensors")
+    (tmp_path / "run" / "finished.json").unlink()  # as if it had been killed before its end
     with pytest.raises(InputError, match="weights of another model, or of other LoRA settings"):
         train(samples, tiny, tmp_path / "run", resume=True, **settings)
 
 
 LIMITED = """
-import resource, signal, sys
-from rader_training import checkpoints, run
+import importlib, resource, signal, sys
+from rader_training.run import trainers
 from rader_plugins.errors import RaderError
 from tests.training import test_training_faults as here
 
@@ -227,14 +221,14 @@ def fill():
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
 
 if sys.argv[5] == "checkpoint":
-    save = checkpoints.TrainedWeights._save
+    save = trainers.TrainedWeights._save
     def full(self, *arguments, **options):
         if self.state.global_step == 4:
             fill()
         save(self, *arguments, **options)
-    checkpoints.TrainedWeights._save = full
+    trainers.TrainedWeights._save = full
 else:
-    merge = getattr(sys.modules["rader_training." + sys.argv[1]], "_" + sys.argv[1].capitalize() + "Run")
+    merge = getattr(importlib.import_module("rader_training." + sys.argv[1]), "_" + sys.argv[1].capitalize() + "Run")
     whole = merge._merge_adapter
     def full(self):
         whole(self)
@@ -246,7 +240,7 @@ try:
 except RaderError as error:
     print(error, flush=True)
 """
-SAVED: dict[str, Any] = {"max_steps": 6, "save_every": 2, "learning_rate": 1e-2}
+SAVED: dict[str, Any] = {"epochs": 2, "max_steps": 6, "save_every": 2, "learning_rate": 1e-2}
 
 
 @pytest.mark.parametrize(("train", "what"), [(retriever, "checkpoint"), (reranker, "model")])
@@ -269,7 +263,7 @@ def test_a_full_disk_while_saving(tiny: Path, samples: Path, tmp_path: Path, tra
 KILLED = """
 import sys, threading
 from pathlib import Path
-from rader_training import export
+from rader_training.models import export
 from tests.training import test_training_faults as here
 
 def stop(*arguments, **options):
@@ -293,7 +287,16 @@ def test_a_kill_while_the_model_is_written(tiny: Path, samples: Path, tmp_path: 
     name = "model.safetensors"
     assert (resumed.model / name).read_bytes() == (expected.model / name).read_bytes()
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left <= {"model", "checkpoints", "metrics.jsonl", "curves.png", "training.json"}
+    assert left <= {
+        "model",
+        "checkpoints",
+        "metrics.jsonl",
+        "curves.png",
+        "training.json",
+        "finished.json",
+        "best.safetensors",
+        "run.lock",
+    }
 
 
 # Losses that are no numbers
@@ -304,11 +307,11 @@ def test_a_diverged_training_leaves_the_last_good_weights(
     tiny: Path, samples: Path, tmp_path: Path, train: Train
 ) -> None:
     # The first step of a warm-up has the rate 0; the second throws the weights away.
-    wild: dict[str, Any] = {"lora": False, "learning_rate": 1e30, "max_steps": 8}
+    wild: dict[str, Any] = {"lora": False, "learning_rate": 1e30, "max_steps": 8, "warmup_steps": 1, "save_every": 0}
     with pytest.raises(TrainingDivergedError, match="set save_every"):
         train(samples, tiny, tmp_path / "unsaved", **wild)
     with pytest.raises(TrainingDivergedError, match="Lower the learning rate.*model holds the weights of step 1"):
-        train(samples, tiny, tmp_path / "run", save_every=1, **wild)
+        train(samples, tiny, tmp_path / "run", **{**wild, "save_every": 1})
     trained = load_file(tmp_path / "run" / "model" / "model.safetensors")
     before = load_file(tiny / "model.safetensors")
     for name, tensor in before.items():

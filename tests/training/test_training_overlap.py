@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rader_training import RetrieverConfig, train_retriever
-from rader_training.data import Groups, load_rows
-from rader_training.overlap import find_overlap
+from rader_training.data.groups import Groups
+from rader_training.data.overlap import find_overlap
+from rader_training.data.rows import load_samples
 from typer.testing import CliRunner
 
 from rader_plugins import Document, RetrievalDataset
@@ -18,15 +18,17 @@ from rader_plugins.errors import InputError
 from rader_plugins.evaluation.overlap import EvaluationSet, load_evaluation_set
 from rader_plugins.files import write_jsonl
 from rader_plugins.samples import Passage, Sample
-from tests.training.support import FAST
+from tests.training.support import retriever_config, train_retriever
 
-ONE_STEP = RetrieverConfig(**FAST, max_steps=1)
+ONE_STEP = retriever_config(max_steps=1)
 LONG = "a pirate buries one chest on every island whose number divides the number of palm trees there"
 
 
 def groups_of(folder: Path, *samples: Sample, **options: Any) -> Groups:
     write_jsonl(folder / "s.jsonl", [one.row() for one in samples])
-    return Groups(load_rows(folder / "s.jsonl", folder / "cache"), **{"size": 2, "weights": {}, "seed": 0, **options})
+    return Groups(
+        load_samples(folder / "s.jsonl", folder / "cache"), **{"size": 2, "weights": {}, "seed": 0, **options}
+    )
 
 
 def sample(id: str, query: str, kind: Any = "question", text: str = "t") -> Sample:
@@ -107,7 +109,7 @@ def test_the_command_refuses_and_allows(tiny: Path, samples: Path, tmp_path: Pat
     write_jsonl(tmp_path / "test.jsonl", [{"_id": "t1", "text": "Where is number 3 of mouse?"}])
     (tmp_path / "c.toml").write_text("[retriever]\nmax_steps = 1\n", encoding="utf-8")
     arguments = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(tmp_path / "run")]
-    arguments += ["--config", str(tmp_path / "c.toml"), "--device", "cpu"]
+    arguments += ["--config", str(tmp_path / "c.toml"), "--device", "cpu", "--no-holdout"]
     arguments += ["--check-against", str(tmp_path / "test.jsonl"), "--check-against", "bundled"]
     refused = CliRunner().invoke(build_app(), arguments)
     assert refused.exit_code == 2

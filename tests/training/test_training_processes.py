@@ -11,17 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from rader_training import RetrieverConfig, train_retriever
-from rader_training.arguments import trainer_arguments
-from rader_training.data import Groups, load_rows
+from rader_training import RetrieverConfig
+from rader_training.data.groups import Groups
+from rader_training.data.rows import load_samples
 from rader_training.retriever import _RetrieverRun
+from rader_training.run.arguments import trainer_arguments
+from rader_training.run.options import RunOptions
 
 from rader_plugins import RetrievalDataset, load_encoder
 from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.files import read_jsonl, write_jsonl
 from tests.support.tiny_models import SEED
 from tests.training.conftest import ANIMALS
-from tests.training.support import assert_same_training, tensors
+from tests.training.support import assert_same_training, retriever_config, tensors, train_retriever
 from tests.training.test_training_retriever import encoder_of
 
 # Without in-batch negatives and dropout the gradient of a batch of four is the mean of those of its halves.
@@ -30,10 +32,15 @@ SETTINGS: dict[str, Any] = {
     "group_size": 3,
     "warmup_steps": 1,
     "log_every": 1,
+    "lora": True,
+    "bf16": False,
+    "random_negatives": 0,
+    "merge_weight": 1.0,
     "lora_dropout": 0.0,
     "in_batch_negatives": False,
     "temperature": 0.1,
     "learning_rate": 1e-2,
+    "epochs": 2,
     "max_steps": 6,
     "evaluate_every": 6,
     "save_every": 3,
@@ -56,9 +63,9 @@ def test_configurations_of_sharding_reach_the_arguments(
     tiny: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = encoder_of(tiny)
-    groups = Groups(load_rows(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
+    groups = Groups(load_samples(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
     layers = {"transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"], "cpu_offload": True}
-    config = RetrieverConfig(fsdp=True, fsdp_config=layers)
+    config = retriever_config(fsdp=True, fsdp_config=layers)
     run = _RetrieverRun(
         folder=tmp_path / "run",
         config=config,
@@ -66,10 +73,11 @@ def test_configurations_of_sharding_reach_the_arguments(
         recipe=encoder.recipe,
         base={},
         groups=groups,
-        dataset=None,
-        name="name",
+        development=None,
+        options=RunOptions(),
+        plan=None,  # type: ignore[arg-type]
     )
-    arguments = run._training_arguments(trainer_arguments(config, tmp_path / "run", "cpu"))
+    arguments = run._training_arguments(trainer_arguments(run.config, 4, tmp_path / "run", "cpu"))
     assert arguments.fsdp_plugin_args["transformer_cls_names_to_wrap"] == "Qwen2DecoderLayer"
     assert arguments.fsdp_plugin_args["cpu_offload"] is True
     assert config.fsdp_config == layers, "transformers writes into what it is given"
@@ -93,12 +101,12 @@ def test_unusable_sharding(wrong: dict[str, Any]) -> None:
 
 WORKER = """
 import json, os, sys
-from rader_training import RetrieverConfig, train_retriever
+from tests.training.support import retriever_config, train_retriever
 from rader_plugins.cli import main
 from rader_plugins.errors import InputError
 
 samples, base, out = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
-config = RetrieverConfig(**json.loads(sys.argv.pop(1)))
+config = retriever_config(**json.loads(sys.argv.pop(1)))
 train_retriever(samples, base, out, config, device="cpu")
 try:
     train_retriever(samples, base, out, config, device="cpu")
@@ -114,7 +122,7 @@ def test_two_processes_give_the_weights_of_one(tiny: Path, samples: Path, animal
         samples,
         str(tiny),
         tmp_path / "alone",
-        RetrieverConfig(**SETTINGS, batch_size=4),
+        retriever_config(**SETTINGS, batch_size=4),
         evaluate_on=RetrievalDataset.from_folder(animals, split="dev"),
         device="cpu",
     )
@@ -128,7 +136,7 @@ def test_two_processes_give_the_weights_of_one(tiny: Path, samples: Path, animal
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "worker.py")]
     first = [str(samples), str(tiny), str(tmp_path / "apart"), json.dumps(apart)]
     then = ["train", "retriever", str(samples), "--base", str(tiny), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    then += ["--config", str(tmp_path / "c.toml"), "--evaluate-on", str(animals), "--json"]
+    then += ["--config", str(tmp_path / "c.toml"), "--evaluate-on", str(animals), "--json", "--export-anyway"]
     done = subprocess.run([sys.executable, *run, *first, *then], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)  # one report: the second process says nothing
@@ -150,4 +158,4 @@ def test_two_processes_give_the_weights_of_one(tiny: Path, samples: Path, animal
     assert {file.name for file in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     assert load_encoder(str(tmp_path / "run" / "model"), device="cpu", show_progress=False).dimension == 32
     for process in (0, 1):  # the first alone looks into the folder
-        assert f"process {process}: {tmp_path / 'apart'} holds a training run" in done.stderr
+        assert f"process {process}: {tmp_path / 'apart'} holds an earlier training run" in done.stderr

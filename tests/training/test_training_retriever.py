@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rader_training import RetrieverConfig, train_retriever
-from rader_training.adapters import add_lora
-from rader_training.batches import MASKED, NEGATIVE, POSITIVE, Collator
-from rader_training.checkpoints import newest_checkpoint
-from rader_training.data import Group, Groups, load_rows
-from rader_training.divergence import TrainingDivergedError
-from rader_training.loss import InfoNCE
+from rader_training import RetrieverConfig
+from rader_training.data.batches import MASKED, NEGATIVE, POSITIVE, Collator
+from rader_training.data.groups import Group, Groups
+from rader_training.data.rows import load_samples
+from rader_training.loss.divergence import TrainingDivergedError
+from rader_training.loss.info_nce import InfoNCE
+from rader_training.models.adapters import add_lora
+from rader_training.run.trainers import newest_checkpoint
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -29,7 +30,14 @@ from rader_plugins.samples import Passage, Sample
 from tests.support.kill import start
 from tests.support.tiny_models import tiny_qwen2
 from tests.training.conftest import ANIMALS, toy_samples
-from tests.training.support import FAST, assert_same_training, assert_the_loss_falls, retriever_margin, tensors
+from tests.training.support import (
+    assert_same_training,
+    assert_the_loss_falls,
+    retriever_config,
+    retriever_margin,
+    tensors,
+    train_retriever,
+)
 
 
 def encoder_of(folder: Path) -> LocalEncoder:
@@ -49,7 +57,7 @@ def toy_dataset() -> RetrievalDataset:
 
 def test_training_and_inference_see_the_same_tokens(tiny: Path, samples: Path, tmp_path: Path) -> None:
     encoder = encoder_of(tiny)
-    groups = Groups(load_rows(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
+    groups = Groups(load_samples(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
     collator = Collator(encoder.tokenizer, encoder.recipe)
     batch = [groups[0], groups[1], Group("long " * 100, "a long document " * 50, (), frozenset())]
     made = collator(batch)
@@ -76,7 +84,7 @@ def test_a_positive_of_a_query_is_never_its_negative(tiny: Path) -> None:
 
 
 def test_groups_are_drawn_by_seed_and_epoch(samples: Path, tmp_path: Path) -> None:
-    rows = load_rows(samples, tmp_path / "cache")
+    rows = load_samples(samples, tmp_path / "cache")
     groups = Groups(rows, size=2, weights={}, seed=1)
     again = Groups(rows, size=2, weights={}, seed=1)
     assert [groups[at] for at in range(16)] == [again[at] for at in range(16)]
@@ -100,13 +108,13 @@ def test_groups_are_drawn_by_seed_and_epoch(samples: Path, tmp_path: Path) -> No
 def test_unusable_samples_are_named(sample: Sample, message: str, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "s.jsonl", [*(one.row() for one in toy_samples(3)), sample.row()])
     with pytest.raises(InputError, match=f"'bad'.*row 4.*{message}"):
-        Groups(load_rows(tmp_path / "s.jsonl", tmp_path / "cache"), size=2, weights={}, seed=0)
+        Groups(load_samples(tmp_path / "s.jsonl", tmp_path / "cache"), size=2, weights={}, seed=0)
 
 
 def test_a_positive_among_the_negatives_is_dropped_and_counted(tmp_path: Path) -> None:
     sample = Sample("s", "q", "cot", (Passage("a", "t"),), (Passage("a", "x"), Passage("b", "t"), Passage("c", "u")))
     write_jsonl(tmp_path / "s.jsonl", [sample.tevatron_row()])
-    groups = Groups(load_rows(tmp_path / "s.jsonl", tmp_path / "cache"), size=4, weights={}, seed=0)
+    groups = Groups(load_samples(tmp_path / "s.jsonl", tmp_path / "cache"), size=4, weights={}, seed=0)
     assert groups[0].negatives == ("u",)
     assert (groups.report.negatives_dropped, groups.report.short_groups) == (2, 1)
 
@@ -114,24 +122,23 @@ def test_a_positive_among_the_negatives_is_dropped_and_counted(tmp_path: Path) -
 def test_rows_of_ours_and_of_tevatron_may_stand_in_one_file(tmp_path: Path) -> None:
     first, second = toy_samples(2)
     write_jsonl(tmp_path / "s.jsonl", [first.row(), second.tevatron_row()])
-    mixed = load_rows(tmp_path / "s.jsonl", tmp_path / "cache")
+    mixed = load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
     groups = Groups(mixed, size=3, weights={}, seed=0)
     assert {groups[at].query for at in range(2)} == {first.query, second.query}
     assert [one.query_id for one in groups.samples()] == ["q0", "q1"]
     # Where all rows are ours, the same texts under Tevatron's names are not read a second time.
     write_jsonl(tmp_path / "ours.jsonl", [first.row(), second.row()])
-    ours = load_rows(tmp_path / "ours.jsonl", tmp_path / "cache")
-    assert "positive_passages" in mixed.column_names
-    assert "positive_passages" not in ours.column_names
+    ours = load_samples(tmp_path / "ours.jsonl", tmp_path / "cache")
+    assert mixed.formats == ours.formats == ["Tevatron"]
     assert Groups(ours, size=3, weights={}, seed=0)[1].positive == groups[1].positive
 
 
 def test_what_is_no_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        load_rows(tmp_path / "nothing", tmp_path / "cache")
+        load_samples(tmp_path / "nothing", tmp_path / "cache")
     (tmp_path / "s.jsonl").write_text("not json")
     with pytest.raises(InputError, match="cannot be loaded"):
-        load_rows(tmp_path / "s.jsonl", tmp_path / "cache")
+        load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
 
 
 # Loss
@@ -209,9 +216,9 @@ def test_texts_are_computed_by_length_without_changing_the_loss(
     cut = sum(padded)
     padded.clear()
     monkeypatch.setattr(
-        "rader_training.loss._by_length", lambda column: (column, torch.arange(len(column["input_ids"])))
+        "rader_training.loss.info_nce._by_length", lambda column: (column, torch.arange(len(column["input_ids"])))
     )
-    monkeypatch.setattr("rader_training.loss._blocks", lambda lengths: [(0, len(lengths))])
+    monkeypatch.setattr("rader_training.loss.info_nce._blocks", lambda lengths: [(0, len(lengths))])
     whole, expected = computed()
     assert value == pytest.approx(whole, rel=1e-4)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
@@ -231,8 +238,7 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
 
 @pytest.mark.parametrize("lora", [True, False])
 def test_a_retriever_learns_and_drops_back_in(tiny: Path, samples: Path, tmp_path: Path, lora: bool) -> None:
-    config = RetrieverConfig(
-        **FAST,
+    config = retriever_config(
         epochs=9,
         temperature=0.1,
         learning_rate=3e-3 if lora else 1e-3,
@@ -265,16 +271,21 @@ def test_a_retriever_learns_and_drops_back_in(tiny: Path, samples: Path, tmp_pat
     assert '"temperature": 0.1' in card
     rows = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
     assert any("loss" in row for row in rows)
-    with pytest.raises(InputError, match="holds a training run"):
-        train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu")
+    with pytest.raises(InputError, match="holds an earlier training run"):
+        train_retriever(samples, str(tiny), tmp_path / "run", config, evaluate_on=toy_dataset(), device="cpu")
     with pytest.raises(InputError, match="another training run: it differs in config"):
-        train_retriever(samples, str(tiny), tmp_path / "run", RetrieverConfig(**FAST), device="cpu", resume=True)
+        train_retriever(
+            *(samples, str(tiny), tmp_path / "run", retriever_config()),
+            evaluate_on=toy_dataset(),
+            device="cpu",
+            resume=True,
+        )
 
 
 WORKER = """
 import sys, threading
-from rader_training import RetrieverConfig, train_retriever
-from rader_training.checkpoints import WholeCheckpoints
+from rader_training.run.trainers import WholeCheckpoints
+from tests.training.support import retriever_config, train_retriever
 from tests.training.test_training_retriever import RESUMED
 
 mark = WholeCheckpoints.on_save
@@ -284,14 +295,14 @@ def on_save(self, args, state, control, **kwargs):
         threading.Event().wait(60)
     mark(self, args, state, control, **kwargs)
 WholeCheckpoints.on_save = on_save
-train_retriever(sys.argv[1], sys.argv[2], sys.argv[3], RetrieverConfig(**RESUMED), device="cpu", resume=True)
+train_retriever(sys.argv[1], sys.argv[2], sys.argv[3], retriever_config(**RESUMED), device="cpu", resume=True)
 """
-RESUMED: dict[str, Any] = {**FAST, "epochs": 3, "save_every": 2, "learning_rate": 1e-2}
+RESUMED: dict[str, Any] = {"epochs": 3, "save_every": 2, "learning_rate": 1e-2}
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tiny: Path, samples: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    expected = train_retriever(samples, str(tiny), tmp_path / "whole", RetrieverConfig(**RESUMED), device="cpu")
+    expected = train_retriever(samples, str(tiny), tmp_path / "whole", retriever_config(**RESUMED), device="cpu")
     process = start(WORKER, str(samples), str(tiny), str(tmp_path / "run"), "8")
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "saving"
@@ -301,7 +312,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tiny: Path, samples: Path
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint-6", "the one that was not whole does not count"
     resumed = train_retriever(
-        samples, str(tiny), tmp_path / "run", RetrieverConfig(**RESUMED), device="cpu", resume=True
+        samples, str(tiny), tmp_path / "run", retriever_config(**RESUMED), device="cpu", resume=True
     )
     assert resumed.steps == expected.steps == 12
     for name in ("model.safetensors",):
@@ -313,13 +324,13 @@ def test_a_killed_training_goes_on_to_the_same_weights(tiny: Path, samples: Path
 def test_gradient_checkpointing_changes_no_weight(tiny: Path, samples: Path, tmp_path: Path) -> None:
     models = {}
     for name, more in {"plain": {}, "checkpointed": {"gradient_checkpointing": True}}.items():
-        config = RetrieverConfig(**FAST, max_steps=3, lora_dropout=0.0, learning_rate=1e-2, **more)
+        config = retriever_config(max_steps=3, lora_dropout=0.0, learning_rate=1e-2, **more)
         models[name] = train_retriever(samples, str(tiny), tmp_path / name, config, device="cpu").model
     assert_same_training(tensors(models["checkpointed"]), tensors(models["plain"]), tensors(tiny))
 
 
 def test_in_bfloat16_the_adapter_is_float32(tiny: Path, samples: Path, tmp_path: Path) -> None:
-    config = RetrieverConfig(**FAST, max_steps=2, bf16=True, save_every=2)
+    config = retriever_config(max_steps=2, bf16=True, save_every=2)
     report = train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu")
     trained = load_file(tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trained.safetensors")
     assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
@@ -327,7 +338,7 @@ def test_in_bfloat16_the_adapter_is_float32(tiny: Path, samples: Path, tmp_path:
 
 
 def test_patience_ends_a_training_that_gets_no_better(tiny: Path, samples: Path, tmp_path: Path) -> None:
-    config = RetrieverConfig(**FAST, epochs=20, learning_rate=1e-9, evaluate_every=2, patience=2)
+    config = retriever_config(epochs=20, learning_rate=1e-9, evaluate_every=2, patience=2)
     report = train_retriever(samples, str(tiny), tmp_path / "run", config, evaluate_on=toy_dataset(), device="cpu")
     assert report.steps == 6
     assert report.best_step == 2

@@ -1,7 +1,7 @@
 """From training samples to a retriever and a reranker that drop back in.
 
 from rader_training import RetrieverConfig, train_retriever
-train_retriever("samples", base="mini", out="trained", config=RetrieverConfig(epochs=2))
+train_retriever("samples", base="mini", out="trained")
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rader_training.config import RerankerConfig, RetrieverConfig
-    from rader_training.divergence import TrainingDivergedError
-    from rader_training.report import TrainingReport
-    from rader_training.reranker import train_reranker
-    from rader_training.retriever import train_retriever
+    from rader_training.loss.divergence import TrainingDivergedError
+    from rader_training.reranker import prepare_reranker, train_reranker
+    from rader_training.retriever import prepare_retriever, train_retriever
+    from rader_training.run.plan import TrainingPlan
+    from rader_training.run.report import TrainingReport, WorseThanBaseError
 
 __all__ = [
     "RerankerConfig",
     "RetrieverConfig",
     "TrainingDivergedError",
+    "TrainingPlan",
     "TrainingReport",
+    "WorseThanBaseError",
+    "prepare_reranker",
+    "prepare_retriever",
     "train_reranker",
     "train_retriever",
 ]
@@ -28,8 +33,12 @@ __all__ = [
 _HOMES = {
     "RerankerConfig": "rader_training.config",
     "RetrieverConfig": "rader_training.config",
-    "TrainingDivergedError": "rader_training.divergence",
-    "TrainingReport": "rader_training.report",
+    "TrainingDivergedError": "rader_training.loss.divergence",
+    "TrainingPlan": "rader_training.run.plan",
+    "TrainingReport": "rader_training.run.report",
+    "WorseThanBaseError": "rader_training.run.report",
+    "prepare_reranker": "rader_training.reranker",
+    "prepare_retriever": "rader_training.retriever",
     "train_reranker": "rader_training.reranker",
     "train_retriever": "rader_training.retriever",
 }

@@ -1,4 +1,4 @@
-"""Hyper-parameters, with the paper's values as defaults."""
+"""Hyper-parameters. What is not stated is fitted to the model and the data: see :mod:`rader_training.defaults`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import read_toml
 from rader_plugins.query_kinds import query_kind
 
-__all__ = ["LORA_TARGETS", "RerankerConfig", "RetrieverConfig", "TrainingConfig"]
+__all__ = ["AUTO", "LORA_TARGETS", "RerankerConfig", "RetrieverConfig", "TrainingConfig"]
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The layers that the paper adapts, by their names in Qwen2 and Llama."""
 
+AUTO: Any = None
+"""The value of a field that is not stated: a run replaces it by one that fits."""
+
+_LORA_FIELDS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_layers")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How retrievers and rerankers alike are trained (RaDeR, appendix, table 10, where not said otherwise).
+    """How retrievers and rerankers alike are trained.
+
+    Fields whose default is ``AUTO`` get a value that fits the model and the data when a run is prepared; models of
+    billions of parameters get the paper's (RaDeR, appendix, table 10).
 
     Args:
         group_size: Passages per query: one positive and ``group_size - 1`` hard negatives, as far as there are so many.
@@ -30,7 +38,7 @@ class TrainingConfig:
         accumulate: Batches per step.
         learning_rate, warmup_steps, weight_decay: Linear decay to 0 after the warm-up.
         epochs: Passes over the samples.
-        max_steps: Ends earlier; 0 means no limit.
+        max_steps: Ends earlier; 0 means no limit. Without ``epochs`` it alone says how long.
         lora: Train a low-rank adapter; False trains every weight.
         lora_rank, lora_alpha, lora_dropout: Of the adapter.
         lora_targets: Names of the layers to adapt; empty takes the paper's seven where the model has them, else every
@@ -41,28 +49,30 @@ class TrainingConfig:
             at 32 tokens, which leaves nothing of a ``cot`` query.
         kinds: How often samples of a kind are seen in an epoch: ``{"cot": 2.0, "lexical": 0.5}``; 1 for others, 0
             leaves them out.
-        bf16: Compute in bfloat16; None does so where the hardware has it.
+        bf16: Compute in bfloat16; None does so where the hardware is good at it.
         gradient_checkpointing: Less memory, more time.
-        evaluate_every, save_every, log_every: Steps; 0 evaluates and saves at the end only.
+        evaluate_every: Steps; 0 evaluates before and after the training only.
+        save_every: Steps between checkpoints, 0 for none; None makes one every two minutes.
+        log_every: Steps.
         patience: Evaluations without a better result after which training ends; 0 never ends it.
         seed: Of everything random.
 
     Raises:
-        InputError: A value is outside its range.
+        InputError: A value is outside its range, or has no effect beside the others.
     """
 
     table: ClassVar[str] = "training"
     """Where the values stand in a TOML file."""
 
-    group_size: int = 12
-    batch_size: int = 2
-    accumulate: int = 16
-    learning_rate: float = 1e-4
-    warmup_steps: int = 28
+    group_size: int = AUTO
+    batch_size: int = AUTO
+    accumulate: int = AUTO
+    learning_rate: float = AUTO
+    warmup_steps: int = AUTO
     weight_decay: float = 0.0
-    epochs: float = 1.0
+    epochs: float = AUTO
     max_steps: int = 0
-    lora: bool = True
+    lora: bool = AUTO
     lora_rank: int = 16
     lora_alpha: int = 64
     lora_dropout: float = 0.1
@@ -74,8 +84,8 @@ class TrainingConfig:
     kinds: Mapping[str, float] = field(default_factory=dict)
     bf16: bool | None = None
     gradient_checkpointing: bool = False
-    evaluate_every: int = 0
-    save_every: int = 0
+    evaluate_every: int = AUTO
+    save_every: int | None = None
     log_every: int = 10
     patience: int = 0
     seed: int = 42
@@ -87,41 +97,51 @@ class TrainingConfig:
         self._check_positive("learning_rate", "epochs")
         least = {"group_size": 1, "batch_size": 1, "accumulate": 1, "lora_rank": 1, "lora_alpha": 1, "log_every": 1}
         least |= dict.fromkeys(("warmup_steps", "max_steps", "evaluate_every", "save_every", "patience", "seed"), 0)
+        least |= {"max_query_length": 1, "max_document_length": 1}
         for name, bound in least.items():
             self._check_least(name, bound)
-        self._check_optional("max_query_length", "max_document_length")
-        shares = {"weight_decay": self.weight_decay, "lora_dropout": self.lora_dropout, "dropout": self.dropout or 0.0}
-        for name, value in shares.items():
-            if not _number(value) or not 0 <= value < 1:
-                raise InputError(f"{name} must be at least 0 and below 1, not {value!r}.")
-        if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in self.lora_layers):
+        for name in ("weight_decay", "lora_dropout", "dropout"):
+            self._check_between(name, 0, 1, upper_allowed=False)
+        if any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in self.lora_layers):
             raise InputError(f"lora_layers are numbers of layers, counted from 0, not {list(self.lora_layers)!r}.")
-        if self.lora_layers and not self.lora:
-            raise InputError("lora_layers goes with lora = true; without, all weights are trained.")
         for kind, weight in self.kinds.items():
             query_kind(kind)  # a name that is none would be an option without effect
-            if not _number(weight) or weight < 0:
+            if not _is_number(weight) or weight < 0:
                 raise InputError(f"The weight of {kind!r} samples must be a number of at least 0, not {weight!r}.")
+        if self.lora is False and (idle := self.changed(*_LORA_FIELDS)):
+            raise InputError(f"{idle[0]} goes with lora = true; without, all weights are trained.")
+
+    def changed(self, *names: str) -> list[str]:
+        """Return those of the named fields that do not have their default."""
+        defaults = {attribute.name: attribute.default for attribute in fields(self)}
+        return [name for name in names if getattr(self, name) != defaults[name]]
+
+    @property
+    def wants_adapter(self) -> bool:
+        """Whether a field is stated that only an adapter has."""
+        return bool(self.changed(*_LORA_FIELDS))
 
     def _check_positive(self, *names: str) -> None:
         for name in names:
-            if not _number(value := getattr(self, name)) or not value > 0:
+            value = getattr(self, name)
+            if value is not None and (not _is_number(value) or not value > 0):
                 raise InputError(f"{name} must be a number above 0, not {value!r}.")
 
     def _check_least(self, name: str, bound: int) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < bound:
-            raise InputError(f"{name} must be a whole number of at least {bound}, not {value!r}.")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < bound):
+            raise InputError(f"{name} must be a whole number of at least {bound}, or left out, not {value!r}.")
 
-    def _check_optional(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise InputError(f"{name} must be a whole number of at least 1, or left out, not {value!r}.")
+    def _check_between(self, name: str, low: float, high: float, *, upper_allowed: bool = True) -> None:
+        value = getattr(self, name)
+        inside = value is None or (_is_number(value) and (low <= value < high or (upper_allowed and value == high)))
+        if not inside:
+            upper = f"at most {high}" if upper_allowed else f"below {high}"
+            raise InputError(f"{name} must be at least {low} and {upper}, not {value!r}.")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, as a JSON object."""
-        return {**asdict(self), "lora_targets": list(self.lora_targets), "lora_layers": list(self.lora_layers)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "the training configuration") -> Self:
@@ -130,9 +150,9 @@ class TrainingConfig:
         Raises:
             InputError: A name is unknown, or a value is outside its range.
         """
-        known = [one.name for one in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise InputError(f"{where} does not know {', '.join(map(repr, unknown))}; known: {', '.join(known)}.")
+        names = [attribute.name for attribute in fields(cls)]
+        if unknown := sorted(set(values) - set(names)):
+            raise InputError(f"{where} does not know {', '.join(map(repr, unknown))}; known: {', '.join(names)}.")
         try:
             return cls(**values)
         except InputError as error:
@@ -147,11 +167,16 @@ class TrainingConfig:
             **overrides: Fields that come before those of the file.
 
         Raises:
-            InputError: It is no TOML, or a value is unusable.
+            InputError: It is no TOML, a value is unusable, or the file is for the other of the two alone.
         """
         tables = read_toml(path)
         if unknown := sorted(set(tables) - {"retriever", "reranker"}):
             raise InputError(f"{path} has the tables or keys {unknown}; hyper-parameters stand under [{cls.table}].")
+        if tables and cls.table not in tables:
+            raise InputError(
+                f"{path} configures a {' and a '.join(tables)}, and a {cls.table} is to be trained: none of it would "
+                f"have an effect. Hyper-parameters of a {cls.table} stand under [{cls.table}]."
+            )
         return cls.from_dict({**tables.get(cls.table, {}), **overrides}, os.fspath(path))
 
 
@@ -163,15 +188,18 @@ class RetrieverConfig(TrainingConfig):
         temperature: Of InfoNCE.
         in_batch_negatives: Whether the passages of a batch's other queries are negatives too. They come from one batch
             of one process only.
-        random_negatives: Documents drawn evenly from a corpus for each batch, negatives of all its queries.
+        random_negatives: Documents drawn evenly for each batch, negatives of all its queries: from the corpus that is
+            named, or from the passages of all samples.
         reasoning_weight: From 0 to 1, how much less a sample counts whose query and positive share their words: its
             loss is weighted with ``1 - reasoning_weight * overlap``, scaled to a mean of 1 in the batch, where the
-            overlap is :func:`rader_plugins.texts.word_overlap`. 0 weights all alike.
+            overlap is :func:`rader_plugins.text_matching.word_overlap`. 0 weights all alike.
         anchor_weight: How strongly the vectors of other texts are held where the base has them: ``anchor_weight`` times
             their mean cosine distance from there is added to the loss. Keeps what the base knows of other subjects.
         anchors: How many such texts a batch gets.
         merge_weight: Share of what was learned that is kept, at most 1: evaluated and exported are the weights
             ``base + merge_weight * (trained - base)`` (Wortsman et al., 2022: robust fine-tuning by weight averaging).
+        matryoshka: Lengths at which the vectors are to be of use when they are cut (Kusupati et al., 2022): the loss is
+            the mean over these and the whole length.
         mini_batch: Texts that are run through the model at once (gradient caching: Gao et al., 2021). Memory depends
             on it alone, the result does not. None runs a whole batch at once.
         fsdp, fsdp_config: Cut the model apart over the processes that torchrun started: handed to the
@@ -179,18 +207,19 @@ class RetrieverConfig(TrainingConfig):
         deepspeed: The same by DeepSpeed: a configuration, or the path of one.
 
     Raises:
-        InputError: A value is outside its range.
+        InputError: A value is outside its range, or has no effect beside the others.
     """
 
     table: ClassVar[str] = "retriever"
 
-    temperature: float = 0.01
+    temperature: float = AUTO
     in_batch_negatives: bool = True
-    random_negatives: int = 0
+    random_negatives: int = AUTO
     reasoning_weight: float = 0.0
     anchor_weight: float = 0.0
     anchors: int = 24
-    merge_weight: float = 1.0
+    merge_weight: float = AUTO
+    matryoshka: tuple[int, ...] = ()
     mini_batch: int | None = None
     fsdp: bool = False
     fsdp_config: Mapping[str, Any] = field(default_factory=dict)
@@ -203,23 +232,32 @@ class RetrieverConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "matryoshka", tuple(self.matryoshka))
         self._check_positive("temperature")
-        self._check_optional("mini_batch")
-        self._check_least("random_negatives", 0)
-        if not _number(self.reasoning_weight) or not 0 <= self.reasoning_weight <= 1:
-            raise InputError(f"reasoning_weight must be from 0 to 1, not {self.reasoning_weight!r}.")
-        if not _number(self.anchor_weight) or self.anchor_weight < 0:
+        for name, bound in {"mini_batch": 1, "random_negatives": 0, "anchors": 1}.items():
+            self._check_least(name, bound)
+        self._check_between("reasoning_weight", 0, 1)
+        self._check_between("merge_weight", 0, 1)
+        if not _is_number(self.anchor_weight) or self.anchor_weight < 0:
             raise InputError(f"anchor_weight must be a number of at least 0, not {self.anchor_weight!r}.")
-        self._check_least("anchors", 1)
-        if not _number(self.merge_weight) or not 0 < self.merge_weight <= 1:
-            raise InputError(f"merge_weight must be above 0 and at most 1, not {self.merge_weight!r}.")
+        if self.merge_weight == 0:
+            raise InputError("merge_weight must be above 0: with 0 nothing of what is learned would be kept.")
+        if any(not isinstance(length, int) or isinstance(length, bool) or length < 1 for length in self.matryoshka):
+            raise InputError(f"matryoshka holds lengths of vectors such as [128, 64], not {list(self.matryoshka)!r}.")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
         if self.fsdp and self.deepspeed is not None:
             raise InputError("fsdp and deepspeed exclude each other.")
         if self.fsdp_config and not self.fsdp:
             raise InputError("fsdp_config goes with fsdp = true.")
         if self.sharded and self.evaluate_every:
             raise InputError("A model that is cut apart (fsdp, deepspeed) is not evaluated: leave evaluate_every out.")
-        if not self.in_batch_negatives and self.group_size == 1 and not self.random_negatives:
+        if self.changed("anchors") and not self.anchor_weight:
+            raise InputError("anchors goes with anchor_weight above 0; without, no text is held.")
+        if self.reasoning_weight and self.batch_size == 1:
+            raise InputError("reasoning_weight compares the samples of a batch: it needs a batch_size above 1.")
+        if not self.in_batch_negatives and self.group_size == 1 and self.random_negatives == 0:
             raise InputError(
                 "There would be no negatives: with in_batch_negatives = false the group_size must be above 1, or "
                 "random_negatives above 0."
@@ -250,5 +288,5 @@ class RerankerConfig(TrainingConfig):
         self._check_least("group_size", 2)
 
 
-def _number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

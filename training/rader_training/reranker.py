@@ -4,75 +4,79 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Unpack
+
 from rader_plugins.documents import Hit
 from rader_plugins.encoding.models import LoadOptions, pick_dtype
-from rader_plugins.errors import InputError, import_extra
+from rader_plugins.errors import InputError, TruncationWarning, import_extra
 from rader_plugins.files import fingerprint
 from rader_plugins.index.bm25_only import bm25_index
 from rader_plugins.recipes import Recipe
 from rader_plugins.reranking import PointwiseReranker
 from rader_training.config import RerankerConfig
-from rader_training.data import Groups, load_rows
-from rader_training.overlap import evaluation_sets
-from rader_training.precision import weights_dtype
-from rader_training.processes import local_device
-from rader_training.report import TrainingReport
-from rader_training.run import TrainingRun
+from rader_training.defaults import Facts, fitted
+from rader_training.preparing import (
+    SamplePaths,
+    check_options,
+    make_plan,
+    positions_of,
+    prepare_data,
+    read_config,
+    with_lengths,
+)
+from rader_training.run.options import RunOptions, TrainingOptions
+from rader_training.run.precision import weights_dtype
+from rader_training.run.processes import local_device
+from rader_training.run.report import TrainingReport
+from rader_training.run.run import TrainingRun, Values
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset, Run
-    from rader_plugins.evaluation.overlap import EvaluationSet
-    from rader_training.reranker_base import RerankerBase
+    from rader_training.models.reranker_base import RerankerBase
 
-__all__ = ["train_reranker"]
+__all__ = ["prepare_reranker", "train_reranker"]
 
 
 def train_reranker(
-    samples: str | os.PathLike[str],
+    samples: SamplePaths,
     base: str | Recipe,
     out: str | os.PathLike[str],
     config: RerankerConfig | None = None,
     *,
-    evaluate_on: RetrievalDataset | None = None,
     first_stage: Run | None = None,
-    check_against: Sequence[str | EvaluationSet] = (),
-    allow_overlap: bool = False,
-    device: str | None = None,
     resume: bool = False,
-    name: str | None = None,
-    keep_adapter: bool = False,
-    trust_remote_code: bool = False,
+    **options: Unpack[TrainingOptions],
 ) -> TrainingReport:
     """Train a reranker: a classifier of one label, by cross-entropy over each query's group (RaDeR, section 3.4).
 
     The passages of other queries are no negatives. What the model reads is put together by the code that inference
-    uses. ``out/model`` is written at the end, adapters merged: :func:`rader_plugins.reranking.load_reranker` loads it,
-    and so does ``AutoModelForSequenceClassification``.
+    uses. ``out/model`` is written at the end, if it does not rank worse than its first stage, adapters merged:
+    :func:`rader_plugins.reranking.load_reranker` loads it, and so does ``AutoModelForSequenceClassification``.
 
     Args:
-        samples: A folder of ``rader samples``, one of its files, a Tevatron JSONL file, or a data set on the hub.
-            Samples without a hard negative are left out and counted.
+        samples: As for :func:`rader_training.train_retriever`. Samples without a hard negative are left out and
+            counted.
         base: A reranker, whose training goes on; or a language model or an encoder, which gets a new head: see
-            :func:`rader_training.reranker_base.load_base`.
+            :func:`rader_training.models.reranker_base.load_base`.
         out: Folder of the run: ``model``, ``checkpoints``, ``metrics.jsonl``, ``curves.png``, ``training.json``.
-        config: The hyper-parameters.
-        evaluate_on: A first stage's best documents of its queries are reranked before, during and after the training;
-            the best weights are exported.
-        first_stage: Query id -> document id -> score; default: BM25.
-        check_against, allow_overlap: As for :func:`rader_training.train_retriever`.
-        device: As for ``load_reranker``.
-        resume: Go on from the newest checkpoint of a run that was stopped, killed or not: to the same weights as
-            without the stop, on hardware that computes deterministically.
-        name: Of the new model; default: that of ``out``.
-        keep_adapter: Write the adapter alone as well, into ``out/adapter``.
-        trust_remote_code: Let the base's repository run its own code.
+        config: The hyper-parameters; those that it does not state are fitted to model and samples.
+        first_stage: Query id -> document id -> score: the rankings whose best documents are reranked where it is
+            evaluated; default: BM25.
+        resume: As for :func:`rader_training.train_retriever`.
+        **options: See :class:`rader_training.run.options.RunOptions`.
 
     Raises:
-        InputError: Samples, base or folder are unusable; or samples hold queries of an evaluation set.
+        InputError: Samples, base or folder are unusable; a setting has no effect, or with the settings nothing would
+            be learned; or samples hold queries of an evaluation set.
+        WorseThanBaseError: It ranks worse than its first stage, or than the reranker that it was trained from; nothing
+            was exported.
         TrainingDivergedError: The loss became NaN. ``out/model`` holds the last weights that were good, if any were
             saved or evaluated.
         RaderError: A checkpoint or the model cannot be written; earlier checkpoints are intact.
@@ -82,62 +86,84 @@ def train_reranker(
         >>> train_reranker("samples", "Qwen/Qwen2.5-0.5B", "run-2").model  # doctest: +SKIP
         PosixPath('run-2/model')
     """
-    import_extra("accelerate", "training")
-    from rader_training.export import adapter_base
-    from rader_training.pairs import GroupScorer
-    from rader_training.reranker_base import load_base
+    return prepare_reranker(samples, base, out, config, first_stage=first_stage, resume=resume, **options).run(resume)
 
-    config = config or RerankerConfig()
-    folder = Path(out)
-    if keep_adapter and not config.lora:
-        raise InputError("There is no adapter to keep: lora is off.")
-    adapter_of = adapter_base(base) if keep_adapter else None
-    if first_stage is not None and evaluate_on is None:
+
+def prepare_reranker(
+    samples: SamplePaths,
+    base: str | Recipe,
+    out: str | os.PathLike[str],
+    config: RerankerConfig | None = None,
+    *,
+    first_stage: Run | None = None,
+    resume: bool = False,
+    **options: Unpack[TrainingOptions],
+) -> TrainingRun:
+    """Return a run that :func:`train_reranker` would make, with its ``plan``; nothing is trained or written yet.
+
+    Args and errors are those of :func:`train_reranker`.
+    """
+    import_extra("accelerate", "training")
+    from rader_training.loss.group_scorer import GroupScorer
+    from rader_training.models.export import adapter_base
+
+    chosen, folder = RunOptions(**options), Path(out)
+    config, stored = read_config(config or RerankerConfig(), folder, resume)
+    check_options(chosen, 1 if isinstance(samples, str | os.PathLike) else len(samples), config)
+    adapter_of = adapter_base(base) if chosen.keep_adapter else None
+    if first_stage is not None and chosen.evaluate_on is None:
         raise InputError("A first stage is for evaluation: name the data set (evaluate_on=, --evaluate-on).")
-    chosen = local_device(device)
-    import_extra("transformers", "training").set_seed(config.seed)  # a new head begins at random
-    dtype = weights_dtype(config, chosen)
-    start = load_base(base, LoadOptions(chosen, pick_dtype(dtype, _ANY, chosen), None, trust_remote_code))
+    device = local_device(chosen.device)
+    start = _loaded(base, device, config, chosen)
     start = _with_lengths(start, config)
-    groups = Groups(
-        load_rows(samples, folder.with_name(f"{folder.name}.cache")),
-        size=config.group_size,
-        weights=config.kinds,
-        seed=config.seed,
-        hard_only=True,
-    )
-    candidates = None if evaluate_on is None else _candidates(evaluate_on, first_stage, config.depth)
-    manifest = {
+    parameters = sum(weights.numel() for weights in start.classifier.model.parameters())
+    prepared = prepare_data(samples, config, folder, chosen, parameters=parameters, stored=stored, hard_only=True)
+    config, development = prepared.config, prepared.development
+    if development is None and config.changed("depth"):
+        raise InputError("depth is how many documents are reranked where it is evaluated, and there is nothing to.")
+    candidates = None if development is None else _candidates(development.dataset, first_stage, config.depth)
+    settings = {
         "base": start.recipe.name,
         "base_fingerprint": fingerprint([start.digest, start.recipe.fingerprint]),
         "first_stage": None if candidates is None else fingerprint(_as_run(candidates)),
     }
+    negatives = f"up to {config.group_size - 1} hard ones a query"
     return _RerankerRun(
         folder=folder,
         config=config,
+        plan=make_plan("reranker", prepared, start.recipe, start.classifier.model, device, negatives),
         model=GroupScorer(start.classifier.model),
         recipe=start.recipe,
-        base=manifest,
-        groups=groups,
-        dataset=evaluate_on,
-        name=name or folder.resolve().name,
+        base=settings,
+        groups=prepared.groups,
+        development=development,
+        options=chosen,
         adapter_of=adapter_of,
-        against=evaluation_sets(check_against),
-        allow_overlap=allow_overlap,
         start=start,
         candidates=candidates or {},
-    ).run(resume)
+        first_stage_name="its first stage" if first_stage is not None else "BM25, its first stage",
+    )
+
+
+def _loaded(base: str | Recipe, device: str, config: RerankerConfig, options: RunOptions) -> RerankerBase:
+    from rader_training.models.reranker_base import load_base
+
+    def load(dtype: str) -> RerankerBase:
+        import_extra("transformers", "training").set_seed(config.seed)  # a new head begins at random
+        return load_base(base, LoadOptions(device, pick_dtype(dtype, _ANY, device), None, options.trust_remote_code))
+
+    dtype = weights_dtype(dataclasses.replace(config, lora=config.lora is not False), device)
+    start = load(dtype)
+    parameters = sum(weights.numel() for weights in start.classifier.model.parameters())
+    fitting = weights_dtype(fitted(config, Facts(parameters, 1, options.keep_adapter)), device)
+    return start if fitting == dtype else load(fitting)
 
 
 _ANY = Recipe(name="any", model="any", kind="reranker")
 
 
 def _with_lengths(start: RerankerBase, config: RerankerConfig) -> RerankerBase:
-    recipe = dataclasses.replace(
-        start.recipe,
-        max_query_length=config.max_query_length or start.recipe.max_query_length,
-        max_document_length=config.max_document_length or start.recipe.max_document_length,
-    )
+    recipe = with_lengths(start.recipe, config, positions_of(start.classifier.model))
     if recipe.pair_template is None and config.max_document_length:
         # A tokenizer that joins pairs by itself cuts them by itself, too.
         start.classifier.tokenizer.model_max_length = config.max_document_length
@@ -173,8 +199,15 @@ def _candidates(dataset: RetrievalDataset, first_stage: Run | None, depth: int) 
     return chosen
 
 
-def _as_run(hits: Mapping[str, list[Hit]]) -> dict[str, dict[str, float]]:
-    return {query: {hit.document.id: hit.score for hit in found} for query, found in hits.items()}
+def _as_run(rankings: Mapping[str, list[Hit]]) -> dict[str, dict[str, float]]:
+    return {query: {hit.document.id: hit.score for hit in hits} for query, hits in rankings.items()}
+
+
+def _ndcg(dataset: RetrievalDataset, rankings: Mapping[str, list[Hit]]) -> Values:
+    from rader_plugins.evaluation import score_run
+
+    scores = score_run(_as_run(rankings), dataset.qrels, ["nDCG@10"])
+    return {query: float(values["nDCG@10"]) for query, values in scores.per_query.items()}
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -184,10 +217,11 @@ class _RerankerRun(TrainingRun):
     config: RerankerConfig
     start: RerankerBase
     candidates: Mapping[str, list[Hit]]
+    first_stage_name: str
     _adapted: Any = dataclasses.field(default=None, init=False)
 
     def _add_adapter(self) -> None:
-        from rader_training.adapters import add_lora
+        from rader_training.models.adapters import add_lora
 
         # The classifier itself is changed; what peft wraps around it is of use for merging and saving only.
         self._adapted = add_lora(
@@ -198,45 +232,57 @@ class _RerankerRun(TrainingRun):
         self.model.classifier = self._adapted.merge_and_unload()
 
     def _collator(self) -> Any:
-        from rader_training.pairs import PairCollator
+        from rader_training.data.pairs import PairCollator
 
-        return PairCollator(self.start.classifier, self.recipe)
+        return PairCollator(self.start.classifier, self.recipe, self.groups.report.weighted)
 
     def _training_arguments(self, values: dict[str, Any]) -> Any:
         # Every weight that is trained takes part in every score.
         return import_extra("transformers", "training").TrainingArguments(**values, ddp_find_unused_parameters=False)
 
     def _make_trainer(self, arguments: Any, **parts: Any) -> Any:
-        from rader_training.checkpoints import RerankerTrainer
+        from rader_training.run.trainers import RerankerTrainer
 
         return RerankerTrainer(model=self.model, args=arguments, **parts)
 
-    def _measure(self, dataset: RetrievalDataset) -> float:
-        from rader_plugins.evaluation import score_run
-
-        reranker = PointwiseReranker(self.recipe, classifier=self.start.classifier, show_progress=False)
+    def _measure(self, dataset: RetrievalDataset) -> Values:
         # Questions as they were asked, also where the first stage searched with written-out reasoning.
         queries = [dataset.originals.get(query, dataset.queries[query]) for query in self.candidates]
         with self._autocast():
-            found = reranker.rerank_batch(queries, list(self.candidates.values()))
-        run = _as_run(dict(zip(self.candidates, found, strict=True)))
-        return float(score_run(run, dataset.qrels, ["nDCG@10"]).mean["nDCG@10"])
+            rankings = self._reranker().rerank_batch(queries, list(self.candidates.values()))
+        return _ndcg(dataset, dict(zip(self.candidates, rankings, strict=True)))
+
+    def _reference(self) -> tuple[str, Values]:
+        """Return the first stage, or the reranker that was trained further if it ranks better."""
+        name, base = super()._reference()
+        first = {} if self.development is None else _ndcg(self.development.dataset, self.candidates)
+        if self.start.has_own_head and sum(base.values()) > sum(first.values()):
+            return name, base
+        return self.first_stage_name, first
+
+    def _reranker(self) -> PointwiseReranker:
+        return PointwiseReranker(self.recipe, classifier=self.start.classifier, show_progress=False)
+
+    def _probe(self, count: int) -> NDArray[np.float32]:
+        groups = [self.groups[number] for number in range(min(count, len(self.groups)))]
+        with warnings.catch_warnings(), self._autocast():
+            warnings.simplefilter("ignore", TruncationWarning)  # the report tells what was cut
+            scores = self._reranker().score_pairs([(group.query, group.positive) for group in groups])
+        return np.asarray(scores, dtype=np.float32)[:, None]
 
     def _facts(self) -> dict[str, Any]:
-        if self.dataset is None:
+        if self.development is None:
             return {}
-        from rader_plugins.evaluation import score_run
-
-        found = score_run(_as_run(self.candidates), self.dataset.qrels, ["nDCG@10"]).mean["nDCG@10"]
-        return {"First stage (nDCG@10)": found}
+        values = _ndcg(self.development.dataset, self.candidates)
+        return {"First stage (nDCG@10)": sum(values.values()) / len(values)}
 
     def _export(self, folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
-        from rader_training.export import export
+        from rader_training.models.export import export
 
         return export(recipe, folder, base=self.recipe.name, facts=facts, write=self._write)
 
     def _export_adapter(self, folder: Path, recipe: Recipe, base: str) -> None:
-        from rader_training.export import export_adapter
+        from rader_training.models.export import export_adapter
 
         export_adapter(self._adapted, recipe, folder, base=base)
 

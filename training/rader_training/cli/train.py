@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rader_plugins.cli.options import Device, JsonOutput, TrustRemoteCode
-from rader_plugins.cli.output import emit_json, facts
+from rader_plugins.cli.output import emit_json, facts, fail, note
 
 __all__ = ["app"]
+
+_WORSE, _INTERRUPTED = 3, 130
 
 app = typer.Typer(
     name="train", help="Train a retriever or a reranker on samples.", no_args_is_help=True, rich_markup_mode=None
@@ -24,8 +28,17 @@ def _group() -> None:
 
 
 Samples = Annotated[
-    str,
-    typer.Argument(metavar="SAMPLES", help="Folder of `rader samples`, a file of it, Tevatron JSONL, or a hub id."),
+    list[str],
+    typer.Argument(
+        metavar="SAMPLES...",
+        help="Folders of `rader samples`, files of them, JSONL of Tevatron, FlagEmbedding or sentence-transformers, "
+        "or hub ids.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="W,W", help="How often each of several SAMPLES is seen in an epoch: 1,0.5."),
 ]
 Base = Annotated[str, typer.Option("--base", metavar="MODEL", help="Name, directory or hub id to start from.")]
 RecipeName = Annotated[
@@ -39,13 +52,32 @@ RecipeName = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run; DIR/model is the result.")]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="F.toml", help="Hyper-parameters, under [retriever] or [reranker]."),
+    typer.Option(
+        "--config",
+        metavar="F.toml",
+        help="Hyper-parameters, under [retriever] or [reranker]; others are fitted to model and samples.",
+    ),
 ]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Print what would be done, and end.")]
 EvaluateOn = Annotated[
     Path | None,
-    typer.Option("--evaluate-on", metavar="FOLDER", help="BEIR folder to evaluate on; the best weights are kept."),
+    typer.Option(
+        "--evaluate-on",
+        metavar="FOLDER",
+        help="BEIR folder (or samples) to choose the best weights by; default: the samples' validation split, or a "
+        "tenth of their problems.",
+    ),
 ]
-Split = Annotated[str, typer.Option("--split", metavar="S", help="Split of --evaluate-on.")]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", metavar="S", help="Split of --evaluate-on; default: dev or validation, else test."),
+]
+NoHoldout = Annotated[
+    bool, typer.Option("--no-holdout", help="Train on all samples; the result is compared with nothing.")
+]
+ExportAnyway = Annotated[
+    bool, typer.Option("--export-anyway", help="Write the model also where it is worse than the base.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
 Name = Annotated[str | None, typer.Option("--name", metavar="N", help="Of the new model; default: DIR's.")]
 KeepAdapter = Annotated[
@@ -61,6 +93,12 @@ CheckAgainst = Annotated[
     ),
 ]
 AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Train on them nevertheless; the card says so.")]
+ReportTo = Annotated[
+    str | None, typer.Option("--report-to", metavar="S", help="Send figures to tensorboard, wandb or trackio.")
+]
+PushToHub = Annotated[
+    str | None, typer.Option("--push-to-hub", metavar="YOU/NAME", help="Upload the model, into a private repository.")
+]
 
 
 @app.command()
@@ -69,49 +107,74 @@ def retriever(
     base: Base,
     out: Out,
     recipe: RecipeName = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            "--pooling",
+            metavar="P",
+            help="mean, cls or lasttoken: makes a retriever of a plain checkpoint, which reads texts as they are.",
+        ),
+    ] = None,
     config: Config = None,
+    weights: Weights = None,
     corpus: Annotated[
         Path | None,
         typer.Option(
-            "--corpus", metavar="PATH", help="Where random_negatives come from: texts, BEIR folder or .jsonl."
+            "--corpus",
+            metavar="PATH",
+            help="Where random_negatives come from: texts, BEIR folder or .jsonl; default: the samples' passages.",
         ),
     ] = None,
     anchor: Annotated[
         Path | None,
         typer.Option("--anchor", metavar="PATH", help="Documents that anchor_weight holds where the base has them."),
     ] = None,
+    plan: PlanOnly = False,
     evaluate_on: EvaluateOn = None,
-    split: Split = "dev",
+    split: Split = None,
+    no_holdout: NoHoldout = False,
+    export_anyway: ExportAnyway = False,
     check_against: CheckAgainst = None,
     allow_overlap: AllowOverlap = False,
     resume: Resume = False,
     name: Name = None,
     keep_adapter: KeepAdapter = False,
+    report_to: ReportTo = None,
+    push_to_hub: PushToHub = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
     json: JsonOutput = False,
 ) -> None:
-    """Train a retriever: contrastive loss over hard and in-batch negatives, LoRA by default."""
-    from rader_training.config import RetrieverConfig
-    from rader_training.retriever import train_retriever
+    """Train a retriever: contrastive loss over hard, in-batch and random negatives.
 
-    report = train_retriever(
-        samples,
-        _base(base, recipe),
-        out,
-        RetrieverConfig() if config is None else RetrieverConfig.from_toml(config),
-        corpus=corpus,
-        anchor=anchor,
-        evaluate_on=_dataset(evaluate_on, split),
-        check_against=check_against or [],
-        allow_overlap=allow_overlap,
-        device=device,
-        resume=resume,
-        name=name,
-        keep_adapter=keep_adapter,
-        trust_remote_code=trust_remote_code,
-    )
-    _tell(report, json)
+    Exit code 3: the result is worse than the base, or nothing was learned; nothing was exported.
+    """
+    from rader_training.config import RetrieverConfig
+    from rader_training.retriever import prepare_retriever
+
+    with _interruptible(out):
+        run = prepare_retriever(
+            samples,
+            _base(base, recipe, pooling),
+            out,
+            RetrieverConfig() if config is None else RetrieverConfig.from_toml(config),
+            corpus=corpus,
+            anchor=anchor,
+            resume=resume,
+            set_weights=_numbers(weights),
+            evaluate_on=_dataset(evaluate_on, split),
+            holdout=not no_holdout,
+            check_against=check_against or [],
+            allow_overlap=allow_overlap,
+            device=device,
+            name=name,
+            keep_adapter=keep_adapter,
+            export_anyway=export_anyway,
+            report_to=report_to,
+            push_to_hub=push_to_hub,
+            trust_remote_code=trust_remote_code,
+        )
+        _run(run, resume=resume, plan_only=plan, json=json)
 
 
 @app.command()
@@ -121,92 +184,178 @@ def reranker(
     out: Out,
     recipe: RecipeName = None,
     config: Config = None,
+    weights: Weights = None,
+    plan: PlanOnly = False,
     evaluate_on: EvaluateOn = None,
-    split: Split = "dev",
+    split: Split = None,
     first_stage: Annotated[
         Path | None,
         typer.Option(
             "--first-stage", metavar="RUN", help="TREC run file whose best documents are reranked; default: BM25."
         ),
     ] = None,
+    no_holdout: NoHoldout = False,
+    export_anyway: ExportAnyway = False,
     check_against: CheckAgainst = None,
     allow_overlap: AllowOverlap = False,
     resume: Resume = False,
     name: Name = None,
     keep_adapter: KeepAdapter = False,
+    report_to: ReportTo = None,
+    push_to_hub: PushToHub = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
     json: JsonOutput = False,
 ) -> None:
-    """Train a reranker: a score for query and document, cross-entropy over hard negatives, LoRA by default."""
+    """Train a reranker: a score for query and document, cross-entropy over hard negatives.
+
+    Exit code 3: it ranks worse than its first stage, or nothing was learned; nothing was exported.
+    """
     from rader_training.config import RerankerConfig
-    from rader_training.reranker import train_reranker
+    from rader_training.reranker import prepare_reranker
 
     stage: Any = None
     if first_stage is not None:
         from rader_plugins.evaluation import read_run
 
         stage = read_run(first_stage)
-    report = train_reranker(
-        samples,
-        _base(base, recipe),
-        out,
-        RerankerConfig() if config is None else RerankerConfig.from_toml(config),
-        evaluate_on=_dataset(evaluate_on, split),
-        first_stage=stage,
-        check_against=check_against or [],
-        allow_overlap=allow_overlap,
-        device=device,
-        resume=resume,
-        name=name,
-        keep_adapter=keep_adapter,
-        trust_remote_code=trust_remote_code,
-    )
+    with _interruptible(out):
+        run = prepare_reranker(
+            samples,
+            _base(base, recipe),
+            out,
+            RerankerConfig() if config is None else RerankerConfig.from_toml(config),
+            first_stage=stage,
+            resume=resume,
+            set_weights=_numbers(weights),
+            evaluate_on=_dataset(evaluate_on, split),
+            holdout=not no_holdout,
+            check_against=check_against or [],
+            allow_overlap=allow_overlap,
+            device=device,
+            name=name,
+            keep_adapter=keep_adapter,
+            export_anyway=export_anyway,
+            report_to=report_to,
+            push_to_hub=push_to_hub,
+            trust_remote_code=trust_remote_code,
+        )
+        _run(run, resume=resume, plan_only=plan, json=json)
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Say how to go on where Ctrl-C ends the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from rader_training.run.trainers import checkpoint_step, newest_checkpoint
+
+        checkpoint = newest_checkpoint(folder / "checkpoints")
+        step = 0 if checkpoint is None else checkpoint_step(checkpoint)
+        where = f"from step {step:,}" if step else "from the beginning: there is no checkpoint yet"
+        note(f"Interrupted. The same command with --resume goes on in {folder}, {where}.")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _run(run: Any, *, resume: bool, plan_only: bool, json: bool) -> None:
+    from rader_training.run.processes import is_main, leave
+    from rader_training.run.report import WorseThanBaseError
+
+    if plan_only:
+        if json:
+            emit_json({**asdict(run.plan), "config": run.config.as_dict()})
+        else:
+            _show(facts(run.plan.lines()), error=False)
+        return
+    if is_main():
+        _show([*facts(run.plan.lines()), ""], error=json)
+    try:
+        report, failure = run.run(resume), ""
+    except WorseThanBaseError as error:
+        report, failure = error.report, str(error)
+    leave()
+    if not is_main():
+        return
     _tell(report, json)
+    if failure:
+        fail(failure)
+        raise typer.Exit(_WORSE)
 
 
-def _base(base: str, recipe: str | None) -> Any:
+def _show(lines: list[str], *, error: bool) -> None:
+    for line in lines:
+        typer.echo(line, err=error)
+
+
+def _numbers(text: str | None) -> list[float]:
+    if text is None:
+        return []
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--weights takes numbers such as 1,0.5, not {text!r}.") from None
+
+
+def _base(base: str, recipe: str | None, pooling: str | None = None) -> Any:
+    name = Path(base).name if Path(base).is_dir() else base
+    if pooling is not None:
+        from rader_plugins.errors import InputError
+        from rader_plugins.recipes import Recipe
+
+        if recipe is not None:
+            raise InputError("--recipe states the pooling as well: leave one of --recipe and --pooling out.")
+        if pooling not in ("mean", "cls", "lasttoken"):
+            raise InputError(f"--pooling is mean, cls or lasttoken, not {pooling!r}.")
+        return Recipe(name=name, model=base, pooling=pooling)  # type: ignore[arg-type]
     if recipe is None:
         return base
     from rader_plugins.recipes.resolve import restated
 
-    name = Path(base).name if Path(base).is_dir() else base
     # What is trained may be of another size, and is no adapter of what the recipe names.
     return replace(restated(base, recipe), name=name, dimension=None, base_model=None)
 
 
-def _dataset(folder: Path | None, split: str) -> Any:
+def _dataset(folder: Path | None, split: str | None) -> Any:
     if folder is None:
+        if split is not None:
+            raise typer.BadParameter("--split is that of --evaluate-on, which is missing.")
         return None
     from rader_plugins.evaluation import RetrievalDataset
+    from rader_training.data.development import development_split
 
-    return RetrievalDataset.from_folder(folder, split=split)
+    chosen = development_split(folder, split)
+    return RetrievalDataset.from_folder(folder, **({} if chosen is None else {"split": chosen}))
 
 
 def _tell(report: Any, json: bool) -> None:
-    from dataclasses import asdict
-
-    from rader_training.processes import is_main, leave
-
-    leave()
-    if not is_main():
-        return
     if json:
         paths = {name: str(path) for name in ("model", "curves", "adapter") if (path := getattr(report, name))}
-        emit_json({**asdict(report), **paths})
+        verdict = {**asdict(report.verdict), "sentence": report.verdict.sentence}
+        emit_json({**asdict(report), **paths, "verdict": verdict})
         return
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.data["kinds"].items())
     lines = [("samples", f"{report.data['samples']:,} ({kinds})"), ("steps", f"{report.steps:,}")]
+    if report.resumed == "finished":
+        lines.append(("resumed", "the training had ended before: nothing was trained"))
     if report.loss is not None:
         lines.append(("loss", f"{report.loss:.4f} on average"))
-    lines += [(f"nDCG@10 at step {step}", f"{value:.4f}") for step, value in report.evaluations.items()]
+    if report.evaluated_on:
+        lines.append(("evaluated on", report.evaluated_on))
+    lines += [
+        (f"nDCG@10 at step {step}", f"{value:.4f}" + ("" if step else " (the base)"))
+        for step, value in report.evaluations.items()
+    ]
     lines += [(f"{role} texts cut", f"{share:.1%}") for role, share in report.truncated.items() if share]
     if report.overlap is not None:
-        from rader_training.overlap import told
+        from rader_training.data.overlap import describe
 
-        lines.append(("overlap", told(report.overlap)))
-    lines.append(("model", f"{report.model} (weights of step {report.best_step})"))
+        lines.append(("overlap", describe(report.overlap)))
+    if report.verdict.moved is not None:
+        lines.append(("moved", f"{report.verdict.moved:.2g} from the base, on average over some texts"))
+    if report.exported:
+        lines.append(("model", f"{report.model} (weights of step {report.best_step})"))
     if report.adapter:
         lines.append(("adapter", str(report.adapter)))
-    for line in facts(lines):
-        typer.echo(line)
+    lines.append(("verdict", report.verdict.sentence))
+    _show(facts(lines), error=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ from sentence_transformers.base.losses.gradcache import CachedLossMixin
 from torch import Tensor, nn
 
 from rader_plugins.errors import RaderError
-from rader_training.batches import MASKED, POSITIVE
-from rader_training.divergence import check_loss
+from rader_training.data.batches import MASKED, POSITIVE
+from rader_training.loss.divergence import check_loss
 
 __all__ = ["InfoNCE"]
 
@@ -21,7 +21,7 @@ _LEAST, _SHORTER = 8, 0.8  # texts of a block; how much shorter its last may be 
 class InfoNCE(CachedLossMixin, nn.Module):
     """Cross-entropy of a query's positive among all passages of its batch (van den Oord et al., 2018).
 
-    Takes what :class:`rader_training.batches.Collator` makes. Beside sentence-transformers'
+    Takes what :class:`rader_training.data.batches.Collator` makes. Beside sentence-transformers'
     ``CachedMultipleNegativesRankingLoss`` it masks passages that are a positive of the query, whichever query they came
     with, and lets groups differ in their number of negatives.
 
@@ -29,16 +29,24 @@ class InfoNCE(CachedLossMixin, nn.Module):
         model: Sentence Transformer whose embeddings have length 1, or are scaled to it here.
         temperature: Divides the cosine.
         anchor_weight: Of the mean cosine distance of further texts from given vectors, where the batch has any.
+        lengths: The loss is the mean over vectors cut to each of these lengths and whole ones (Kusupati et al., 2022).
         mini_batch_size: Texts at once; None runs a whole batch at once, without caching.
     """
 
     def __init__(
-        self, model: Any, *, temperature: float, mini_batch_size: int | None, anchor_weight: float = 0.0
+        self,
+        model: Any,
+        *,
+        temperature: float,
+        mini_batch_size: int | None,
+        anchor_weight: float = 0.0,
+        lengths: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
         self.anchor_weight = anchor_weight
+        self.lengths: list[int | None] = [*lengths, None]
         self.uses_gradient_cache = mini_batch_size is not None
         self.mini_batch_size = mini_batch_size or 1
         self.mini_batch_num_tokens = None
@@ -64,7 +72,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
     ) -> Tensor:
         """Return the loss of embeddings, for the gradient cache."""
         if labels is None:
-            raise RaderError("The batch has no labels; use rader_training.batches.Collator.")
+            raise RaderError("The batch has no labels; use rader_training.data.batches.Collator.")
         loss = self._loss([torch.cat(column) for column in reps], labels)
         if with_backward:
             loss.backward()  # type: ignore[no-untyped-call]
@@ -83,13 +91,20 @@ class InfoNCE(CachedLossMixin, nn.Module):
         return torch.cat([self.model(block)["sentence_embedding"] for block in blocks])
 
     def _loss(self, columns: list[Tensor], labels: Tensor) -> Tensor:
-        queries, passages, *anchors = (nn.functional.normalize(column.float(), dim=-1) for column in columns)
+        queries, passages, *anchors = (column.float() for column in columns)
+        losses = [self._contrast(queries[:, :length], passages[:, :length], labels) for length in self.lengths]
+        loss = torch.stack(losses).mean()
+        if self._targets is not None:
+            anchor = nn.functional.normalize(anchors[0], dim=-1)
+            loss = loss + self.anchor_weight * (1 - (anchor * self._targets).sum(dim=-1)).mean()
+        return loss
+
+    def _contrast(self, queries: Tensor, passages: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy of the positives among all passages."""
+        queries, passages = (nn.functional.normalize(rows, dim=-1) for rows in (queries, passages))
         logits = (queries @ passages.T / self.temperature).masked_fill(labels == MASKED, -torch.inf)
         losses = nn.functional.cross_entropy(logits, (labels == POSITIVE).int().argmax(dim=1), reduction="none")
-        loss = (losses if self._weights is None else losses * self._weights).mean()
-        if self._targets is not None:
-            loss = loss + self.anchor_weight * (1 - (anchors[0] * self._targets).sum(dim=-1)).mean()
-        return loss
+        return (losses if self._weights is None else losses * self._weights).mean()
 
 
 def _by_length(column: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
@@ -100,9 +115,9 @@ def _by_length(column: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
 
 def _blocks(lengths: list[float]) -> list[tuple[int, int]]:
     """Cut texts that are sorted by length into blocks of which each is padded by little."""
-    found, start = [], 0
-    for at in range(1, len(lengths) + 1):
-        if at == len(lengths) or (at - start >= _LEAST and lengths[at] < _SHORTER * lengths[start]):
-            found.append((start, at))
-            start = at
-    return found
+    blocks, start = [], 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end - start >= _LEAST and lengths[end] < _SHORTER * lengths[start]):
+            blocks.append((start, end))
+            start = end
+    return blocks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rader_plugins.errors import RaderError, import_extra
-from rader_training.processes import all_agree
+from rader_training.run.processes import all_agree
 
 __all__ = ["TrainingDivergedError", "check_loss", "check_weights"]
 

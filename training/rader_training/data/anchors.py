@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rader_plugins.encoding.local import LocalEncoder
-from rader_training.corpus import Corpus
-from rader_training.data import Group
+from rader_training.data.corpus import Corpus
+from rader_training.data.groups import Group
 
 __all__ = ["Anchors"]
 
@@ -44,6 +44,6 @@ class Anchors:
     def draw(self, groups: Sequence[Group], count: int) -> tuple[list[str], NDArray[np.float32]]:
         """Return up to ``count`` texts and their vectors; the same groups of the same epoch get the same ones."""
         rng = random.Random("|".join(["anchors", *(group.draw for group in groups)]))
-        places = rng.sample(range(len(self.texts)), min(count, len(self.texts)))
+        numbers = rng.sample(range(len(self.texts)), min(count, len(self.texts)))
         vectors: Any = self._vectors
-        return [self.texts[place] for place in places], vectors[places]
+        return [self.texts[number] for number in numbers], vectors[numbers]

@@ -34,12 +34,14 @@ class RerankerBase:
         recipe: How pairs become token ids.
         heads: The modules of it that are trained in full, also where an adapter trains the rest.
         digest: Identity of base and recipe.
+        has_own_head: Whether it was a reranker before; a new head is random numbers.
     """
 
     classifier: Classifier
     recipe: Recipe
     heads: tuple[str, ...]
     digest: str
+    has_own_head: bool = False
 
 
 def load_base(base: str | Recipe, options: LoadOptions) -> RerankerBase:
@@ -65,11 +67,11 @@ def load_base(base: str | Recipe, options: LoadOptions) -> RerankerBase:
     if _is_classifier(folder):
         if stated is None or stated.kind != "reranker":
             stated = resolve(str(base) if isinstance(base, str) else location, kind="reranker").recipe
-        found = _of_reranker(stated, location, folder, options)
+        start = _of_reranker(stated, location, folder, options)
     else:
-        found = _with_new_head(stated, location, folder, options)
-    self_ending(found.classifier.tokenizer, found.recipe)  # what would fail at the end fails now
-    return found
+        start = _with_new_head(stated, location, folder, options)
+    self_ending(start.classifier.tokenizer, start.recipe)  # what would fail at the end fails now
+    return start
 
 
 def _is_classifier(folder: Path) -> bool:
@@ -86,7 +88,7 @@ def _of_reranker(recipe: Recipe, location: str, folder: Path, options: LoadOptio
     heads = [name for name in ("score", "classifier") if hasattr(classifier.model, name)]
     if not heads:
         raise InputError(f"{type(classifier.model).__name__} keeps its head under a name that is not known here.")
-    return RerankerBase(classifier, recipe, tuple(heads), recipe.fingerprint)
+    return RerankerBase(classifier, recipe, tuple(heads), recipe.fingerprint, has_own_head=True)
 
 
 def _with_new_head(stated: Recipe | None, location: str, folder: Path, options: LoadOptions) -> RerankerBase:

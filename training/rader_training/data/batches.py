@@ -11,9 +11,9 @@ from rader_plugins.encoding.tokens import tokenize
 from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe, Role
 from rader_plugins.text_matching import word_overlap
-from rader_training.anchors import Anchors
-from rader_training.corpus import Corpus
-from rader_training.data import Group
+from rader_training.data.anchors import Anchors
+from rader_training.data.corpus import Corpus
+from rader_training.data.groups import Group
 
 __all__ = ["MASKED", "NEGATIVE", "POSITIVE", "Collator", "weights"]
 
@@ -36,6 +36,7 @@ class Collator:
         drawn: How many of them.
         reasoning_weight: See :class:`rader_training.config.RetrieverConfig`; above 0 there is a ``query_weight`` for
             the loss.
+        weighted: Whether the loss of a query counts by the weight of its group.
         anchors: Texts to be held where the base has them; then there are columns ``anchor_``, with the vectors of the
             base, (texts, dimension), as ``anchor_target``.
         anchored: How many of them.
@@ -47,6 +48,7 @@ class Collator:
     corpus: Corpus | None = None
     drawn: int = 0
     reasoning_weight: float = 0.0
+    weighted: bool = False
     anchors: Anchors | None = None
     anchored: int = 0
     truncated: dict[str, int] = field(default_factory=lambda: {"query": 0, "document": 0})
@@ -54,37 +56,37 @@ class Collator:
     # What sentence-transformers' trainer looks for.
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
 
-    def __call__(self, groups: Sequence[Group | dict[str, Group]]) -> dict[str, Any]:
+    def __call__(self, groups: Sequence[Group]) -> dict[str, Any]:
         """Return a batch."""
         torch = import_extra("torch", "training")
-        given = [group["group"] if isinstance(group, dict) else group for group in groups]
         texts: list[str] = []
-        own: list[int] = []
-        for group in given:
+        own: list[int] = []  # where the passages of each group begin
+        for group in groups:
             own.append(len(texts))
             texts += [group.positive, *group.negatives]
         own.append(len(texts))
         if self.corpus is not None:
-            texts += self.corpus.draw(given, self.drawn)
-        label = torch.zeros((len(given), len(texts)), dtype=torch.int64)
-        for row, group in enumerate(given):
+            texts += self.corpus.draw(groups, self.drawn)
+        label = torch.zeros((len(groups), len(texts)), dtype=torch.int64)
+        for row, group in enumerate(groups):
             for column, text in enumerate(texts):
                 others = column < own[-1] and not own[row] <= column < own[row + 1]
-                if text in group.known or (others and not self.in_batch):
+                if text in group.positive_texts or (others and not self.in_batch):
                     label[row, column] = MASKED
             label[row, own[row]] = POSITIVE
-        queries = self._features("query", [group.query for group in given])
-        if self.reasoning_weight:
-            queries["weight"] = torch.tensor(weights(given, self.reasoning_weight))
+        queries = self._features("query", [group.query for group in groups])
+        if self.reasoning_weight or self.weighted:
+            factors = torch.tensor(weights(groups, self.reasoning_weight))
+            queries["weight"] = factors * torch.tensor([group.weight for group in groups])
         passages = self._features("document", texts)
-        held: dict[str, Any] = {}
+        anchors: dict[str, Any] = {}
         if self.anchors is not None:
-            texts, vectors = self.anchors.draw(given, self.anchored)
-            held = {**self._features("document", texts), "target": torch.from_numpy(vectors)}
+            texts, vectors = self.anchors.draw(groups, self.anchored)
+            anchors = {**self._features("document", texts), "target": torch.from_numpy(vectors)}
         return {
             **{f"query_{name}": value for name, value in queries.items()},
             **{f"passage_{name}": value for name, value in passages.items()},
-            **{f"anchor_{name}": value for name, value in held.items()},
+            **{f"anchor_{name}": value for name, value in anchors.items()},
             "label": label,
         }
 
@@ -103,6 +105,6 @@ class Collator:
 
 def weights(groups: Sequence[Group], strength: float) -> list[float]:
     """Return what the loss of each query counts: less where its positive has its words, 1 on average."""
-    found = [1 - strength * word_overlap(group.query, group.positive) for group in groups]
-    mean = sum(found) / len(found)
-    return [one / mean for one in found] if mean > 0 else [1.0] * len(found)
+    distances = [1 - strength * word_overlap(group.query, group.positive) for group in groups]
+    mean = sum(distances) / len(distances)
+    return [distance / mean for distance in distances] if mean > 0 else [1.0] * len(distances)

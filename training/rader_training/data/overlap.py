@@ -12,12 +12,12 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write
 from rader_plugins.query_kinds import query_kind
 from rader_plugins.samples import Sample
-from rader_training.data import Groups
+from rader_training.data.groups import Groups
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation.overlap import EvaluationSet, Overlap
 
-__all__ = ["OVERLAP_FILE", "check_overlap", "evaluation_sets", "find_overlap", "told"]
+__all__ = ["OVERLAP_FILE", "check_overlap", "describe", "evaluation_sets", "find_overlap"]
 
 OVERLAP_FILE = "overlap.json"
 _MOST_LISTED = 100
@@ -39,74 +39,79 @@ def check_overlap(groups: Groups, sets: Sequence[EvaluationSet], folder: Path, *
     Raises:
         InputError: Something was found; how much and where.
     """
-    distinct = list({one.fingerprint: one for one in sets}.values())
+    distinct = list({evaluation.fingerprint: evaluation for evaluation in sets}.values())
     if not distinct:
         return None
-    found = {**find_overlap(groups, distinct), "allowed": allow}
+    overlap = {**find_overlap(groups, distinct), "allowed": allow}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / OVERLAP_FILE) as stream:
-        stream.write(json.dumps(found, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
-    if found["overlapping"] and not allow:
-        first = found["listed"][0]
+        stream.write(json.dumps(overlap, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+    if overlap["overlapping"] and not allow:
+        first = overlap["listed"][0]
         raise InputError(
-            f"{told(found)}: sample {first['query_id']!r} holds query {first['query']!r} of {first['dataset']}. "
+            f"{describe(overlap)}: sample {first['query_id']!r} holds query {first['query']!r} of {first['dataset']}. "
             f"{folder / OVERLAP_FILE} lists them. Leave them out (rader samples --against), or train on them "
             "knowingly: --allow-overlap, allow_overlap=True."
         )
-    return found
+    return overlap
 
 
 def evaluation_sets(named: Sequence[str | EvaluationSet]) -> list[EvaluationSet]:
     """Load those sets that are given by name."""
     from rader_plugins.evaluation.overlap import load_evaluation_set
 
-    return [load_evaluation_set(one) if isinstance(one, str) else one for one in named]
+    return [load_evaluation_set(source) if isinstance(source, str) else source for source in named]
 
 
 def find_overlap(groups: Groups, sets: Sequence[EvaluationSet]) -> dict[str, Any]:
     """Compare the queries of all samples with those of evaluation sets, and the positives with their corpora."""
     samples = overlapping = 0
-    how: dict[str, Counter[str]] = {one.name: Counter() for one in sets}
-    known: Counter[str] = Counter()
+    how: dict[str, Counter[str]] = {evaluation.name: Counter() for evaluation in sets}
+    in_corpus: Counter[str] = Counter()
     listed: list[dict[str, str]] = []
     for sample in groups.samples():
         samples += 1
-        hits = [hit for one in sets if (hit := _hit(sample, one)) is not None]
+        hits = [hit for evaluation in sets if (hit := _hit(sample, evaluation)) is not None]
         overlapping += bool(hits)
         for hit in hits:
             how[hit.dataset][hit.how] += 1
             if len(listed) < _MOST_LISTED:
                 row = {"dataset": hit.dataset, "query": hit.query, "how": hit.how, "query_id": sample.query_id}
                 listed.append(row)
-        for one in sets:
-            known[one.name] += any(one.knows(passage.full_text) for passage in sample.positives)
+        for evaluation in sets:
+            in_corpus[evaluation.name] += any(evaluation.knows(passage.full_text) for passage in sample.positives)
     against = [
         {
-            "name": one.name,
-            "queries": one.queries,
-            "fingerprint": one.fingerprint,
-            "ngram": one.ngram,
-            "overlaps": dict(sorted(how[one.name].items())),
-            "corpus_documents": one.documents,
-            "samples_with_a_positive_in_its_corpus": known[one.name],
+            "name": evaluation.name,
+            "queries": evaluation.queries,
+            "fingerprint": evaluation.fingerprint,
+            "ngram": evaluation.ngram,
+            "overlaps": dict(sorted(how[evaluation.name].items())),
+            "corpus_documents": evaluation.documents,
+            "samples_with_a_positive_in_its_corpus": in_corpus[evaluation.name],
         }
-        for one in sets
+        for evaluation in sets
     ]
     return {"samples": samples, "overlapping": overlapping, "against": against, "listed": listed}
 
 
-def told(found: dict[str, Any]) -> str:
-    """Say it in a line."""
-    parts = [f"{sum(one['overlaps'].values()):,} with {one['name']}" for one in found["against"] if one["overlaps"]]
-    names = ", ".join(one["name"] for one in found["against"])
-    count = f"{found['overlapping']:,} of {found['samples']:,} samples overlap with evaluation sets"
-    return f"{count} ({', '.join(parts)})" if parts else f"none of {found['samples']:,} samples overlaps with {names}"
+def describe(overlap: dict[str, Any]) -> str:
+    """Return what was found, in a line."""
+    parts = [
+        f"{sum(against['overlaps'].values()):,} with {against['name']}"
+        for against in overlap["against"]
+        if against["overlaps"]
+    ]
+    names = ", ".join(against["name"] for against in overlap["against"])
+    count = f"{overlap['overlapping']:,} of {overlap['samples']:,} samples overlap with evaluation sets"
+    return f"{count} ({', '.join(parts)})" if parts else f"none of {overlap['samples']:,} samples overlaps with {names}"
 
 
-def _hit(sample: Sample, one: EvaluationSet) -> Overlap | None:
-    if (found := one.overlap(sample.query)) is not None or not query_kind(sample.query_kind).opens_with_question:
-        return found
-    return next((same for text in _heads(sample.query) if (same := one.same(text)) is not None), None)
+def _hit(sample: Sample, evaluation: EvaluationSet) -> Overlap | None:
+    overlap = evaluation.overlap(sample.query)
+    if overlap is not None or not query_kind(sample.query_kind).opens_with_question:
+        return overlap
+    return next((same for text in _heads(sample.query) if (same := evaluation.same(text)) is not None), None)
 
 
 def _heads(query: str) -> Iterator[str]:

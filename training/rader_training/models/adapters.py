@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
 from rader_training.config import LORA_TARGETS, TrainingConfig
 
-__all__ = ["add_lora", "averaged", "load_trained", "save_trained", "set_dropout"]
+__all__ = ["adapted_layers", "add_lora", "averaged", "load_trained", "save_trained", "set_dropout"]
 
 _IN_LAYER = re.compile(r"(?:^|\.)([^.]+)\.(\d+)\.")
 
@@ -30,35 +30,50 @@ def add_lora(transformer: Any, config: TrainingConfig, **more: Any) -> Any:
     """
     peft = import_extra("peft", "training")
     names = {name.rpartition(".")[2] for name, _ in transformer.named_modules()}
-    wanted: tuple[str, ...] = config.lora_targets or tuple(name for name in LORA_TARGETS if name in names)
+    targets: tuple[str, ...] = config.lora_targets or tuple(name for name in LORA_TARGETS if name in names)
     if config.lora_targets and (missing := [name for name in config.lora_targets if name not in names]):
         raise InputError(f"The model has no layers named {', '.join(missing)}; it has {', '.join(sorted(names))}.")
     if config.lora_layers:
-        wanted, places = _in_layers(transformer, wanted, config.lora_layers)
-        more = {**more, **places}
+        targets, where = _in_layers(transformer, targets, config.lora_layers)
+        more = {**more, **where}
     settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=list(wanted) if wanted else "all-linear",
+        target_modules=list(targets) if targets else "all-linear",
         bias="none",
         **more,
     )
     return peft.get_peft_model(transformer, settings)
 
 
+def adapted_layers(transformer: Any, config: TrainingConfig) -> Callable[[str], bool]:
+    """Return whether :func:`add_lora` adapts the linear layer of a name."""
+    last = {name.rpartition(".")[2] for name, _ in transformer.named_modules()}
+    targets = config.lora_targets or tuple(name for name in LORA_TARGETS if name in last)
+
+    def adapts(name: str) -> bool:
+        match = _IN_LAYER.search(name)
+        if config.lora_layers and (match is None or int(match[2]) not in config.lora_layers):
+            return False
+        return not targets or name.rpartition(".")[2] in targets
+
+    return adapts
+
+
 def _in_layers(
-    transformer: Any, wanted: tuple[str, ...], layers: tuple[int, ...]
+    transformer: Any, targets: tuple[str, ...], layers: tuple[int, ...]
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Return what to adapt in some of the transformer layers, and how peft finds these."""
     linear = import_extra("torch.nn", "training").Linear
     modules = dict(transformer.named_modules())
-    found = {name: match for name in modules if (match := _IN_LAYER.search(name))}
-    there = {int(match[2]) for match in found.values()}
-    if missing := sorted(set(layers) - there):
-        raise InputError(f"The model has no transformer layers {missing}; they are counted from 0 to {max(there)}.")
-    wanted = wanted or tuple(sorted({name.rpartition(".")[2] for name in found if isinstance(modules[name], linear)}))
-    return wanted, {"layers_to_transform": list(layers), "layers_pattern": sorted({m[1] for m in found.values()})}
+    matches = {name: match for name in modules if (match := _IN_LAYER.search(name))}
+    numbers = {int(match[2]) for match in matches.values()}
+    if missing := sorted(set(layers) - numbers):
+        raise InputError(f"The model has no transformer layers {missing}; they are counted from 0 to {max(numbers)}.")
+    names = {name.rpartition(".")[2] for name in matches if isinstance(modules[name], linear)}
+    patterns = sorted({match[1] for match in matches.values()})
+    return targets or tuple(sorted(names)), {"layers_to_transform": list(layers), "layers_pattern": patterns}
 
 
 @contextlib.contextmanager
@@ -75,18 +90,18 @@ def averaged(model: Any, weight: float, base: Path) -> Iterator[None]:
     if weight == 1:
         yield
     elif adapted:
-        kept = [dict(module.scaling) for module in adapted]
+        scalings = [dict(module.scaling) for module in adapted]
         for module in adapted:
             module.scaling.update({name: weight * scale for name, scale in module.scaling.items()})
         try:
             yield
         finally:
-            for module, scaling in zip(adapted, kept, strict=True):
+            for module, scaling in zip(adapted, scalings, strict=True):
                 module.scaling.update(scaling)
     else:
         safetensors = import_extra("safetensors", "training")
-        kept_in = base.with_name("trained.safetensors")
-        save_trained(model, kept_in)
+        trained_file = base.with_name("trained.safetensors")
+        save_trained(model, trained_file)
         try:
             # One tensor at a time: a third copy of all the weights may not fit.
             with torch.no_grad(), safetensors.safe_open(str(base), "pt") as stored:
@@ -95,16 +110,22 @@ def averaged(model: Any, weight: float, base: Path) -> Iterator[None]:
                         tensor.lerp_(stored.get_tensor(name).to(tensor), 1 - weight)
             yield
         finally:
-            load_trained(model, kept_in)
-            kept_in.unlink()
+            load_trained(model, trained_file)
+            trained_file.unlink()
 
 
 def set_dropout(model: Any, share: float) -> None:
-    """Set the dropout of a model that has no adapter yet; it only counts while the model trains."""
+    """Set the dropout of a model that has no adapter yet; it only counts while the model trains.
+
+    Raises:
+        InputError: The model has no such layers, so that the setting would have no effect.
+    """
     torch = import_extra("torch", "training")
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = share
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    if not layers and share:
+        raise InputError("dropout has no effect: the base has no dropout layers (lora_dropout is another).")
+    for module in layers:
+        module.p = share
 
 
 def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = None) -> None:
@@ -116,9 +137,9 @@ def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = Non
         weights: Holds them where the model is cut apart over processes.
     """
     safetensors = import_extra("safetensors.torch", "training")
-    held = dict(model.named_parameters())
-    weights = held if weights is None else weights
-    trained = {name: weights[name].detach().contiguous() for name in held if held[name].requires_grad}
+    parameters = dict(model.named_parameters())
+    weights = parameters if weights is None else weights
+    trained = {name: weights[name].detach().contiguous() for name in parameters if parameters[name].requires_grad}
     temporary = path.with_suffix(".tmp")
     safetensors.save_file(trained, str(temporary))
     with temporary.open("rb+") as stream:

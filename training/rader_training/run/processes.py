@@ -55,8 +55,8 @@ def from_main(make: Callable[[], T]) -> T:
     value, failure = sent[0]
     if failure is not None:
         raise failure
-    made: T = value
-    return made
+    result: T = value
+    return result
 
 
 def all_agree(holds: Any) -> bool:

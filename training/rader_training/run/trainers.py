@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformerTrainer
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rader_plugins.errors import InputError, RaderError
-from rader_training.adapters import load_trained, save_trained
-from rader_training.data import Groups
-from rader_training.divergence import check_weights
-from rader_training.processes import is_main, wait
+from rader_training.data.groups import Groups
+from rader_training.loss.divergence import check_weights
+from rader_training.models.adapters import load_trained, save_trained
+from rader_training.run.processes import is_main, wait
 
 __all__ = [
     "GroupEpochs",
@@ -24,6 +27,7 @@ __all__ = [
     "TrainedWeights",
     "WholeCheckpoints",
     "Watch",
+    "checkpoint_step",
     "newest_checkpoint",
     "unmark",
 ]
@@ -34,8 +38,13 @@ _WHOLE = "complete"
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint of the most steps that was written to its end, or None."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / _WHOLE).is_file()]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    checkpoints = [path for path in folder.glob("checkpoint-*") if (path / _WHOLE).is_file()]
+    return max(checkpoints, key=checkpoint_step, default=None)
+
+
+def checkpoint_step(path: Path) -> int:
+    """Return the step of a checkpoint."""
+    return int(path.name.rpartition("-")[2])
 
 
 def unmark(folder: Path, step: int) -> None:
@@ -76,14 +85,36 @@ class TrainedWeights:
 
 
 class RetrieverTrainer(TrainedWeights, SentenceTransformerTrainer):
-    """Trains embeddings on :class:`rader_training.data.Groups`."""
+    """Trains embeddings on :class:`rader_training.data.groups.Groups`, which it reads as they are."""
+
+    def preprocess_dataset(self, dataset: Any = None, *arguments: Any, **options: Any) -> Any:
+        """Return the groups: they have no columns that prompts or names would have to be added to."""
+        return dataset
+
+    def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> Any:
+        generator = torch.Generator()
+        generator.manual_seed(self.args.seed)
+        sampler = self.get_batch_sampler(
+            dataset,
+            batch_size=batch_size,
+            drop_last=self.args.dataloader_drop_last,
+            valid_label_columns=[],
+            generator=generator,
+            seed=self.args.seed,
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def add_model_card_callback(self, *arguments: Any, **options: Any) -> None:
         """Do nothing: the card of sentence-transformers reads columns of text, and the exported model has our own."""
 
 
 class RerankerTrainer(TrainedWeights, Trainer):
-    """Trains scores on :class:`rader_training.data.Groups`."""
+    """Trains scores on :class:`rader_training.data.groups.Groups`."""
 
 
 class GroupEpochs(TrainerCallback):
@@ -95,7 +126,7 @@ class GroupEpochs(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Count."""
+        """Set the epoch that groups are drawn for."""
         # After a resume in the middle of an epoch this is a fraction.
         self._groups.epoch = math.floor((state.epoch or 0.0) + 1e-6)
 
@@ -104,7 +135,7 @@ class WholeCheckpoints(TrainerCallback):
     """Marks a checkpoint once all of its files are there; a kill while it is written leaves it without the mark."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Mark."""
+        """Mark what is complete."""
         wait()  # every process writes the state of its random numbers
         if not is_main():
             return
@@ -114,20 +145,37 @@ class WholeCheckpoints(TrainerCallback):
 
 
 class Watch(TrainerCallback):
-    """Hands logged figures on, and calls for an evaluation every so many steps.
+    """Hands logged figures on, and calls for evaluations and checkpoints.
 
     Args:
         on_log: Gets step and figures.
         every: Steps between evaluations; 0 for none on the way.
         evaluate: Gets the step; returns whether training should end.
+        save_seconds: Time between checkpoints; None leaves them to the trainer.
     """
 
     def __init__(
-        self, on_log: Callable[[int, dict[str, float]], None], every: int, evaluate: Callable[[int], bool]
+        self,
+        on_log: Callable[[int, dict[str, float]], None],
+        every: int,
+        evaluate: Callable[[int], bool],
+        save_seconds: float | None = None,
     ) -> None:
         self._on_log = on_log
         self._every = every
         self._evaluate = evaluate
+        self._save_seconds = save_seconds
+        self._saved = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Start it again: also a large checkpoint that takes long to write takes little of the time between two."""
+        self._saved = time.monotonic()
 
     def on_log(
         self,
@@ -137,11 +185,13 @@ class Watch(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Hand on."""
+        """Hand the figures on."""
         if logs:
             self._on_log(state.global_step, logs)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Evaluate."""
+        """Evaluate, or call for a checkpoint, where it is time."""
         if self._every and state.global_step % self._every == 0 and self._evaluate(state.global_step):
             control.should_training_stop = True
+        if self._save_seconds is not None and time.monotonic() - self._saved >= self._save_seconds:
+            control.should_save = True

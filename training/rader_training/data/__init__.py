@@ -1,0 +1,1 @@
+"""Samples as training wants them: read, checked, drawn into groups, turned into batches."""

@@ -1,0 +1,1 @@
+"""What is trained and what is written: adapters, bases of rerankers, model directories."""

@@ -1,0 +1,462 @@
+"""A training run from its base to the exported model: what retrievers and rerankers share."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rader_plugins.errors import import_extra
+from rader_plugins.recipes import Recipe
+from rader_training.config import TrainingConfig
+from rader_training.data.development import Development
+from rader_training.data.groups import Groups
+from rader_training.data.overlap import evaluation_sets
+from rader_training.loss.divergence import TrainingDivergedError, check_weights
+from rader_training.models.publishing import publish
+from rader_training.run.arguments import trainer_arguments
+from rader_training.run.curves import draw_curves
+from rader_training.run.options import RunOptions
+from rader_training.run.plan import TrainingPlan
+from rader_training.run.precision import uses_bf16
+from rader_training.run.processes import from_main, is_main, process_count, wait
+from rader_training.run.record import Record
+from rader_training.run.report import TrainingReport, WorseThanBaseError
+from rader_training.run.verdict import Verdict, judge, not_compared
+
+if TYPE_CHECKING:
+    from rader_plugins.evaluation import RetrievalDataset
+
+__all__ = ["TrainingRun"]
+
+_BEST = "best.safetensors"
+_REMEDY = "Lower the learning rate, or raise the temperature of a retriever, in a new folder."
+_SAVE_SECONDS = 120.0
+_PROBES = 32
+
+Values = dict[str, float]
+
+
+@dataclass
+class _End:
+    """What a training ended with."""
+
+    steps: int
+    loss: float | None
+    best_step: int
+    truncated: dict[str, float]
+    diverged: str = ""
+
+
+@dataclass(kw_only=True)
+class TrainingRun(ABC):
+    """One training in one folder, prepared.
+
+    Args:
+        folder: Of the run.
+        config: The hyper-parameters, none of them unstated.
+        plan: What is going to be done.
+        model: The module that is trained, on its device.
+        recipe: How texts become what the model reads.
+        base: What the model starts from, for the settings.
+        groups: What it is trained on.
+        development: What it is evaluated on.
+        options: How it is judged and delivered.
+        adapter_of: What the adapter is put on, if it is to be kept apart as well.
+    """
+
+    kind: ClassVar[str]
+
+    folder: Path
+    config: TrainingConfig
+    plan: TrainingPlan
+    model: Any
+    recipe: Recipe
+    base: Mapping[str, Any]
+    groups: Groups
+    development: Development | None
+    options: RunOptions
+    adapter_of: str | None = None
+    record: Record = field(init=False)
+
+    @abstractmethod
+    def _add_adapter(self) -> None:
+        """Put an adapter on the frozen model."""
+
+    @abstractmethod
+    def _merge_adapter(self) -> None:
+        """Merge it into the weights."""
+
+    @abstractmethod
+    def _collator(self) -> Any:
+        """Return what makes batches of groups, with the counts ``seen`` and ``truncated``."""
+
+    @abstractmethod
+    def _training_arguments(self, values: dict[str, Any]) -> Any:
+        """Return the arguments of the trainer."""
+
+    @abstractmethod
+    def _make_trainer(self, arguments: Any, **parts: Any) -> Any:
+        """Return a trainer that keeps :class:`rader_training.run.trainers.TrainedWeights`."""
+
+    @abstractmethod
+    def _measure(self, dataset: RetrievalDataset) -> Values:
+        """Return nDCG@10 of each query of a data set with the weights as they are."""
+
+    @abstractmethod
+    def _probe(self, count: int) -> NDArray[np.float32]:
+        """Return what the model gives for the texts of the first groups: vectors, or scores of shape (pairs, 1)."""
+
+    @abstractmethod
+    def _export(self, folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
+        """Write the model directory, with a recipe that names the new model."""
+
+    @abstractmethod
+    def _export_adapter(self, folder: Path, recipe: Recipe, base: str) -> None:
+        """Write the adapter alone; the weights are the trained ones."""
+
+    def _gather(self, trainer: Any) -> None:
+        """Put together what was cut apart over the processes; called in all of them."""
+        wait()
+
+    def _exported_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Give the model the weights that are evaluated and exported, where these are not the trained ones."""
+        return contextlib.nullcontext()
+
+    def _facts(self) -> dict[str, Any]:
+        """Return more facts for the model's card."""
+        return {}
+
+    def _reference(self) -> tuple[str, Values]:
+        """Return what the result is compared with, in words, and its nDCG@10 by query."""
+        return "the base", self.record.evaluations[0]
+
+    def run(self, resume: bool = False) -> TrainingReport:
+        """Train, or go on, and write the model.
+
+        Raises:
+            WorseThanBaseError: What was trained is worse than the base; nothing was exported.
+            TrainingDivergedError: The loss became NaN.
+        """
+        # Processes that were started together meet here.
+        values = trainer_arguments(self.config, self.plan.steps, self.folder, self._device, self.options.report_to)
+        arguments = self._training_arguments(values)
+        overlap = from_main(self._check_overlap)
+        self.record = Record(self.folder, self._settings(), writes=is_main())
+        with contextlib.ExitStack() as stack:
+            from_main(lambda: self._open(stack, resume))
+            stored = from_main(lambda: self.record.end) if resume else None
+            if stored is not None and stored.get("exported") and (self.folder / "model").is_dir():
+                return self._earlier_report(stored, overlap)
+            self._choose_weights()
+            before = from_main(self._probes)
+            if stored is None:
+                end = self._train(arguments, resume)
+            else:
+                end = self._take_up(stored)
+            resumed = "" if stored is None else "finished"
+            report = from_main(lambda: self._finish(end, before, overlap, resumed))
+        if end.diverged:
+            raise TrainingDivergedError(f"{end.diverged} {report.model} holds the weights of step {report.best_step}.")
+        return report
+
+    def _open(self, stack: contextlib.ExitStack, resume: bool) -> None:
+        stack.enter_context(self.record.opened(resume=resume))
+
+    # Training
+
+    def _train(self, arguments: Any, resume: bool) -> _End:
+        """Train until the last step, from the newest checkpoint if there is one; leaves the model the best weights."""
+        from rader_training.models.adapters import load_trained
+        from rader_training.run.trainers import WEIGHTS, checkpoint_step, newest_checkpoint
+
+        checkpoint = newest_checkpoint(self.folder / "checkpoints") if resume else None
+        steps = 0 if checkpoint is None else checkpoint_step(checkpoint)
+        if checkpoint is not None:
+            self.record.go_on_from(steps)
+        collator = self._collator()
+        if self.development is not None and 0 not in self.record.evaluations:
+            self._evaluate(0)
+        trainer = self._trainer(arguments, collator)
+        loss, diverged = None, ""
+        if checkpoint is not None and (steps >= self.plan.steps or self._out_of_patience):
+            load_trained(self.model, checkpoint / WEIGHTS)  # stopped between its last step and its end
+        else:
+            try:
+                result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+                steps = trainer.state.global_step
+                loss = float(result.training_loss) if math.isfinite(result.training_loss) else None
+            except TrainingDivergedError as error:
+                diverged = f"Step {trainer.state.global_step + 1}: {error} {_REMEDY}"
+                steps = self._back_to_good(trainer, error)
+        if self.development is not None and steps not in self.record.evaluations:
+            self._evaluate(steps)
+        self._gather(trainer)
+        best = from_main(lambda: self._keep_best(steps))
+        truncated = {role: collator.truncated[role] / max(1, collator.seen[role]) for role in collator.seen}
+        end = _End(steps, loss, best, truncated, diverged)
+        self.record.finish({"exported": False, **dataclasses.asdict(end)})
+        return end
+
+    def _keep_best(self, steps: int) -> int:
+        """Give the model the best weights, keep them in a file, and return their step."""
+        from rader_training.models.adapters import load_trained, save_trained
+
+        best = self._best_step(default=steps)
+        if best == steps:
+            save_trained(self.model, self.folder / _BEST)
+        else:
+            load_trained(self.model, self.folder / _BEST)
+        return best
+
+    def _take_up(self, stored: Mapping[str, Any]) -> _End:
+        """Give the model the best weights of a training that has ended."""
+        from rader_training.models.adapters import load_trained
+
+        self.record.go_on_from(stored["steps"])
+        load_trained(self.model, self.folder / _BEST)
+        names = {attribute.name for attribute in dataclasses.fields(_End)}
+        return _End(**{name: value for name, value in stored.items() if name in names})
+
+    def _back_to_good(self, trainer: Any, error: TrainingDivergedError) -> int:
+        """Load the last weights that gave a loss, and return their step.
+
+        Raises:
+            TrainingDivergedError: None were kept, or they are cut apart over processes.
+        """
+        from rader_training.models.adapters import load_trained
+        from rader_training.run.trainers import WEIGHTS, checkpoint_step, newest_checkpoint, unmark
+
+        step = trainer.state.global_step
+        unmark(self.folder / "checkpoints", step)  # its weights are what diverged
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            raise TrainingDivergedError(
+                f"Step {step + 1}: {error} {_REMEDY} Earlier checkpoints are intact."
+            ) from error
+        if (checkpoint := newest_checkpoint(self.folder / "checkpoints")) is not None:
+            load_trained(self.model, checkpoint / WEIGHTS)
+            return checkpoint_step(checkpoint)
+        if (best := self._best_step(default=0)) == 0:
+            raise TrainingDivergedError(
+                f"Step {step + 1}: {error} {_REMEDY} No weights were kept: set save_every to have some."
+            ) from error
+        load_trained(self.model, self.folder / _BEST)
+        return best
+
+    def _choose_weights(self) -> None:
+        """Make what is trained require gradients, and nothing else."""
+        from rader_training.models.adapters import set_dropout
+
+        import_extra("transformers", "training").set_seed(self.config.seed)  # an adapter begins at random
+        self.model.requires_grad_(not self.config.lora)
+        if self.config.dropout is not None:
+            set_dropout(self.model, self.config.dropout)
+        if self.config.lora:
+            self._add_adapter()
+        for weights in self.model.parameters():
+            if weights.requires_grad:  # small steps are lost in bfloat16
+                weights.data = weights.data.float()
+
+    def _trainer(self, arguments: Any, collator: Any) -> Any:
+        from rader_training.run.progress import ProgressLine
+        from rader_training.run.trainers import GroupEpochs, Watch, WholeCheckpoints
+
+        by_time = self.config.save_every is None and process_count() == 1
+        evaluate_every = self.config.evaluate_every if self.development is not None else 0
+        trainer = self._make_trainer(
+            arguments,
+            train_dataset=self.groups,
+            data_collator=collator,
+            callbacks=[
+                GroupEpochs(self.groups),
+                WholeCheckpoints(),
+                Watch(self.record.add, evaluate_every, self._evaluate, _SAVE_SECONDS if by_time else None),
+                *([ProgressLine()] if is_main() else []),
+            ],
+        )
+        # It prints what it logs; the record has it.
+        trainer.remove_callback(import_extra("transformers", "training").PrinterCallback)
+        return trainer
+
+    # Evaluation
+
+    def _evaluate(self, step: int) -> bool:
+        """Measure the weights as they are and keep them if they are the best; returns whether patience has run out."""
+        from rader_training.models.adapters import save_trained
+
+        if self.development is None:
+            return False
+        check_weights(self.model)
+        dataset = self.development.dataset
+        values = from_main(lambda: self._in_evaluation(lambda: self._measure(dataset)))
+        mean = _mean(values)
+        earlier = [_mean(found) for number, found in self.record.evaluations.items() if number]
+        self.record.add_evaluation(step, values, mean)
+        if step and mean > max(earlier, default=-1.0) and is_main():
+            save_trained(self.model, self.folder / _BEST)
+        return self._out_of_patience
+
+    @property
+    def _out_of_patience(self) -> bool:
+        best = self._best_step(default=0)
+        since = sum(step > best for step in self.record.evaluations)
+        return bool(self.config.patience and best and since >= self.config.patience)
+
+    def _best_step(self, *, default: int) -> int:
+        """Return the step of the best evaluation of trained weights, the first of equal ones."""
+        means = {step: _mean(values) for step, values in sorted(self.record.evaluations.items()) if step}
+        return max(means, key=lambda step: means[step], default=default)
+
+    def _in_evaluation(self, measure: Any) -> Any:
+        training = self.model.training
+        self.model.eval()
+        with self._exported_weights():
+            value = measure()
+        self.model.train(training)
+        return value
+
+    def _probes(self) -> NDArray[np.float32]:
+        probes: NDArray[np.float32] = self._in_evaluation(lambda: self._probe(_PROBES))
+        return probes
+
+    def _judge(self, best: int, before: NDArray[np.float32]) -> Verdict:
+        after = self._probes()
+        moved = _distance(before, after)
+        if self.development is None or best not in self.record.evaluations:
+            return not_compared(moved)
+        reference, values = self._reference()
+        return judge(
+            reference,
+            values,
+            self.record.evaluations[best],
+            problems=self.development.problems,
+            moved=moved,
+        )
+
+    # The end
+
+    def _finish(
+        self, end: _End, before: NDArray[np.float32], overlap: dict[str, Any] | None, resumed: str
+    ) -> TrainingReport:
+        """Judge the best weights and write the model, unless it is of no use."""
+        verdict = self._judge(end.best_step, before)
+        report = self._report(end, verdict, overlap, resumed, exported=verdict.usable or self.options.export_anyway)
+        if not report.exported:
+            message = f"{verdict.sentence} Nothing was exported; --export-anyway (export_anyway=True) does it."
+            raise WorseThanBaseError(f"{end.diverged} {message}".strip(), report)
+        self._deliver(report)
+        self.record.finish({**dataclasses.asdict(end), "exported": True, "verdict": dataclasses.asdict(verdict)})
+        return report
+
+    def _deliver(self, report: TrainingReport) -> None:
+        from rader_training.models.export import trained_recipe
+
+        name = self.options.name or self.folder.resolve().name
+        facts = {
+            "Verdict": report.verdict.sentence,
+            "Data": report.data,
+            "Hyper-parameters": self.config.as_dict(),
+            f"Evaluation (nDCG@10 by step{', ' + report.evaluated_on if report.evaluated_on else ''})": (
+                report.evaluations
+            ),
+            "Share of texts that were cut": report.truncated,
+            "Overlap with evaluation sets": report.overlap or "not looked for",
+            **self._facts(),
+        }
+        recipe = trained_recipe(self.recipe, name)
+        if self.adapter_of is not None:
+            self._export_adapter(self.folder / "adapter", recipe, self.adapter_of)
+        with self._exported_weights():
+            if self.config.lora:
+                self._merge_adapter()
+            self.model.eval()
+            self._export(self.folder / "model", recipe, facts)
+        self.model.requires_grad_(False)
+        if self.options.push_to_hub is not None:
+            publish(self.folder / "model", self.options.push_to_hub)
+
+    def _report(
+        self, end: _End, verdict: Verdict, overlap: dict[str, Any] | None, resumed: str, *, exported: bool
+    ) -> TrainingReport:
+        keeps_adapter = self.adapter_of is not None and exported
+        return TrainingReport(
+            model=self.folder / "model",
+            adapter=self.folder / "adapter" if keeps_adapter else None,
+            steps=end.steps,
+            loss=end.loss,
+            evaluations={step: _mean(values) for step, values in sorted(self.record.evaluations.items())},
+            best_step=end.best_step,
+            data=dataclasses.asdict(self.groups.report),
+            truncated=end.truncated,
+            overlap=overlap,
+            curves=draw_curves(self.record.rows, self.folder / "curves.png", best_step=end.best_step),
+            verdict=verdict,
+            evaluated_on="" if self.development is None else self.development.origin,
+            exported=exported,
+            resumed=resumed,
+        )
+
+    def _earlier_report(self, stored: Mapping[str, Any], overlap: dict[str, Any] | None) -> TrainingReport:
+        """Return the report of a run that has ended and whose model is there."""
+        self.record.go_on_from(stored["steps"])
+        names = {attribute.name for attribute in dataclasses.fields(_End)}
+        end = _End(**{name: value for name, value in stored.items() if name in names})
+        return self._report(end, Verdict(**stored["verdict"]), overlap, "finished", exported=True)
+
+    def _check_overlap(self) -> dict[str, Any] | None:
+        from rader_plugins.evaluation.overlap import EvaluationSet
+        from rader_training.data.overlap import check_overlap
+
+        own = [] if self.options.evaluate_on is None else [EvaluationSet.of(self.options.evaluate_on)]
+        sets = [*evaluation_sets(self.options.check_against), *own]
+        return check_overlap(self.groups, sets, self.folder, allow=self.options.allow_overlap)
+
+    @property
+    def _device(self) -> str:
+        return str(next(self.model.parameters()).device.type)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Compute as the trainer does."""
+        torch = import_extra("torch", "training")
+        device = self._device
+        context: contextlib.AbstractContextManager[None] = torch.autocast(
+            device, dtype=torch.bfloat16, enabled=uses_bf16(self.config, device)
+        )
+        return context
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        named = self.options.evaluate_on
+        held_out = None if named is not None or self.development is None else self.development.dataset.digest
+        return {
+            "kind": self.kind,
+            **self.base,
+            "config": self.config.as_dict(),
+            "data": self.groups.report.digest,
+            "evaluated_on": None if named is None else named.digest,
+            "held_out": held_out,
+            **({"processes": count} if (count := process_count()) > 1 else {}),
+        }
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return float(sum(values.values()) / len(values))
+
+
+def _distance(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Return the mean of 1 - cosine of vectors, or the mean absolute difference of scores."""
+    first, second = before.astype(np.float64), after.astype(np.float64)
+    if np.array_equal(before, after):
+        return 0.0
+    if first.shape[1] == 1:
+        return float(np.abs(first - second).mean())
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return float(np.maximum(0.0, 1 - (first * second).sum(axis=1) / norms).mean())
