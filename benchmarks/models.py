@@ -18,8 +18,7 @@ from pathlib import Path
 from rader_plugins import RaderIndex, RaderRetriever, load_encoder
 from rader_plugins.documents import Document
 from rader_plugins.evaluation import RetrievalDataset, confidence_interval, evaluate, index_corpus
-from rader_plugins.evaluation.comparing.markdown import p_text
-from rader_plugins.evaluation.comparing.significance import paired_test
+from rader_plugins.evaluation.comparing.significance import p_text, paired_test
 from rader_plugins.sample_files import read_samples
 from rader_plugins.trajectories import Trajectory, read_trajectories
 

@@ -23,7 +23,7 @@ from rader_plugins.evaluation import (
     evaluate,
     index_corpus,
 )
-from rader_plugins.evaluation.comparing.markdown import p_text
+from rader_plugins.evaluation.comparing.significance import p_text
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MEASURES = ("nDCG@10", "R@10")

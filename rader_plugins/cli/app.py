@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from rader_plugins import __version__
-from rader_plugins.cli import doctor, evaluation, index, models, search
+from rader_plugins.cli import doctor, evaluation, index, models, scoring, search
 from rader_plugins.cli.interruption import INTERRUPTED, end_soon_after_interruption, tell_interruption
 from rader_plugins.cli.output import fail, note
 from rader_plugins.cli.plugins import load_plugin, plugins
@@ -93,7 +93,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("search")(search.search)
-    for command in (evaluation.evaluate, evaluation.score, evaluation.compare):
+    for command in (evaluation.evaluate, scoring.score, scoring.compare):
         app.command(command.__name__)(command)
     app.command("models")(models.models)
     app.command("doctor")(doctor.doctor)

@@ -1,13 +1,16 @@
-"""``rader evaluate``, ``rader score`` and ``rader compare``."""
+"""``rader evaluate``."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rader_plugins.cli.datasets import DataDir, DatasetName
+from rader_plugins.cli.datasets import DataDir, DatasetNames, Measures
 from rader_plugins.cli.options import (
     Device,
     JsonOutput,
@@ -18,46 +21,51 @@ from rader_plugins.cli.options import (
     ServedModel,
     TrustRemoteCode,
 )
-from rader_plugins.cli.output import emit_json, facts, note, progress, table
+from rader_plugins.cli.output import emit_json, facts, note, progress
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from rader_plugins.evaluation import Evaluation, RetrievalDataset
+    from rader_plugins.evaluation import Evaluation, RetrievalDataset, Suite
     from rader_plugins.index import RaderIndex
 
-__all__ = ["compare", "evaluate", "score"]
-
-Measures = Annotated[
-    list[str] | None,
-    typer.Option("--measure", metavar="NAME", help="As in ir_measures: nDCG@10, R@100, AP, RR, P@5; repeatable."),
-]
+__all__ = ["evaluate"]
 
 
 def evaluate(
-    dataset: DatasetName,
+    dataset: DatasetNames,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where the results go; a stopped run goes on from there.")
     ],
     split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Judgements: qrels/NAME.tsv. Default: test.")
+        str | None,
+        typer.Option(
+            "--split", metavar="NAME", help="Judgements: qrels/NAME.tsv. Default: test, or the only one there is."
+        ),
     ] = None,
     data_dir: DataDir = None,
     model: Model = None,
-    mode: Annotated[SearchMode, typer.Option("--mode", help="How documents are ranked.")] = SearchMode.hybrid,
+    mode: Annotated[
+        SearchMode, typer.Option("--mode", help="How documents are ranked; bm25 needs no model.")
+    ] = SearchMode.hybrid,
     alpha: Annotated[
-        float, typer.Option("--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode.")
-    ] = 0.8,
+        float | None,
+        typer.Option("--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode. Default: 0.8."),
+    ] = None,
     instruction: Annotated[
         str | None,
         typer.Option(
-            "--instruction", metavar="TEXT", help="Instruction for the query, or bright:SPLIT for that of BRIGHT."
+            "--instruction",
+            metavar="TEXT",
+            help="Instruction for the query; bright:SPLIT for that of BRIGHT, bright for that of each of its splits.",
         ),
     ] = None,
     rerank: Annotated[
         str | None,
         typer.Option("--rerank", metavar="NAME", help="Reranker: registered name, model directory or hub id."),
     ] = None,
-    rerank_top: Annotated[int, typer.Option("--rerank-top", min=1, help="How many documents it sees.")] = 100,
+    rerank_top: Annotated[
+        int | None, typer.Option("--rerank-top", min=1, help="How many documents it sees. Default: 100.")
+    ] = None,
     queries_file: Annotated[
         Path | None,
         typer.Option(
@@ -74,6 +82,15 @@ def evaluate(
     ] = None,
     k: Annotated[list[int] | None, typer.Option("-k", min=1, help="Cutoff; repeatable. Default: 10 and 100.")] = None,
     measure: Measures = None,
+    ignore_identical_ids: Annotated[
+        bool | None,
+        typer.Option(
+            "--ignore-identical-ids/--keep-identical-ids",
+            help="Leave the document that has the id of the query out of its ranking, as BEIR does, or not. Default: "
+            "where it holds the query's text and is not judged relevant.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Queries per call; 1 measures what one user waits.")
     ] = 1,
@@ -83,218 +100,170 @@ def evaluate(
     trust_remote_code: TrustRemoteCode = False,
     json: JsonOutput = False,
 ) -> None:
-    """Search for the questions of a data set and score what is found.
+    """Search for the questions of data sets and score what is found.
 
-    Writes evaluation.json, queries.jsonl (per question) and run.trec into --out. A measure without a cutoff, such as
-    nDCG, is taken at every -k. The model is needed once, to index the corpus.
+    Writes evaluation.json, queries.jsonl (per question) and run.trec into --out, for several data sets into a folder of
+    each. A measure without a cutoff, such as nDCG, is taken at every -k. The model is needed once, to index the corpus.
+    Figures are shown x 100; with --json they are from 0 to 1.
     """
-    from rader_plugins.evaluation import evaluate as run
-    from rader_plugins.evaluation import index_corpus, read_queries
-    from rader_plugins.evaluation.datasets.names import open_dataset
-    from rader_plugins.reranking import load_reranker
-    from rader_plugins.retrieval import RaderRetriever
+    from rader_plugins.evaluation.datasets.names import check_names
+    from rader_plugins.evaluation.measures import load_measure
 
-    found = open_dataset(dataset, split, data_dir)
-    if queries_file is not None:
-        found = found.with_queries(read_queries(queries_file))
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
-    with _open_or_create(index or out / "index", choice) as opened:
-        with progress("Indexing", len(found.corpus)) as advance:
-            index_corpus(found, opened, on_progress=advance)
-        retriever = RaderRetriever(
-            opened,
-            mode=mode.value,
-            alpha=alpha,
-            instruction=_instruction(instruction),
-            reranker=load_reranker(rerank, device=device) if rerank is not None else None,
-            rerank_top=rerank_top,
-        )
-        with progress("Searching", len(found.judged)) as advance:
-            result = run(
-                retriever,
-                found,
-                k_values=k or [10, 100],
-                measures=measure or ["nDCG", "R", "RR"],
-                out=out,
-                batch_size=batch_size,
-                on_progress=advance,
-            )
-    if json:
-        emit_json({**result.summary(), "out": str(out)})
-        return
-    typer.echo("\n".join(facts(_evaluation_facts(result, found, out))))
-
-
-def score(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN",
-            help="TREC run file, or JSON {query: {document: score}} as RaDeR publishes it.",
-            show_default=False,
-        ),
-    ],
-    qrels: Annotated[
-        Path, typer.Argument(metavar="QRELS", help="Judgements: BEIR (.tsv) or TREC format.", show_default=False)
-    ],
-    excluded: Annotated[
-        Path | None,
-        typer.Option("--excluded", metavar="FILE", help="JSONL of _id and excluded_ids: deleted before scoring."),
-    ] = None,
-    add: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--add",
-            metavar="RUN2",
-            help="Add the scores of this run to the documents of RUN; see --weights; repeatable.",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights", metavar="W,W2", help="Weights of RUN and of every --add. Default: equal, summing to 1."
-        ),
-    ] = None,
-    measure: Measures = None,
-    trec_ties: Annotated[
-        bool,
-        typer.Option(
-            "--trec-ties", help="Order equal scores by id, Z to A, as trec_eval does. Default: as in the file."
-        ),
-    ] = False,
-    write: Annotated[
-        Path | None, typer.Option("--write", metavar="FILE", help="Write what was scored as a TREC run file.")
-    ] = None,
-    json: JsonOutput = False,
-) -> None:
-    """Score a run file against judgements.
-
-    Equal scores keep the order of the file. Questions for which the run has nothing score 0.
-    """
-    from rader_plugins.evaluation import interpolate, read_excluded, read_qrels, read_run, score_run, write_run
-
-    scored: Any = read_run(run)
-    if add:
-        runs = [scored, *(read_run(path) for path in add)]
-        scored = interpolate(runs, _weights(weights, len(runs)))
-    elif weights is not None:
-        raise InputError("--weights goes with --add.")
-    found = score_run(
-        scored,
-        read_qrels(qrels),
-        measure or ["nDCG@1", "nDCG@5", "nDCG@10", "nDCG@100", "R@10", "R@100", "AP@100", "RR"],
-        excluded=read_excluded(excluded) if excluded is not None else None,
-        ties="trec_eval" if trec_ties else "file",
-    )
-    if write is not None:
-        write_run(scored, write)
-    remarks = {
-        "without_results": (found.without_results, "judged queries have no results and count as 0"),
-        "without_judgements": (found.without_judgements, "queries of the run are not judged and are left out"),
-        "without_relevant": (found.without_relevant, "judged queries have no relevant document and count as 0"),
+    names = check_names(dataset)
+    single = {
+        "--index": index,
+        "--queries-file": queries_file,
+        "--data-dir": data_dir if "hub:" in str(names) else None,
     }
-    if json:
-        emit_json(
-            {
-                "mean": found.mean,
-                "queries": len(found.per_query),
-                "per_query": found.per_query,
-                **{name: list(ids) for name, (ids, _) in remarks.items()},
-            }
-        )
+    for option, value in single.items():
+        if len(names) > 1 and value is not None:
+            raise InputError(f"{option} goes with a single data set.")
+    plan = _Plan(
+        choice=ModelChoice(model, recipe, served_model, device, trust_remote_code),
+        mode=mode,
+        alpha=alpha,
+        instruction=instruction,
+        rerank=rerank,
+        rerank_top=rerank_top,
+    )
+    plan.check()
+    options: dict[str, Any] = {
+        "k_values": k or [10, 100],
+        "measures": [load_measure(name) for name in measure] if measure else ["nDCG", "R", "RR"],
+        "ignore_identical_ids": ignore_identical_ids,
+        "batch_size": batch_size,
+    }
+    if len(names) == 1:
+        found = _load(names[0], split, data_dir, queries_file)
+        _show(plan.run(found, index or out / "index", out, options), out, json=json)
         return
-    rows = [[name, f"{value:.5f}"] for name, value in found.mean.items()]
-    typer.echo("\n".join(table(["measure", f"mean of {len(found.per_query):,} queries"], rows, right=" r")))
-    for ids, text in remarks.values():
-        if ids:
-            note(f"{len(ids):,} {text} (first: {ids[0]!r}).")
+    _show_suite(_run_all(plan, names, split, data_dir, out, options), out, json=json)
 
 
-def compare(
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Folders that `rader evaluate` wrote.", show_default=False)
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Write comparison.md, comparison.html and per-query.tsv there."),
-    ] = None,
-    measure: Annotated[
-        str | None, typer.Option("--measure", metavar="NAME", help="What is tested and plotted, such as nDCG@10.")
-    ] = None,
-    json: JsonOutput = False,
-) -> None:
-    """Put runs side by side: means with intervals, paired tests, and who wins which question."""
-    from dataclasses import asdict
+@dataclass(frozen=True)
+class _Plan:
+    """How documents are found."""
 
-    from rader_plugins.evaluation import compare as put_together
+    choice: ModelChoice
+    mode: SearchMode
+    alpha: float | None
+    instruction: str | None
+    rerank: str | None
+    rerank_top: int | None
 
-    found = put_together(folders, measure=measure)
-    written = found.write(out) if out is not None else []
-    if json:
-        emit_json(
-            {
-                "measure": found.measure,
-                "level": found.level,
-                "groups": [
-                    {
-                        "dataset": group.title,
-                        "means": {name: dict(group.runs[name].mean) for name in group.names},
-                        "intervals": {name: list(group.intervals[name]) for name in group.names},
-                        "tests": [asdict(test) for test in group.tests],
-                    }
-                    for group in found.groups
-                ],
-                "written": [str(path) for path in written],
-            }
-        )
-        return
-    typer.echo(found.markdown().rstrip())
-    for path in written:
-        note(f"Wrote {path}")
+    def check(self) -> None:
+        """Refuse options that would have no effect."""
+        if self.alpha is not None and self.mode is not SearchMode.hybrid:
+            raise InputError(
+                f"--alpha weighs the two scores of --mode hybrid; with {self.mode.value} it has no effect."
+            )
+        if self.instruction is not None and self.mode is SearchMode.bm25:
+            raise InputError("--instruction is for a model; with --mode bm25 it has no effect.")
+        if self.rerank_top is not None and self.rerank is None:
+            raise InputError("--rerank-top goes with --rerank.")
+
+    def run(self, dataset: RetrievalDataset, index: Path, out: Path, options: dict[str, Any]) -> Evaluation:
+        """Index the corpus of a data set and evaluate."""
+        from rader_plugins.evaluation import evaluate as run
+        from rader_plugins.evaluation import index_corpus
+        from rader_plugins.evaluation.measures import at_cutoffs
+        from rader_plugins.evaluation.scoring import check_measures
+        from rader_plugins.reranking import load_reranker
+        from rader_plugins.retrieval import RaderRetriever
+
+        # Before the corpus is indexed, which may take hours.
+        judged = {query: dataset.qrels[query] for query in dataset.judged}
+        check_measures(at_cutoffs(options["measures"], options["k_values"]), judged, dataset.aspects)
+        reranker = load_reranker(self.rerank, device=self.choice.device) if self.rerank is not None else None
+        with self._index(index) as opened:
+            with progress("Indexing", len(dataset.corpus)) as advance:
+                index_corpus(dataset, opened, on_progress=advance)
+            retriever = RaderRetriever(
+                opened,
+                mode=self.mode.value,
+                alpha=0.8 if self.alpha is None else self.alpha,
+                instruction=_instruction(self.instruction, dataset),
+                reranker=reranker,
+                rerank_top=100 if self.rerank_top is None else self.rerank_top,
+            )
+            with progress("Searching", len(dataset.judged)) as advance:
+                return run(retriever, dataset, out=out, on_progress=advance, **options)
+
+    @contextlib.contextmanager
+    def _index(self, folder: Path) -> Iterator[RaderIndex]:
+        from rader_plugins.cli.options import open_index
+        from rader_plugins.index import RaderIndex
+
+        lexical = self.mode is SearchMode.bm25
+        if RaderIndex.exists(folder):
+            opened = RaderIndex.open(folder) if lexical else open_index(folder, self.choice)
+            if not lexical and opened.fingerprint is None:
+                opened.close()
+                raise InputError(
+                    f"{folder} is an index without vectors, made for --mode bm25. Name another with --index, or "
+                    "another --out."
+                )
+        else:
+            # BM25 alone needs no model, nor has one to be installed.
+            encoder = None if lexical and not self.choice.given else self.choice.load()
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            opened = RaderIndex.create(folder, encoder)
+        with opened:
+            yield opened
 
 
-def _open_or_create(folder: Path, choice: ModelChoice) -> RaderIndex:
-    from rader_plugins.cli.options import open_index
-    from rader_plugins.index import RaderIndex
+def _load(name: str, split: str | None, data_dir: Path | None, queries_file: Path | None) -> RetrievalDataset:
+    from rader_plugins.evaluation import read_queries
+    from rader_plugins.evaluation.datasets.names import open_dataset
 
-    if RaderIndex.exists(folder):
-        return open_index(folder, choice)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return RaderIndex.create(folder, choice.load())
+    dataset = open_dataset(name, split, data_dir)
+    return dataset if queries_file is None else dataset.with_queries(read_queries(queries_file))
 
 
-def _instruction(text: str | None) -> str | None:
-    if text is None or not text.startswith("bright:"):
+def _run_all(
+    plan: _Plan, names: list[str], split: str | None, data_dir: Path | None, out: Path, options: dict[str, Any]
+) -> Suite:
+    from rader_plugins.evaluation import Suite
+    from rader_plugins.evaluation.suite import folder_name
+
+    evaluations: dict[str, Evaluation] = {}
+    label = out.resolve().name
+    for number, name in enumerate(names, start=1):
+        dataset = _load(name, split, data_dir, None)
+        if dataset.title in evaluations:
+            raise InputError(f"There are two data sets called {dataset.title!r}. Evaluate them apart.")
+        folder = out / folder_name(dataset.title)
+        evaluations[dataset.title] = plan.run(dataset, folder / "index", folder, {**options, "name": label})
+        note(f"{number} of {len(names)}: {dataset.title}")
+    return Suite(evaluations, label)
+
+
+def _instruction(text: str | None, dataset: RetrievalDataset) -> str | None:
+    if text is None or text.partition(":")[0] != "bright":
         return text
     from rader_plugins.recipes import bright_instruction
 
-    return bright_instruction(text.removeprefix("bright:"))
+    return bright_instruction(text.partition(":")[2] or dataset.split)
 
 
-def _weights(text: str | None, count: int) -> list[float]:
-    if text is None:
-        return [1 / count] * count
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--weights takes numbers such as 0.5,0.5, not {text!r}.") from None
+def _show(result: Evaluation, out: Path, *, json: bool) -> None:
+    from rader_plugins.evaluation.remarks import facts as facts_of
+
+    if json:
+        emit_json({**result.summary(), "out": str(out)})
+        return
+    lines = facts_of(result.mean, result.latency, result.left_out, result.manifest)
+    typer.echo("\n".join(facts([*lines, ("written to", f"{out} (figures x 100)")])))
 
 
-def _evaluation_facts(result: Evaluation, dataset: RetrievalDataset, out: Path) -> list[tuple[str, str]]:
-    from rader_plugins.evaluation.remarks import remarks, settings
+def _show_suite(suite: Suite, out: Path, *, json: bool) -> None:
+    from rader_plugins.evaluation.remarks import model_remarks, remarks
 
-    lines = [("data set", f"{dataset.name}, split {dataset.split}: {len(dataset.judged):,} questions")]
-    lines += [("retriever", settings(result.manifest))]
-    lines += [(name, f"{value:.5f}") for name, value in result.mean.items()]
-    if "p50" in result.latency:
-        latency = result.latency
-        lines.append(
-            (
-                "latency",
-                f"median {latency['p50']:.1f} ms, 95% under {latency['p95']:.1f} ms, "
-                f"{latency['queries_per_second']:,.1f} queries a second",
-            )
-        )
-    lines += [("left out", text) for text in remarks(result.left_out)]
-    lines.append(("written to", str(out)))
-    return lines
+    if json:
+        parts = {title: run.summary() for title, run in suite.evaluations.items()}
+        emit_json({"average": suite.mean, "datasets": parts, "out": str(out)})
+        return
+    typer.echo(str(suite))
+    for title, run in suite.evaluations.items():
+        for text in (*remarks(run.left_out), *model_remarks(run.manifest)):
+            note(f"{title}: {text}")

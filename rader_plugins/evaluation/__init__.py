@@ -13,6 +13,7 @@ from rader_plugins.evaluation.rankings import Aspects, Excluded, Qrels, Run, int
 from rader_plugins.evaluation.result import Evaluation
 from rader_plugins.evaluation.runner import evaluate
 from rader_plugins.evaluation.scoring import Scores, score_run
+from rader_plugins.evaluation.suite import Suite, evaluate_all
 from rader_plugins.evaluation.systems import SearchFunction, UnusableResultsError
 from rader_plugins.evaluation.trec_files import read_aspects, read_excluded, read_qrels, read_run, write_run
 
@@ -34,11 +35,13 @@ __all__ = [
     "Run",
     "Scores",
     "SearchFunction",
+    "Suite",
     "UnusableResultsError",
     "compare",
     "compare_rag",
     "confidence_interval",
     "evaluate",
+    "evaluate_all",
     "evaluate_rag",
     "index_corpus",
     "interpolate",

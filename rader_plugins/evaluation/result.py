@@ -104,6 +104,11 @@ class Evaluation:
             text = json.dumps(self.summary(), ensure_ascii=False, allow_nan=False, indent=2)
             stream.write(text.encode("utf-8") + b"\n")
 
+    @staticmethod
+    def is_in(folder: str | os.PathLike[str]) -> bool:
+        """Whether a folder holds a finished evaluation."""
+        return (Path(folder) / _SUMMARY).is_file()
+
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Evaluation:
         """Read what :meth:`save` wrote.
@@ -113,7 +118,7 @@ class Evaluation:
             RaderError: A newer version of the library wrote it, or it is damaged.
         """
         home = Path(folder)
-        if not (home / _SUMMARY).is_file():
+        if not cls.is_in(home):
             raise InputError(
                 f"{home} holds no finished evaluation (no {_SUMMARY}). `rader evaluate ... --out {home}` makes one."
             )

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.citations import citations
 from rader_plugins.evaluation.comparing.groups import Group
 from rader_plugins.evaluation.comparing.markdown import markdown, per_query_table
 from rader_plugins.evaluation.comparing.page import page
 from rader_plugins.evaluation.comparing.significance import adjusted, confidence_interval, paired_test
+from rader_plugins.evaluation.comparing.summary import latex, screenful
 from rader_plugins.evaluation.result import Evaluation
+from rader_plugins.evaluation.suite import Suite
 from rader_plugins.files import atomic_write
 
 __all__ = ["Comparison", "Group", "compare"]
 
 
-@dataclass(frozen=True)
+AnyRun = Evaluation | Suite | str | os.PathLike[str]
+"""An evaluation, several of one system, or the folder of either."""
+
+
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Runs side by side, by data set.
 
@@ -32,6 +39,20 @@ class Comparison:
     measure: str
     level: float
     groups: tuple[Group, ...]
+
+    def __repr__(self) -> str:
+        """Show the figures and the most certain differences in a screenful; figures x 100."""
+        return screenful(self.groups)
+
+    def latex(self) -> str:
+        """Return the figures as a LaTeX table (booktabs)."""
+        return latex(self.groups)
+
+    def bibtex(self) -> str:
+        """Return what to cite: data sets, models, measures and tests."""
+        manifests = [run.manifest for group in self.groups for run in group.runs.values()]
+        measures = dict.fromkeys(measure for group in self.groups for measure in group.measures)
+        return citations(manifests, measures, tested=any(group.tests for group in self.groups))
 
     def winners(self) -> list[dict[str, object]]:
         """Return, for every query, the value of every run and the names of the best.
@@ -65,7 +86,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Evaluation | str | os.PathLike[str]] | Mapping[str, Evaluation | str | os.PathLike[str]],
+    runs: Sequence[AnyRun] | Mapping[str, AnyRun],
     *,
     measure: str | None = None,
     level: float = 0.95,
@@ -74,13 +95,13 @@ def compare(
     """Put runs side by side: means with confidence intervals, paired tests, and who wins which query.
 
     Runs on different data sets form groups of their own. Within a group every pair is tested by a paired permutation
-    test and a paired t-test (scipy); p values are adjusted for the number of pairs (Benjamini-Hochberg).
+    test and a paired t-test (scipy); p values are adjusted for the number of all pairs (Benjamini-Hochberg).
 
     Args:
-        runs: Evaluations or their folders, in a list or by name.
+        runs: Evaluations, suites (:func:`evaluate_all`) or their folders, in a list or by name.
         measure: What is tested and plotted; by default the first that all runs have.
         level: Coverage of the bootstrap confidence intervals.
-        seed: Of bootstrap and permutations.
+        seed: Seed of bootstrap and permutations.
 
     Raises:
         InputError: No runs, no common measure, or two runs of the same name on the same data set.
@@ -101,23 +122,29 @@ def compare(
     by_dataset: dict[str, list[tuple[str, Evaluation]]] = {}
     for name, run in named:
         by_dataset.setdefault(str(run.manifest["dataset"]["judgements_digest"]), []).append((name, run))
-    groups = tuple(_group(members, chosen, level, seed) for members in by_dataset.values())
-    return Comparison(chosen, level, groups)
+    groups = [_group(members, chosen, level, seed) for members in by_dataset.values()]
+    return Comparison(chosen, level, tuple(_adjusted(groups)))
 
 
 def _named(
-    runs: Sequence[Evaluation | str | os.PathLike[str]] | Mapping[str, Evaluation | str | os.PathLike[str]],
+    runs: Sequence[AnyRun] | Mapping[str, AnyRun],
 ) -> list[tuple[str, Evaluation]]:
-    if isinstance(runs, str | os.PathLike | Evaluation):
+    if isinstance(runs, str | os.PathLike | Evaluation | Suite):
         raise InputError("compare() takes a list of runs.")
     if isinstance(runs, Mapping):
-        return [(name, _loaded(run)) for name, run in runs.items()]
-    loaded = [_loaded(run) for run in runs]
-    return [(run.name, run) for run in loaded]
+        return [(name, evaluation) for name, run in runs.items() for evaluation in _loaded(run)]
+    return [(evaluation.name, evaluation) for run in runs for evaluation in _loaded(run)]
 
 
-def _loaded(run: Evaluation | str | os.PathLike[str]) -> Evaluation:
-    return run if isinstance(run, Evaluation) else Evaluation.load(run)
+def _loaded(run: AnyRun) -> list[Evaluation]:
+    """Return an evaluation, or all of a folder or suite with several data sets."""
+    if isinstance(run, Suite):
+        return list(run.evaluations.values())
+    if isinstance(run, Evaluation):
+        return [run]
+    folder = Path(run)
+    parts = [] if Evaluation.is_in(folder) else sorted(part for part in folder.glob("*/") if Evaluation.is_in(part))
+    return [Evaluation.load(part) for part in parts or [folder]]
 
 
 def _group(members: list[tuple[str, Evaluation]], measure: str, level: float, seed: int) -> Group:
@@ -133,7 +160,6 @@ def _group(members: list[tuple[str, Evaluation]], measure: str, level: float, se
         paired_test((first, second), values[first], values[second], seed)
         for first, second in itertools.combinations(values, 2)
     ]
-    corrected = adjusted([test.p_permutation for test in tests])
     return Group(
         title=f"{dataset['name']}, split {dataset['split']}",
         names=tuple(runs),
@@ -141,5 +167,12 @@ def _group(members: list[tuple[str, Evaluation]], measure: str, level: float, se
         intervals={name: confidence_interval(values[name], level, seed) for name in runs},
         measure=measure,
         level=level,
-        tests=tuple(replace(test, p_adjusted=p) for test, p in zip(tests, corrected, strict=True)),
+        tests=tuple(tests),
     )
+
+
+def _adjusted(groups: Sequence[Group]) -> Iterator[Group]:
+    """Adjust the p values for the number of all pairs on all data sets: they are one table."""
+    values = iter(adjusted([test.p_permutation for group in groups for test in group.tests]))
+    for group in groups:
+        yield replace(group, tests=tuple(replace(test, p_adjusted=next(values)) for test in group.tests))

@@ -6,35 +6,39 @@ from collections.abc import Sequence
 from typing import Any
 
 from rader_plugins.evaluation.comparing.groups import Group
-from rader_plugins.evaluation.comparing.significance import PairedTest
-from rader_plugins.evaluation.remarks import remarks, settings
+from rader_plugins.evaluation.comparing.significance import PairedTest, p_text
+from rader_plugins.evaluation.comparing.summary import average_rows
+from rader_plugins.evaluation.remarks import model_remarks, remarks, settings
+from rader_plugins.evaluation.tables import markdown_cell, markdown_table
 
-__all__ = ["markdown", "p_text", "paired_rows", "per_query_table"]
+__all__ = ["markdown", "paired_rows", "per_query_table"]
 
 
 def markdown(groups: Sequence[Group]) -> str:
     """Return the tables as Markdown."""
     lines = ["# Comparison of runs", ""]
+    if len(groups) > 1:
+        lines += [f"{groups[0].measure} by data set:", "", *markdown_table(*average_rows(groups)), ""]
     for group in groups:
         percent = f"{100 * group.level:g}%"
         measures = group.measures
-        lines += [f"## {_cell(group.title)}", ""]
+        lines += [f"## {markdown_cell(group.title)}", ""]
         header = ["run", f"{group.measure} ({percent} interval)"]
         header += [name for name in measures if name != group.measure] + ["median ms", "setting"]
-        lines += _table(header, [_row(group, name, measures) for name in group.names])
+        lines += markdown_table(header, [_row(group, name, measures) for name in group.names])
         if group.tests:
             lines += ["", f"Paired tests on {group.measure}, second run against first:", ""]
-            lines += _table(
+            lines += markdown_table(
                 ["first", "second", "difference", "wins / ties / losses", "p", "p adjusted", "p (t-test)"],
                 paired_rows(group.tests),
             )
-        notes = [f"- {_cell(name)}: {remark}" for name in group.names for remark in remarks(group.runs[name].left_out)]
+        notes = [f"- {markdown_cell(name)}: {remark}" for name in group.names for remark in _notes(group, name)]
         if notes:
             lines += ["", "Left out, or counted as 0:", "", *notes]
         lines.append("")
     lines += [
         "Figures x 100. Intervals: bootstrap over queries (BCa). p: paired permutation test, two-sided; adjusted for "
-        "the number of pairs in the table (Benjamini-Hochberg).",
+        "the number of all pairs here (Benjamini-Hochberg).",
         "",
     ]
     return "\n".join(lines)
@@ -68,9 +72,9 @@ def paired_rows(tests: tuple[PairedTest, ...]) -> list[list[str]]:
     ]
 
 
-def p_text(p: float) -> str:
-    """Write a p value; small ones as a bound, since 9,999 permutations tell no more."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _notes(group: Group, name: str) -> list[str]:
+    run = group.runs[name]
+    return [*remarks(run.left_out), *model_remarks(run.manifest)]
 
 
 def _row(group: Group, name: str, measures: list[str]) -> list[str]:
@@ -83,12 +87,3 @@ def _row(group: Group, name: str, measures: list[str]) -> list[str]:
         f"{run.latency['p50']:.1f}" if "p50" in run.latency else "",
         settings(run.manifest),
     ]
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(map(_cell, header)) + " |", "|" + " --- |" * len(header)]
-    return lines + ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -7,7 +7,8 @@ from html import escape
 
 from rader_plugins.evaluation.comparing.charts import bars, differences, intervals
 from rader_plugins.evaluation.comparing.groups import Group
-from rader_plugins.evaluation.comparing.markdown import p_text, paired_rows
+from rader_plugins.evaluation.comparing.markdown import paired_rows
+from rader_plugins.evaluation.comparing.significance import p_text
 from rader_plugins.evaluation.remarks import remarks, settings
 
 __all__ = ["page"]

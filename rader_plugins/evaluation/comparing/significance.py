@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rader_plugins.errors import InputError, import_extra
 
-__all__ = ["PairedTest", "adjusted", "confidence_interval", "paired_test", "proportion_interval"]
+__all__ = ["PairedTest", "adjusted", "confidence_interval", "p_text", "paired_test", "proportion_interval"]
 
 _RESAMPLES = 9999
 _VALUES_AT_ONCE = 2_000_000
@@ -139,6 +139,11 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
         return []
     stats: Any = import_extra("scipy.stats", "evaluation")
     return [float(value) for value in stats.false_discovery_control(p_values)]
+
+
+def p_text(p: float) -> str:
+    """Write a p value; small ones as a bound, since 9,999 permutations tell no more."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _batch(length: int) -> int:

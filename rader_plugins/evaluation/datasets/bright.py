@@ -14,7 +14,7 @@ from rader_plugins.evaluation.datasets.hub import HubData
 from rader_plugins.evaluation.datasets.rows import by_id, id_of, queries_of
 from rader_plugins.recipes import BRIGHT_INSTRUCTIONS
 
-__all__ = ["BRIGHT_REASONING", "LONG_SPLITS", "load_bright"]
+__all__ = ["BRIGHT_REASONING", "LONG_SPLITS", "check_split", "load_bright"]
 
 BRIGHT_REASONING = ("gpt4", "claude-3-opus", "Gemini-1.0", "llama3-70b", "grit")
 """Who wrote reasoning for the questions; the configuration of each is called ``<name>_reason``."""
@@ -44,14 +44,14 @@ def load_bright(
     revision: str | None = None,
 ) -> Contents:
     """Load one split; see :meth:`RetrievalDataset.bright`."""
-    writer = _check(split, reasoning, long)
-    documents, asked = ("long_documents" if long else "documents"), "examples"
-    searched = f"{writer}_reason" if writer else asked
+    writer = check_split(split, reasoning, long=long)
+    documents, posed = ("long_documents" if long else "documents"), "examples"
+    searched = f"{writer}_reason" if writer else posed
     data = HubData(
         repo,
         revision,
         Path(data_dir) if data_dir is not None else None,
-        wanted=tuple(f"{config}/{split}-*" for config in dict.fromkeys((documents, asked, searched))),
+        wanted=tuple(f"{config}/{split}-*" for config in dict.fromkeys((documents, posed, searched))),
     )
     where = f"{repo} ({split})"
     corpus = by_id(
@@ -62,11 +62,11 @@ def load_bright(
     rows = list(data.rows(searched, split, ("id", "query", "excluded_ids", gold)))
     queries = queries_of(rows, f"{where}, {searched}", "query")
     originals: dict[str, str] = {}
-    if searched != asked:
-        questions = queries_of(data.rows(asked, split, ("id", "query")), f"{where}, {asked}", "query")
+    if searched != posed:
+        questions = queries_of(data.rows(posed, split, ("id", "query")), f"{where}, {posed}", "query")
         if unknown := [query for query in queries if query not in questions]:
             raise InputError(
-                f"{where}: {len(unknown)} queries of {searched} are not among {asked} (such as {unknown[0]!r}). "
+                f"{where}: {len(unknown)} queries of {searched} are not among {posed} (such as {unknown[0]!r}). "
                 "The two are of different versions: load both anew."
             )
         originals = {query: questions[query] for query in queries}
@@ -83,12 +83,17 @@ def load_bright(
     )
 
 
-def _check(split: str, reasoning: str | None, long: bool) -> str | None:
+def check_split(split: str, reasoning: str | None, *, long: bool) -> str | None:
+    """Return who wrote the reasoning that is named, None where none is.
+
+    Raises:
+        InputError: BRIGHT has no such split, reasoning or long documents.
+    """
     if split not in BRIGHT_INSTRUCTIONS:
         raise InputError(f"BRIGHT has no split {split!r}. It has: {', '.join(BRIGHT_INSTRUCTIONS)}.")
     if long and split not in LONG_SPLITS:
         raise InputError(f"BRIGHT has no long documents for {split!r}. It has them for: {', '.join(LONG_SPLITS)}.")
-    if reasoning is None:
+    if not reasoning:
         return None
     known = {name.lower(): name for name in BRIGHT_REASONING}
     writer = known.get(reasoning.removesuffix("_reason").lower())

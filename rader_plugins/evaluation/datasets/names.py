@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.datasets.bright import LONG_SPLITS, check_split
 from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
+from rader_plugins.recipes import BRIGHT_INSTRUCTIONS
 
-__all__ = ["is_remote", "open_dataset"]
+__all__ = ["check_names", "expand_names", "is_remote", "open_dataset"]
 
 
 def is_remote(name: str) -> bool:
@@ -31,13 +34,52 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
     if kind in ("bright", "bright-long"):
         if split is not None:
             raise InputError(f"The split of BRIGHT stands in its name: {kind}:{split}, without --split.")
-        found, _, reasoning = rest.partition("@")
-        return RetrievalDataset.bright(
-            found, reasoning=reasoning or None, long=kind == "bright-long", data_dir=data_dir
-        )
+        part, _, reasoning = rest.partition("@")
+        return RetrievalDataset.bright(part, reasoning=reasoning or None, long=kind == "bright-long", data_dir=data_dir)
     if kind == "hub":
         repo, _, revision = rest.partition("@")
         return RetrievalDataset.from_hub(repo, split, revision=revision or None, data_dir=data_dir)
     if data_dir is not None:
         raise InputError("--data-dir goes with bright:SPLIT or hub:ORGANISATION/NAME; a folder is named as it is.")
     return RetrievalDataset.from_folder(name, split)
+
+
+def expand_names(names: Sequence[str]) -> list[str]:
+    """Return names of single data sets: ``bright:all`` (and ``bright:all@gpt4``, ``bright-long:all``) stands for many.
+
+    Raises:
+        InputError: One stands twice.
+
+    Example:
+        >>> len(expand_names(["bright:all@gpt4"])), expand_names(["bright:aops,pony"])
+        (12, ['bright:aops', 'bright:pony'])
+    """
+    expanded: list[str] = []
+    for name in names:
+        kind, _, rest = name.partition(":")
+        if kind not in ("bright", "bright-long"):
+            expanded.append(name)
+            continue
+        splits, at, reasoning = rest.partition("@")
+        every = BRIGHT_INSTRUCTIONS if kind == "bright" else LONG_SPLITS
+        parts = list(every) if splits == "all" else splits.split(",")
+        expanded += [f"{kind}:{part}{at}{reasoning}" for part in parts]
+    if twice := next((name for name in expanded if expanded.count(name) > 1), None):
+        raise InputError(f"The data set {twice} is named twice.")
+    return expanded
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """Return the names of single data sets, before the first of them is loaded.
+
+    Raises:
+        InputError: A split of BRIGHT or a folder does not exist, or a name stands twice.
+    """
+    expanded = expand_names(names)
+    for name in expanded:
+        kind, _, rest = name.partition(":")
+        if kind in ("bright", "bright-long"):
+            check_split(*rest.partition("@")[::2], long=kind == "bright-long")
+        elif not is_remote(name) and not Path(name).is_dir():
+            raise InputError(f"There is no folder {name}. A data set is a BEIR folder with corpus.jsonl.")
+    return expanded

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +56,94 @@ def test_evaluate_and_compare(rader: Rader, loaded: None, beir: Path, tmp_path: 
     assert found["groups"][0]["means"]["hybrid"] == {"RR@3": 1.0}
     assert found["groups"][0]["tests"][0]["losses"] == 1
     assert (tmp_path / "report" / "comparison.html").is_file()
-    assert "| hybrid | 100.00" in rader("compare", hybrid, words).output
+    shown = rader("compare", hybrid, words, "--cite").output
+    assert re.search(r"^hybrid .* 100\.00", shown, re.MULTILINE)
+    assert "&lt;" not in shown
+    assert "macavaney2022" in shown
+    assert re.search(r"hybrid & 100\.00 ", rader("compare", hybrid, words, "--latex").output)
+    assert "goes without" in rader("compare", hybrid, words, "--latex", "--json", code=2).output
+
+
+def test_bm25_needs_no_model(rader: Rader, beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rader_plugins.encoding as encoding
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(encoding, "load_encoder", refuse)
+    shown = rader("evaluate", beir, "--mode", "bm25", "--out", tmp_path / "run", "-k", 3, "--measure", "RR").output
+    assert "split dev" in shown, "the only split, and named"
+    assert re.search(r"^RR@3 +50\.00$", shown, re.MULTILINE)
+    refused = rader("evaluate", beir, "--index", tmp_path / "run" / "index", "--out", tmp_path / "other", code=2).output
+    assert "without vectors" in refused
+
+
+def test_options_without_effect_are_refused(rader: Rader, beir: Path, tmp_path: Path) -> None:
+    start = ("evaluate", beir, "--out", tmp_path / "out")
+    for options, message in (
+        (("--mode", "dense", "--alpha", 0.5), "--alpha weighs"),
+        (("--mode", "bm25", "--instruction", "x"), "--instruction is for a model"),
+        (("--rerank-top", 5), "goes with --rerank"),
+        (("--mode", "bm25", "--measure", "nDGC"), "Unknown measure"),
+        (("--mode", "bm25", "--measure", "nowhere.py:f"), "no file nowhere.py"),
+        (("--data-dir", tmp_path), "--data-dir goes with"),
+        ((beir.parent / "other", "--mode", "bm25"), "There is no folder"),
+    ):
+        assert message in rader(*start, *options, code=2).output
+    assert not (tmp_path / "out" / "index").exists(), "nothing long was begun"
+
+
+def test_many_data_sets_have_a_table_with_their_average_and_go_on(
+    rader: Rader, beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "second"
+    shutil.copytree(beir, other)
+    write(other / "qrels" / "dev.tsv", "q0\td2\t1\n")
+    measure = write(tmp_path / "mine.py", "def found(qrels, run):\n    return {q: float(q in run) for q in qrels}\n")
+    arguments = ("evaluate", beir, other, "--mode", "bm25", "-k", 3, "--measure", "RR", "--measure", f"{measure}:found")
+    shown = rader(*arguments, "--out", tmp_path / "words").stdout
+    assert [line.split()[-3:] for line in shown.splitlines()[:4]] == [
+        ["questions", "RR@3", "found"], ["2", "50.00", "50.00"], ["1", "100.00", "100.00"],
+        ["average", "75.00", "75.00"],
+    ]  # fmt: skip
+    from rader_plugins.retrieval import RaderRetriever
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("searched again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RaderRetriever, "search_batch", refuse)
+        assert rader(*arguments, "--out", tmp_path / "words").stdout == shown
+    rader(*arguments, "--out", tmp_path / "same")
+    compared = rader("compare", tmp_path / "words", tmp_path / "same").output
+    assert re.search(r"^words +100\.00 +50\.00 +75\.00$", compared, re.MULTILINE)
+    found = json.loads(rader(*arguments, "--out", tmp_path / "words", "--json").stdout)
+    assert found["average"] == {"RR@3": 0.75, "found": 0.75}
+    assert "single data set" in rader(*arguments, "--index", tmp_path / "x", "--out", tmp_path / "y", code=2).output
+    assert "named twice" in rader("evaluate", beir, beir, "--mode", "bm25", "--out", tmp_path / "y", code=2).output
+
+
+def test_a_folder_can_be_scored_again(rader: Rader, beir: Path, tmp_path: Path) -> None:
+    rader("evaluate", beir, "--mode", "bm25", "--out", tmp_path / "run", "-k", 3)
+    shown = rader("score", tmp_path / "run", "--measure", "Success@1").output
+    assert "set, split dev" in shown
+    assert re.search(r"^Success@1 +50\.00$", shown, re.MULTILINE)
+    by_folder = rader("score", tmp_path / "run" / "run.trec", beir, "--measure", "Success@1").output
+    assert by_folder == shown
+    assert "no split 'test'" in rader("score", tmp_path / "run", beir, "--split", "test", code=2).output
+    assert "Name the judgements" in rader("score", tmp_path / "run" / "run.trec", code=2).output
+    assert "share no query" in rader("score", write(tmp_path / "r", "x Q0 d2 1 1 x\n"), beir, code=2).output
+
+
+def test_identical_ids_in_a_run_are_remarked_on(rader: Rader, tmp_path: Path) -> None:
+    run = write(tmp_path / "run", "q0 Q0 q0 1 0.9 x\nq0 Q0 d2 2 0.8 x\n")
+    qrels = write(tmp_path / "qrels.tsv", "q0\td2\t1\n")
+    shown = rader("score", run, qrels, "--measure", "RR").output
+    assert "50.00" in shown
+    assert "--ignore-identical-ids" in shown
+    shown = rader("score", run, qrels, "--measure", "RR", "--ignore-identical-ids").output
+    assert "100.00" in shown
+    assert "identical" not in shown
 
 
 def test_other_texts_are_searched_for(rader: Rader, loaded: None, beir: Path, tmp_path: Path) -> None:

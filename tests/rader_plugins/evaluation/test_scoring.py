@@ -231,9 +231,11 @@ def printed(rader: Callable[..., Any], home: Path, run: Path, *more: object) -> 
     """Score a file by the command; figures under the names and with the digits of the publication."""
     names = {theirs.format(k): ours.format(k) for theirs, ours in PUBLISHED.items() for k in CUTOFFS} | {"MRR": "RR"}
     options = [part for name in names.values() for part in ("--measure", name)]
-    lines = rader("score", run, home / "qrels.tsv", *more, *options).output.splitlines()[1:]
-    figures = {line.split()[0]: float(line.split()[1]) for line in lines}
-    return {theirs: figures[ours] for theirs, ours in names.items()}
+    arguments = ("score", run, home / "qrels.tsv", *more, *options)
+    figures = json.loads(rader(*arguments, "--json").stdout)["mean"]
+    lines = rader(*arguments).output.splitlines()[1:]
+    assert [line.split() for line in lines] == [[name, f"{100 * value:.2f}"] for name, value in figures.items()]
+    return {theirs: round(figures[ours], 5) for theirs, ours in names.items()}
 
 
 def test_reciprocal_rank_with_a_cutoff_is_the_librarys() -> None:
