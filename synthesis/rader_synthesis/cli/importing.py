@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +60,8 @@ class Fragments(str, Enum):
 _CONCURRENCY = 8
 _OPTION_OF = {
     "tools": "--tool",
-    "scale": "--scale",
+    "scale": "--scale or --score",
+    "group_by": "--group-by",
     "follow_ups": "--follow-ups",
     "prompts": "--prompt-pattern",
     "searcher": "--mode",
@@ -137,6 +139,16 @@ def import_(
     scale: Annotated[
         str | None, typer.Option("--scale", metavar="WORST-BEST", help="Scale of ratings, such as 1-5.")
     ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option("--score", metavar="NAME", help="Of several named scores, one that is feedback; repeatable."),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by", metavar="FIELD", help="Rows with the same value of this field are one conversation."
+        ),
+    ] = None,
     function: Annotated[
         str | None,
         typer.Option("--function", metavar="MODULE:NAME", help="With function: takes a row, returns a Trajectory."),
@@ -212,7 +224,8 @@ def import_(
     importer_type = importer_class(kind)
     chosen: dict[str, Any] = {
         "tools": tool,
-        "scale": scale,
+        "scale": (scale or "0-1", score) if scale or score else None,
+        "group_by": group_by,
         "follow_ups": follow_ups and follow_ups.value,
         "prompts": prompt_pattern,
         "searcher": mode,
@@ -304,7 +317,8 @@ def _options(chosen: dict[str, Any], redact: str | None) -> Any:
 
     options = {name: value for name, value in chosen.items() if value is not None}
     if "scale" in options:
-        options["scale"] = Scale.parse(options["scale"])
+        worst_and_best, names = options["scale"]
+        options["scale"] = replace(Scale.parse(worst_and_best), names=frozenset(names or ()))
     if "prompts" in options:
         options["prompts"] = PromptDocuments(options["prompts"])
     if "function" in options:

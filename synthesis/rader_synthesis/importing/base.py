@@ -20,6 +20,7 @@ from rader_synthesis.importing.continuing import Continuations
 from rader_synthesis.importing.conversation import Conversation
 from rader_synthesis.importing.corpus import Corpus, settle_steps, title_and_text
 from rader_synthesis.importing.feedback import GOLD_KEYS, Scale, ScaleError, count_ignored, read_reward
+from rader_synthesis.importing.grouping import RowGroups
 from rader_synthesis.importing.prompts import PromptDocuments
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Paths, Row, read_rows
@@ -37,6 +38,7 @@ __all__ = [
     "RowImporter",
     "first_of",
     "first_text",
+    "grouped_rows",
     "read_rows",
     "reward_of",
     "settle_steps",
@@ -61,6 +63,7 @@ class ImportOptions:
         prompts: Finds documents in prompts.
         searcher: Searches for the steps of solutions.
         k: How many matches of a step.
+        group_by: Rows with the same value of this field belong together.
         function: Takes a row and returns a trajectory, several or None.
     """
 
@@ -74,6 +77,7 @@ class ImportOptions:
     prompts: PromptDocuments = field(default_factory=PromptDocuments)
     searcher: Any = None
     k: int = 5
+    group_by: str | None = None
     function: Callable[[Any], Any] | None = None
 
 
@@ -159,6 +163,7 @@ class FileImporter(ABC):
             if id != trajectory.id:
                 counts.notes["an id that was there before, numbered"] += 1
                 trajectory = replace(trajectory, id=id)
+            _check_reward(trajectory)
             counts.trajectories += 1
             yield trajectory
 
@@ -187,6 +192,24 @@ class FileImporter(ABC):
         if not self.skip_faulty or isinstance(error, ScaleError):
             raise error
         report.fault(error)
+
+
+def grouped_rows(importer: FileImporter, paths: Sequence[Path], field: str, report: ImportReport) -> Iterator[Row]:
+    """Yield one row for all rows that have the same value of a field, whose content is the list of their values.
+
+    Rows without the field are faulty.
+    """
+    with RowGroups.opened() as groups:
+        for path in paths:
+            for row, value in importer.values(path, report):
+                key = value.get(field) if isinstance(value, Mapping) else None
+                if key is None:
+                    importer.fault(InputError(f"{row.where} has no {field!r}, by which rows are put together."), report)
+                else:
+                    groups.add(str(key), row, value)
+        for key in groups.keys():  # noqa: SIM118 - no mapping
+            rows = groups.rows(key)
+            yield replace(rows[0], content=[row.content for row in rows])
 
 
 class RowImporter(FileImporter):
@@ -317,6 +340,11 @@ class ConversationImporter(FileImporter):
             conversation.gold_answer = first_text(record, GOLD_KEYS, where)
         count_ignored(record, spent, report.ignored)
         return conversation
+
+
+def _check_reward(trajectory: Trajectory) -> None:
+    if trajectory.reward is not None:
+        Scale().reward(trajectory.reward, f"The trajectory {trajectory.id!r}")
 
 
 def _content(trajectory: Trajectory) -> bytes:

@@ -135,6 +135,7 @@ class Conversation:
         gold_answer: The right answer to its last question that was searched for.
         metadata: A JSON object, which the trajectories get.
         instructions: The system's message, which may hold documents.
+        before: Questions and answers of the same session that went before, where other rows hold them.
     """
 
     id: str
@@ -144,3 +145,4 @@ class Conversation:
     gold_answer: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     instructions: str = ""
+    before: Sequence[tuple[str, str]] = ()

@@ -62,6 +62,7 @@ _BAD = frozenset(
         "no", "incorrect", "wrong", "false", "fail", "failed", "unhelpful", "downvote", "rejected", "👎",
     )
 )  # fmt: skip
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SCALE = re.compile(r"^\s*(-?\d+(?:\.\d+)?)\s*(?:-|\.\.|to|:|,)\s*(-?\d+(?:\.\d+)?)\s*$")
 
 
@@ -71,7 +72,7 @@ class ScaleError(InputError):
 
 @dataclass(frozen=True)
 class Scale:
-    """From which number (the worst) to which (the best) ratings go.
+    """From which number (the worst) to which (the best) ratings go, and which of several named scores count.
 
     Example:
         >>> Scale.parse("1-5").reward(4, "here")
@@ -80,6 +81,7 @@ class Scale:
 
     worst: float = 0.0
     best: float = 1.0
+    names: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, text: str) -> Scale:
@@ -131,11 +133,11 @@ def read_reward(record: Mapping[str, Any], where: str, scale: Scale, used: set[s
         value = record.get(key)
         if value is None:
             continue
-        if key == "reward" and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise InputError(f"{where}: 'reward' must be a number, not {value!r}.")
-        if key in ("correct", "is_correct") and not isinstance(value, bool):
-            raise InputError(f"{where}: 'correct' must be true or false, not {value!r}.")
         reward = read_scores(value, where, scale) if key in _SCORE_KEYS else _reward(value, where, scale)
+        if reward is None and key == "reward":
+            raise InputError(f"{where}: 'reward' must be a number, not {value!r}.")
+        if reward is None and key in ("correct", "is_correct"):
+            raise InputError(f"{where}: 'correct' must be true or false, not {value!r}.")
         if reward is not None:
             if used is not None:
                 used.add(key)
@@ -144,12 +146,28 @@ def read_reward(record: Mapping[str, Any], where: str, scale: Scale, used: set[s
 
 
 def read_scores(value: Any, where: str, scale: Scale) -> float | None:
-    """Return the mean of the scores in a list of objects, in an object of them by name, or of one; None without any."""
+    """Return the mean of the scores in a list of objects, in an object of them by name, or of one; None without any.
+
+    Where the scale names scores, only these count.
+    """
     if isinstance(value, Mapping) and not _INNER_MARKS & value.keys():
-        value = list(value.values())
+        value = [
+            {"name": name, **(inner if isinstance(inner, Mapping) else {"value": inner})}
+            for name, inner in value.items()
+        ]
     entries = value if isinstance(value, list) else [value]
+    if scale.names:
+        entries = [entry for entry in entries if score_name(entry) in scale.names]
     rewards = [reward for entry in entries if (reward := _reward(entry, where, scale)) is not None]
     return sum(rewards) / len(rewards) if rewards else None
+
+
+def score_name(entry: Any) -> str:
+    """Return what a score is called; empty if it has no name."""
+    if not isinstance(entry, Mapping):
+        return ""
+    inner = entry["annotation"] if isinstance(entry.get("annotation"), Mapping) else entry
+    return str(next((inner[key] for key in ("name", "key", "assessment_name") if inner.get(key)), ""))
 
 
 _INNER_MARKS = frozenset((*_INNER_KEYS, "stringValue", "string_value", "feedback", "annotation"))
@@ -162,6 +180,8 @@ def _reward(value: Any, where: str, scale: Scale) -> float | None:
         return scale.reward(float(value), where) if value == value else None
     if isinstance(value, str):
         word = value.strip().casefold()
+        if _NUMBER.fullmatch(word):
+            return scale.reward(float(word), where)
         return 1.0 if word in _GOOD else 0.0 if word in _BAD else None
     if isinstance(value, Mapping):
         for inner in ("annotation", "feedback", "result"):

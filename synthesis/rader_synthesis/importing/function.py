@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.trajectories import Trajectory
-from rader_synthesis.importing.base import Corpus, ImportReport, Row, RowImporter, settle_steps
+from rader_synthesis.importing.base import Corpus, ImportReport, Row, RowImporter, grouped_rows, settle_steps
+from rader_synthesis.importing.feedback import Scale
 
 __all__ = ["FunctionImporter", "RowFunction", "load_function"]
 
@@ -27,6 +28,8 @@ class FunctionImporter(RowImporter):
             An ``InputError`` or ``ValueError`` of it is reported with the row; so is a ``KeyError``, ``TypeError`` or
             ``AttributeError``, which a row of another shape raises.
         corpus: Gives retrieved documents their ids and texts.
+        scale: Of the rewards that the function gives.
+        group_by: A field; the function then takes the list of the rows that have the same value of it.
         keep_all: Also keep trajectories without a retrieval.
         skip_faulty: Count rows that cannot be used, instead of ending at the first.
 
@@ -40,19 +43,36 @@ class FunctionImporter(RowImporter):
 
     kind = "function"
     summary = "anything, by a function of your own: --function module:name takes a row and returns a Trajectory"
-    takes = RowImporter.takes | {"function"}
+    takes = RowImporter.takes | {"function", "scale", "group_by"}
 
     def __init__(
         self,
         function: RowFunction,
         *,
         corpus: Corpus | None = None,
+        scale: Scale | None = None,
+        group_by: str | None = None,
         keep_all: bool = False,
         skip_faulty: bool = False,
     ) -> None:
         super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
         self.function = function
         self.corpus = corpus
+        self.scale = scale or Scale()
+        self.group_by = group_by
+
+    def read_files(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Trajectory]:
+        """Yield what the function makes of each row, or of the rows that belong together."""
+        if self.group_by is None:
+            yield from super().read_files(paths, report)
+            return
+        for row in grouped_rows(self, paths, self.group_by, report):
+            try:
+                trajectories = list(self.convert(row, report))
+            except InputError as error:
+                self.fault(error, report)
+                continue
+            yield from trajectories
 
     def convert(self, row: Row, report: ImportReport) -> Iterable[Trajectory]:
         """Return what the function makes of a row."""
@@ -75,7 +95,12 @@ class FunctionImporter(RowImporter):
             content["source"] = content["source"] or self.source
             # What the function made is checked as what a file holds is.
             checked = Trajectory.from_row(content, f"{row.where}, as the function made it")
-            yield replace(checked, steps=settle_steps(checked.steps, self.corpus, report))
+            reward = checked.reward
+            yield replace(
+                checked,
+                steps=settle_steps(checked.steps, self.corpus, report),
+                reward=None if reward is None else self.scale.reward(reward, row.where),
+            )
 
 
 def load_function(name: str) -> Callable[[Any], Any]:

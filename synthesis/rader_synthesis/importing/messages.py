@@ -12,6 +12,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.recording.results import query_of, text_of_content
+from rader_synthesis.importing.blocks import typed_block
 from rader_synthesis.importing.citing import citation_of
 from rader_synthesis.importing.conversation import (
     Answer,
@@ -53,7 +54,8 @@ _ITEM_CALLS = frozenset(
 )
 _WITHOUT_CONTENT = frozenset(
     (
-        "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "item_reference", "redacted_thinking",
+        "mcp_list_tools",
+        "step-start", "mcp_approval_request", "mcp_approval_response", "item_reference", "redacted_thinking",
         "refusal", "compaction", "signature", "tool_search_output", "cache_control", "container_upload",
     )
 )  # fmt: skip
@@ -96,6 +98,7 @@ class MessageReader:
         self._report = report
         self._names: dict[str, str] = {}
         self._documents = 0
+        self._ids: set[str] = set()
 
     def read(self, items: Sequence[object]) -> MessageReader:
         """Take messages, or items of the Responses interface, in their order.
@@ -141,10 +144,12 @@ class MessageReader:
         if role == "system":
             self.instructions = f"{self.instructions}\n{_text(content)}".strip()
         elif role == "tool":
-            key = _key(item, "tool_call_id", "call_id", "id") if _key(item, "tool_call_id", "call_id") else ""
-            key = key or self._names.get(str(item.get("name") or ""), "")
+            key = _key(item, "tool_call_id", "call_id") or self._names.get(str(item.get("name") or ""), "")
+            if not key and _key(item, "id") in self._ids:
+                key = _key(item, "id")
             blocks = content if isinstance(content, list) else []
-            nested = [block for block in blocks if isinstance(block, Mapping) and block.get("type") in _RESULTS]
+            typed = [typed_block(block) for block in blocks if isinstance(block, Mapping)]
+            nested = [block for block in typed if block.get("type") in _RESULTS]
             for block in nested:
                 self._block_result(block)
             if not nested:
@@ -176,7 +181,8 @@ class MessageReader:
                 continue
             if not isinstance(block, Mapping):
                 continue
-            kind = str(block.get("type") or "text")
+            block = typed_block(block)
+            kind = str(block.get("type") or "of the fields " + ", ".join(sorted(map(str, block))))
             if kind in _TEXTS:
                 text = block.get("text") if block.get("text") is not None else block.get("content")
                 pieces.append(text if isinstance(text, str) else "")
@@ -245,6 +251,7 @@ class MessageReader:
     def _call(self, id: str, name: str, arguments: object) -> None:
         id = id or f"{name}{len(self.events)}"
         self._names[name] = id
+        self._ids.add(id)
         event = Call(id, name, parsed_cell(arguments))
         if event not in self.events[-20:]:  # LangChain says a call in its content and beside it
             self.events.append(event)

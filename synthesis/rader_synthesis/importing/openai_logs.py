@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_synthesis.importing.base import ID_KEYS, ConversationImporter, first_of, first_text
+from rader_synthesis.importing.base import ID_KEYS, ConversationImporter, first_of, first_text, grouped_rows
 from rader_synthesis.importing.conversation import Conversation
-from rader_synthesis.importing.messages import MessageReader
+from rader_synthesis.importing.messages import MessageReader, is_message
 from rader_synthesis.importing.report import ImportReport
-from rader_synthesis.importing.rows import Row, parsed_cell
+from rader_synthesis.importing.rows import Row, parsed_cell, read_rows
 
 __all__ = ["OpenAILogs", "messages_of"]
 
-_LIST_KEYS = ("messages", "items", "conversation", "prompt")
+_CONVERSATION_KEYS = ("conversation_id", "conversationId", "session_id", "thread_id", "chat_id", "trace_id", "run_id")
+_LIST_KEYS = ("messages", "items", "conversation", "prompt", "contents", "turns")
 
 
 class OpenAILogs(ConversationImporter):
@@ -23,7 +26,8 @@ class OpenAILogs(ConversationImporter):
     A row is a list of messages, or an object with ``messages`` (or ``items``, ``conversation``), or a request and its
     response (``request``/``response``, or ``input``/``output`` of the Responses interface, whose ``file_search_call``,
     ``web_search_call`` and ``mcp_call`` items bring their results). Beside it may stand ``id``, ``gold_answer`` and
-    ``reward`` or other feedback, which count for the last turn that searched.
+    ``reward`` or other feedback, which count for the last turn that searched. Rows that are single messages are put
+    together by their ``conversation_id`` (``session_id``, ``thread_id``, ...), or by the field that ``group_by`` names.
 
     Example:
         >>> OpenAILogs(tools=["search_docs"]).kind
@@ -33,14 +37,37 @@ class OpenAILogs(ConversationImporter):
     kind = "openai"
     summary = "message logs of OpenAI's chat completions and Responses, or of any server that speaks them"
 
+    takes = ConversationImporter.takes | {"group_by"}
+
+    def __init__(self, *, group_by: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.group_by = group_by
+
     @classmethod
     def recognizes(cls, value: Any) -> float:
         """Whether a row holds messages."""
+        if is_message(value):
+            return 0.6
         try:
             items = messages_of(value, "")
         except InputError:
             return 0.0
         return 0.6 if any(isinstance(item, Mapping) and ("role" in item or "type" in item) for item in items) else 0.0
+
+    def conversations(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Conversation]:
+        """Yield the conversation of each row, or of the rows that are messages of one conversation."""
+        field = self.group_by or _conversation_field(paths)
+        if field is None:
+            yield from super().conversations(paths, report)
+            return
+        for row in grouped_rows(self, paths, field, report):
+            first: Mapping[str, Any] = {key: value for each in row.content for key, value in each.items()}
+            name = str(row.content[0][field])
+            record = {key: value for key, value in first.items() if key not in ("content", "role", "type")}
+            try:
+                yield from self.conversations_of({**record, "id": name, "messages": row.content}, row, report)
+            except InputError as error:
+                self.fault(error, report)
 
     def conversations_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Conversation]:
         """Return the conversation of a row."""
@@ -51,6 +78,19 @@ class OpenAILogs(ConversationImporter):
         name = first_text(record, ID_KEYS, row.where) or row.name
         conversation = Conversation(name, reader.events, row.where, instructions=reader.instructions)
         yield self.judged(conversation, record, report)
+
+
+def _conversation_field(paths: Sequence[Path]) -> str | None:
+    """Return the field that says which conversation a row belongs to, where the rows are messages; None otherwise."""
+    for path in paths:
+        for row in islice(read_rows(path), 1):
+            try:
+                value = row.value()
+            except InputError:
+                continue
+            if is_message(value):
+                return next((key for key in _CONVERSATION_KEYS if value.get(key) is not None), None)
+    return None
 
 
 def messages_of(value: object, where: str) -> list[object]:

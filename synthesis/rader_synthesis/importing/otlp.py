@@ -164,6 +164,8 @@ def enumerate_keys(elements: list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _lists(value: Any) -> Any:
+    if isinstance(value, list):
+        return [nested(element) if isinstance(element, dict) else element for element in value]
     if not isinstance(value, dict):
         return value
     inner = {key: _lists(element) for key, element in value.items()}

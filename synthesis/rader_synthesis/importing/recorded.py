@@ -10,6 +10,7 @@ from typing import Any
 from rader_plugins.recording import MergeReport, read_recorded
 from rader_plugins.trajectories import READABLE_SCHEMAS, Trajectory
 from rader_synthesis.importing.base import Corpus, FileImporter, ImportReport, settle_steps
+from rader_synthesis.importing.feedback import Scale
 
 __all__ = ["Recorded"]
 
@@ -22,6 +23,7 @@ class Recorded(FileImporter):
 
     Args:
         corpus: Gives retrieved documents their ids and texts.
+        scale: Of the rewards.
         keep_all: Also keep failed runs and those without a retrieval.
 
     Example:
@@ -32,9 +34,19 @@ class Recorded(FileImporter):
     kind = "recorded"
     summary = "what the recorders of LangChain and LlamaIndex wrote, with its feedback; any file of trajectories"
 
-    def __init__(self, *, corpus: Corpus | None = None, keep_all: bool = False, skip_faulty: bool = False) -> None:
+    takes = FileImporter.takes | {"scale"}
+
+    def __init__(
+        self,
+        *,
+        corpus: Corpus | None = None,
+        scale: Scale | None = None,
+        keep_all: bool = False,
+        skip_faulty: bool = False,
+    ) -> None:
         super().__init__(keep_all=keep_all, skip_faulty=skip_faulty)
         self.corpus = corpus
+        self.scale = scale or Scale()
 
     @classmethod
     def recognizes(cls, value: Any) -> float:
@@ -49,7 +61,12 @@ class Recorded(FileImporter):
             if "error" in trajectory.metadata and not self.keep_all:
                 report.skipped["failed run"] += 1
                 continue
-            yield replace(trajectory, steps=settle_steps(trajectory.steps, self.corpus, report))
+            reward = trajectory.reward
+            yield replace(
+                trajectory,
+                steps=settle_steps(trajectory.steps, self.corpus, report),
+                reward=None if reward is None else self.scale.reward(reward, f"The run {trajectory.id!r}"),
+            )
         for count, what in (
             (merged.with_feedback, "run with feedback"),
             (len(merged.unmatched), "feedback for a run that is not recorded"),

@@ -26,7 +26,7 @@ __all__ = [
 
 _LIST_KEYS = (
     "results", "documents", "hits", "docs", "data", "chunks", "items", "matches", "passages", "nodes", "sources",
-    "output", "organic", "organic_results", "output_documents", "retrieved_documents",
+    "output", "organic", "organic_results", "output_documents", "retrieved_documents", "context", "source_documents",
 )  # fmt: skip
 _PAGE_KEYS = ("url", "link", "uri", "href")
 _FILE_KEYS = ("source", "file_id", "file_path", "path", "filename", "file_name")
@@ -47,9 +47,13 @@ _TARGET_KEYS = (
     "id", "ids", "doc_id", "docid", "document_id", "documentId", "document", "url", "urls", "link", "uri", "path",
     "file_path", "file", "filename", "page", "title", "name", "source", "key", "__arg1", "input",
 )  # fmt: skip
-_NOTHING = frozenset(
-    ("none", "null", "[]", "{}", "no results", "no results found", "no results found.", "nothing found")
+_NOTHING = re.compile(
+    r"\s*(?:none|null|n/a|\[\]|\{\}|nothing (?:was )?found.*|(?:could|can)(?: ?not|n't) find .*|(?:search )?error: .*|"
+    r"(?:sorry, )?(?:no|0|zero) (?:\w+ ){0,3}(?:results?|documents?|matches|hits|pages|articles|information|entries)"
+    r"(?: (?:(?:was|were|could be) )?(?:found|matched|available|returned)\b.*|\W*| for .*))?\s*",
+    re.IGNORECASE,
 )
+_LONGEST_NOTHING = 200
 
 
 def searches_by_name(name: str, tools: frozenset[str] | None) -> bool:
@@ -174,7 +178,7 @@ def _of_text(text: str, plain: bool) -> list[Found] | None:
     numbers = [next(filter(None, match.groups())) for match in _NUMBERED.finditer(text)]
     if not plain and len(numbers) < 2:
         return None
-    if text.strip().casefold() in _NOTHING or not text.strip():
+    if len(text) <= _LONGEST_NOTHING and _NOTHING.fullmatch(text):
         return [] if plain else None
     documents = read_documents(text) or []
     if len(numbers) == len(documents) and numbers:

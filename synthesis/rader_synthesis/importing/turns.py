@@ -121,7 +121,7 @@ def trajectories_of(
     rated = searched[-1] if searched else len(turns) - 1
     if conversation.reward is not None and searched and rated != len(turns) - 1:
         report.notes["reward given to the last turn that searched, which is not the last turn"] += 1
-    before: list[tuple[str, str]] = []
+    before = list(conversation.before)
     for number, turn in enumerate(turns):
         steps, answer = turn.finished(report)
         follow_up = bool(before)

@@ -43,6 +43,8 @@ def refusal(trajectory: Trajectory, config: SamplingConfig) -> str | None:
         return "no question"
     if not trajectory.retrievals:
         return "nothing retrieved"
+    if trajectory.reward is not None and not 0.0 <= trajectory.reward <= 1.0:
+        return "reward outside 0 to 1: import it with its scale (rader import recorded --scale 1-5)"
     if trajectory.reward is None:
         return None if config.without_reward else "answer not judged"
     if not 0 <= trajectory.reward <= 1:

@@ -84,7 +84,8 @@ def test_labels_that_find_nothing_relevant_are_no_success(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("recorded", "--scale", "1-5"), "--scale goes with other kinds"),
+        (("proofs", "--scale", "1-5"), "--scale or --score goes with other kinds"),
+        (("react", "--group-by", "x"), "--group-by goes with other kinds"),
         (("openai", "-k", "3"), "-k goes with other kinds"),
         (("openai", "--mode", "bm25"), "--mode goes with other kinds"),
         (("proofs", "--follow-ups", "carry"), "--follow-ups goes with other kinds"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rader_synthesis.labelling import label_by_opened
 
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
-from rader_plugins.trajectories import Considered, Trajectory
+from rader_plugins.trajectories import Considered, Step, Trajectory
 
 ASK = {"role": "user", "content": "How long can a payment be reversed?"}
 DOCUMENTS = [{"id": "kb-1", "text": "Thirty days."}, {"id": "kb-2", "text": "Plans grant seats."}]
@@ -454,3 +455,143 @@ def test_files_that_a_coding_agent_found_and_read(tmp_path: Path) -> None:
     assert [(one.id, one.opened, one.text) for one in considered(made)] == [
         ("src/a.py", False, ""), ("src/b.py", True, "def refund(): ..."), ("src/c.py", False, "")
     ]  # fmt: skip
+
+
+def test_messages_one_a_row_are_put_together_by_their_conversation(tmp_path: Path) -> None:
+    def rows(name: str) -> list[dict[str, Any]]:
+        messages = [ASK, *call("search", name, DOCUMENTS), {"role": "assistant", "content": f"So, {name}."}]
+        return [{"conversation_id": name, "reward": None, **message} for message in messages[:-1]] + [
+            {"conversation_id": name, "reward": 1, **messages[-1]}
+        ]
+
+    mixed = [row for pair in zip(rows("one"), rows("two"), strict=True) for row in pair]
+    made = read("openai", tmp_path, *mixed)
+    assert [(each.id, each.answer, each.reward) for each in made] == [
+        ("one", "So, one.", 1.0),
+        ("two", "So, two.", 1.0),
+    ]
+    named = [{"ticket" if key == "conversation_id" else key: value for key, value in row.items()} for row in mixed]
+    assert [each.id for each in read("openai", tmp_path, *named, group_by="ticket")] == ["one", "two"]
+
+
+def test_a_function_may_see_all_rows_of_a_trace(tmp_path: Path) -> None:
+    def convert(rows: list[dict[str, Any]]) -> Trajectory:
+        steps = (Step("query", rows[1]["asked"]), Step("retrieval", considered=(Considered("a", rows[2]["got"]),)))
+        return Trajectory(rows[0]["trace"], "p", rows[0]["question"], steps, reward=rows[0]["stars"])
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        return [
+            {"trace": name, "question": f"{name}?", "stars": 4},
+            {"trace": name, "asked": "q"},
+            {"trace": name, "got": "x"},
+        ]
+
+    mixed = [row for pair in zip(rows("one"), rows("two"), strict=True) for row in pair]
+    options: dict[str, Any] = {"function": convert, "group_by": "trace"}
+    made = read("function", tmp_path, *mixed, scale=Scale.parse("1-5"), **options)
+    assert [(each.id, each.question, each.reward) for each in made] == [("one", "one?", 0.75), ("two", "two?", 0.75)]
+    with pytest.raises(InputError, match="--scale"):
+        read("function", tmp_path, *mixed, **options)
+    with pytest.raises(InputError, match="row 1 has no 'other'"):
+        read("function", tmp_path, *mixed, function=convert, group_by="other")
+
+
+def test_a_trace_that_was_exported_twice_counts_once(tmp_path: Path) -> None:
+    from tests.synthesis.importing.one_conversation import FORMATS
+
+    for kind in ("langsmith", "langfuse", "openinference", "otel"):
+        report = ImportReport()
+        [made] = read(kind, tmp_path, *FORMATS[kind](), *FORMATS[kind](), report=report)
+        assert [step.kind for step in made.steps] == ["thought", "query", "retrieval", "answer"], kind
+        assert report.notes["span that is there twice"] >= 4
+
+
+def test_traces_of_one_session_are_one_conversation_whatever_their_order(tmp_path: Path) -> None:
+    def trace(id: str, start: str, session: str, question: str) -> list[dict[str, Any]]:
+        found = [{"id": "kb-1", "text": "Thirty days."}]
+        return [
+            {"id": id, "sessionId": session, "timestamp": start, "input": question, "output": f"Answer {id}."},
+            {"id": f"{id}-o", "traceId": id, "type": "RETRIEVER", "input": "q", "output": found, "startTime": start},
+        ]
+
+    rows = [
+        *trace("t3", "2026-01-03", "s", "And per year?"),
+        *trace("t1", "2026-01-01", "s", "What is the plan?"),
+        *trace("t2", "2026-01-02", "other", "And per year?"),
+    ]
+    made = {each.id: each for each in read("langfuse", tmp_path, *rows)}
+    assert made["t3"].question == "User: What is the plan?\nAssistant: Answer t1.\nUser: And per year?"
+    assert made["t2"].question == "And per year?"
+    assert made["t3"].problem_id != made["t2"].problem_id
+
+
+def test_a_step_that_is_called_a_search_and_returned_documents_is_one(tmp_path: Path) -> None:
+    def run(id: str, kind: str, name: str, inputs: Any, outputs: Any) -> dict[str, Any]:
+        row = {"id": id, "trace_id": "1", "parent_run_id": "1" if id != "1" else None, "run_type": kind}
+        return {**row, "inputs": inputs, "outputs": outputs, "start_time": id, "name": name}
+
+    found = {"context": [{"page_content": "Thirty days.", "metadata": {"id": "kb-1"}}]}
+    [made] = read(
+        "langsmith", tmp_path,
+        run("1", "chain", "graph", {"question": "How long?"}, {"answer": "Thirty days."}),
+        run("2", "chain", "retrieve", {"question": "How long?"}, found),
+        run("3", "chain", "format_docs", {"question": "How long?"}, {"text": "Thirty days."}),
+    )  # fmt: skip
+    assert [(step.kind, step.text) for step in made.steps] == [
+        ("query", "How long?"), ("retrieval", ""), ("answer", "Thirty days.")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "nothing", ["No results found.", "none", "Could not find q. Similar: [a, b].", "[]", "Error: timeout"]
+)
+def test_a_search_that_says_that_it_found_nothing_has_no_documents(tmp_path: Path, nothing: str) -> None:
+    messages = [
+        ASK,
+        *call("search", "q", DOCUMENTS),
+        *call("search", "p", nothing, "d"),
+        {"role": "assistant", "content": "So."},
+    ]
+    [made] = read("openai", tmp_path, messages)
+    assert [len(step.considered) for step in made.retrievals] == [2, 0]
+
+
+def test_of_several_scores_those_that_are_named_count(tmp_path: Path) -> None:
+    messages = [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": "So."}]
+    scores = [{"name": "latency", "value": 7.5}, {"name": "user", "value": 4}]
+    scale = replace(Scale.parse("0-5"), names=frozenset(["user"]))
+    assert read("openai", tmp_path, {"messages": messages, "scores": scores}, scale=scale)[0].reward == 0.8
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [  # Bedrock
+            {"role": "user", "content": [{"text": "How long?"}]},
+            {"role": "assistant", "content": [{"toolUse": {"toolUseId": "t", "name": "kb", "input": {"query": "q"}}}]},
+            {"role": "user", "content": [{"toolResult": {"toolUseId": "t", "content": [{"json": DOCUMENTS}]}}]},
+            {"role": "assistant", "content": [{"text": "Thirty days."}]},
+        ],
+        [  # Gemini
+            {"role": "user", "parts": [{"text": "How long?"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "search", "args": {"query": "q"}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "search", "response": {"results": DOCUMENTS}}}]},
+            {"role": "model", "parts": [{"text": "Thirty days."}]},
+        ],
+        [  # Vercel's AI SDK
+            {"role": "user", "content": "How long?"},
+            {"role": "assistant",
+             "content": [{"type": "tool-call", "toolCallId": "t", "toolName": "search", "input": {"query": "q"}}]},
+            {"role": "tool", "content": [{"type": "tool-result", "toolCallId": "t", "toolName": "search",
+                                          "output": {"type": "json", "value": DOCUMENTS}}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "Thirty days."}]},
+        ],
+    ],
+    ids=["bedrock", "gemini", "vercel"],
+)  # fmt: skip
+def test_further_ways_of_writing_messages(tmp_path: Path, messages: list[Any]) -> None:
+    [made] = read("openai", tmp_path, {"messages": messages})
+    assert [(step.kind, step.text) for step in made.steps] == [
+        ("query", "q"), ("retrieval", ""), ("answer", "Thirty days.")
+    ]  # fmt: skip
+    assert list(labels(made)) == ["kb-1", "kb-2"]

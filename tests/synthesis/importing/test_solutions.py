@@ -97,7 +97,7 @@ def test_the_final_answer_may_stand_before_the_last_step(tmp_path: Path) -> None
         ({"question": "q"}, "row 1 has none of the fields solution, response"),
         ({"question": ["q"], "solution": "s"}, "'question' must be a text, not list"),
         ([], "row 1 must be an object, not list"),
-        ({**SOLVED, "correct": "yes"}, "'correct' must be true or false"),
+        ({**SOLVED, "correct": "perhaps"}, "'correct' must be true or false"),
     ],
 )
 def test_unusable_rows_are_named(tmp_path: Path, row: object, message: str) -> None:
