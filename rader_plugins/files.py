@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from rader_plugins.arguments import check_path, iterate
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.text_files import read_lines, read_text
 
@@ -44,7 +45,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Raises:
         InputError: ``path`` is a folder or a device, which a rename must not replace.
     """
-    target = Path(path)
+    target = check_path(path, "path")
     if target.exists() and not target.is_file():
         what = "a folder" if target.is_dir() else "a device or a pipe"
         raise InputError(f"{target} is {what}, no file that could be replaced. Name a file.")
@@ -126,8 +127,11 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]])
     """Write rows as JSONL, atomically; return how many."""
     count = 0
     with atomic_write(path) as stream:
-        for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+        for row in iterate(rows, "rows"):
+            try:
+                stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+            except (TypeError, ValueError, RecursionError) as error:
+                raise InputError(f"Row {count + 1} cannot be written as JSON: {error}.") from None
             count += 1
     return count
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rader_plugins.arguments import check_path
 from rader_plugins.documents import check_text, metadata_json
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_jsonl
@@ -57,7 +58,7 @@ def read_problems(path: str | os.PathLike[str], *, need_answers: bool = True) ->
         >>> problems = read_problems("gsm8k.jsonl")  # doctest: +SKIP
     """
     problems: dict[str, Problem] = {}
-    for where, row in _rows(path):
+    for where, row in _rows(check_path(path, "path")):
         problem = _problem(row, where)
         if problem.id in problems:
             raise InputError(f"{where}: the id {problem.id!r} stands twice. Ids must be unique.")
@@ -90,7 +91,10 @@ def _problem(row: Mapping[str, Any], where: str) -> Problem:
     others = {
         key: value for key, value in row.items() if key not in (*_IDS, *_QUESTIONS, "answer", "choices", "metadata")
     }
-    metadata = {**others, **(row.get("metadata") or {})}
+    nested = row.get("metadata")
+    if nested is not None and not isinstance(nested, Mapping):
+        raise InputError(f"{where}: 'metadata' must be a JSON object, not {type(nested).__name__}.")
+    metadata = {**others, **(nested or {})}
     metadata_json(metadata, where)
     return Problem(str(id), question, answer, _choices(row.get("choices"), where), metadata)
 

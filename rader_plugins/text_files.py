@@ -12,9 +12,9 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
+from rader_plugins.arguments import check_path, check_string
 from rader_plugins.errors import InputError
 
 __all__ = ["Encoding", "check_encoding", "decode", "detect_encoding", "encoding_of_mark", "read_lines", "read_text"]
@@ -68,7 +68,7 @@ def check_encoding(name: str) -> str:
         InputError: It has not.
     """
     try:
-        b"x".decode(name, "replace")  # LookupError, too, for codecs such as rot13, which give no text
+        b"x".decode(check_string(name, "encoding"), "replace")  # rot13 and the like, which give no text: LookupError
     except (LookupError, ValueError):
         raise InputError(
             f"The encoding {name!r} is unknown. Names are such as utf-8, cp1252, latin-1, utf-16-le, shift_jis."
@@ -158,7 +158,7 @@ def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
         InputError: It is encoded otherwise; the message names file and line.
         OSError: It cannot be read.
     """
-    raw = Path(path).read_bytes()
+    raw = check_path(path, "path").read_bytes()
     try:
         return raw.decode(encoding or encoding_of_mark(raw) or "utf-8")
     except UnicodeDecodeError as error:
@@ -176,8 +176,8 @@ def read_lines(source: str | os.PathLike[str] | IO[bytes], encoding: str | None 
         InputError: It is encoded otherwise; the message names file and line.
         OSError: It cannot be read.
     """
-    if isinstance(source, (str, os.PathLike)):
-        with Path(source).open("rb") as stream:
+    if isinstance(source, str | os.PathLike) or not hasattr(source, "readline"):
+        with check_path(source, "path").open("rb") as stream:
             yield from _lines(stream, source, encoding)
     else:
         yield from _lines(source, getattr(source, "name", "The input"), encoding)

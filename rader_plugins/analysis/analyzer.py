@@ -13,6 +13,7 @@ from functools import cached_property
 
 from rader_plugins.analysis.languages import elided, stem_words, stop_words
 from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words
+from rader_plugins.arguments import check_flag, check_string
 
 __all__ = ["ANALYZER", "Analyzer", "analyze"]
 
@@ -47,7 +48,9 @@ class Analyzer:
     compatibility: bool = False
 
     def __post_init__(self) -> None:
-        stop_words(self.language)
+        stop_words(check_string(self.language, "language"))
+        check_flag(self.identifiers, "identifiers")
+        check_flag(self.compatibility, "compatibility")
 
     @property
     def name(self) -> str:

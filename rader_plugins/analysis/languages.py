@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import Stemmer
 
+from rader_plugins.arguments import shown
 from rader_plugins.errors import InputError
 
 __all__ = ["ENGLISH_STOP_WORDS", "LANGUAGES", "NO_LANGUAGE", "elided", "stem_words", "stop_words"]
@@ -52,7 +53,7 @@ def stop_words(language: str) -> frozenset[str]:
         InputError: The language is unknown.
     """
     if language not in LANGUAGES:
-        raise InputError(f"BM25 has no language {language!r}. It has: {', '.join(LANGUAGES)}.")
+        raise InputError(f"BM25 has no language {shown(language)}. It has: {', '.join(LANGUAGES)}.")
     if language == "english":
         return ENGLISH_STOP_WORDS
     file = files("rader_plugins").joinpath(f"analysis/stop_words/{language}.txt")

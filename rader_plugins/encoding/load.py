@@ -6,6 +6,7 @@ import inspect
 import os
 from typing import Any
 
+from rader_plugins.arguments import shown
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import InputError
 from rader_plugins.http_urls import is_url
@@ -45,9 +46,9 @@ def load_encoder(name_or_path_or_url: str | os.PathLike[str] | Recipe, **options
 
 
 def _load(source: str | os.PathLike[str] | Recipe, options: dict[str, Any]) -> Encoder:
-    name = source if isinstance(source, Recipe) else os.fspath(source)
-    if not isinstance(name, (str, Recipe)) or not name:
-        raise InputError("load_encoder takes a name, a directory, a hub id, a URL or a Recipe.")
+    name = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if not isinstance(name, str | Recipe) or name == "":
+        raise InputError(f"load_encoder takes a name, a directory, a hub id, a URL or a Recipe, not {shown(source)}.")
     if isinstance(name, str) and is_url(name):
         from rader_plugins.encoding.http import HTTPEncoder
 

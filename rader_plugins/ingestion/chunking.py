@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from rader_plugins.arguments import check_count, shown
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError, import_extra
 
 __all__ = ["Chunking", "parent_id"]
+
+_LARGEST = 2**31
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,12 @@ class Chunking:
     overlap: int = 0
 
     def __post_init__(self) -> None:
-        if not all(isinstance(value, int) and not isinstance(value, bool) for value in (self.size, self.overlap)):
-            raise InputError(f"A chunk size and an overlap are whole numbers, not {self.size!r} and {self.overlap!r}.")
-        if self.size < 1 or not 0 <= self.overlap < self.size:
+        check_count(self.size, "chunk size", 1)
+        check_count(self.overlap, "chunk overlap", 0)
+        if self.overlap >= self.size or self.size >= _LARGEST:
             raise InputError(
-                f"A chunk size of {self.size} with an overlap of {self.overlap} does not work: the size must be at "
-                "least 1, the overlap at least 0 and below the size."
+                f"A chunk size of {shown(self.size)} with an overlap of {shown(self.overlap)} does not work: the "
+                "overlap must be below the size."
             )
 
     @cached_property

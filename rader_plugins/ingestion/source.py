@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rader_plugins.arguments import check_flag, check_path, check_string, iterate, shown
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion.chunking import Chunking
@@ -131,7 +133,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def open_source(
-    path: Path,
+    path: str | os.PathLike[str],
     globs: Sequence[str] = (),
     chunking: Chunking | None = None,
     *,
@@ -150,8 +152,13 @@ def open_source(
     Raises:
         InputError: It is none of these, or holds no such file.
     """
+    path = check_path(path, "path")
+    globs = [check_string(pattern, "a pattern of globs") for pattern in iterate(globs, "globs")]
+    if chunking is not None and not isinstance(chunking, Chunking):
+        raise InputError(f"chunking must be a Chunking, not {shown(chunking)}.")
     if encoding is not None:
         encoding = check_encoding(encoding)
+    check_flag(follow_links, "follow_links")
     if path.is_dir():
         if not globs and (path / "corpus.jsonl").is_file():
             return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from rader_plugins.arguments import check_string, shown
 from rader_plugins.errors import InputError
 from rader_plugins.files import fingerprint
 
@@ -96,10 +97,12 @@ class Recipe:
     sha256: str | None = None
 
     def __post_init__(self) -> None:
+        for field in ("name", "model", "query_template", "document_template", "source"):
+            check_string(getattr(self, field), f"{field} of a recipe")
         for field, allowed in (("pooling", get_args(Pooling)), ("kind", get_args(Kind))):
-            if getattr(self, field) not in allowed:
+            if not isinstance(getattr(self, field), str) or getattr(self, field) not in allowed:
                 raise InputError(
-                    f"Recipe {self.name!r}: {field} is {getattr(self, field)!r}; "
+                    f"Recipe {self.name!r}: {field} is {shown(getattr(self, field))}; "
                     f"it must be one of {', '.join(allowed)}."
                 )
         for field in ("query_template", "document_template"):
@@ -117,7 +120,9 @@ class Recipe:
         for field in ("max_query_length", "max_document_length"):
             length = getattr(self, field)
             if not isinstance(length, int) or isinstance(length, bool) or length < 2:
-                raise InputError(f"Recipe {self.name!r}: {field} must be an integer of at least 2, not {length!r}.")
+                raise InputError(
+                    f"Recipe {self.name!r}: {field} must be an integer of at least 2, not {shown(length)}."
+                )
 
     @property
     def takes_instruction(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rader_plugins.arguments import shown
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.files import atomic_write, sampled_digest, sha256_file
 from rader_plugins.recipes.cross_encoder import recipe_from_cross_encoder
@@ -86,6 +87,10 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Ki
             kind.
         MissingExtraError: A hub id needs ``huggingface_hub``.
     """
+    if not isinstance(model, str | Recipe):
+        raise InputError(f"A model is a name, a directory, a hub id or a Recipe, not {shown(model)}.")
+    if recipe is not None and not isinstance(recipe, str | Recipe):
+        raise InputError(f"recipe must be a Recipe or a registered name, not {shown(recipe)}.")
     if recipe is not None:
         return _of_kind(_locate(restated(model, recipe)), kind)
     if isinstance(model, str) and Path(model).is_dir():
