@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import enum
 import hashlib
 import json
+import math
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from rader_plugins.errors import InputError
+from rader_plugins.files import canonical_json
 
-__all__ = ["Document", "Hit", "check_text", "corpus_digest", "metadata_json"]
+__all__ = ["Document", "Hit", "check_text", "corpus_digest", "json_form", "metadata_json", "same_metadata"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,8 @@ class Document:
     Args:
         id: Unique name of the document within an index; a non-empty string.
         text: What is encoded and searched. Any length; recipes cut at their maximum and warn.
-        metadata: A JSON object (string keys; strings, finite numbers, booleans, None, lists, objects).
+        metadata: A JSON object: string keys; strings, finite numbers, booleans, None, lists, objects. Dates, UUIDs and
+            some more types of Python are stored in their :func:`json_form`.
 
     Example:
         >>> Document(id="ramsey", text="Among any six people ...", metadata={"field": "combinatorics"}).id
@@ -74,25 +82,73 @@ def corpus_digest(documents: Iterable[Document]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
 
 
-def metadata_json(metadata: object, what: str) -> str:
-    """Serialise metadata, insisting that reading it back gives the same object.
+def json_form(value: object) -> Any:
+    """Return the form in which a value of metadata is stored: JSON as it is, and of Python's own types
 
-    ``json.dumps`` alone would quietly turn tuples into lists and integer keys into strings.
+    - ``datetime``, ``date``, ``time``: their ISO 8601 string, with the zone that they have;
+    - ``UUID``: its string; ``Path``: its string;
+    - ``Decimal``: a whole number or a float; numpy's scalars: the number, boolean or string that they hold;
+    - ``Enum``: the form of its value.
+
+    Lists and objects are converted all the way down.
 
     Raises:
-        InputError: It is not a JSON object; the message names the first offending key.
+        ValueError: It has no form that JSON would give back: a tuple, a set, bytes, NaN, a key that is no string ...
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):
+        return json_form(value.value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number of JSON")
+        return float(value)
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID | PurePath):
+        return str(value)
+    if isinstance(value, decimal.Decimal):
+        whole = value.is_finite() and value == value.to_integral_value()
+        return json_form(int(value) if whole else float(value))
+    if isinstance(value, list):
+        return [json_form(element) for element in value]
+    if isinstance(value, Mapping):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise ValueError(f"key {wrong[0]!r} is {type(wrong[0]).__name__}, not a string")
+        return {json_form(key): json_form(element) for key, element in value.items()}
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        plain = value.item()  # type: ignore[attr-defined]
+        if type(plain).__module__ != "numpy":
+            return json_form(plain)
+    raise ValueError(f"JSON has no {type(value).__name__}")
+
+
+def metadata_json(metadata: object, what: str) -> str:
+    """Serialise metadata, each value in its :func:`json_form`.
+
+    Raises:
+        InputError: It is no JSON object and cannot become one; the message names the first offending key.
     """
     if not isinstance(metadata, Mapping):
         raise InputError(f"The metadata of {what} must be a JSON object (a dict), not {type(metadata).__name__}.")
-    plain = dict(metadata)
+    if not metadata:
+        return "{}"
     try:
-        encoded = json.dumps(plain, ensure_ascii=False, allow_nan=False)
+        encoded = json.dumps(json_form(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         encoded.encode("utf-8")
-        if json.loads(encoded) == plain:
-            return encoded
-    except (TypeError, ValueError, RecursionError):
-        pass
-    raise InputError(f"The metadata of {what} is not JSON: {_first_fault(plain)}. Convert it before adding.")
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        fault = _first_fault(metadata)
+        raise InputError(f"The metadata of {what} cannot be stored: {fault}. Convert it before adding.") from None
+    return encoded
+
+
+def same_metadata(one: str, other: str) -> bool:
+    """Whether two JSON texts of metadata hold the same, exactly: 1, 1.0 and true differ, the order of keys does not."""
+    return one == other or canonical_json(json.loads(one)) == canonical_json(json.loads(other))
 
 
 def _first_fault(metadata: Mapping[Any, Any]) -> str:
@@ -100,9 +156,10 @@ def _first_fault(metadata: Mapping[Any, Any]) -> str:
         if not isinstance(key, str):
             return f"key {key!r} is {type(key).__name__}, not a string"
         try:
-            if json.loads(json.dumps(value, allow_nan=False)) != value:
-                return f"the value of {key!r} ({type(value).__name__}) does not survive JSON"
-            f"{key}{json.dumps(value, ensure_ascii=False)}".encode()
-        except (TypeError, ValueError, RecursionError) as error:
+            plain = json.dumps(json_form(value), ensure_ascii=False, allow_nan=False)
+            f"{key}{plain}".encode()
+        except RecursionError:
+            return f"the value of {key!r} ({type(value).__name__}) is nested too deeply"
+        except (TypeError, ValueError, OverflowError) as error:
             return f"the value of {key!r} ({type(value).__name__}): {error}"
     return "it does not survive a round trip"

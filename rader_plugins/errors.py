@@ -8,7 +8,9 @@ from types import ModuleType
 from typing import Any
 
 __all__ = [
+    "AlreadyExistsError",
     "EncodingError",
+    "FilterWarning",
     "FingerprintMismatchError",
     "IndexCorruptError",
     "IndexLockedError",
@@ -67,6 +69,10 @@ class LLMError(RaderError):
     permanent = False
 
 
+class AlreadyExistsError(InputError):
+    """There is something already where a new index was to be made; nothing of it was touched."""
+
+
 class FingerprintMismatchError(InputError):
     """Vectors of two different recipes would have been mixed."""
 
@@ -89,6 +95,10 @@ class IndexWriteError(RaderError, OSError):
 
 class RaderWarning(UserWarning):
     """Base of the warnings of this library."""
+
+
+class FilterWarning(RaderWarning):
+    """A metadata filter admits no document, or all, for a reason that its author may not have had in mind."""
 
 
 class TruncationWarning(RaderWarning):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from langchain_rader._convert import same_document, unique
+from langchain_rader._convert import unique
+from rader_plugins.background import in_thread
 from rader_plugins.documents import Document
 from rader_plugins.encoding import Encoder
+from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import InputError
 from rader_plugins.index import Index, RaderIndex, encoder_of
 
@@ -36,31 +37,34 @@ def add(index: Index, documents: Sequence[Document], commit_every: int = COMMIT_
     What the index holds already, unchanged, is not encoded again: running the same script twice, or again after it
     was killed, costs only what is new.
     """
-    for part in _parts(documents, commit_every):
-        if fresh := _fresh(index, part):
-            index.add(fresh)
+    index.add(unique(documents), commit_every=_checked(commit_every))
     return [document.id for document in documents]
 
 
 async def aadd(index: Index, documents: Sequence[Document], commit_every: int = COMMIT_EVERY) -> list[str]:
     """As :func:`add`, without blocking the event loop."""
-    for part in _parts(documents, commit_every):
-        fresh = await asyncio.to_thread(_fresh, index, part)
-        if fresh:
-            encoder = await asyncio.to_thread(encoder_of, index)  # may have to load a model
+    each = unique(documents)
+    size = _checked(commit_every)
+    for start in range(0, len(each), size):
+        part = each[start : start + size]
+        before = await in_thread(index.get, [document.id for document in part])
+        stored = {document.id: document.text for document in before}
+        fresh = [document for document in part if stored.get(document.id) != document.text]
+        vectors = None
+        if fresh and index.recipe is not None:
+            encoder = await in_thread(encoder_of, index)  # may have to load a model
             vectors = await encoder.aencode_documents([document.text for document in fresh])
-            await asyncio.to_thread(index.add, fresh, vectors=vectors)
+        await in_thread(_add_with, index, fresh, vectors)
+        rewritten = {document.id for document in fresh}
+        await in_thread(index.add, [document for document in part if document.id not in rewritten])
     return [document.id for document in documents]
 
 
-def _parts(documents: Sequence[Document], size: int) -> Iterator[list[Document]]:
+def _add_with(index: Index, documents: Sequence[Document], vectors: Vectors | None) -> None:
+    index.add(documents, vectors=vectors)
+
+
+def _checked(size: int) -> int:
     if not isinstance(size, int) or size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {size!r}.")
-    each = unique(documents)
-    for start in range(0, len(each), size):
-        yield each[start : start + size]
-
-
-def _fresh(index: Index, documents: Sequence[Document]) -> list[Document]:
-    stored = {document.id: document for document in index.get([document.id for document in documents])}
-    return [document for document in documents if not same_document(stored.get(document.id), document)]
+    return size

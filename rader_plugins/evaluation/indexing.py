@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
-from rader_plugins.index import Index, read_documents
+from rader_plugins.index import Index
 
 __all__ = ["index_corpus", "index_documents"]
 
@@ -48,21 +48,19 @@ def index_documents(
     on_progress: Callable[[int], object] | None = None,
 ) -> int:
     """As :func:`index_corpus`, for documents under their ids; ``name`` is what messages call them."""
-    stored = {document.id: document.text for document in read_documents(index)}
-    foreign = [id for id in stored if id not in corpus]
+    foreign = [id for id in index.ids() if id not in corpus]
     if foreign:
         raise InputError(
             f"The index holds {len(foreign)} documents that are not in the corpus of {name} (such as "
             f"{foreign[0]!r}). Use an index of this corpus alone."
         )
-    missing = [
-        document for document in corpus.values() if document.text.strip() and stored.get(document.id) != document.text
-    ]
+    documents = [document for document in corpus.values() if document.text.strip()]
     if on_progress is not None:
-        on_progress(len(corpus) - len(missing))
-    rest = iter(missing)
+        on_progress(len(corpus) - len(documents))
+    encoded = 0
+    rest = iter(documents)
     while batch := list(itertools.islice(rest, _BATCH)):
-        index.add(batch)
+        encoded += index.add(batch).encoded
         if on_progress is not None:
             on_progress(len(batch))
-    return len(missing)
+    return encoded

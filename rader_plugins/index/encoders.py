@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from rader_plugins.background import after_fork
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import FingerprintMismatchError, InputError
-from rader_plugins.index.home import Settings
+from rader_plugins.index.home import Home
 from rader_plugins.recipes import RECIPE_FILE, Recipe
 
 __all__ = ["EncoderSlot", "as_encoder"]
@@ -33,57 +35,92 @@ class EncoderSlot:
     """Holds at most one encoder, of the index's own fingerprint.
 
     Args:
-        settings: What the index recorded.
+        home: The index; what it recorded says how its encoder is loaded.
         encoder: The one it was created with, if any.
     """
 
-    def __init__(self, settings: Settings, encoder: Encoder | None = None) -> None:
-        self._settings = settings
-        self._encoder = encoder
+    def __init__(self, home: Home, encoder: Encoder | None = None) -> None:
+        self._settings = home.settings
+        self._folder = home.folder
+        self.given = encoder
+        """The encoder that the user gave, if any; it is not recorded as such."""
+        self._loaded: Encoder | None = None
+        self._start_anew()
+        after_fork(self._start_anew)
+
+    def _start_anew(self) -> None:
         self._lock = threading.Lock()
 
     @property
     def recorded_model(self) -> Recipe | str:
         """See :attr:`rader_plugins.RaderIndex.recorded_model`."""
+        return next(self._candidates())
+
+    def _candidates(self) -> Iterator[Recipe | str]:
+        """Yield what may load the encoder: for a model of a directory, wherever that may be now."""
         recipe, location = self._settings.recipe, self._settings.location
         if recipe is None:
             raise InputError("This index holds no vectors, so no model belongs to it.")
         if not (location and recipe.model.startswith("sha256:")):
-            return recipe
-        carries_recipe = (Path(location) / RECIPE_FILE).is_file()
-        return location if carries_recipe else replace(recipe, model=location)
+            yield recipe
+            return
+        places = [Path(location)]
+        if self._folder is not None and (relative := self._settings.location_from_index) is not None:
+            places.append((self._folder / relative).resolve())
+        directories = [place for place in dict.fromkeys(places) if place.is_dir()]
+        if not directories:
+            raise InputError(
+                f"The model of this index lay in the directory {location}, which is not there"
+                + (f" (nor is {places[1]})." if len(places) > 1 and places[1] != places[0] else ".")
+                + " A directory that was moved is named by whoever opens the index."
+            )
+        for directory in directories:
+            carries_recipe = (directory / RECIPE_FILE).is_file()
+            yield str(directory) if carries_recipe else replace(recipe, model=str(directory))
 
-    def use(self, encoder: Encoder) -> Encoder:
+    def use(self, encoder: Encoder) -> None:
         """Take an encoder.
 
         Raises:
             FingerprintMismatchError: It makes other vectors than the index holds.
+            InputError: The index holds no vectors.
         """
-        recorded = self._settings
-        if recorded.recipe is None:
+        if self._settings.recipe is None:
             raise InputError("This index holds no vectors: open it without an encoder, and search with mode='bm25'.")
-        if encoder.fingerprint != recorded.fingerprint:
-            raise FingerprintMismatchError(
-                f"This index holds vectors of recipe {recorded.recipe.name!r} (fingerprint {recorded.fingerprint}), "
-                f"but the encoder makes those of {encoder.recipe.name!r} (fingerprint {encoder.fingerprint}). Open it "
-                "with the recipe it was built with, or build a new index."
-            )
-        self._encoder = encoder
-        return encoder
+        self.given = self._checked(encoder)
 
     def get(self) -> Encoder | None:
         """Return the encoder, loading the recorded one if there is none yet; None if the index has no vectors."""
         if self._settings.recipe is None:
             return None
         with self._lock:
-            return self._encoder or self.use(self._load())
+            if self.given is None and self._loaded is None:
+                self._loaded = self._load()
+            return self.given or self._loaded
+
+    def _checked(self, encoder: Encoder) -> Encoder:
+        recorded = self._settings
+        if recorded.recipe is not None and encoder.fingerprint != recorded.fingerprint:
+            raise FingerprintMismatchError(
+                f"This index holds vectors of recipe {recorded.recipe.name!r} (fingerprint {recorded.fingerprint}), "
+                f"but the encoder makes those of {encoder.recipe.name!r} (fingerprint {encoder.fingerprint}). Open it "
+                "with the recipe it was built with, or build a new index."
+            )
+        return encoder
 
     def _load(self) -> Encoder:
+        failure: InputError | None = None
         try:
-            return as_encoder(self.recorded_model)
+            for candidate in self._candidates():
+                try:
+                    return self._checked(as_encoder(candidate))
+                except InputError as error:  # another model of the same place: the next candidate may be the right one
+                    failure = failure or error
         except InputError as error:
-            raise InputError(
-                f"The encoder of this index could not be loaded: {error} Or "
-                "name one that gives the same vectors: RaderIndex.open(path, encoder=...), `--model` on the command "
-                "line."
-            ) from error
+            failure = error
+        if isinstance(failure, FingerprintMismatchError):
+            raise failure
+        raise InputError(
+            f"The encoder of this index could not be loaded: {failure} Or name one that gives the same vectors: "
+            "RaderIndex.open(path, encoder=...), `--model` on the command line."
+        ) from failure

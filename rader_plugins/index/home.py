@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.errors import IndexWriteError, InputError
+from rader_plugins.errors import AlreadyExistsError, IndexWriteError, InputError
+from rader_plugins.files import sync_folder
 from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.lexical import Bm25Config
-from rader_plugins.index.store import Store, set_meta
-from rader_plugins.index.vectors import FileShards, MemoryShards, Shards
+from rader_plugins.index.lock import WriteLock
+from rader_plugins.index.storage import FileShards, MemoryShards, Shards, Store
+from rader_plugins.index.storage.schema import is_placeholder
 from rader_plugins.recipes import Recipe
 
-__all__ = ["Home", "Settings", "ann_config", "create_home", "is_home", "open_home"]
+__all__ = ["Home", "Settings", "as_folder", "create_home", "is_home", "open_home"]
 
 _DATABASE = "index.db"
-_PLACEHOLDER = "no-vectors"  # the recipe that version 0.1 gave to an index without vectors
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,10 @@ class Settings:
 
     Attributes:
         recipe, fingerprint: Whose vectors it holds; None without vectors.
-        location: Where the model was found, as a hint.
+        location: Where the model was found, as a hint; a directory is absolute.
         dimension, dtype: Length (None without vectors) and storage type of the vectors.
         bm25, ann: How it searches.
+        location_from_index: The way from the index to the directory of the model, for both to be moved together.
     """
 
     recipe: Recipe | None
@@ -39,10 +43,20 @@ class Settings:
     dtype: str
     bm25: Bm25Config
     ann: AnnConfig | None
+    location_from_index: str | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Look at them before a new index is made with them.
+
+        Raises:
+            InputError: An option is unusable.
+        """
         if self.dtype not in ("float32", "float16"):
             raise InputError(f"dtype is 'float32' or 'float16', not {self.dtype!r}.")
+        if not isinstance(self.bm25, Bm25Config):
+            raise InputError(f"bm25 is a Bm25Config, not {type(self.bm25).__name__}.")
+        if self.ann is not None:
+            self.ann.check(self.dimension)
 
 
 @dataclass(frozen=True)
@@ -67,74 +81,138 @@ class Home:
         return self.folder / "derived" if self.folder else None
 
 
+def as_folder(path: object) -> Path:
+    """Return a path as a user wrote it, absolute: ``~`` and environment variables are replaced.
+
+    Raises:
+        InputError: It is no path.
+    """
+    if not isinstance(path, str | os.PathLike) or not (text := os.fspath(path)) or not isinstance(text, str):
+        raise InputError(f"An index lies in a folder, named by a path, not {path!r}.")
+    if "\x00" in text:
+        raise InputError(f"The path {text!r} holds a NUL character.")
+    literal = Path(text)
+    with contextlib.suppress(OSError, RuntimeError):  # no home directory: then ~ is a name like any other
+        if not literal.exists():
+            literal = Path(os.path.expandvars(text)).expanduser()
+    return literal.absolute()
+
+
 def is_home(folder: Path) -> bool:
     """Whether a folder holds an index."""
     return (folder / _DATABASE).is_file()
 
 
-def create_home(folder: Path | None, settings: Settings) -> Home:
-    """Make a new, empty index on disk, or in memory if ``folder`` is None."""
-    values = {"generation": 0, "epoch": 0, "rows": 0, **asdict(settings)}
+def create_home(folder: Path | None, settings: Settings, lock_timeout: float) -> Home:
+    """Make a new, empty index on disk, or in memory if ``folder`` is None.
+
+    Of several processes that do it at once, one succeeds; nothing is ever replaced.
+
+    Raises:
+        InputError: There is an index already.
+        IndexLockedError: Another process is making one and takes longer than ``lock_timeout`` seconds.
+        IndexWriteError: The folder cannot be written.
+    """
     if folder is None:
-        store = Store(None, create=True)
-        with store.writing() as database:
-            set_meta(database, values)
-        return _assemble(None, store)
-    if is_home(folder):
-        raise InputError(f"{folder} already holds an index: RaderIndex.open({str(folder)!r}) opens it.")
-    unfinished = folder / f".{_DATABASE}.new"
-    try:
-        for part in (folder / "vectors", folder / "derived"):
-            part.mkdir(parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise IndexWriteError(f"The folder {folder} cannot be made or written: {error}") from error
-    # The database gets its name when it is complete, so a process killed here leaves no half index behind.
-    store = Store(unfinished, create=True)
-    with store.writing() as database:
-        set_meta(database, values)
-    store.close()
-    unfinished.replace(folder / _DATABASE)
+        return _assemble(None, _filled(None, settings))
+    _check_free(folder)
+    with _translated(folder):
+        made = _make_folders(folder)
+        # Complete and on disk before it gets its name: a process killed here leaves no half index behind.
+        unfinished = folder / f".{_DATABASE}.{secrets.token_hex(8)}.new"
+        try:
+            _filled(unfinished, settings).close()
+            with WriteLock(folder).held(lock_timeout):
+                _check_free(folder)
+                _publish(unfinished, folder / _DATABASE)
+                sync_folder(folder)
+            for parent in made:
+                sync_folder(parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
     return open_home(folder)
 
 
-def open_home(path: str | PathLike[str]) -> Home:
+def _filled(file: Path | None, settings: Settings) -> Store:
+    """Make a database that knows what its index was created with."""
+    relative = None
+    if file is not None and settings.location is not None and Path(settings.location).is_dir():
+        with contextlib.suppress(ValueError):  # another drive of Windows
+            relative = Path(os.path.relpath(settings.location, file.parent)).as_posix()
+    values: dict[str, Any] = asdict(settings) | {"location_from_index": relative}
+    store = Store(file, create=True)
+    with store.writing() as changes:
+        changes.set_meta({"generation": 0, "epoch": 0, "rows": 0, **values})
+    return store
+
+
+def _check_free(folder: Path) -> None:
+    if is_home(folder):
+        raise AlreadyExistsError(
+            f"{folder} already holds an index: RaderIndex.open({str(folder)!r}) opens it, and so does "
+            "create(..., exist_ok=True)."
+        )
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make the folders of an index; return those in which a new name has to be made durable."""
+    parents = [folder, *folder.parents]
+    fresh = [parent for parent in parents if not parent.exists()]
+    for part in (folder / "vectors", folder / "derived"):
+        part.mkdir(parents=True, exist_ok=True)
+    return [parent.parent for parent in fresh]
+
+
+def _publish(unfinished: Path, name: Path) -> None:
+    """Give a file its name without replacing another one."""
+    try:
+        os.link(unfinished, name)
+    except FileExistsError:
+        raise AlreadyExistsError(
+            f"{name.parent} already holds an index, which another process made meanwhile."
+        ) from None
+    except OSError:  # a file system without links: the lock is what keeps others away
+        unfinished.rename(name)
+
+
+@contextlib.contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except IndexWriteError:
+        raise
+    except OSError as error:
+        raise IndexWriteError(f"The folder {folder} cannot be made or written: {error}") from error
+
+
+def open_home(folder: Path) -> Home:
     """Find an index on disk.
 
     Raises:
         InputError: There is none.
     """
-    folder = Path(path)
     if not is_home(folder):
         raise InputError(f"{folder} holds no index. RaderIndex.create or `rader index build` makes one.")
     return _assemble(folder, Store(folder / _DATABASE, create=False))
 
 
 def _assemble(folder: Path | None, store: Store) -> Home:
-    ann, recipe = store.meta("ann"), store.meta("recipe")
-    if recipe is not None and recipe["name"] == _PLACEHOLDER:
-        recipe = None
-    settings = Settings(
-        recipe=None if recipe is None else Recipe.from_dict(recipe),
-        fingerprint=None if recipe is None else store.meta("fingerprint"),
-        location=store.meta("location"),
-        dimension=None if recipe is None else store.meta("dimension"),
-        dtype=store.meta("dtype"),
-        bm25=Bm25Config(**store.meta("bm25")),
-        ann=AnnConfig(**ann) if ann is not None else None,
-    )
+    with store.reading():
+        ann, recipe = store.meta("ann"), store.meta("recipe")
+        if is_placeholder(recipe):
+            recipe = None
+        settings = Settings(
+            recipe=None if recipe is None else Recipe.from_dict(recipe),
+            fingerprint=None if recipe is None else store.meta("fingerprint"),
+            location=store.meta("location"),
+            dimension=None if recipe is None else store.meta("dimension"),
+            dtype=store.meta("dtype"),
+            bm25=Bm25Config(**store.meta("bm25")),
+            ann=AnnConfig(**ann) if ann is not None else None,
+            location_from_index=store.meta("location_from_index", None),
+        )
     shards: Shards | None = None
     if settings.dimension is not None:
         kind = settings.dimension, settings.dtype
         shards = FileShards(folder / "vectors", *kind) if folder else MemoryShards(*kind)
     return Home(folder, store, shards, settings)
-
-
-def ann_config(ann: str | AnnConfig | Mapping[str, Any] | None) -> AnnConfig | None:
-    """Return what a user wrote for an approximate structure as an :class:`AnnConfig`."""
-    if ann is None or isinstance(ann, AnnConfig):
-        return ann
-    try:
-        return AnnConfig(**ann) if isinstance(ann, Mapping) else AnnConfig(kind=ann)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise InputError(f"Unknown option for ann: {error}") from None

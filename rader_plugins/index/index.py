@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -15,31 +13,26 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Unpack
 
+from rader_plugins.background import after_fork, in_thread
 from rader_plugins.documents import Document, Hit
 from rader_plugins.encoding.base import Encoder
-from rader_plugins.errors import IndexCorruptError, InputError
+from rader_plugins.errors import AlreadyExistsError, IndexCorruptError, InputError
+from rader_plugins.index.adding import Adder, id_list, in_batches, prepare, prepare_all, storable
 from rader_plugins.index.copying import mirror
-from rader_plugins.index.dense import AnnConfig, gather
+from rader_plugins.index.dense import AnnConfig, ann_config, gather
 from rader_plugins.index.encoders import EncoderSlot, as_encoder
-from rader_plugins.index.filters import Filter, filter_mask
-from rader_plugins.index.home import Home, Settings, ann_config, create_home, is_home, open_home
+from rader_plugins.index.fields import FieldColumns, StaleSnapshotError
+from rader_plugins.index.filters import Filter, parse_filter
+from rader_plugins.index.home import Home, Settings, as_folder, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.loader import load_snapshot
-from rader_plugins.index.lock import WriteLock
-from rader_plugins.index.maintenance import (
-    damaged_rows,
-    fill_missing,
-    lexical_is_behind,
-    rebuild,
-    storable,
-    store_derived,
-)
+from rader_plugins.index.lock import LOCK_TIMEOUT, WriteLock, check_timeout
+from rader_plugins.index.maintenance import damaged_rows, fill_missing, lexical_is_behind, rebuild, store_derived
 from rader_plugins.index.protocol import AddOptions, AddReport
 from rader_plugins.index.ranking import check_vectors, rank, to_hits
 from rader_plugins.index.request import SearchRequest, Vector
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.statistics import describe
-from rader_plugins.index.writer import Prepared, commit_documents, delete_documents, id_list, prepare
 from rader_plugins.recipes import Recipe
 
 __all__ = ["RaderIndex"]
@@ -64,12 +57,19 @@ class RaderIndex:
         AddReport(added=1, replaced=0, unchanged=0, encoded=1, skipped=0)
     """
 
-    def __init__(self, home: Home, encoder: Encoder | None = None) -> None:
+    def __init__(self, home: Home, encoder: Encoder | None = None, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self._home = home
-        self._encoders = EncoderSlot(home.settings, encoder)
+        self._encoders = EncoderSlot(home, encoder)
         self._snapshot: Snapshot | None = None
-        self._snapshot_lock = threading.RLock()  # `frozen` blocks nest
+        self._lock_timeout = lock_timeout
         self._write_lock = WriteLock(home.folder)
+        self._adder = Adder(home, self._encoders, self._write_lock)
+        self._fields = FieldColumns(home.store)
+        self._start_anew()
+        after_fork(self._start_anew)
+
+    def _start_anew(self) -> None:
+        self._snapshot_lock = threading.RLock()  # `frozen` blocks nest
 
     @property
     def path(self) -> Path | None:
@@ -104,40 +104,68 @@ class RaderIndex:
         path: str | PathLike[str] | None,
         encoder: Encoder | Recipe | str | None,
         *,
-        dtype: Literal["float32", "float16"] = "float32",
+        dtype: Literal["float32", "float16"] | None = None,
         ann: str | AnnConfig | Mapping[str, Any] | None = None,
         bm25: Bm25Config | None = None,
+        exist_ok: bool = False,
+        lock_timeout: float = LOCK_TIMEOUT,
     ) -> RaderIndex:
-        """Make a new, empty index.
+        """Make a new, empty index. Of several processes that do so at once one succeeds; nothing is ever replaced.
 
         Args:
-            path: Folder to make; None keeps the index in memory.
+            path: Folder to make; None keeps the index in memory. ``~`` and environment variables are replaced.
             encoder: What makes the vectors: an encoder, or what :func:`rader_plugins.load_encoder` takes. None makes
                 an index without vectors, which is searched by BM25.
-            dtype: How vectors are stored; ``float16`` halves their size and rounds scores to about 1e-3.
+            dtype: How vectors are stored; ``float16`` halves their size and rounds scores to about 1e-3. None means
+                ``float32``.
             ann: None searches exactly; ``"hnsw"``, ``"ivfpq"`` or their parameters (see :class:`AnnConfig`, also for
                 GPUs) build a FAISS structure at :meth:`optimize`. Rows added later are searched exactly until the
                 next :meth:`optimize`.
-            bm25: Parameters of BM25.
+            bm25: Parameters of BM25; None means RaDeR's.
+            exist_ok: Open an index that is there already, if it was made with the same encoder and options.
+            lock_timeout: Seconds to wait for another writer, here and by default in every call on this object.
 
         Raises:
-            InputError: There is an index already, or an option is unknown.
+            InputError: There is an index already, or an option is unusable.
+            FingerprintMismatchError: With ``exist_ok``: the index that is there holds other vectors.
+            IndexLockedError: Another process is making the index and takes longer than ``lock_timeout``.
             IndexWriteError: The folder cannot be written.
         """
-        if encoder is not None:
-            encoder = as_encoder(encoder)
-        elif ann is not None:
+        lock_timeout = check_timeout(lock_timeout)
+        folder = None if path is None else as_folder(path)
+        encoder = None if encoder is None else as_encoder(encoder)
+        if encoder is None and ann is not None:
             raise InputError("ann speeds up the search by vectors, and without an encoder there are none.")
         settings = Settings(
             recipe=encoder.recipe if encoder else None,
             fingerprint=encoder.fingerprint if encoder else None,
-            location=encoder.location if encoder else None,
+            location=_absolute_location(encoder),
             dimension=encoder.dimension if encoder else None,
-            dtype=dtype,
+            dtype=dtype or "float32",
             bm25=bm25 or Bm25Config(),
             ann=ann_config(ann),
         )
-        return cls(create_home(Path(path) if path is not None else None, settings), encoder)
+        settings.check()
+        if exist_ok and folder is not None:
+            with contextlib.suppress(AlreadyExistsError):
+                return cls(create_home(folder, settings, lock_timeout), encoder, lock_timeout)
+            index = cls.open(folder, encoder, lock_timeout=lock_timeout)
+            try:
+                index._check_settings(settings, dtype=dtype, ann=ann, bm25=bm25)
+            except InputError:
+                index.close()
+                raise
+            return index
+        return cls(create_home(folder, settings, lock_timeout), encoder, lock_timeout)
+
+    def _check_settings(self, settings: Settings, **options: object) -> None:
+        """Refuse options that an index which is there was not made with; those that were not given do not matter."""
+        if settings.recipe is None and self.recipe is not None:
+            raise InputError(f"{self.path} holds an index with vectors: name the encoder that it was made with.")
+        for name, value in options.items():
+            there = getattr(self._home.settings, name)
+            if value is not None and getattr(settings, name) != there:
+                raise InputError(f"{self.path} was made with {name}={there!r}, which does not change afterwards.")
 
     @classmethod
     def open(
@@ -146,14 +174,16 @@ class RaderIndex:
         encoder: Encoder | Recipe | str | None = None,
         *,
         verify: bool | None = None,
+        lock_timeout: float = LOCK_TIMEOUT,
     ) -> RaderIndex:
         """Open an index.
 
         Args:
-            path: Its folder.
+            path: Its folder. ``~`` and environment variables are replaced.
             encoder: What encodes queries and new documents; it must have the index's fingerprint. None loads the
                 recorded recipe when it is first needed.
             verify: Compare all vectors with their checksums; None does so up to 1 GiB of them.
+            lock_timeout: Seconds that a change waits for another writer.
 
         Raises:
             InputError: There is no index.
@@ -161,7 +191,7 @@ class RaderIndex:
             IndexCorruptError: A file is damaged or truncated.
             IndexVersionError: A newer version of the library wrote it.
         """
-        index = cls(open_home(path))
+        index = cls(open_home(as_folder(path)), lock_timeout=check_timeout(lock_timeout))
         if encoder is not None:
             index._encoders.use(as_encoder(encoder))
         snapshot = index.snapshot()
@@ -172,7 +202,7 @@ class RaderIndex:
     @staticmethod
     def exists(path: str | PathLike[str]) -> bool:
         """Whether a folder holds an index."""
-        return is_home(Path(path))
+        return is_home(as_folder(path))
 
     @property
     def encoder(self) -> Encoder | None:
@@ -199,9 +229,10 @@ class RaderIndex:
         Raises:
             FingerprintMismatchError: The index that is there holds vectors of another recipe.
         """
-        folder = Path(path)
-        home = open_home(folder) if is_home(folder) else create_home(folder, self._home.settings)
-        with RaderIndex(home) as target, self.frozen():
+        folder = as_folder(path)
+        with contextlib.suppress(AlreadyExistsError):
+            create_home(folder, self._home.settings, self._lock_timeout).store.close()
+        with RaderIndex(open_home(folder), lock_timeout=self._lock_timeout) as target, self.frozen():
             mirror(self, target)
 
     def close(self) -> None:
@@ -215,6 +246,22 @@ class RaderIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle how to open it: its folder, the encoder that was given, and how long to wait for others."""
+        if self.path is None:
+            raise InputError(
+                "An index in memory cannot be pickled, as another process cannot open it. Copy it to a folder "
+                "(copy_to(path)) and pickle what RaderIndex.open(path) gives."
+            )
+        return _reopened, (self.path, self._encoders.given, self._lock_timeout)
+
+    def __copy__(self) -> RaderIndex:
+        return self
+
+    def __deepcopy__(self, memo: object) -> RaderIndex:
+        """Return the index itself: every copy would be of the same folder."""
+        return self
 
     # Reading
 
@@ -233,11 +280,16 @@ class RaderIndex:
             return self._snapshot
 
     def mask(self, snapshot: Snapshot, condition: Filter | None) -> npt.NDArray[np.bool_] | None:
-        """Return which rows of a snapshot a filter admits, shape (rows,); None where there is no filter."""
+        """Return which rows of a snapshot a filter admits, shape (rows,); None where there is no filter.
+
+        Raises:
+            InputError: The filter is unusable.
+            StaleSnapshotError: Something was committed since the snapshot was taken.
+        """
         if condition is None:
             return None
         if not callable(condition):
-            return filter_mask(condition, self._home.store, snapshot.alive)
+            return self._fields.mask(parse_filter(condition), snapshot)
         mask = np.zeros_like(snapshot.alive)
         for row, document in self._home.store.scan():
             if row < len(mask) and condition(document):
@@ -284,13 +336,16 @@ class RaderIndex:
 
     async def asearch(self, request: SearchRequest) -> list[list[Hit]]:
         """As :meth:`search`, without blocking the event loop."""
-        return await asyncio.to_thread(self.search, request)
+        return await in_thread(self.search, request)
 
     def _search_once(
         self, snapshot: Snapshot, request: SearchRequest, vectors: Vector | None
     ) -> list[list[Hit]] | None:
         """Search one state; None if something was committed since it was taken."""
-        shared = self.mask(snapshot, request.filter)
+        try:
+            shared = self.mask(snapshot, request.filter)
+        except StaleSnapshotError:
+            return None
         masks = [snapshot.without(shared, ids) for ids in request.exclude_ids or [()] * len(request.queries)]
         rankings = rank(snapshot, request, vectors, masks)
         documents = self.fetch(sorted({row for ranked in rankings for row in ranked.rows.tolist()}), snapshot)
@@ -355,60 +410,51 @@ class RaderIndex:
 
         Args:
             documents: Any iterable; a generator is read in parts.
-            **options: ``vectors``: theirs, shape (n, dimension), if they are known; scaled to length 1. Otherwise the
-                encoder makes them. ``commit_every``: documents per commit (8192).
+            **options: ``vectors``: theirs, shape (n, dimension), if they are known; scaled to length 1. They win over
+                stored ones. Otherwise the encoder makes them, of texts that do not stand under their id already.
+                ``commit_every``: documents per commit (8192). ``lock_timeout``: seconds to wait for another writer.
 
         Returns:
-            How many documents were added or replaced; it tells more.
+            How many documents were added or replaced; it tells more. Identical documents write nothing.
 
         Raises:
             InputError: An id twice in one call, an unusable document, or vectors of a wrong shape, not finite or zero.
             EncodingError: The encoder failed.
-            IndexLockedError: Another writer is at work.
+            IndexLockedError: Another writer was at work for longer than ``lock_timeout``. Nothing is lost: what was
+                encoded serves the next call on this object.
             IndexWriteError: The disk is full or the folder read-only.
         """
-        if isinstance(documents, Document):
-            raise InputError("add() takes a list of documents: add([document]).")
+        if unknown := sorted(set(options) - AddOptions.__annotations__.keys()):
+            raise InputError(f"add() takes no {', '.join(unknown)}; it takes {', '.join(AddOptions.__annotations__)}.")
         vectors, commit_every = options.get("vectors"), options.get("commit_every", 8192)
-        if commit_every < 1:
-            raise InputError(f"commit_every must be at least 1, not {commit_every}.")
-        seen: set[str] = set()
-        prepared: Iterable[Prepared] = (prepare(document, seen) for document in documents)
-        if isinstance(documents, Sequence) or vectors is not None:
-            prepared = list(prepared)
-        given = None if vectors is None else self._storable(vectors, len(list(prepared)))
+        if not isinstance(commit_every, int) or isinstance(commit_every, bool) or commit_every < 1:
+            raise InputError(f"commit_every must be a whole number of at least 1, not {commit_every!r}.")
+        timeout = self._timeout(options.get("lock_timeout"))
+        prepared = prepare_all(documents, at_once=vectors is not None)
+        array = None if vectors is None else storable(vectors, len(list(prepared)), self._home)
         reports: list[AddReport] = []
         position = 0
-        iterator = iter(prepared)
-        while batch := list(itertools.islice(iterator, commit_every)):
-            part = given[position : position + len(batch)] if given is not None else self._encoded(batch)
-            with self._write_lock.held():
-                replaced = len(self._home.store.rows_of([item.document.id for item in batch]))
-                commit_documents(self._home, batch, part)
-                if lexical_is_behind(self._home):
+        for batch in in_batches(prepared, commit_every):
+            part = None if array is None else array[position : position + len(batch)]
+            reports.append(self._adder.add(batch, part, timeout))
+            if reports[-1] and lexical_is_behind(self._home):
+                with self._write_lock.held(timeout):
                     store_derived(self._home, self.snapshot(), None)
-            encoded = len(batch) if given is None and part is not None else 0
-            reports.append(AddReport(added=len(batch) - replaced, replaced=replaced, encoded=encoded))
             position += len(batch)
         return AddReport.total(reports)
 
-    def _encoded(self, batch: Sequence[Prepared]) -> npt.NDArray[Any] | None:
-        encoder = self.encoder
-        if encoder is None:
-            return None
-        return self._storable(encoder.encode_documents([item.document.text for item in batch]), len(batch))
+    def _timeout(self, lock_timeout: float | None) -> float:
+        return self._lock_timeout if lock_timeout is None else check_timeout(lock_timeout)
 
-    def _storable(self, vectors: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
-        if self.dimension is None:
-            raise InputError("This index holds no vectors: leave vectors= out.")
-        return storable(vectors, count, self.dimension, self._home.settings.dtype)
-
-    def delete(self, ids: Iterable[str] | None = None, *, filter: Filter | None = None) -> int:
+    def delete(
+        self, ids: Iterable[str] | None = None, *, filter: Filter | None = None, lock_timeout: float | None = None
+    ) -> int:
         """Delete documents.
 
         Args:
             ids: Their ids; those that are not stored are ignored.
             filter: Those that pass it; with ``ids``, those of the ids that do.
+            lock_timeout: Seconds to wait for another writer; None takes the index's own.
 
         Returns:
             How many were deleted.
@@ -419,19 +465,25 @@ class RaderIndex:
         if ids is None and filter is None:
             raise InputError("delete() needs ids, a filter or both; delete(index.ids()) empties the index.")
         names = None if ids is None else id_list(ids)
-        with self._write_lock.held():
+        with self._write_lock.held(self._timeout(lock_timeout)):
             if filter is not None:
                 passing = self.ids(filter)
                 names = list(passing) if names is None else sorted(set(names).intersection(passing))
-            return delete_documents(self._home, names or [])
+            if not self._home.store.rows_of(names or []):
+                return 0
+            with self._home.store.writing() as changes:
+                return changes.delete(names or [], changes.next_generation())
 
-    def optimize(self) -> None:
+    def optimize(self, *, lock_timeout: float | None = None) -> None:
         """Drop deleted rows from disk and rebuild BM25's and FAISS's structures.
 
         Searches give the same results before and after (apart from the approximate structure's choice). Safe to
         interrupt: until the last step the old state is in force.
+
+        Args:
+            lock_timeout: Seconds to wait for another writer; None takes the index's own.
         """
-        with self._write_lock.held():
+        with self._write_lock.held(self._timeout(lock_timeout)):
             rebuild(self._home, self.snapshot)
 
     @classmethod
@@ -447,14 +499,28 @@ class RaderIndex:
         Returns:
             How many documents were encoded again.
         """
-        index = cls(open_home(path))
+        index = cls(open_home(as_folder(path)))
         if encoder is not None:
             index._encoders.use(as_encoder(encoder))
-        with index._write_lock.held():
+        with index._write_lock.held(index._lock_timeout):
             fill_missing(index._home)
             damaged = set(damaged_rows(index._home))
-            documents = [document for row, document in index._home.store.scan() if row in damaged]
-            index.add(documents)
+            batch = [prepare(document) for row, document in index._home.store.scan() if row in damaged]
+            for part in in_batches(batch, 8192):
+                index._adder.add(part, None, index._lock_timeout, renew=True)
             index.optimize()
         index.close()
-        return len(documents)
+        return len(batch)
+
+
+def _reopened(path: Path, encoder: Encoder | None, lock_timeout: float) -> RaderIndex:
+    """Open a pickled index; its checksums were compared where it was opened first."""
+    return RaderIndex.open(path, encoder, verify=False, lock_timeout=lock_timeout)
+
+
+def _absolute_location(encoder: Encoder | None) -> str | None:
+    """Return where an encoder was loaded from; a directory of this machine as it is called from everywhere."""
+    if encoder is None or encoder.location is None:
+        return None
+    directory = Path(encoder.location).expanduser()
+    return str(directory.absolute()) if encoder.recipe.model.startswith("sha256:") else encoder.location

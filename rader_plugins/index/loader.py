@@ -6,7 +6,6 @@ import io
 import logging
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,39 +14,15 @@ import numpy.typing as npt
 from rader_plugins.errors import IndexCorruptError
 from rader_plugins.index.dense import Approximate
 from rader_plugins.index.home import Home
-from rader_plugins.index.lexical import LexicalView
-from rader_plugins.index.postings import Postings
+from rader_plugins.index.lexical import LexicalView, Postings
 from rader_plugins.index.snapshot import Snapshot
-from rader_plugins.index.store import Store
-from rader_plugins.index.vectors import Shard
+from rader_plugins.index.storage import IndexState
 
-__all__ = ["load_snapshot", "read_shards"]
+__all__ = ["load_snapshot"]
 
 Array = npt.NDArray[Any]
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 5
-
-
-@dataclass
-class _State:
-    """Rows of the database that a snapshot is made from."""
-
-    generation: int
-    epoch: int
-    rows: int
-    first: int
-    names: list[tuple[int, str]]
-    dead: list[int]
-    lexical: list[tuple[int, int, bytes]]
-    terms: int
-    shards: list[Shard]
-    derived: dict[str, tuple[str, int, int]]
-
-
-def read_shards(store: Store) -> list[Shard]:
-    """Return the committed shards in order."""
-    with store.reading() as database:
-        return [Shard(*row) for row in database.execute("SELECT name, start, rows FROM shards ORDER BY start")]
 
 
 def load_snapshot(home: Home, previous: Snapshot | None) -> Snapshot:
@@ -74,17 +49,21 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
     with home.store.reading():
         if previous is not None and home.store.meta("epoch") != previous.epoch:
             previous = None
-        if previous is None:
+        if previous is not None:
+            first = previous.rows
+            state = home.store.state(first=first, since=previous.generation, lexical_first=first)
+        else:
+            first = 0
             base = _read_lexical(home)
-        state = _read_state(home, previous, len(base[1]) if base else 0)
+            state = home.store.state(lexical_first=len(base[1]) if base else 0)
     if previous is not None:
         ids, parts, lengths = previous.ids, list(previous.postings), previous.lengths
-        alive = np.concatenate([previous.alive, np.zeros(state.rows - state.first, dtype=np.bool_)])
+        alive = np.concatenate([previous.alive, np.zeros(state.rows - first, dtype=np.bool_)])
     else:
         ids, alive = [], np.zeros(state.rows, dtype=np.bool_)
         parts, lengths = ([base[0]], base[1]) if base else ([], np.zeros(0, dtype=np.int32))
     # Older snapshots share the list of ids, but never look behind their own last row.
-    ids[state.first :] = [""] * (state.rows - state.first)
+    ids[first:] = [""] * (state.rows - first)
     for row, name in state.names:
         ids[row] = name
     alive[[row for row, _ in state.names]] = True
@@ -111,33 +90,6 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
     )
 
 
-def _read_state(home: Home, previous: Snapshot | None, lexical_first: int) -> _State:
-    with home.store.reading() as database:
-        first = previous.rows if previous else 0
-        if previous:
-            lexical_first = first
-            names = database.execute("SELECT row, id FROM documents WHERE row >= ?", (first,)).fetchall()
-        else:  # the index over ids holds the rows too: the texts need not be read
-            names = [(row, id) for id, row in database.execute("SELECT id, row FROM documents ORDER BY id")]
-        since = previous.generation if previous else -1
-        dead = database.execute("SELECT row FROM tombstones WHERE generation > ?", (since,))
-        lexical = "SELECT row, length, terms FROM lexical WHERE row >= ? ORDER BY row"
-        return _State(
-            generation=home.store.generation(),
-            epoch=home.store.meta("epoch"),
-            rows=home.store.meta("rows"),
-            first=first,
-            names=names,
-            dead=[row for (row,) in dead],
-            lexical=database.execute(lexical, (lexical_first,)).fetchall(),
-            terms=database.execute("SELECT COALESCE(MAX(id) + 1, 0) FROM terms").fetchone()[0],
-            shards=read_shards(home.store),
-            derived={
-                kind: (file, rows, check) for kind, file, rows, check in database.execute("SELECT * FROM derived")
-            },
-        )
-
-
 def _merged(parts: Sequence[Postings]) -> list[Postings]:
     """Join blocks of similar size, so that their number grows with the logarithm of the number of commits."""
     blocks = [part for part in parts if len(part)]
@@ -147,39 +99,37 @@ def _merged(parts: Sequence[Postings]) -> list[Postings]:
 
 
 def _read_lexical(home: Home) -> tuple[Postings, Array] | None:
-    with home.store.reading() as database:
-        found = database.execute("SELECT file, rows, crc FROM derived WHERE kind = 'lexical'").fetchone()
-    if found is None or home.derived is None:
+    derived = home.store.derived().get("lexical")
+    if derived is None or home.derived is None:
         return None
-    file, rows, check = found
     try:
-        content = (home.derived / file).read_bytes()
-        if zlib.crc32(content) != check:
+        content = (home.derived / derived.file).read_bytes()
+        if zlib.crc32(content) != derived.check:
             raise ValueError("its checksum differs")
         stream = io.BytesIO(content)
         postings, lengths = Postings.read(stream), np.lib.format.read_array(stream, allow_pickle=False)
-        if len(lengths) != rows:
-            raise ValueError(f"it covers {len(lengths)} rows, not {rows}")
+        if len(lengths) != derived.rows:
+            raise ValueError(f"it covers {len(lengths)} rows, not {derived.rows}")
     except (OSError, ValueError) as error:
-        _LOG.warning("Rebuilding BM25 from the database, since %s cannot be used: %s", file, error)
+        _LOG.warning("Rebuilding BM25 from the database, since %s cannot be used: %s", derived.file, error)
         return None
     return postings, lengths
 
 
-def _read_approximate(home: Home, state: _State, previous: Snapshot | None) -> Approximate | None:
+def _read_approximate(home: Home, state: IndexState, previous: Snapshot | None) -> Approximate | None:
     if home.settings.ann is None or home.derived is None or "ann" not in state.derived:
         return previous.approximate if previous and home.derived is None else None
-    file, rows, check = state.derived["ann"]
-    if previous and previous.approximate and previous.approximate.rows == rows:
+    derived = state.derived["ann"]
+    if previous and previous.approximate and previous.approximate.rows == derived.rows:
         return previous.approximate
-    path = home.derived / file
+    path = home.derived / derived.file
     try:
-        if path.stat().st_size != check:
-            raise RuntimeError(f"it has {path.stat().st_size} bytes, not {check}")
+        if (size := path.stat().st_size) != derived.check:
+            raise RuntimeError(f"it has {size} bytes, not {derived.check}")
         approximate = Approximate.read(path, home.settings.ann)
-        if approximate.rows != rows:
-            raise RuntimeError(f"it covers {approximate.rows} rows, not {rows}")
+        if approximate.rows != derived.rows:
+            raise RuntimeError(f"it covers {approximate.rows} rows, not {derived.rows}")
     except (OSError, RuntimeError) as error:
-        _LOG.warning("Searching exactly, since %s cannot be used (optimize() rebuilds it): %s", file, error)
+        _LOG.warning("Searching exactly, since %s cannot be used (optimize() rebuilds it): %s", derived.file, error)
         return None
     return approximate

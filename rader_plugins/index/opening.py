@@ -29,9 +29,11 @@ _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 class CreateOptions(TypedDict, total=False):
     """What a new index may be given: see :meth:`rader_plugins.RaderIndex.create`."""
 
-    dtype: Literal["float32", "float16"]
+    dtype: Literal["float32", "float16"] | None
     ann: str | AnnConfig | Mapping[str, Any] | None
     bm25: Bm25Config | None
+    exist_ok: bool
+    lock_timeout: float
 
 
 class Engine(Protocol):

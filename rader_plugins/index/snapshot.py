@@ -11,10 +11,8 @@ import numpy.typing as npt
 
 from rader_plugins.analysis import analyze
 from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gather_scores
-from rader_plugins.index.lexical import LexicalView, WeightedQuery
-from rader_plugins.index.postings import Postings
-from rader_plugins.index.pruning import promising
-from rader_plugins.index.store import Store
+from rader_plugins.index.lexical import LexicalView, Postings, WeightedQuery, promising
+from rader_plugins.index.storage import Store
 
 __all__ = ["Ranking", "Snapshot", "best_rows", "top_places"]
 

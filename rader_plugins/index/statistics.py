@@ -7,7 +7,7 @@ from typing import Any
 
 from rader_plugins.index.home import Home
 from rader_plugins.index.snapshot import Snapshot
-from rader_plugins.index.store import FORMAT_VERSION
+from rader_plugins.index.storage import FORMAT_VERSION
 
 __all__ = ["describe"]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from rader_plugins.documents import Document
 from rader_plugins.encoding.truncation import collect_truncated
 from rader_plugins.errors import InputError, TruncationWarning
-from rader_plugins.files import canonical_json
 from rader_plugins.ingestion.chunking import parent_id
 from rader_plugins.ingestion.findings import Findings
 from rader_plugins.ingestion.survey import Progress, Survey, no_progress
@@ -110,28 +109,15 @@ def check_pruning(index: Index, survey: Survey) -> None:
 
 
 def _add(index: Index, documents: list[Document], outcome: Outcome) -> None:
-    from rader_plugins.index import AddReport
-
     with warnings.catch_warnings(), collect_truncated() as truncated:
         # The encoder warns once, with the figure of its first batch; the summary has them all.
         warnings.simplefilter("ignore", TruncationWarning)
-        stored = {document.id: document for document in index.get([document.id for document in documents])}
-        fresh = [document for document in documents if not _same(stored.get(document.id), document)]
-        report = index.add(fresh) if fresh else AddReport()
+        report = index.add(documents)
     outcome.added += report.added
     outcome.replaced += report.replaced
-    outcome.unchanged += report.unchanged + len(documents) - len(fresh)
+    outcome.unchanged += report.unchanged
     outcome.encoded += report.encoded
     outcome.truncated += [document.id for document in documents if document.text in truncated]
-
-
-def _same(stored: Document | None, document: Document) -> bool:
-    # As JSON, so that true and 1, which Python takes for equal, differ.
-    return (
-        stored is not None
-        and stored.text == document.text
-        and canonical_json(stored.metadata) == canonical_json(document.metadata)
-    )
 
 
 def _outdated(index: Index, survey: Survey) -> tuple[list[str], list[str]]:

@@ -43,7 +43,7 @@ def survey(source: Source, *, progress: Progress = no_progress) -> Survey:
     Raises:
         InputError: An id stands twice (both origins are named), a document is unusable, or there are none.
     """
-    from rader_plugins.index.writer import prepare
+    from rader_plugins.index.adding import prepare
 
     result = Survey(source)
     with progress("Reading", None) as advance:

@@ -102,7 +102,7 @@ def test_gpu_without_one_says_so(vectors: np.ndarray) -> None:
 
     if hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(InputError, match=r"rader-plugins\[gpu\]"):
+    with pytest.raises(InputError, match=r"rader-plugins\[faiss-gpu\]"):
         build(None, vectors, {"kind": "flat", "gpu": True})
     with pytest.raises(InputError, match="no HNSW on GPUs"):
         build(None, vectors, {"kind": "hnsw", "gpu": True})

@@ -58,8 +58,8 @@ def test_a_reader_in_another_process_sees_each_commit_at_its_next_search(tmp_pat
 
 def test_a_second_writer_gets_a_clear_error_and_later_its_turn(tmp_path: Path) -> None:
     first = RaderIndex.create(tmp_path / "i", encoder=HashEncoder())
-    second = RaderIndex.open(tmp_path / "i", HashEncoder())
-    with first._write_lock.held():
+    second = RaderIndex.open(tmp_path / "i", HashEncoder(), lock_timeout=0)
+    with first._write_lock.held(0):
         for change in (
             lambda: second.add([Document(id="x", text="x")]),
             lambda: second.delete(["x"]),

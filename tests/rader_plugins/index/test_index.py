@@ -126,7 +126,7 @@ def test_vectors_may_be_given_and_are_scaled(make: MakeIndex) -> None:
 
 
 def test_vectors_spread_over_shards(make: MakeIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rader_plugins.index.vectors.SHARD_BYTES", 16 * 4 * 7)
+    monkeypatch.setattr("rader_plugins.index.storage.shards.SHARD_BYTES", 16 * 4 * 7)
     index = make()
     for start in range(0, 50, 10):
         index.add(documents(50)[start : start + 10])

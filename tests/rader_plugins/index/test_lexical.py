@@ -88,10 +88,10 @@ def test_skipping_frequent_terms_changes_no_result(
     every = np.where(allowed, snapshot.bm25_scores(" ".join(query)), 0.0)
     expected = sorted((-score, snapshot.ids[row]) for row, score in enumerate(every.tolist()) if score > 0)[:k]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rader_plugins.index.pruning._ROUND", at_once)
-        patch.setattr("rader_plugins.index.pruning._MOST_READ", most_read)
-        patch.setattr("rader_plugins.index.lexical._FREQUENT", 8)
-        patch.setattr("rader_plugins.index.lexical._COLUMNS", 4)
+        patch.setattr("rader_plugins.index.lexical.pruning._ROUND", at_once)
+        patch.setattr("rader_plugins.index.lexical.pruning._MOST_READ", most_read)
+        patch.setattr("rader_plugins.index.lexical.scoring._FREQUENT", 8)
+        patch.setattr("rader_plugins.index.lexical.scoring._COLUMNS", 4)
         for _ in range(2):  # the second time with what the first has kept
             rows, scores = snapshot.bm25_best(" ".join(query), k, allowed if filtered else None)
             found = sorted(zip((-scores).tolist(), [snapshot.ids[row] for row in rows], strict=True))

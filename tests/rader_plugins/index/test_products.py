@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rader_plugins.index import products
-from rader_plugins.index.dense import ROUNDING, exact_scores
-from rader_plugins.index.products import inner_products
+from rader_plugins.index.dense import ROUNDING, exact_scores, products
+from rader_plugins.index.dense.products import inner_products
 
 
 def _vectors(rows: int, dimension: int, dtype: str = "float32") -> Any:

@@ -141,26 +141,31 @@ def _leaf(part: MetadataFilter) -> dict[str, Any] | None:
     if "." in key or key.startswith("$") or key in (NODE_KEY, ID_KEY, REF_KEY):
         return None  # dots reach into nested objects there, and are part of the name here
     if part.operator == FilterOperator.IS_EMPTY:
-        return {key: {"$in": [None, "", []]}}
+        return {"$or": [_scalar(key, {"$in": [None, ""]}), {key: {"$size": 0}}]}
     if part.operator in (FilterOperator.EQ, FilterOperator.NE):
         if value is None:  # LlamaIndex: a missing value equals nothing, not even None
             return _NOTHING if part.operator == FilterOperator.EQ else _EVERYTHING
         if not _is_plain(value):
             return None
-        equal = {key: {"$in": _with_booleans([value])}}
+        equal = _scalar(key, {"$in": _with_booleans([value])})
         return equal if part.operator == FilterOperator.EQ else {"$not": equal}
     if part.operator in (FilterOperator.IN, FilterOperator.NIN):
         if not isinstance(value, list) or not all(map(_is_plain, value)):
             return None
-        among = {key: {"$in": _with_booleans(value)}}
+        among = _scalar(key, {"$in": _with_booleans(value)})
         return among if part.operator == FilterOperator.IN else {"$not": among}
     if part.operator in _COMPARISONS and _is_plain(value):
         name, compare = _COMPARISONS[part.operator]
         if isinstance(value, str):
-            return {key: {name: value}}
+            return _scalar(key, {name: value})
         booleans = [boolean for boolean in (False, True) if compare(boolean, value)]
-        return {"$or": [{key: {name: value}}, {key: {"$in": booleans}}]}
+        return {"$or": [_scalar(key, {name: value}), _scalar(key, {"$in": booleans})]}
     return None
+
+
+def _scalar(key: str, condition: Mapping[str, Any]) -> dict[str, Any]:
+    # To LlamaIndex a list is a value like any other; in an index a condition may hold for one of its elements.
+    return {key: {**condition, "$not": {"$type": "array"}}}
 
 
 def _is_plain(value: object) -> bool:

@@ -63,13 +63,7 @@ def add_nodes(index: Index, nodes: Sequence[BaseNode]) -> int:
     """Add those nodes that are new or differ from what is stored; return how many."""
     if isinstance(nodes, BaseNode):
         raise InputError("add_nodes() takes a list of nodes: add_nodes([node]).")
-    return _add(index, [node_to_document(node) for node in nodes])
-
-
-def _add(index: Index, documents: Sequence[Document]) -> int:
-    stored = {document.id: document for document in index.get([document.id for document in documents])}
-    changed = [document for document in documents if stored.get(document.id) != document]
-    return index.add(changed) if changed else 0
+    return index.add([node_to_document(node) for node in nodes])
 
 
 def replace_documents(index: Index, sources: Sequence[LlamaDocument], nodes: Sequence[BaseNode]) -> None:
@@ -88,7 +82,7 @@ def replace_documents(index: Index, sources: Sequence[LlamaDocument], nodes: Seq
         now[document.metadata.get(REF_KEY)].append(document)
     same = {name for name in names if name in before and _contents(before[name]) == _contents(now[name])}
     fresh = [document for name, group in now.items() if name not in same for document in group]
-    _add(index, fresh)
+    index.add(fresh)
     # Deleted last: a process killed in between leaves a document twice, and the next run mends it.
     kept = {document.id for document in fresh}
     index.delete([old.id for name in names - same for old in before[name] if old.id not in kept])

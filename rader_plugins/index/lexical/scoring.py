@@ -12,6 +12,7 @@ equal those of an index built afresh.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.errors import InputError
-from rader_plugins.index.postings import Array, Postings
+from rader_plugins.index.lexical.postings import Array, Postings
 
 __all__ = ["Bm25Config", "LexicalView", "WeightedQuery"]
 
@@ -41,8 +42,9 @@ class Bm25Config:
     query_weighted: bool = True
 
     def __post_init__(self) -> None:
-        if not (self.k1 >= 0 and 0 <= self.b <= 1):
-            raise InputError(f"BM25 needs k1 >= 0 and b between 0 and 1, not k1={self.k1}, b={self.b}.")
+        numbers = all(isinstance(value, int | float) for value in (self.k1, self.b))
+        if not numbers or not (0 <= self.k1 < math.inf and 0 <= self.b <= 1):
+            raise InputError(f"BM25 needs k1 >= 0 and b between 0 and 1, not k1={self.k1!r}, b={self.b!r}.")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.index.lexical import LexicalView, WeightedQuery
-from rader_plugins.index.postings import Array
+from rader_plugins.index.lexical.postings import Array
+from rader_plugins.index.lexical.scoring import LexicalView, WeightedQuery
 
 __all__ = ["promising"]
 

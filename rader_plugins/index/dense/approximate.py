@@ -1,12 +1,8 @@
-"""Dense search: exact over memory-mapped shards, or approximate through FAISS with exact scores for what it finds.
-
-Exact search multiplies the shards where they lie, without copying them, and then computes the scores of the best rows
-again in double precision. So a text has the same score wherever it stands, alone or in a batch, and equal texts tie.
-"""
+"""Approximate dense search through FAISS; the rows that it proposes are scored exactly by the caller."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.errors import InputError, import_extra
-from rader_plugins.index.products import inner_products
+from rader_plugins.index.dense.exact import Array, gather
 
-__all__ = ["AnnConfig", "Approximate", "exact_scores", "gather_scores"]
+__all__ = ["AnnConfig", "Approximate", "ann_config"]
 
-Array = npt.NDArray[Any]
-
-# Single precision sums of unit vectors differ by less than this between two orders of summation.
-ROUNDING = 4e-6
-_GATHER = 4096
 _MINIMUM_ROWS = 1000
 _GPU_MOST = 2048  # what FAISS returns at most from a GPU
 
@@ -58,60 +49,34 @@ class AnnConfig:
         if self.gpu and self.kind == "hnsw":
             raise InputError("FAISS has no HNSW on GPUs: use ann={'kind': 'flat', 'gpu': True} or 'ivfpq'.")
 
+    def check(self, dimension: int | None) -> None:
+        """Look at the parameters before an index of some dimension is made with them.
 
-def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array, rows: int) -> Array:
-    """Inner product of every query with every row.
+        Raises:
+            InputError: A number is not a whole one of at least 1, or codes do not divide the vectors.
+        """
+        for name in ("links", "ef_construction", "ef_search", "lists", "probes", "code_bytes"):
+            value = getattr(self, name)
+            if value is None and name in ("lists", "code_bytes"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name} of ann must be a whole number of at least 1, not {value!r}.")
+        if self.kind == "ivfpq" and self.code_bytes and dimension and dimension % self.code_bytes:
+            raise InputError(f"code_bytes={self.code_bytes} must divide the dimension {dimension}.")
 
-    Args:
-        shards: Arrays of shape (n_i, dimension), float32 or float16.
-        starts: First row of each shard.
-        queries: float32 array of shape (q, dimension).
-        rows: Number of rows in all.
 
-    Returns:
-        float32 array of shape (q, rows), exact to :data:`ROUNDING`.
+def ann_config(ann: str | AnnConfig | Mapping[str, Any] | None) -> AnnConfig | None:
+    """Return what a user wrote for an approximate structure as an :class:`AnnConfig`.
+
+    Raises:
+        InputError: An option is unknown or out of its range.
     """
-    scores = np.empty((len(queries), rows), dtype=np.float32)
-    for shard, start in zip(shards, starts, strict=True):
-        if len(queries) == 1:
-            inner_products(shard, queries[0], out=scores[0, start : start + len(shard)])
-            continue
-        # Half precision is widened in blocks that stay in the cache.
-        step = len(shard) if shard.dtype == np.float32 else 8192
-        for first in range(0, len(shard), max(1, step)):
-            part = shard[first : first + step]
-            part = part if part.dtype == np.float32 else part.astype(np.float32)
-            np.matmul(queries, part.T, out=scores[:, start + first : start + first + len(part)])
-    return scores
-
-
-def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array:
-    """Return the vectors of some rows as an array of shape (len(rows), dimension)."""
-    if len(shards) == 1:
-        only: Array = shards[0][rows]
-        return only
-    if (rows[1:] < rows[:-1]).any():
-        order = np.argsort(rows)
-        vectors = np.empty((len(rows), shards[0].shape[1]), dtype=shards[0].dtype)
-        vectors[order] = gather(shards, starts, rows[order])
-        return vectors
-    ends = np.searchsorted(rows, [*starts[1:], rows[-1] + 1 if len(rows) else 0])
-    firsts = [0, *ends[:-1].tolist()]
-    return np.concatenate(
-        [shard[rows[first:end] - start] for shard, start, first, end in zip(shards, starts, firsts, ends, strict=True)]
-    )
-
-
-def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, rows: Array) -> Array:
-    """Inner product of one query with some rows, summed in double precision; float32 array of shape (len(rows),)."""
-    scores = np.empty(len(rows), dtype=np.float32)
-    wide = query.astype(np.float64)
-    order = np.argsort(rows)  # neighbours share pages
-    for first in range(0, len(rows), _GATHER):
-        places = order[first : first + _GATHER]
-        # Not by BLAS: see rader_plugins.index.products.
-        scores[places] = np.einsum("ij,j->i", gather(shards, starts, rows[places]).astype(np.float64), wide)
-    return scores
+    if ann is None or isinstance(ann, AnnConfig):
+        return ann
+    try:
+        return AnnConfig(**ann) if isinstance(ann, Mapping) else AnnConfig(kind=ann)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InputError(f"Unknown option for ann: {error}") from None
 
 
 class Approximate:

@@ -74,11 +74,6 @@ class Postings:
         """The largest frequency of each term, shape (t,)."""
         return np.maximum.reduceat(self.frequencies, self.starts[:-1]) if len(self.rows) else self.frequencies
 
-    @cached_property
-    def first_row(self) -> int:
-        """The smallest row that holds a term; all rows of earlier blocks are smaller."""
-        return int(self.rows.min()) if len(self.rows) else 0
-
     def find(self, terms: Array) -> tuple[Array, Array, Array]:
         """Return where the postings of each of these terms begin and end, and its largest frequency.
 

@@ -1,0 +1,78 @@
+"""Exact dense search over memory-mapped shards.
+
+The shards are multiplied where they lie, without copying them; then the scores of the best rows are computed again in
+double precision. So a text has the same score wherever it stands, alone or in a batch, and equal texts tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.index.dense.products import inner_products
+
+__all__ = ["ROUNDING", "Array", "exact_scores", "gather", "gather_scores"]
+
+Array = npt.NDArray[Any]
+
+# Single precision sums of unit vectors differ by less than this between two orders of summation.
+ROUNDING = 4e-6
+_GATHER = 4096
+
+
+def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array, rows: int) -> Array:
+    """Inner product of every query with every row.
+
+    Args:
+        shards: Arrays of shape (n_i, dimension), float32 or float16.
+        starts: First row of each shard.
+        queries: float32 array of shape (q, dimension).
+        rows: Number of rows in all.
+
+    Returns:
+        float32 array of shape (q, rows), exact to :data:`ROUNDING`.
+    """
+    scores = np.empty((len(queries), rows), dtype=np.float32)
+    for shard, start in zip(shards, starts, strict=True):
+        if len(queries) == 1:
+            inner_products(shard, queries[0], out=scores[0, start : start + len(shard)])
+            continue
+        # Half precision is widened in blocks that stay in the cache.
+        step = len(shard) if shard.dtype == np.float32 else 8192
+        for first in range(0, len(shard), max(1, step)):
+            part = shard[first : first + step]
+            part = part if part.dtype == np.float32 else part.astype(np.float32)
+            np.matmul(queries, part.T, out=scores[:, start + first : start + first + len(part)])
+    return scores
+
+
+def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array:
+    """Return the vectors of some rows as an array of shape (len(rows), dimension)."""
+    if len(shards) == 1:
+        only: Array = shards[0][rows]
+        return only
+    if (rows[1:] < rows[:-1]).any():
+        order = np.argsort(rows)
+        vectors = np.empty((len(rows), shards[0].shape[1]), dtype=shards[0].dtype)
+        vectors[order] = gather(shards, starts, rows[order])
+        return vectors
+    ends = np.searchsorted(rows, [*starts[1:], rows[-1] + 1 if len(rows) else 0])
+    firsts = [0, *ends[:-1].tolist()]
+    return np.concatenate(
+        [shard[rows[first:end] - start] for shard, start, first, end in zip(shards, starts, firsts, ends, strict=True)]
+    )
+
+
+def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, rows: Array) -> Array:
+    """Inner product of one query with some rows, summed in double precision; float32 array of shape (len(rows),)."""
+    scores = np.empty(len(rows), dtype=np.float32)
+    wide = query.astype(np.float64)
+    order = np.argsort(rows)  # neighbours share pages
+    for first in range(0, len(rows), _GATHER):
+        places = order[first : first + _GATHER]
+        # Not by BLAS: see rader_plugins.index.dense.products.
+        scores[places] = np.einsum("ij,j->i", gather(shards, starts, rows[places]).astype(np.float64), wide)
+    return scores

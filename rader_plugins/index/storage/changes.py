@@ -1,0 +1,140 @@
+"""`Changes`: the statements that a commit consists of, within one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rader_plugins.errors import InputError
+from rader_plugins.index.lexical.postings import pack_terms
+from rader_plugins.index.storage.shards import Shard
+
+__all__ = ["Changes", "Derived", "select_in"]
+
+_BATCH = 500  # names per IN (...) list; SQLite's own limit was 999 for long
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A file that can be rebuilt: its name, how many rows it covers, and a check of its content."""
+
+    file: str
+    rows: int
+    check: int
+
+
+class Changes:
+    """Changes of an index that are committed together; :meth:`rader_plugins.index.storage.Store.writing` gives one."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        """Write values of the meta table."""
+        self._database.executemany(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [(key, json.dumps(value)) for key, value in values.items()],
+        )
+
+    def next_generation(self) -> int:
+        """Number this commit."""
+        current = self._database.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0]
+        self.set_meta({"generation": int(current) + 1})
+        return int(current) + 1
+
+    def insert(self, first: int, documents: Sequence[tuple[str, str, str]], terms: Sequence[Counter[str]]) -> None:
+        """Store documents in new rows.
+
+        Args:
+            first: Row of the first of them.
+            documents: Id, text and metadata as JSON of each.
+            terms: Frequencies of the terms of each.
+        """
+        numbers = self._number_terms(term for count in terms for term in count)
+        rows = range(first, first + len(documents))
+        self._database.executemany(
+            "INSERT INTO documents (row, id, text) VALUES (?, ?, ?)",
+            [(row, id, text) for row, (id, text, _) in zip(rows, documents, strict=True)],
+        )
+        self._database.executemany(
+            "INSERT INTO metadata (row, json) VALUES (?, ?)",
+            [(row, data) for row, (*_, data) in zip(rows, documents, strict=True) if data != "{}"],
+        )
+        self._database.executemany(
+            "INSERT INTO lexical (row, length, terms) VALUES (?, ?, ?)",
+            [
+                (row, count.total(), pack_terms({numbers[term]: number for term, number in count.items()}))
+                for row, count in zip(rows, terms, strict=True)
+            ],
+        )
+        self.set_meta({"rows": first + len(documents)})
+
+    def _number_terms(self, terms: Iterable[str]) -> dict[str, int]:
+        """Return term -> id for all terms, numbering new ones in order."""
+        names = list(dict.fromkeys(terms))
+        numbers: dict[str, int] = dict(select_in(self._database, "SELECT term, id FROM terms WHERE term", names))
+        following = self._database.execute("SELECT COALESCE(MAX(id) + 1, 0) FROM terms").fetchone()[0]
+        fresh = [(following + n, term) for n, term in enumerate(term for term in names if term not in numbers)]
+        self._database.executemany("INSERT INTO terms (id, term) VALUES (?, ?)", fresh)
+        numbers.update({term: id for id, term in fresh})
+        return numbers
+
+    def relabel(self, metadata: Mapping[int, str], generation: int) -> None:
+        """Write the metadata of some rows anew: row -> JSON."""
+        self._database.executemany("DELETE FROM metadata WHERE row = ?", [(row,) for row in metadata])
+        self._database.executemany(
+            "INSERT INTO metadata (row, json) VALUES (?, ?)", [pair for pair in metadata.items() if pair[1] != "{}"]
+        )
+        self._database.executemany(
+            "INSERT OR REPLACE INTO relabelled VALUES (?, ?)", [(row, generation) for row in metadata]
+        )
+
+    def delete(self, ids: Sequence[str], generation: int) -> int:
+        """Delete documents by id; return how many were there."""
+        rows = [(row,) for (row,) in select_in(self._database, "SELECT row FROM documents WHERE id", ids)]
+        for table in ("documents", "metadata", "lexical", "relabelled"):
+            self._database.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
+        self._database.executemany("INSERT INTO tombstones VALUES (?, ?)", [(row, generation) for (row,) in rows])
+        return len(rows)
+
+    def set_shards(self, shards: Sequence[Shard]) -> None:
+        """Commit the state of the shards."""
+        self._database.execute("DELETE FROM shards")
+        self._database.executemany("INSERT INTO shards VALUES (?, ?, ?)", [(s.name, s.start, s.rows) for s in shards])
+
+    def add_blocks(self, blocks: Sequence[tuple[int, int, int]]) -> None:
+        """Record first row, rows and checksum of vectors that were written."""
+        self._database.executemany("INSERT INTO blocks VALUES (?, ?, ?)", blocks)
+
+    def compact(self, living: Sequence[int], epoch: int) -> None:
+        """Renumber the living rows without gaps; blocks, deletions and derived files are forgotten."""
+        # Rows only move down, and in ascending order each lands on a free place.
+        moves = [(new, old) for new, old in enumerate(living) if new != old]
+        for table in ("documents", "metadata", "lexical"):
+            self._database.executemany(f"UPDATE {table} SET row = ? WHERE row = ?", moves)
+        for table in ("tombstones", "relabelled", "blocks", "derived"):
+            self._database.execute(f"DELETE FROM {table}")
+        self.set_meta({"rows": len(living), "epoch": epoch})
+
+    def set_derived(self, kind: str, derived: Derived) -> None:
+        """Record a file that can be rebuilt."""
+        row = kind, derived.file, derived.rows, derived.check
+        self._database.execute("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", row)
+
+
+def select_in(database: sqlite3.Connection, query: str, values: Sequence[str] | Sequence[int]) -> Iterator[Any]:
+    """Yield the rows of a query that ends before ``IN (...)``.
+
+    Raises:
+        InputError: A value is no valid Unicode.
+    """
+    for start in range(0, len(values), _BATCH):
+        part = values[start : start + _BATCH]
+        try:
+            yield from database.execute(f"{query} IN ({','.join('?' * len(part))})", part)
+        except UnicodeEncodeError as error:
+            raise InputError(f"An id holds a lone surrogate, which no stored id can: {error.object!r}.") from None
