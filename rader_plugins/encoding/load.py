@@ -24,7 +24,7 @@ def load_encoder(name_or_path_or_url: str | os.PathLike[str] | Recipe, **options
             one, a :class:`~rader_plugins.Recipe`, a model directory, another hub id with a Sentence Transformers
             configuration, or the URL of an OpenAI-compatible embedding server.
         **options: Of :class:`~rader_plugins.encoding.local.LocalEncoder` (``device``, ``dtype``, ``batch_tokens``,
-            ``attn_implementation``, ``trust_remote_code``, ``show_progress``) or, for a URL, of
+            ``attn_implementation``, ``trust_remote_code``, ``show_progress``, ``shared``) or, for a URL, of
             :class:`~rader_plugins.encoding.http.HTTPEncoder` (``recipe``, ``model``, ``concurrency``, ...).
             ``recipe`` states how a directory or hub id makes vectors. ``cache`` is the path of an on-disk cache.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rader_plugins.background import after_fork, in_thread
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, padded, plan_batches, run_batches
+from rader_plugins.encoding.lane import LoadedModel, shared_model
 from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
 from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
 from rader_plugins.encoding.tokens import format_texts, prompt_length, tokenize
@@ -26,14 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalEncoder"]
 
+# More queries than this are no question that somebody waits for.
+_FEW = 64
+
 
 class LocalEncoder(Encoder):
     """Encodes with a checkpoint on this machine. Safe to use from several threads and from asyncio.
 
     Texts are tokenised by :func:`rader_plugins.encoding.tokens.tokenize`, sorted by length, run in batches of a
     token budget and returned in the order given. Equal texts are encoded once. A batch that does not fit into
-    memory is halved. The model is locked for a batch at a time, so that a query passes between the batches of a
-    large ``add``.
+    memory is halved. Queries go before batches of documents that wait, so that a question waits for one batch of a
+    large ``add`` at most, and queries that wait together are encoded together. Encoders of the same recipe and options
+    share one model in a process.
 
     An empty text gets the vector of its template and special tokens.
 
@@ -46,6 +53,8 @@ class LocalEncoder(Encoder):
         batch_tokens: Padded tokens in a batch; default 2048 on a CPU, 32768 on a GPU.
         trust_remote_code: Let the checkpoint's repository run its own code.
         show_progress: True, False, or None for "if the standard error is a terminal".
+        shared: Share the model with encoders of the same recipe and options in this process; False for a model that is
+            going to be changed, as training does.
         model: An already loaded model with the modules that the recipe states, instead of ``location``.
 
     Raises:
@@ -69,6 +78,7 @@ class LocalEncoder(Encoder):
         batch_tokens: int | None = None,
         trust_remote_code: bool = False,
         show_progress: bool | None = None,
+        shared: bool = True,
         model: SentenceTransformer | None = None,
     ) -> None:
         if batch_tokens is not None and (not isinstance(batch_tokens, int) or batch_tokens < 1):
@@ -79,13 +89,16 @@ class LocalEncoder(Encoder):
         if model is None:
             chosen = pick_device(device)
             options = LoadOptions(chosen, pick_dtype(dtype, recipe, chosen), attn_implementation, trust_remote_code)
-            model = build_model(recipe, self.location, options)
-        self.model = model
+            loaded = self._load(options, shared=shared)
+        else:
+            loaded = LoadedModel(model, model.device.type)
+        self._loaded = loaded
+        model = loaded.model
         self.batch_tokens = batch_tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
         self.show_progress = show_progress
         self._torch = import_extra("torch", "local")
-        self._forward_lock = threading.Lock()
-        self._count_lock = threading.Lock()
+        self._new_lock()
+        after_fork(self._new_lock)
         self._truncated = 0
         self._dimension = self._find_dimension()
         if recipe.dimension is not None and recipe.dimension != self._dimension:
@@ -93,6 +106,37 @@ class LocalEncoder(Encoder):
                 f"Recipe {recipe.name!r} states dimension {recipe.dimension}, but the model in {self.location!r} "
                 f"gives {self._dimension}. It is another checkpoint, or the recipe is wrong."
             )
+
+    def _new_lock(self) -> None:
+        self._count_lock = threading.Lock()
+
+    def _load(self, options: LoadOptions, *, shared: bool) -> LoadedModel:
+        def load() -> LoadedModel:
+            model = build_model(self.recipe, self.location, options)
+            return LoadedModel(model, model.device.type)
+
+        if not shared:
+            return load()
+        # Of a directory the recipe's fingerprint holds the content.
+        return shared_model(("encoder", self.recipe.fingerprint, str(Path(self.location).absolute()), options), load)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._arguments[1].get("model") is not None:
+            raise InputError(
+                "This encoder was made of a model that was loaded already, so that no other process can load it: save "
+                "it, and load that directory."
+            )
+        return super().__reduce__()
+
+    @property
+    def model(self) -> SentenceTransformer:
+        """The model. Whoever takes it may change it, so that it is not shared with encoders that are loaded later."""
+        self._loaded.take_off_the_shelf()
+        return self._model
+
+    @property
+    def _model(self) -> SentenceTransformer:
+        return self._loaded.model  # type: ignore[no-any-return]
 
     @property
     def dimension(self) -> int:
@@ -102,7 +146,7 @@ class LocalEncoder(Encoder):
     @property
     def variant(self) -> str:
         """The precision of the weights."""
-        return str(self.model.dtype)
+        return str(self._model.dtype)
 
     @property
     def truncated(self) -> int:
@@ -112,7 +156,7 @@ class LocalEncoder(Encoder):
     @property
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer."""
-        return self.model.tokenizer
+        return self._model.tokenizer
 
     def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
         """Encode queries; see :meth:`Encoder.encode_queries`."""
@@ -124,11 +168,11 @@ class LocalEncoder(Encoder):
 
     async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
         """As :meth:`encode_queries`, in a thread."""
-        return await asyncio.to_thread(self._encode, "query", texts, instruction)
+        return await in_thread(self._encode, "query", texts, instruction)
 
     async def aencode_documents(self, texts: Sequence[str]) -> Vectors:
         """As :meth:`encode_documents`, in a thread."""
-        return await asyncio.to_thread(self._encode, "document", texts, None)
+        return await in_thread(self._encode, "document", texts, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a Sentence Transformers directory; see :func:`rader_plugins.encoding.saving.save_encoder`."""
@@ -154,19 +198,23 @@ class LocalEncoder(Encoder):
 
     def _reads_tokens(self) -> bool:
         """Whether the model takes token ids of plain text; static embeddings, routers and chat inputs do not."""
-        first: Any = self.model[0]
+        first: Any = self._model[0]
         return (
             type(first).__name__ == "Transformer"
-            and getattr(self.model.tokenizer, "is_fast", False)
+            and getattr(self._model.tokenizer, "is_fast", False)
             and "message" not in first.modality_config
         )
 
     def _encode_tokens(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
-        tokens = tokenize(self.model.tokenizer, self.recipe, role, texts, instruction=instruction)
+        tokens = tokenize(self._model.tokenizer, self.recipe, role, texts, instruction=instruction)
         if tokens.truncated:
             self._report_truncated([texts[position] for position in tokens.truncated], role)
         skipped = self._prompt_tokens(role, instruction)
         lengths = [len(row) for row in tokens.ids]
+        if role == "query" and len(texts) <= _FEW and min(lengths) > skipped and sum(lengths) <= self.batch_tokens:
+            kind = (self.recipe.fingerprint, skipped)
+            run = partial(self._forward, prompt=skipped)
+            return np.stack(self._loaded.ask(tokens.ids, lengths, run, kind=kind, budget=self.batch_tokens))
         # A text that its prompt left no room for has nothing else to pool: the prompt stays in.
         groups = [(skipped, [at for at, length in enumerate(lengths) if length > skipped])]
         if skipped:
@@ -194,23 +242,24 @@ class LocalEncoder(Encoder):
         for batch, vectors in run_batches(
             batches,
             lengths,
-            lambda batch: self._forward([ids[at] for at in batch], prompt),
-            self.model.device,
+            lambda batch: self._loaded.run(partial(self._forward, [ids[at] for at in batch], prompt)),
+            self._model.device,
             remedy=remedy,
         ):
             rows[batch] = vectors
             advance(len(batch))
 
-    def _forward(self, batch: list[list[int]], prompt: int) -> Vectors:
+    def _forward(self, batch: Sequence[list[int]], prompt: int) -> Vectors:
+        """Run the model, in its thread."""
         torch = self._torch
         ids, mask = padded(batch, self._pad_id())
-        features: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(self.model.device)}
+        features: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(self._model.device)}
         if mask is not None:
-            features["attention_mask"] = torch.from_numpy(mask).to(self.model.device)
+            features["attention_mask"] = torch.from_numpy(mask).to(self._model.device)
         if prompt:
             features["prompt_length"] = prompt
-        with self._forward_lock, torch.inference_mode():
-            pooled = self.model(features)["sentence_embedding"].float()
+        with torch.inference_mode():
+            pooled = self._model(features)["sentence_embedding"].float()
             if self.recipe.normalize:
                 # Once more in float32: a bfloat16 vector that was normalised in bfloat16 is off by up to 1%.
                 pooled = torch.nn.functional.normalize(pooled, p=2, dim=-1)
@@ -218,14 +267,15 @@ class LocalEncoder(Encoder):
 
     def _encode_strings(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
         formatted = format_texts(self.recipe, role, texts, instruction)
-        with self._forward_lock:
-            rows = self.model.encode(
+        rows = self._loaded.run(
+            lambda: self._model.encode(
                 formatted,
                 prompt="",
                 normalize_embeddings=self.recipe.normalize,
                 show_progress_bar=wants_progress(self.show_progress, len(texts)),
                 convert_to_numpy=True,
             )
+        )
         return np.asarray(rows, dtype=np.float32)
 
     def _prompt_tokens(self, role: Role, instruction: str | None) -> int:
@@ -235,15 +285,15 @@ class LocalEncoder(Encoder):
             prefix = self.recipe.query_prefix(instruction)
         else:
             prefix = self.recipe.document_template.partition("{text}")[0]
-        return prompt_length(self.model.tokenizer, self.recipe, prefix) if prefix else 0
+        return prompt_length(self._model.tokenizer, self.recipe, prefix) if prefix else 0
 
     def _pad_id(self) -> int:
         # Padding is masked, so any token will do where the tokenizer has none of its own.
-        found = self.model.tokenizer.pad_token_id
+        found = self._model.tokenizer.pad_token_id
         return int(found) if found is not None else 0
 
     def _find_dimension(self) -> int:
-        found = self.model.get_embedding_dimension()
+        found = self._model.get_embedding_dimension()
         if not isinstance(found, int):
             raise InputError(f"The model in {self.location!r} does not say how long its vectors are.")
         return found

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rader_plugins import background
 from rader_plugins.errors import InputError
 from rader_plugins.recipes import Recipe, Role
 
@@ -28,11 +29,33 @@ __all__ = [
     "tokenize_formatted",
 ]
 
-# Texts handed to the tokenizer at once: it keeps offsets of everything it is given, which is large for long texts.
+# Texts, and characters of them, handed to the tokenizer at once: it keeps ids, words and offsets of all that it gets.
 _CHUNK = 1024
+_CHUNK_CHARACTERS = 1 << 18
+_HELD_CHARACTERS = 1 << 22
+# Of a long text so many characters for each token that is read are enough, as a rule; where they are not, more are
+# taken. Behind the tokens that are read so many have to follow: the last words of a beginning may be cut otherwise.
+_CHARACTERS = 12
+_MARGIN = 16
 
-_locks: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
-_locks_guard = threading.Lock()
+
+class _Locks:
+    """One lock for each tokenizer."""
+
+    def __init__(self) -> None:
+        self._on_fork()
+        background.after_fork(self._on_fork)
+
+    def _on_fork(self) -> None:
+        self._locks: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
+        self._guard = threading.Lock()
+
+    def of(self, tokenizer: Any) -> threading.RLock:
+        with self._guard:
+            return self._locks.setdefault(tokenizer, threading.RLock())
+
+
+_locks = _Locks()
 
 
 @dataclass(frozen=True)
@@ -54,13 +77,18 @@ def format_texts(recipe: Recipe, role: Role, texts: Sequence[str], instruction: 
     Raises:
         InputError: An instruction is given for documents, or the recipe takes none.
     """
+    return list(_formatted(recipe, role, texts, instruction))
+
+
+def _formatted(recipe: Recipe, role: Role, texts: Sequence[str], instruction: str | None) -> Iterator[str]:
+    """Yield texts in the template, one after another: together they may be large."""
     if role == "query":
         prefix = recipe.query_prefix(instruction)
         suffix = recipe.query_template.partition("{text}")[2]
-        return [prefix + text + suffix for text in texts]
+        return (prefix + text + suffix for text in texts)
     if instruction:
         raise InputError("Documents take no instruction.")
-    return [recipe.format_document(text) for text in texts]
+    return (recipe.format_document(text) for text in texts)
 
 
 def eos_id(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> int:
@@ -96,9 +124,10 @@ def tokenize(
 ) -> TokenizedTexts:
     """Format texts by the recipe and turn them into token ids.
 
-    With ``append_eos``: the whole text is tokenised; end-of-sequence tokens that already stand at its end (put there
-    by the tokenizer or by the text) are dropped; what is left is cut to ``max_length - 1`` and one such token is
-    appended. So every text ends in exactly one, and a text that is too long has exactly ``max_length`` tokens.
+    Of a text much longer than what the model reads only the beginning is tokenised, which gives the same tokens.
+    With ``append_eos``: end-of-sequence tokens that already stand at its end (put there by the tokenizer or by the
+    text) are dropped; what is left is cut to ``max_length - 1`` and one such token is appended.
+    So every text ends in exactly one, and a text that is too long has exactly ``max_length`` tokens.
     Without it, the tokenizer adds its own special tokens and cuts at ``max_length``.
 
     A text without any token (an empty one, where neither template nor tokenizer adds something) becomes the single
@@ -114,26 +143,21 @@ def tokenize(
     Raises:
         InputError: The recipe's end-of-sequence token does not exist, or an instruction has no place.
     """
-    formatted = format_texts(recipe, role, texts, instruction)
+    formatted = _formatted(recipe, role, texts, instruction)
     return tokenize_formatted(tokenizer, recipe, formatted, recipe.max_length(role))
 
 
 def tokenize_formatted(
-    tokenizer: PreTrainedTokenizerBase, recipe: Recipe, formatted: Sequence[str], limit: int
+    tokenizer: PreTrainedTokenizerBase, recipe: Recipe, formatted: Iterable[str], limit: int
 ) -> TokenizedTexts:
     """Turn texts that stand in their template already into at most ``limit`` token ids; see :func:`tokenize`."""
     end = eos_id(tokenizer, recipe) if recipe.append_eos else None
     ids: list[list[int]] = []
     truncated: list[int] = []
-    with lock_of(tokenizer):
-        for start in range(0, len(formatted), _CHUNK):
-            chunk = list(formatted[start : start + _CHUNK])
-            if end is None:
-                rows, cut = _own_special_tokens(tokenizer, chunk, limit)
-            else:
-                rows, cut = _with_eos(tokenizer, chunk, limit, end)
-            ids.extend(rows)
-            truncated.extend(start + position for position in cut)
+    for chunk in _chunks(formatted, limit * _CHARACTERS):
+        rows, cut = _rows(tokenizer, chunk, limit, end)
+        truncated.extend(len(ids) + position for position in cut)
+        ids.extend(rows)
     if not all(ids):
         substitute = [_substitute_id(tokenizer)]
         ids = [row or list(substitute) for row in ids]
@@ -153,27 +177,78 @@ def prompt_length(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prefix: st
     return len(row)
 
 
+def _chunks(texts: Iterable[str], most: int) -> Iterator[list[str]]:
+    """Yield texts in parts of which at most ``most`` characters each are going to be tokenised."""
+    chunk: list[str] = []
+    read = held = 0
+    for text in texts:
+        chunk.append(text)
+        read += min(len(text), most)
+        held += len(text)
+        if len(chunk) >= _CHUNK or read >= _CHUNK_CHARACTERS or held >= _HELD_CHARACTERS:
+            yield chunk
+            chunk, read, held = [], 0, 0
+    if chunk:
+        yield chunk
+
+
+def _rows(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int, end: int | None
+) -> tuple[list[list[int]], list[int]]:
+    """Return the token ids of texts and the positions of those that were cut, from as much of each as it takes."""
+    most = limit * _CHARACTERS
+    shown = [_beginning(text, most) for text in texts]
+    rows: list[list[int]] = [[] for _ in texts]
+    cut: set[int] = set()
+    pending = list(range(len(texts)))
+    while pending:
+        some = [shown[at] for at in pending]
+        with lock_of(tokenizer):
+            tokenized = (
+                _own_special_tokens(tokenizer, some, limit) if end is None else _with_eos(tokenizer, some, limit, end)
+            )
+        again = []
+        for at, (row, behind) in zip(pending, tokenized, strict=True):
+            rows[at] = row
+            if behind > 0:
+                cut.add(at)
+            if behind < _MARGIN and len(shown[at]) < len(texts[at]):
+                again.append(at)
+        most *= 8
+        for at in again:
+            shown[at] = _beginning(texts[at], most)
+        pending = again
+    return rows, sorted(cut)
+
+
+def _beginning(text: str, most: int) -> str:
+    """Return at most so many characters of a text, up to a blank if there is one near."""
+    if len(text) <= most:
+        return text
+    blank = text.rfind(" ", most - 200, most)
+    return text[: blank if blank > 0 else most]
+
+
 def _with_eos(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int, end: int
-) -> tuple[list[list[int]], list[int]]:
+) -> list[tuple[list[int], int]]:
+    """Return the ids of each text, and how many tokens of it are left out."""
     encoded = tokenizer(texts, add_special_tokens=True, truncation=False, return_attention_mask=False, verbose=False)[
         "input_ids"
     ]
-    rows: list[list[int]] = []
-    cut: list[int] = []
-    for position, row in enumerate(encoded):
+    rows = []
+    for row in encoded:
         length = len(row)
         while length and row[length - 1] == end:
             length -= 1
-        if length >= limit:
-            cut.append(position)
-        rows.append([*row[: min(length, limit - 1)], end])
-    return rows, cut
+        rows.append(([*row[: min(length, limit - 1)], end], max(0, length - (limit - 1))))
+    return rows
 
 
 def _own_special_tokens(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int
-) -> tuple[list[list[int]], list[int]]:
+) -> list[tuple[list[int], int]]:
+    """Return the ids of each text with the tokenizer's special tokens, and how many tokens of it are left out."""
     encoded = tokenizer(
         texts,
         add_special_tokens=True,
@@ -184,13 +259,15 @@ def _own_special_tokens(
     )
     rows: list[list[int]] = [list(row) for row in encoded["input_ids"]]
     encodings = encoded.encodings
-    if encodings is not None:
-        # Only a row of full length can have been cut; asking every encoding for its rest would copy it.
-        cut = [at for at, row in enumerate(rows) if len(row) >= limit and encodings[at].overflowing]
-    else:
-        full = [at for at, row in enumerate(rows) if len(row) >= limit]
-        cut = [at for at in full if len(tokenizer(texts[at], truncation=False, verbose=False)["input_ids"]) > limit]
-    return rows, cut
+    special = tokenizer.num_special_tokens_to_add(pair=False)
+    left_out = [0] * len(rows)
+    # Only a row of full length can have been cut; asking every encoding for its rest would copy it.
+    for at in (at for at, row in enumerate(rows) if len(row) >= limit):
+        if encodings is not None:
+            left_out[at] = sum(len(rest.ids) - special for rest in encodings[at].overflowing)
+        else:
+            left_out[at] = len(tokenizer(texts[at], truncation=False, verbose=False)["input_ids"]) - limit
+    return list(zip(rows, left_out, strict=True))
 
 
 def _substitute_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -202,8 +279,4 @@ def _substitute_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def lock_of(tokenizer: PreTrainedTokenizerBase) -> threading.RLock:
     """Return the lock to hold while a tokenizer works: fast ones change state when lengths differ."""
-    with _locks_guard:
-        lock = _locks.get(tokenizer)
-        if lock is None:
-            lock = _locks[tokenizer] = threading.RLock()
-        return lock
+    return _locks.of(tokenizer)

@@ -205,7 +205,12 @@ def _check_sharded(config: RetrieverConfig, resume: bool, evaluated: bool) -> No
 def _trainable(base: str | Recipe, device: str, config: RetrieverConfig, options: RunOptions) -> LocalEncoder:
     def load(dtype: str) -> Any:
         return load_encoder(
-            base, device=device, dtype=dtype, show_progress=False, trust_remote_code=options.trust_remote_code
+            base,
+            device=device,
+            dtype=dtype,
+            show_progress=False,
+            trust_remote_code=options.trust_remote_code,
+            shared=False,
         )
 
     dtype = weights_dtype(dataclasses.replace(config, lora=config.lora is not False), device)

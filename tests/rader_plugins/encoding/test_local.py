@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
+import pickle
 import threading
 import warnings
 
@@ -387,29 +389,81 @@ def test_model_of_other_modules_is_kept(tmp_path):
         assert again.fingerprint == encoder.fingerprint
 
 
-def test_a_small_query_passes_between_the_batches(encoder, monkeypatch):
-    """While a large call is under way the lock is free between its batches."""
-    order: list[str] = []
-    first_batch, query_done = threading.Event(), threading.Event()
-    forward = encoder._forward
+class Watch:
+    """Records what the model is run on, and holds up the first run until it is told to go on."""
 
-    def watched(batch, prompt):
-        rows = forward(batch, prompt)
-        if threading.current_thread().name == "large":
-            order.append("batch")
-            first_batch.set()
-            query_done.wait(20)
-        return rows
+    def __init__(self, encoder, monkeypatch):
+        self.runs: list[list[list[int]]] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        forward = encoder._forward
 
-    monkeypatch.setattr(encoder, "_forward", watched)
-    monkeypatch.setattr(encoder, "batch_tokens", 40)
-    texts = [f"text number {at}" for at in range(20)]
-    large = threading.Thread(target=encoder.encode_documents, args=(texts,), name="large")
-    large.start()
-    first_batch.wait(20)
-    encoder.encode_queries(["small"])
-    order.append("query")
-    query_done.set()
-    large.join()
-    assert order[:2] == ["batch", "query"]
-    assert order.count("batch") > 1
+        def watched(batch, prompt):
+            self.runs.append([list(row) for row in batch])
+            if len(self.runs) == 1:
+                self.begun.set()
+                assert self.go_on.wait(20)
+            return forward(batch, prompt)
+
+        monkeypatch.setattr(encoder, "_forward", watched)
+
+
+@pytest.mark.parametrize("jobs", [1, 5])
+def test_questions_wait_for_one_batch_and_are_encoded_together(encoder, monkeypatch, jobs):
+    questions = [f"question {number} of somebody" for number in range(10)]
+    expected = encoder.encode_queries(questions)
+    watch = Watch(encoder, monkeypatch)
+    monkeypatch.setattr(encoder, "batch_tokens", 400)
+    texts = [f"text number {at} " * 8 for at in range(60)]
+
+    async def run():
+        large = [asyncio.create_task(encoder.aencode_documents(texts)) for _ in range(jobs)]
+        assert await asyncio.to_thread(watch.begun.wait, 20)
+        asked = [asyncio.create_task(encoder.aencode_queries([question])) for question in questions]
+        loaded = encoder._loaded
+        while sum(map(len, loaded._questions.values())) < len(questions):
+            await asyncio.sleep(0.001)
+        watch.go_on.set()
+        return np.concatenate(await asyncio.gather(*asked)), await asyncio.gather(*large)
+
+    rows, documents = asyncio.run(run())
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+    assert len(watch.runs[1]) == len(questions), "all questions that waited, in one run, right after the first batch"
+    assert len(watch.runs) > 3
+    for each in documents[1:]:
+        np.testing.assert_array_equal(each, documents[0])
+
+
+def test_a_failure_reaches_everybody_who_asked(encoder, monkeypatch):
+    def broken(batch, prompt):
+        raise RuntimeError("the model is broken")
+
+    monkeypatch.setattr(encoder, "_forward", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        encoder.encode_queries(["a"])
+    monkeypatch.undo()
+    assert encoder.encode_queries(["a"]).shape[0] == 1
+
+
+def test_encoders_of_one_recipe_share_a_model_until_it_is_taken(tmp_path, encoder):
+    encoder.save(tmp_path / "model")
+    one, two = (load_encoder(str(tmp_path / "model")) for _ in range(2))
+    assert one._loaded is two._loaded
+    other = load_encoder(str(tmp_path / "model"), dtype="bfloat16")
+    own = load_encoder(str(tmp_path / "model"), shared=False)
+    assert len({each._loaded for each in (one, other, own)}) == 3
+    with torch.no_grad():
+        one.model[0].model.norm.weight.fill_(float("nan"))  # whoever takes the model may change it
+    assert np.isfinite(load_encoder(str(tmp_path / "model")).encode_queries(["a"])).all()
+
+
+def test_a_pickle_holds_how_to_load(tmp_path, encoder):
+    encoder.save(tmp_path / "model")
+    loaded = load_encoder(str(tmp_path / "model"), batch_tokens=123)
+    pickled = pickle.dumps(loaded)
+    assert len(pickled) < 5000
+    again = pickle.loads(pickled)  # noqa: S301
+    assert again.batch_tokens == 123
+    np.testing.assert_allclose(again.encode_queries(["a"]), loaded.encode_queries(["a"]), atol=1e-6)
+    assert copy.deepcopy(loaded) is loaded
+    with pytest.raises(InputError, match="save"):
+        pickle.dumps(LocalEncoder(encoder.recipe, model=encoder.model))
