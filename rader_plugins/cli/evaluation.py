@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.cli.datasets import DataDir, DatasetNames, Measures
+from rader_plugins.cli.interruption import resumable
 from rader_plugins.cli.options import (
     Device,
     JsonOutput,
@@ -133,11 +134,12 @@ def evaluate(
         "ignore_identical_ids": ignore_identical_ids,
         "batch_size": batch_size,
     }
-    if len(names) == 1:
-        found = _load(names[0], split, data_dir, queries_file)
-        _show(plan.run(found, index or out / "index", out, options), out, json=json)
-        return
-    _show_suite(_run_all(plan, names, split, data_dir, out, options), out, json=json)
+    with resumable(lambda: f"the index and the finished queries are kept in {out}"):
+        if len(names) == 1:
+            found = _load(names[0], split, data_dir, queries_file)
+            _show(plan.run(found, index or out / "index", out, options), out, json=json)
+            return
+        _show_suite(_run_all(plan, names, split, data_dir, out, options), out, json=json)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.interruption import resumable
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, with_llm_options
 from rader_plugins.cli.options import (
     Device,
@@ -148,6 +149,7 @@ def synthesize(
     budget = Budget(calls=budget_calls, tokens=budget_tokens, minutes=budget_minutes)
     choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(resumable(lambda: f"finished problems and paid calls are kept in {out}"))
         server = stack.enter_context(llm.connect(concurrency=concurrency, max_retries=retries))
         budgeted = BudgetedLLM(server, budget)
         opened = stack.enter_context(_documents(corpus, index, out, choice, mode))

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from rader_plugins.cli.interruption import Interrupted
 from rader_plugins.cli.options import Device, JsonOutput, TrustRemoteCode
-from rader_plugins.cli.output import emit_json, facts, fail, note
+from rader_plugins.cli.output import emit_json, facts, fail
 
 __all__ = ["app"]
 
-_WORSE, _INTERRUPTED = 3, 130
+_WORSE = 3
 
 app = typer.Typer(
     name="train", help="Train a retriever or a reranker on samples.", no_args_is_help=True, rich_markup_mode=None
@@ -254,8 +255,7 @@ def _interruptible(folder: Path) -> Iterator[None]:
         checkpoint = newest_checkpoint(folder / "checkpoints")
         step = 0 if checkpoint is None else checkpoint_step(checkpoint)
         where = f"from step {step:,}" if step else "from the beginning: there is no checkpoint yet"
-        note(f"Interrupted. The same command with --resume goes on in {folder}, {where}.")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise Interrupted(f"the same command with --resume goes on in {folder}, {where}.") from None
 
 
 def _run(run: Any, *, resume: bool, plan_only: bool, json: bool) -> None:
