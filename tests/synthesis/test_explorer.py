@@ -96,7 +96,7 @@ def test_what_a_page_holds(run: Path, tmp_path: Path) -> None:
     first, second, third = index["problems"]
     assert first == {
         "id": "p", "question": "1 + 1?", "gold": "2", "status": "solved", "right": 2, "runs": 3, "searches": 1,
-        "kept": 1, "rejected": 1,
+        "kept": 1, "rejected": 1, "fit": 1, "unjudged": 0,
     }  # fmt: skip
     assert (second["id"], second["right"], second["runs"]) == ("q", 0, 16)
     assert third["reason"] == "The server was down."

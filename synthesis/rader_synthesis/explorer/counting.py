@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rader_plugins.trajectories import Considered, Trajectory, is_right, read_trajectories
-from rader_synthesis.explorer.reading import Source, read_source
+from rader_synthesis.explorer.reading import Source, fit_for_training, read_source
 from rader_synthesis.tree import Tree
 
 __all__ = ["Counts", "count_source"]
@@ -101,16 +101,14 @@ def _count_trajectories(found: Iterable[Trajectory], counts: Counts) -> None:
         counts.runs[{None: "not judged", True: "right", False: "wrong"}[is_right(one.reward)]] += 1
         counts.steps.update(step.kind for step in one.steps)
         counts.searches += len(one.retrievals)
-        kept = False
         for step in one.retrievals:
             _count_documents(step.considered, counts)
-            kept = kept or step.document_id is not None or any(document.relevant for document in step.considered)
-        counts.training += bool(kept and is_right(one.reward))
+        counts.training += fit_for_training(one)
     counts.problems["different"] = len(seen)
 
 
 def _count_tree(tree: Tree, counts: Counts) -> None:
-    counts.runs.update("right" if rollout.reward > 0 else "wrong" for rollout in tree.rollouts)
+    counts.runs.update("right" if is_right(rollout.reward) else "wrong" for rollout in tree.rollouts)
     counts.steps.update(node.kind for node in tree.nodes)
     for node in tree.nodes:
         if node.considered is not None:

@@ -22,6 +22,7 @@ from rader_synthesis.tree import Node, Tree
 __all__ = ["PageReport", "write_page"]
 
 _DATA = "<!-- data -->"
+_MOST_NAMES = 50
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,13 @@ def _block(stream: IO[bytes], id: str, value: object) -> None:
 def _entry(shown: Shown) -> dict[str, Any]:
     """Return what the list of problems needs to know."""
     if shown.tree is not None:
-        right = [rollout.reward > 0 for rollout in shown.tree.rollouts]
+        right = [bool(is_right(rollout.reward)) for rollout in shown.tree.rollouts]
         searches = [node.considered for node in shown.tree.nodes if node.considered is not None]
     else:
         right = [bool(is_right(each.reward)) for each in shown.trajectories]
         searches = [step.considered for one in shown.trajectories for step in one.retrievals]
     labels = Counter(one.relevant for considered in searches for one in considered)
-    entry = {
+    entry: dict[str, Any] = {
         "id": shown.id,
         "question": shown.question,
         "gold": shown.gold_answer,
@@ -155,7 +156,11 @@ def _entry(shown: Shown) -> dict[str, Any]:
         "searches": len(searches),
         "kept": labels[True],
         "rejected": labels[False],
+        "fit": shown.fit,
+        "unjudged": labels[None] + sum(is_right(each.reward) is None for each in shown.trajectories),
     }
+    if shown.trajectories:
+        entry["logs"] = [each.id for each in shown.trajectories[:_MOST_NAMES]]
     return entry | ({"reason": shown.reason} if shown.reason else {})
 
 
@@ -203,6 +208,8 @@ def _path(one: Trajectory, documents: _Documents) -> dict[str, Any]:
 
 def _step(step: Step, documents: _Documents) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": step.kind, "text": step.text}
+    if step.kind == "open":
+        row["id"] = step.document_id
     if step.kind == "retrieval":
         row |= {"id": step.document_id, "considered": [_considered(one, documents) for one in step.considered]}
     return row

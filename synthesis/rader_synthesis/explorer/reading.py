@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_jsonl
-from rader_plugins.trajectories import READABLE_SCHEMAS, TRAJECTORY_SCHEMA, Trajectory
+from rader_plugins.trajectories import READABLE_SCHEMAS, TRAJECTORY_SCHEMA, Trajectory, is_right
+from rader_synthesis.paths import trajectories as tree_trajectories
 from rader_synthesis.tree import TREE_SCHEMA, Tree
 
-__all__ = ["Shown", "Source", "Status", "read_source"]
+__all__ = ["Shown", "Source", "Status", "fit_for_training", "read_source"]
 
 Status = Literal["solved", "unsolved", "unknown", "failed", "skipped", "open"]
 _KINDS = Literal["trees", "journal", "trajectories"]
@@ -42,6 +43,22 @@ class Shown:
     tree: Tree | None = None
     trajectories: tuple[Trajectory, ...] = ()
     reason: str = ""
+
+    @property
+    def fit(self) -> int:
+        """How many of its trajectories are fit for training."""
+        if self.tree is not None:
+            return sum(bool(trajectory.metadata["training"]) for trajectory in tree_trajectories(self.tree))
+        return sum(map(fit_for_training, self.trajectories))
+
+
+def fit_for_training(trajectory: Trajectory) -> bool:
+    """Whether a right answer came with a document that is relevant or was gone on with: RaDeR trains on those."""
+    used = any(
+        step.document_id is not None or any(document.relevant for document in step.considered)
+        for step in trajectory.retrievals
+    )
+    return bool(used and is_right(trajectory.reward))
 
 
 @dataclass(frozen=True)
@@ -179,6 +196,6 @@ def _of_trajectories(path: Path) -> Iterator[Shown]:
         groups.setdefault(one.problem_id, []).append(one)
     for id, found in groups.items():
         rewards = [one.reward for one in found if one.reward is not None]
-        status: Status = "unknown" if not rewards else "solved" if max(rewards) >= 1 else "unsolved"
+        status: Status = "unknown" if not rewards else "solved" if any(map(is_right, rewards)) else "unsolved"
         gold = next((one.gold_answer for one in found if one.gold_answer is not None), None)
         yield Shown(id, found[0].question, gold, status, trajectories=tuple(found))

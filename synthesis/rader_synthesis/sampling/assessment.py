@@ -51,7 +51,8 @@ def advice(card: Mapping[str, Any]) -> list[str]:
     samples = sum(kind["samples"] for kind in card["samples"].get("train", {}).values())
     problems = sum(card["problem_families"].values())
     level = next((text for most, text in _LEVELS if samples < most), "as many as a model trained from scratch needs")
-    lines = [f"{samples:,} training samples of {problems:,} problems are {level} (RaDeR: {_PAPER:,})."]
+    different = f"{problems:,} different problem{'' if problems == 1 else 's'}"
+    lines = [f"{samples:,} training sample{'' if samples == 1 else 's'} of {different}: {level} (RaDeR: {_PAPER:,})."]
     following = next((most for most, _ in _LEVELS if samples < most), None)
     if following is not None and problems:
         more = max(1, round((following - samples) / max(1.0, samples / problems)))

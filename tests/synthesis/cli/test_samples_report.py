@@ -47,7 +47,7 @@ def test_it_says_what_there_is_and_what_it_is_good_for(tmp_path: Path) -> None:
     done = rader("samples", write(tmp_path, several(30)), "--out", tmp_path / "s")
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
-    assert "training samples of 30 problems" in text
+    assert "training samples of 30 different problems" in text
     assert "more problems would take it to the next level" in text
     assert "5 samples at random" in text
     queries = {sample.query.split()[0] for sample in all_samples(tmp_path / "s")}

@@ -7,10 +7,11 @@
     crs: ["Solution", "CRS: complete the remaining steps"],
     qg: ["Query", "QG: generate a query"],
     rt: ["Document", "RT: a retrieved document, in plain language"],
-    thought: ["Thought", ""], query: ["Query", ""], retrieval: ["Documents", ""], answer: ["Answer", ""],
+    thought: ["Thought", ""], rewrite: ["Rewrite", "The question or query in other words"], query: ["Query", ""],
+    retrieval: ["Documents", ""], open: ["Opened", "A document was opened and read"], answer: ["Answer", ""],
   };
   const STATUS = {
-    solved: ["\u2713", "Solved"], unsolved: ["\u2715", "Not solved"], unknown: ["\u2022", "Not judged"],
+    solved: ["\u2713", "Solved"], unsolved: ["\u2715", "Not solved"], unknown: ["\u2022", "Answer not judged"],
     failed: ["!", "Failed"], skipped: ["\u2013", "Skipped"], open: ["\u2026", "Not searched yet"],
   };
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -21,6 +22,12 @@
   const WORDS = index.kind === "trajectories" ? { true: "relevant", false: "not relevant", null: "not judged" } : { true: "kept", false: "rejected", null: "not judged" };
   let documents = null;
   const documentAt = (place) => (documents ||= read("documents"))[place];
+
+  // What can be filtered besides the status of a problem.
+  const FILTERS = {
+    fit: ["Fit for training", "A right answer, and a document that is relevant or was gone on with", (one) => one.fit > 0],
+    unjudged: ["Not judged", "An answer or a document that nobody has judged", (one) => one.unjudged > 0],
+  };
 
   const state = { filter: "all", at: -1, data: null, node: 0, open: new Set(), ghosts: true, rollout: null };
 
@@ -49,7 +56,10 @@
 
   // The list of problems.
 
-  const searchable = problems.map((one) => [one.id, one.question, one.gold, one.reason].filter(Boolean).join("\n").toLowerCase());
+  const searchable = problems.map((one) => [one.id, ...(one.logs || []), one.question, one.gold, one.reason].filter(Boolean).join("\n").toLowerCase());
+  const passes = (one) => state.filter === "all" || (FILTERS[state.filter] ? FILTERS[state.filter][2](one) : one.status === state.filter);
+  // A problem of a log is called what the log calls its runs.
+  const nameOf = (one) => (one.logs && one.logs.length ? one.logs[0] + (one.logs.length > 1 ? ` +${one.logs.length - 1}` : "") : one.id);
 
   function totals() {
     const count = (status) => problems.filter((one) => one.status === status).length;
@@ -64,28 +74,28 @@
   }
 
   function filters() {
-    const there = ["all", ...Object.keys(STATUS).filter((status) => problems.some((one) => one.status === status))];
-    if (there.length <= 2) return;
+    const statuses = Object.keys(STATUS).filter((status) => problems.some((one) => one.status === status));
+    const there = ["all", ...(statuses.length > 1 ? statuses : []), ...Object.keys(FILTERS)];
     byId("filters").append(...there.map((name) => {
-      const count = name === "all" ? problems.length : problems.filter((one) => one.status === name).length;
-      return el("button", { class: "chip", type: "button", "aria-pressed": String(name === "all"), "data-filter": name, onclick: () => {
+      const count = name === "all" ? problems.length : problems.filter(FILTERS[name] ? FILTERS[name][2] : (one) => one.status === name).length;
+      return el("button", { class: "chip", type: "button", title: FILTERS[name] ? FILTERS[name][1] : null, "aria-pressed": String(name === "all"), "data-filter": name, onclick: () => {
         state.filter = name;
         for (const other of byId("filters").children) other.setAttribute("aria-pressed", String(other.dataset.filter === name));
         list();
-      } }, `${name === "all" ? "All" : STATUS[name][1]} ${number(count)}`);
+      } }, `${name === "all" ? "All" : (FILTERS[name] ? FILTERS[name][0] : STATUS[name][1])} ${number(count)}`);
     }));
   }
 
   function list() {
     const words = byId("find").value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = problems.map((_, at) => at).filter((at) =>
-      (state.filter === "all" || problems[at].status === state.filter) && words.every((word) => searchable[at].includes(word)));
+      passes(problems[at]) && words.every((word) => searchable[at].includes(word)));
     byId("problems").replaceChildren(...found.map((at) => {
       const one = problems[at];
       const [sign, name] = STATUS[one.status];
       return el("li", null, el("button", { type: "button", "data-at": at, "aria-current": at === state.at ? "true" : null, onclick: () => go(at) },
         el("span", { class: `mark ${one.status}`, title: name, "aria-label": name }, sign),
-        el("span", { class: "id", title: one.id }, one.id),
+        el("span", { class: "id", title: [one.id, ...(one.logs || [])].join("\n") }, nameOf(one)),
         el("span", { class: "share", title: "right / all" }, one.runs ? `${one.right}/${one.runs}` : ""),
         el("span", { class: "words" }, flat(one.question || one.reason || "", 160))));
     }));
@@ -157,7 +167,7 @@
   function head(one) {
     const good = one.status === "solved" ? "good" : one.status === "unsolved" || one.status === "failed" ? "bad" : "plain";
     return [
-      el("div", { class: "head" }, el("h2", null, one.id), el("span", { class: `badge ${good}` }, STATUS[one.status][1])),
+      el("div", { class: "head" }, el("h2", { title: one.id }, nameOf(one)), el("span", { class: `badge ${good}` }, STATUS[one.status][1])),
       one.question ? el("p", { class: "whole question" }, one.question) : null,
       one.reason ? el("p", { class: "whole question loss" }, one.reason) : null,
     ];
@@ -364,13 +374,13 @@
     if (node.considered) {
       const kept = node.considered.filter((one) => one[2] === true).length;
       const refused = node.considered.filter((one) => one[2] === false).length;
-      parts.push(el("h3", null, `What the search brought: ${kept} kept, ${refused} rejected`), ...node.considered.map((one) => card(one)));
+      parts.push(el("h3", null, `What the search brought: ${kept} kept, ${refused} rejected`), ...node.considered.map((one) => card(one, node.text)));
       if (!node.considered.length) parts.push(el("p", { class: "soft" }, "Nothing was found."));
     }
     if (node.kind === "rt") {
       const from = (parent && parent.considered || []).find((one) => one[0] === node.document);
       parts.push(el("h3", null, "The document as it was found"));
-      parts.push(from ? card(from, true) : el("p", { class: "soft" }, node.id || "not recorded"));
+      parts.push(from ? card(from, parent.text) : el("p", { class: "soft" }, node.id || "not recorded"));
     }
     const above = way(state.node);
     parts.push(el("h3", null, "The way here"), el("ol", { class: "way" }, ...above.map((at) => el("li", null, tag(nodes[at].kind),
@@ -381,17 +391,66 @@
     aside.scrollTop = 0;
   }
 
-  function card(one, open = false) {
-    const [place, score, relevant, reason, by] = one;
+  // Labels that a person corrects are kept in the browser until they are downloaded.
+
+  const SHELF = `rader-labels ${document.title} ${location.pathname}`;
+  const corrections = new Map();
+  try {
+    for (const row of JSON.parse(localStorage.getItem(SHELF) || "[]")) corrections.set(keyOf(row.problem_id, row.query, row.document_id), row);
+  } catch { /* a browser that keeps nothing, or something else on the shelf: the page works all the same */ }
+
+  function keyOf(problem, query, id) { return JSON.stringify([problem, query, id]); }
+
+  function correct(query, id, relevant, was) {
+    const problem = problems[state.at].id;
+    const key = keyOf(problem, query, id);
+    corrections.delete(key);
+    if (relevant !== was) corrections.set(key, { problem_id: problem, query, document_id: id, relevant, was });
+    keep();
+  }
+
+  function keep() {
+    try { localStorage.setItem(SHELF, JSON.stringify([...corrections.values()])); } catch { /* see above */ }
+    byId("labels").hidden = !corrections.size;
+    byId("labels-count").textContent = plural(corrections.size, "corrected label");
+  }
+
+  function download() {
+    const lines = [...corrections.values()].map((row) => JSON.stringify(row) + "\n");
+    const address = URL.createObjectURL(new Blob(lines, { type: "application/x-ndjson" }));
+    const link = el("a", { href: address, download: "labels.jsonl" });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  }
+
+  function discard() {
+    corrections.clear();
+    keep();
+    if (state.at >= 0) follow();
+  }
+
+  function card(one, query) {
+    const [place, score, given, reason, by] = one;
     const [id, title, text] = documentAt(place);
+    const mine = corrections.get(keyOf(problems[state.at].id, query, id));
+    const relevant = mine ? mine.relevant : given;
     const verdict = `${relevant === true ? "\u2713 " : relevant === false ? "\u2715 " : ""}${WORDS[relevant]}`;
-    const short = text.length <= 160;
-    return el("div", { class: `card ${relevant === true ? "yes" : relevant === false ? "no" : ""}` },
+    const made = el("div", { class: `card ${relevant === true ? "yes" : relevant === false ? "no" : ""}` },
       el("div", { class: "top" }, el("span", { class: "verdict" }, verdict), el("span", { class: "id" }, title ? `${title} (${id})` : id),
         score === null ? null : el("span", { class: "soft num", title: "score of the retriever" }, figure(score, 3))),
-      reason || by ? el("p", { class: "reason" }, reason, by && by !== "reflection" ? el("span", { class: "soft" }, `${reason ? "  " : ""}by ${by}`) : null) : null,
-      text && short ? whole(text) : null,
-      text && !short ? el("details", { open: open }, el("summary", null, "Text"), el("p", { class: "whole" }, text)) : null);
+      mine ? el("p", { class: "reason" }, el("span", { class: "soft" }, `corrected by you; it was ${WORDS[given]}`)) :
+        reason || by ? el("p", { class: "reason" }, reason, by && by !== "reflection" ? el("span", { class: "soft" }, `${reason ? "  " : ""}by ${by}`) : null) : null,
+      text ? el("details", { open: true }, el("summary", null, "Text"), el("p", { class: "whole" }, text)) : null,
+      el("div", { class: "choices", role: "group", "aria-label": `Label of ${id}` }, ...[true, false, null].map((label) =>
+        el("button", { type: "button", "aria-pressed": String(relevant === label), onclick: () => {
+          correct(query, id, label, given);
+          const other = card(one, query);
+          made.replaceWith(other);
+          other.querySelector(`.choices [aria-pressed="true"]`).focus();
+        } }, label === true ? "Relevant" : label === false ? "Not relevant" : "No label"))));
+    return made;
   }
 
   // Trajectories without a tree.
@@ -413,24 +472,24 @@
   }
 
   function steps(path) {
+    let query = "";
     return el("ol", { class: "steps" }, ...path.steps.map((step) => {
       const body = el("div");
-      if (step.text || step.kind !== "retrieval") body.append(whole(step.text));
-      if (step.kind === "retrieval") body.append(...considered(step));
+      if (step.kind === "query") query = step.text;
+      if (step.text || !["retrieval", "open"].includes(step.kind)) body.append(whole(step.text));
+      if (step.kind === "open" && step.id) body.append(el("p", { class: "soft whole" }, `document ${step.id}`));
+      if (step.kind === "retrieval") { body.append(...considered(step, query)); query = ""; }
       return el("li", null, tag(step.kind), body);
     }));
   }
 
-  function considered(step) {
+  function considered(step, query) {
     const all = step.considered;
-    const few = all.length <= 3;
     const count = (label) => all.filter((one) => one[2] === label).length;
     const said = [true, false, null].map((label) => [count(label), WORDS[label]]).filter(([many]) => many).map(([many, what]) => `${many} ${what}`).join(", ");
     if (!all.length) return [el("p", { class: "soft whole" }, step.id ? `document ${step.id}` : "nothing was found")];
-    if (few) return all.map((one) => card(one));
-    const fold = el("details", { class: "more", ontoggle: () => { if (fold.open && fold.children.length === 1) fold.append(...all.map((one) => card(one))); } },
-      el("summary", null, `${plural(all.length, "document")}: ${said}`));
-    return [fold];
+    if (all.length <= 3) return all.map((one) => card(one, query));
+    return [el("details", { class: "more", open: true }, el("summary", null, `${plural(all.length, "document")}: ${said}`), ...all.map((one) => card(one, query)))];
   }
 
   // What is shown stands in the address, so that it can be kept and gone back to.
@@ -450,6 +509,9 @@
     else byId("problem").replaceChildren(el("p", { class: "soft" }, "There are no problems in here."));
   }
 
+  byId("labels-download").addEventListener("click", download);
+  byId("labels-discard").addEventListener("click", discard);
+  keep();
   totals();
   filters();
   list();
