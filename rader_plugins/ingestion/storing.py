@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rader_plugins.documents import Document
-from rader_plugins.encoding.truncation import collect_truncated
 from rader_plugins.errors import InputError, TruncationWarning
 from rader_plugins.ingestion.chunking import parent_id
 from rader_plugins.ingestion.findings import Findings
@@ -109,6 +108,8 @@ def check_pruning(index: Index, survey: Survey) -> None:
 
 
 def _add(index: Index, documents: list[Document], outcome: Outcome) -> None:
+    from rader_plugins.encoding.truncation import collect_truncated  # brings numpy, which `rader --help` can do without
+
     with warnings.catch_warnings(), collect_truncated() as truncated:
         # The encoder warns once, with the figure of its first batch; the summary has them all.
         warnings.simplefilter("ignore", TruncationWarning)

@@ -124,7 +124,7 @@ def test_missing_files_unknown_names_and_bad_encoding(own: Path):
     with pytest.raises(InputError, match="no prompt pack 'maths': name math, science, generic or a folder"):
         load_pack("maths")
     (own / "query.toml").write_bytes(b"system = '\xff'")
-    with pytest.raises(InputError, match="query.toml is not TOML"):
+    with pytest.raises(InputError, match="query.toml, line 1 is not UTF-8"):
         load_pack(own)
     (own / "query.toml").unlink()
     (own / "pack.toml").unlink()

@@ -31,6 +31,7 @@ def test_both_halves_of_the_namespace_import_together() -> None:
         "LlamaIndexChat",
         "RaderRetriever",
         "RagQueryEngine",
+        "RagWorkflow",
         "TrajectoryRecorder",
         "searchable",
     ]
