@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
 from rader_plugins.recording.redaction import question_id
-from rader_plugins.retrieval import Searcher
 from rader_plugins.trajectories import Considered, Step, Trajectory
 from rader_synthesis.citations import Citations
 from rader_synthesis.importing.base import (
@@ -28,7 +27,10 @@ from rader_synthesis.importing.base import (
 from rader_synthesis.importing.feedback import Scale
 from rader_synthesis.importing.splitting import split_steps
 
-__all__ = ["Searcher", "Solutions"]
+if TYPE_CHECKING:
+    from rader_plugins.retrieval import Searcher  # loads numpy, which `rader --help` can do without
+
+__all__ = ["Solutions"]
 
 QUESTION_KEYS = ("question", "problem", "query", "prompt", "input")
 SOLUTION_KEYS = ("solution", "response", "completion", "generation", "output", "reasoning")
