@@ -1,4 +1,4 @@
-"""Plots as inline SVG: no scripts, no fonts, no images; colours come from the page's style sheet."""
+"""Charts as HTML and inline SVG that fit any width: no scripts, fonts or images; the page's style gives colours."""
 
 from __future__ import annotations
 
@@ -6,11 +6,35 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["bars", "differences", "intervals"]
+__all__ = ["CHART_STYLE", "bars", "differences", "intervals"]
 
-_WIDTH, _ROW, _TOP, _BOTTOM = 760, 30, 10, 34
-_CHARACTER = 7.2
-_LONGEST = 34
+CHART_STYLE = """
+.chart { margin: .6rem 0 1rem; }
+.chart .row { display: grid; grid-template-columns: minmax(0, 13rem) minmax(0, 1fr) 7.5rem; gap: 0 .8rem;
+  align-items: center; min-height: 1.9rem; }
+.chart .label { text-align: right; overflow-wrap: anywhere; line-height: 1.2; }
+.chart .value { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.chart .track { position: relative; height: 1.9rem; display: block; }
+.chart .track i { position: absolute; display: block; }
+.chart .grid { top: 0; bottom: 0; border-left: 1px solid var(--line); }
+.chart .whisker { top: 50%; height: 2px; margin-top: -1px; background: var(--text); }
+.chart .end { top: calc(50% - 5px); height: 10px; width: 2px; margin-left: -1px; background: var(--text); }
+.chart .dot { top: calc(50% - 5px); width: 10px; height: 10px; margin-left: -5px; border-radius: 50%;
+  background: var(--main); }
+.chart .bar { top: 25%; height: 50%; left: 0; min-width: 1px; background: var(--main); }
+.chart .ticks .track { height: 1.2rem; } .chart .ticks .track span { position: absolute; transform: translateX(-50%);
+  font-size: .75rem; color: var(--soft); }
+.chart .unit { color: var(--soft); font-size: .75rem; }
+.differences { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0 .5rem; margin: .4rem 0 1rem; }
+.differences .axis { display: flex; flex-direction: column; justify-content: space-between; text-align: right;
+  font-size: .75rem; color: var(--soft); height: 180px; }
+.differences svg { width: 100%; height: 180px; display: block; }
+.differences .gain { fill: var(--gain); } .differences .loss { fill: var(--loss); }
+.differences .zero { stroke: var(--line); vector-effect: non-scaling-stroke; }
+.differences .unit { grid-column: 2; text-align: right; color: var(--soft); font-size: .75rem; }
+@media (max-width: 640px) { .chart .row { grid-template-columns: minmax(0, 1fr) 7.5rem; }
+  .chart .label { grid-column: 1 / -1; text-align: left; } .chart .ticks .label { display: none; } }
+"""
 
 
 def intervals(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str:
@@ -21,46 +45,36 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str
         unit: Under the axis.
     """
     low, high = min(row[2] for row in rows), max(row[3] for row in rows)
-    room = max(high - low, 1.0) * 0.08
-    axis = _Axis([row[0] for row in rows], max(0.0, low - room), high + room, value_room=62)
-    parts = axis.grid(len(rows))
-    for number, (label, mean, start, end) in enumerate(rows):
-        y = axis.y(number)
+    margin = max(high - low, 1.0) * 0.08
+    axis = _Axis(max(0.0, low - margin), high + margin)
+    parts = []
+    for label, mean, start, end in rows:
+        marks = (
+            f'<i class="whisker" style="left:{axis.at(start)};width:{axis.length(start, end)}"></i>'
+            f'<i class="end" style="left:{axis.at(start)}"></i><i class="end" style="left:{axis.at(end)}"></i>'
+            f'<i class="dot" style="left:{axis.at(mean)}"></i>'
+        )
         tip = f"{label}: {mean:.2f} ({start:.2f} to {end:.2f})"
-        parts += [
-            axis.label(number, label),
-            f'<g><title>{escape(tip)}</title><line class="whisker" x1="{axis.x(start):.1f}" x2="{axis.x(end):.1f}" '
-            f'y1="{y}" y2="{y}"/>',
-            *(
-                f'<line class="whisker" x1="{axis.x(at):.1f}" x2="{axis.x(at):.1f}" y1="{y - 5}" y2="{y + 5}"/>'
-                for at in (start, end)
-            ),
-            f'<circle class="dot" cx="{axis.x(mean):.1f}" cy="{y}" r="5"/></g>',
-            f'<text class="value" x="{_WIDTH}" y="{y + 4}" text-anchor="end">{mean:.2f}</text>',
-        ]
-    return axis.svg(parts, len(rows), unit)
+        parts.append(axis.row(label, marks, f"{mean:.2f}", tip))
+    return axis.chart(parts, unit)
 
 
 def bars(rows: Sequence[tuple[str, float, float]], unit: str) -> str:
     """Draw one bar per run and a tick beyond it.
 
     Args:
-        rows: Label, length of the bar (the median, say) and place of the tick (the 95th percentile).
+        rows: Label, length of the bar (the median, say) and position of the tick (the 95th percentile).
         unit: Under the axis.
     """
     most = max(max(row[1], row[2]) for row in rows) or 1.0
-    axis = _Axis([row[0] for row in rows], 0.0, most * 1.02, value_room=130)
-    parts = axis.grid(len(rows))
-    for number, (label, value, tick) in enumerate(rows):
-        y = axis.y(number)
-        parts += [
-            axis.label(number, label),
-            f'<rect class="bar" x="{axis.x(0):.1f}" y="{y - 8}" width="{max(0.5, axis.x(value) - axis.x(0)):.1f}" '
-            f'height="16"><title>{escape(label)}: {value:.2f}</title></rect>',
-            f'<line class="whisker" x1="{axis.x(tick):.1f}" x2="{axis.x(tick):.1f}" y1="{y - 10}" y2="{y + 10}"/>',
-            f'<text class="value" x="{_WIDTH}" y="{y + 4}" text-anchor="end">{value:.1f} / {tick:.1f}</text>',
-        ]
-    return axis.svg(parts, len(rows), unit)
+    axis = _Axis(0.0, most * 1.02)
+    parts = []
+    for label, value, tick in rows:
+        marks = (
+            f'<i class="bar" style="width:{axis.length(0, value)}"></i><i class="end" style="left:{axis.at(tick)}"></i>'
+        )
+        parts.append(axis.row(label, marks, f"{value:.1f} / {tick:.1f}", f"{label}: {value:.2f}, 95% under {tick:.2f}"))
+    return axis.chart(parts, unit)
 
 
 def differences(rows: Sequence[tuple[str, float]], unit: str) -> str:
@@ -68,73 +82,64 @@ def differences(rows: Sequence[tuple[str, float]], unit: str) -> str:
 
     Args:
         rows: Tip (query) and difference; queries without a difference are drawn as a gap.
-        unit: Beside the axis.
+        unit: Under the axis.
     """
     ordered = sorted(rows, key=lambda row: -row[1])
     most = max(max(abs(row[1]) for row in ordered), 1e-9)
-    height, left, middle = 180, 48, 90.0
-    step = (_WIDTH - left) / len(ordered)
-    parts = [
-        f'<line class="grid" x1="{left}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>'
-        for shown, y in ((f"+{most:.0f}", 12.0), ("0", middle), (f"-{most:.0f}", 168.0))
-    ]
+    parts = []
     for number, (tip, value) in enumerate(ordered):
         if value == 0:
             continue
-        length = abs(value) / most * 78
-        top = middle - length if value > 0 else middle
+        length = abs(value) / most * 100
+        top = 100 - length if value > 0 else 100
         kind = "gain" if value > 0 else "loss"
         parts.append(
-            f'<rect class="{kind}" x="{left + number * step:.2f}" y="{top:.2f}" width="{max(0.6, step * 0.85):.2f}" '
-            f'height="{length:.2f}"><title>{escape(tip)}: {value:+.2f}</title></rect>'
+            f'<rect class="{kind}" x="{number + 0.08:.2f}" y="{top:.2f}" width="0.84" height="{length:.2f}">'
+            f"<title>{escape(tip)}: {value:+.2f}</title></rect>"
         )
-    caption = f'<text class="tick" x="{_WIDTH}" y="{height - 2}" text-anchor="end">{escape(unit)}</text>'
-    return _frame("".join([*parts, caption]), height)
+    return (
+        f'<div class="differences"><div class="axis"><span>+{most:.0f}</span><span>0</span><span>-{most:.0f}</span>'
+        f'</div><svg viewBox="0 0 {len(ordered)} 200" preserveAspectRatio="none" role="img">'
+        f'<line class="zero" x1="0" x2="{len(ordered)}" y1="100" y2="100"/>{"".join(parts)}</svg>'
+        f'<div class="unit">{escape(unit)}</div></div>'
+    )
 
 
 class _Axis:
-    """A horizontal axis with rows of labels on its left."""
+    """A horizontal axis; positions are shares of its length."""
 
-    def __init__(self, labels: Sequence[str], low: float, high: float, value_room: int) -> None:
-        self._left = 12 + _CHARACTER * min(_LONGEST, max(map(len, labels)))
-        self._right = _WIDTH - value_room
+    def __init__(self, low: float, high: float) -> None:
         self._low, self._high = low, high
 
-    def x(self, value: float) -> float:
-        return self._left + (value - self._low) / (self._high - self._low) * (self._right - self._left)
+    def at(self, value: float) -> str:
+        """Return where a value lies."""
+        return f"{100 * (value - self._low) / (self._high - self._low):.2f}%"
 
-    def y(self, number: int) -> int:
-        return _TOP + _ROW * number + _ROW // 2
+    def length(self, start: float, end: float) -> str:
+        """Return how long a stretch is."""
+        return f"{100 * (end - start) / (self._high - self._low):.2f}%"
 
-    def label(self, number: int, text: str) -> str:
-        shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    def row(self, label: str, marks: str, value: str, tip: str) -> str:
+        """Return one run's row; ``marks`` is HTML."""
+        grid = "".join(f'<i class="grid" style="left:{self.at(tick)}"></i>' for tick in self._ticks())
         return (
-            f'<text class="label" x="{self._left - 10:.1f}" y="{self.y(number) + 4}" text-anchor="end">{escape(shown)}'
-            f"<title>{escape(text)}</title></text>"
+            f'<div class="row" title="{escape(tip)}"><span class="label">{escape(label)}</span>'
+            f'<span class="track">{grid}{marks}</span><span class="value">{escape(value)}</span></div>'
         )
 
-    def grid(self, rows: int) -> list[str]:
-        bottom = _TOP + _ROW * rows
-        return [
-            f'<line class="grid" x1="{self.x(at):.1f}" x2="{self.x(at):.1f}" y1="{_TOP}" y2="{bottom}"/>'
-            f'<text class="tick" x="{self.x(at):.1f}" y="{bottom + 14}" text-anchor="middle">{at:g}</text>'
-            for at in _ticks(self._low, self._high)
-        ]
+    def chart(self, rows: Sequence[str], unit: str) -> str:
+        """Return rows with the axis below them."""
+        ticks = "".join(f'<span style="left:{self.at(tick)}">{tick:g}</span>' for tick in self._ticks())
+        below = (
+            f'<div class="row ticks"><span class="label"></span><span class="track">{ticks}</span>'
+            f'<span class="unit">{escape(unit)}</span></div>'
+        )
+        return f'<div class="chart">{"".join(rows)}{below}</div>'
 
-    def svg(self, parts: Sequence[str], rows: int, unit: str) -> str:
-        height = _TOP + _ROW * rows + _BOTTOM
-        caption = f'<text class="tick" x="{self._right}" y="{height - 4}" text-anchor="end">{escape(unit)}</text>'
-        return _frame("".join([*parts, caption]), height)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return about five round numbers between two."""
-    raw = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
-    return [round(number * step, 10) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _frame(content: str, height: int) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img">{content}</svg>'
+    def _ticks(self) -> list[float]:
+        """Return about five round numbers on the axis."""
+        raw = (self._high - self._low) / 5
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+        first, last = math.ceil(self._low / step), math.floor(self._high / step)
+        return [round(number * step, 10) for number in range(first, last + 1)]

@@ -5,35 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from rader_plugins.evaluation.comparing.charts import bars, differences, intervals
+from rader_plugins.evaluation.comparing.charts import CHART_STYLE, bars, differences, intervals
 from rader_plugins.evaluation.comparing.groups import Group
 from rader_plugins.evaluation.comparing.markdown import paired_rows
-from rader_plugins.evaluation.comparing.significance import p_text
-from rader_plugins.evaluation.remarks import remarks, settings
+from rader_plugins.evaluation.comparing.query_rows import QUERY_STYLE, query_rows
+from rader_plugins.evaluation.comparing.significance import PairedTest, p_text
+from rader_plugins.evaluation.comparing.summary import average_rows
+from rader_plugins.evaluation.remarks import model_remarks, remarks, settings
 
 __all__ = ["page"]
 
-_EXAMPLES = 8
-_MOST_PLOTS = 8
+_MOST_PLOTS = 28
 _STYLE = """
 :root { color-scheme: light dark; --text: #1c2330; --soft: #5b6675; --line: #d9dee5; --back: #ffffff; --panel: #f5f7f9;
   --main: #2563a8; --gain: #1f7a4d; --loss: #b3402a; }
 @media (prefers-color-scheme: dark) { :root { --text: #e4e8ee; --soft: #9aa5b4; --line: #39424f; --back: #161a20;
   --panel: #1e242c; --main: #6aa9ec; --gain: #55b98a; --loss: #e0826f; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 900px;
-  margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 960px;
+  margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 h3 { margin: 1.6rem 0 .4rem; font-size: 1.05rem; } p.note, td.soft { color: var(--soft); font-size: .9rem; }
+summary { cursor: pointer; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; overflow-wrap: normal; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { background: var(--panel); font-weight: 600; } th:first-child, td:first-child, .words { text-align: left; }
-td.words { white-space: normal; min-width: 16rem; }
-svg { max-width: 100%; height: auto; display: block; margin-bottom: .8rem; }
-svg text { font: 13px system-ui, sans-serif; fill: var(--text); }
-svg .tick { fill: var(--soft); font-size: 11px; } svg .grid { stroke: var(--line); }
-svg .whisker { stroke: var(--text); stroke-width: 1.5; } svg .dot, svg .bar { fill: var(--main); }
-svg .gain { fill: var(--gain); } svg .loss { fill: var(--loss); } .best { font-weight: 700; }
+td.words { white-space: normal; min-width: 14rem; }
+.best { font-weight: 700; }
 """
 
 
@@ -43,17 +41,26 @@ def page(groups: Sequence[Group]) -> str:
     body = [
         "<h1>Comparison of runs</h1>",
         f'<p class="note">{escape(groups[0].measure)} &times; 100 on {escape(titles)}.</p>',
+        *_averages(groups),
         *(part for group in groups for part in _group(group)),
         '<p class="note">Intervals: bootstrap over queries (BCa). p: paired permutation test, two-sided; adjusted for '
-        "the number of pairs (Benjamini-Hochberg). Both by scipy.</p>",
+        "the number of all pairs (Benjamini-Hochberg). Both by scipy.</p>",
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Comparison: {escape(titles)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>Comparison: {escape(titles)}</title><style>{_STYLE}{CHART_STYLE}{QUERY_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )
+
+
+def _averages(groups: Sequence[Group]) -> list[str]:
+    if len(groups) < 2:
+        return []
+    header, rows = average_rows(groups)
+    cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return [f"<h2>{escape(groups[0].measure)} by data set</h2>", _table(header, cells)]
 
 
 def _group(group: Group) -> list[str]:
@@ -70,6 +77,7 @@ def _group(group: Group) -> list[str]:
         _figures(group),
     ]
     parts += _tests(group)
+    parts += ["<h3>Every question: open one to see what was right and what was retrieved</h3>", *query_rows(group)]
     timed = [(name, run.latency["p50"], run.latency["p95"]) for name, run in group.runs.items() if "p50" in run.latency]
     if timed:
         size = max(int(run.latency["batch_size"]) for run in group.runs.values())
@@ -81,7 +89,7 @@ def _group(group: Group) -> list[str]:
     notes = [
         f"<li>{escape(name)}: {escape(text)}</li>"
         for name in group.names
-        for text in remarks(group.runs[name].left_out)
+        for text in (*remarks(group.runs[name].left_out), *model_remarks(group.runs[name].manifest))
     ]
     if notes:
         parts += ["<h3>Left out, or counted as 0</h3>", f"<ul>{''.join(notes)}</ul>"]
@@ -112,40 +120,31 @@ def _tests(group: Group) -> list[str]:
     header = ["first", "second", "difference", "wins / ties / losses", "p", "p adjusted", "p (t-test)"]
     rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in paired_rows(group.tests)]
     parts = [f"<h3>Paired tests on {escape(group.measure)}: second against first</h3>", _table(header, rows)]
-    first = group.names[0]
-    shown = [test for test in group.tests if test.first == first]
-    for test in shown[:_MOST_PLOTS]:
-        before = group.values(test.first, group.measure)
-        after = group.values(test.second, group.measure)
-        gains = [(query, 100 * (after[query] - before[query])) for query in before]
-        title = f"{test.second} against {test.first}, query by query"
-        parts.append(f"<h3>{escape(title)} (p {escape(p_text(test.p_adjusted))})</h3>")
-        if any(value for _, value in gains):
-            parts += [differences(gains, f"difference of {group.measure} x 100"), _examples(group, gains)]
-        else:
-            parts.append('<p class="note">No query differs.</p>')
-    if len(shown) > _MOST_PLOTS:
-        rest = ", ".join(test.second for test in shown[_MOST_PLOTS:])
-        parts.append(f'<p class="note">Not drawn: {escape(rest)}.</p>')
+    parts.append("<h3>Any two runs, query by query</h3>")
+    opened = _default_pair(group)
+    # The one that is open is drawn, however many there are.
+    drawn = sorted(group.tests, key=lambda test: test is not opened)[:_MOST_PLOTS]
+    parts += [_pair(group, test, opened=test is opened) for test in drawn]
+    if len(drawn) < len(group.tests):
+        parts.append(f'<p class="note">{len(group.tests) - len(drawn)} more pairs are not drawn.</p>')
     return parts
 
 
-def _examples(group: Group, gains: Sequence[tuple[str, float]]) -> str:
-    """Return a folded table of the queries with the largest gains and losses."""
-    texts = group.runs[group.names[0]].texts
-    changed = sorted((gain for gain in gains if gain[1]), key=lambda gain: -gain[1])
-    picked = changed if len(changed) <= 2 * _EXAMPLES else changed[:_EXAMPLES] + changed[-_EXAMPLES:]
-    rows = [
-        f'<td class="words">{escape(query)}</td><td>{value:+.2f}</td>'
-        f'<td class="words soft">{escape(_clip(texts.get(query, "")))}</td>'
-        for query, value in picked
-    ]
-    table = _table(["query", "difference", "text"], rows, words={2})
-    return f"<details><summary>Largest gains and losses</summary>{table}</details>"
+def _default_pair(group: Group) -> PairedTest:
+    """Return dense against hybrid where there are such runs, else the first pair."""
+    modes = {name: run.manifest["retriever"].get("mode") for name, run in group.runs.items()}
+    return next(
+        (test for test in group.tests if {modes[test.first], modes[test.second]} == {"dense", "hybrid"}), group.tests[0]
+    )
 
 
-def _clip(text: str, longest: int = 240) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _pair(group: Group, test: PairedTest, *, opened: bool) -> str:
+    before, after = group.values(test.first), group.values(test.second)
+    gains = [(query, 100 * (after[query] - before[query])) for query in before]
+    title = f"{test.second} against {test.first}: {100 * test.difference:+.2f} (p {p_text(test.p_adjusted)})"
+    chart = differences(gains, f"difference of {group.measure} x 100") if any(value for _, value in gains) else ""
+    inside = chart or '<p class="note">No query differs.</p>'
+    return f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>{inside}</details>"
 
 
 def _table(header: Sequence[str], rows: Sequence[str], words: frozenset[int] | set[int] = frozenset()) -> str:

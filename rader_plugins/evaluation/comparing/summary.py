@@ -23,7 +23,8 @@ def screenful(groups: Sequence[Group]) -> str:
         lines += [f"{groups[0].measure} by data set", *text_table(*average_rows(groups)), ""]
     for group in groups if len(groups) < 4 else ():
         lines += [f"{group.title}: {len(group.queries):,} questions", *text_table(*_figures(group)), ""]
-    tests = sorted((test.p_adjusted, group.title, test) for group in groups for test in group.tests)
+    tests = [(group.title, test) for group in groups for test in group.tests]
+    tests.sort(key=lambda titled_test: titled_test[1].p_adjusted)
     if tests:
         titled = len(groups) > 1
         rows = [
@@ -34,7 +35,7 @@ def screenful(groups: Sequence[Group]) -> str:
                 f"{test.wins} / {test.ties} / {test.losses}",
                 p_text(test.p_adjusted),
             ]
-            for _, title, test in tests[:_MOST_TESTS]
+            for title, test in tests[:_MOST_TESTS]
         ]
         header = [*(["data set"] if titled else []), "pair", "difference", "wins / ties / losses", "p adjusted"]
         lines += text_table(header, rows, words=1 + titled)

@@ -4,12 +4,14 @@ import itertools
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from rader_plugins import Document
 from rader_plugins.errors import InputError
@@ -127,9 +129,12 @@ def test_what_is_written(runs: list[Evaluation], tmp_path: Path) -> None:
     assert len(lines) == 1 + QUERIES * 4
     page = Page(html.read_text(encoding="utf-8"))
     assert page.opened == page.closed
-    assert page.counts["svg"] == 2 + 1 + 2  # means and latency of either data set; of two pairs one has no difference
+    # Of the pairs one has no difference; every question of a data set opens.
+    tests = [test for group in compare(runs).groups for test in group.tests]
+    assert page.counts["svg"] == sum(test.wins + test.losses > 0 for test in tests)
+    assert html.read_text(encoding="utf-8").count('<details class="query">') == 2 * QUERIES
     assert "script" not in page.counts
-    assert "is <b>1 < 2</b> & 'so'?" in page.texts
+    assert any("is <b>1 < 2</b> & 'so'?" in text for text in page.texts)
     assert not page.loads
     assert not re.search(r"@import|url\(|https?:", html.read_text(encoding="utf-8"))
 
@@ -149,8 +154,64 @@ def test_a_browser_shows_it(runs: list[Evaluation], tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
     dump = subprocess.run([str(BROWSER), *options, "--dump-dom", html.as_uri()], capture_output=True, timeout=600)
     shown = dump.stdout.decode("utf-8")
-    assert shown.count("<svg") == 5
-    assert len(re.findall(r"<rect class=\"(?:gain|loss)\"", shown)) == 25
+    differing = sum(test.wins + test.losses for group in compare(runs).groups for test in group.tests)
+    assert len(re.findall(r"<rect class=\"(?:gain|loss)\"", shown)) == differing
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_narrow_window_cuts_nothing_off(runs: list[Evaluation], tmp_path: Path) -> None:
+    _, html, _ = compare(runs).write(tmp_path / "report")
+    probe = (
+        "<script>const page = document.documentElement; document.title = "
+        "`${page.scrollWidth <= page.clientWidth}`;</script></body>"
+    )
+    html.write_text(html.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    dump = subprocess.run(
+        [str(BROWSER), *options, "--window-size=500,900", "--dump-dom", html.as_uri()],
+        capture_output=True, timeout=600, check=True,
+    )  # fmt: skip
+    assert b"<title>true</title>" in dump.stdout
+
+
+def test_every_question_shows_what_was_right_and_what_was_retrieved(toy: RetrievalDataset) -> None:
+    first = evaluate(lambda queries: [[("d0", 1.0), ("d3", 0.5)] for _ in queries], toy, name="first")
+    second = evaluate(lambda queries: [[("d1", 1.0)] for _ in queries], toy, name="<second>")
+    html = compare([first, second]).html()
+    row = html[html.index("<b>q1</b>") :]
+    row = row[: row.index("</details>")]
+    assert "text of document 2" in row, "right, and not found by any"
+    assert "rank: first not in 2, &lt;second&gt; 1, relevance 2" in row
+    assert '<li class="right"><b>d1</b> text of document 1' in row[row.index("Retrieved by &lt;second&gt;") :]
+    assert "text of document 3" in row[row.index("Retrieved by first") :]
+
+
+def test_dense_against_hybrid_stands_open(toy: RetrievalDataset) -> None:
+    found = evaluate(lambda queries: [[("d0", 1.0)] for _ in queries], toy)
+    runs = {}
+    for mode in ("bm25", "hybrid", "dense"):
+        retriever = {**found.manifest["retriever"], "mode": mode}
+        runs[mode] = replace(found, manifest={**found.manifest, "retriever": retriever})
+    html = compare(runs).html()
+    assert html.count("<details open>") == 1
+    assert "<details open><summary>dense against hybrid" in html
+
+
+def test_a_comparison_is_a_screenful(runs: list[Evaluation]) -> None:
+    many = {f"run-{n}": replace(runs[0], texts=dict.fromkeys(runs[0].texts, "long " * 500)) for n in range(8)}
+    comparison = compare(many)
+    for text in (str(comparison), repr(comparison)):
+        assert len(text) < 4000
+        assert len(text.splitlines()) < 40
+        assert "... and 18 more pairs" in text
+
+
+def test_p_values_are_adjusted_over_all_pairs_of_all_data_sets(runs: list[Evaluation]) -> None:
+    groups = compare(runs).groups
+    tests = [test for group in groups for test in group.tests]
+    assert len(groups) > 1
+    expected = scipy.stats.false_discovery_control([test.p_permutation for test in tests])
+    assert [test.p_adjusted for test in tests] == pytest.approx(list(expected))
 
 
 class Page(HTMLParser):
