@@ -19,6 +19,7 @@ from rader_plugins.cli.options import (
     ServedModel,
     TrustRemoteCode,
     open_index,
+    parse_filter,
 )
 from rader_plugins.cli.output import count, emit_json, facts, fail, human_bytes, note
 from rader_plugins.cli.summary import index_facts
@@ -44,15 +45,23 @@ def delete(
     chunks: Annotated[
         bool, typer.Option("--chunks", help="Also delete every chunk of a document with one of these ids.")
     ] = False,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", metavar="JSON", help="Delete what passes a filter; with ids, only those of them that do."
+        ),
+    ] = None,
     json: JsonOutput = False,
 ) -> None:
-    """Delete documents by id. Ids that are not stored are reported, and are no error."""
+    """Delete documents by id or by a filter. Ids that are not stored are reported, and are no error."""
     names = list(ids or ())
     if ids_file is not None:
         names += [line for _, line in read_lines(sys.stdin.buffer if ids_file == Path("-") else ids_file)]
     names = list(dict.fromkeys(filter(None, names)))
-    if not names:
-        raise InputError("Name the documents to delete: as arguments, or with --ids-file.")
+    given = bool(ids) or ids_file is not None
+    if not names and (given or condition is None):
+        raise InputError("Name the documents to delete: as arguments, with --ids-file, or by a --filter.")
+    passing = parse_filter(condition)
     with open_index(folder) as index:
         if chunks:
             parents_named = set(names)
@@ -60,7 +69,7 @@ def delete(
         stored = {document.id: document for document in index.get(names)}
         parents = {document.metadata.get("parent_id") for document in stored.values()} if chunks else set()
         missing = [name for name in names if name not in stored and name not in parents]
-        deleted = index.delete(names)
+        deleted = index.delete(names if given else None, filter=passing)
         left = len(index)
     if json:
         emit_json({"deleted": deleted, "missing": missing, "documents": left})

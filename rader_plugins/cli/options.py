@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = [
     "TrustRemoteCode",
     "Verbose",
     "open_index",
+    "parse_filter",
 ]
 
 
@@ -207,3 +209,20 @@ def open_index(folder: Path, choice: ModelChoice | None = None) -> RaderIndex:
     with RaderIndex.open(folder, verify=False) as index:
         encoder = choice.load(index)
     return RaderIndex.open(folder, encoder)
+
+
+def parse_filter(text: str | None) -> dict[str, Any] | None:
+    """Return the filter that was written as JSON.
+
+    Raises:
+        InputError: It is no JSON object.
+    """
+    if text is None:
+        return None
+    try:
+        condition = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--filter is not JSON ({error}): {text}") from None
+    if not isinstance(condition, dict):
+        raise InputError(f"""--filter must be a JSON object such as '{{"field": "logic"}}', not: {text}""")
+    return condition

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json as json_library
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +20,7 @@ from rader_plugins.cli.options import (
     ServedModel,
     TrustRemoteCode,
     open_index,
+    parse_filter,
 )
 from rader_plugins.cli.output import cell_width, clip, emit_json, note, one_line, table, width
 from rader_plugins.errors import InputError
@@ -68,7 +68,7 @@ def search(
     The index remembers its model; --model is needed only if that has moved or is behind a URL.
     With --json: a list of hits; for QUERY -, one JSON object per line with "query" and "hits".
     """
-    condition = _parse_filter(filter)
+    condition = parse_filter(filter)
     instruction = _instruction(instruction)
     if not query.strip():
         raise InputError("The query is empty.")
@@ -108,18 +108,6 @@ def _check_loadable(index: Index, choice: ModelChoice) -> None:
             f"The index was built through an embedding server ({index.recipe.model}), and an index does not store "
             "its address: name it with --model URL (or search with --mode bm25)."
         )
-
-
-def _parse_filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        condition = json_library.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--filter is not JSON ({error}): {text}") from None
-    if not isinstance(condition, dict):
-        raise InputError(f"""--filter must be a JSON object such as '{{"field": "logic"}}', not: {text}""")
-    return condition
 
 
 def _instruction(text: str | None) -> str | None:

@@ -370,3 +370,18 @@ def test_model_options_that_do_not_go_together(rader: Rader, tmp_path: Path) -> 
     assert "--served-model" in rader(*build, "--served-model", "x", code=2).stderr
     assert "no registered recipe" in rader(*build, "--model", "nonesuch", code=2).stderr
     assert not (tmp_path / "index").exists()
+
+
+def test_delete_by_filter(rader: Rader, tmp_path: Path) -> None:
+    rows = ({"id": str(n), "text": f"text {n}", "source": "old" if n % 2 else "new"} for n in range(6))
+    out = tmp_path / "index"
+    rader("index", "build", write_rows(tmp_path / "rows.jsonl", *rows), "--out", out)
+    with_ids = rader("index", "delete", out, "0", "1", "--filter", '{"source": "old"}', "--json").stdout
+    assert json.loads(with_ids) == {"deleted": 1, "missing": [], "documents": 5}
+    assert json.loads(rader("index", "delete", out, "--filter", '{"source": "old"}', "--json").stdout)["deleted"] == 2
+    for wrong in ("[1]", "{", '{"source": {"$near": 1}}'):
+        assert "filter" in rader("index", "delete", out, "--filter", wrong, code=2).stderr
+    (tmp_path / "empty").touch()
+    rader("index", "delete", out, "--ids-file", tmp_path / "empty", "--filter", '{"source": "new"}', code=2)
+    with RaderIndex.open(out) as index:
+        assert list(index.ids()) == ["0", "2", "4"]
