@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
 
-__all__ = ["Workers", "after_fork", "at_exit", "close", "forks", "in_thread"]
+__all__ = ["Lock", "Workers", "after_fork", "at_exit", "close", "forks", "in_thread"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -201,8 +201,30 @@ class Workers(Executor):
 
 
 _workers: weakref.WeakSet[Workers] = weakref.WeakSet()
-_after_fork: list[weakref.WeakMethod[Callable[[], object]]] = []
-_at_exit: list[weakref.WeakMethod[Callable[[], object]]] = []
+
+
+class _Methods:
+    """Bound methods whose objects may go at any time."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[weakref.ref[Any], Callable[[Any], object]]] = []
+        self._purge_at = 100
+
+    def add(self, method: Callable[[], object]) -> None:
+        bound: Any = method
+        self._entries.append((weakref.ref(bound.__self__), bound.__func__))
+        if len(self._entries) >= self._purge_at:
+            self._entries = [entry for entry in self._entries if entry[0]() is not None]
+            self._purge_at = 100 + 2 * len(self._entries)
+
+    def call(self) -> None:
+        for reference, function in list(self._entries):
+            if (instance := reference()) is not None:
+                function(instance)
+
+
+_after_fork = _Methods()
+_at_exit = _Methods()
 _forks = 0
 
 
@@ -212,7 +234,7 @@ def after_fork(method: Callable[[], object]) -> None:
     The object is not kept alive. The method must be quick, take no lock that another thread may have held, and not
     raise: it makes new locks, and forgets threads and connections.
     """
-    _after_fork.append(weakref.WeakMethod(method, _after_fork.remove))
+    _after_fork.add(method)
 
 
 def at_exit(method: Callable[[], object]) -> None:
@@ -220,7 +242,7 @@ def at_exit(method: Callable[[], object]) -> None:
 
     The method must end what waits (a queue, a retry) without waiting long itself. It may be called more than once.
     """
-    _at_exit.append(weakref.WeakMethod(method, _at_exit.remove))
+    _at_exit.add(method)
 
 
 def forks() -> int:
@@ -229,6 +251,23 @@ def forks() -> int:
     What cannot be used beyond a fork (a model on a GPU) keeps the number and compares.
     """
     return _forks
+
+
+class Lock:
+    """A lock for a ``with`` block that is free again in a forked process, whoever held it when the process forked."""
+
+    def __init__(self) -> None:
+        self._renew()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
 
 
 async def in_thread(fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -250,9 +289,7 @@ def close(patience: float = _PATIENCE) -> bool:
         crashes.
     """
     until = time.monotonic() + patience
-    for reference in list(_at_exit):
-        if (method := reference()) is not None:
-            method()
+    _at_exit.call()
     # Stop all before waiting for any.
     workers = list(_workers)
     for each in workers:
@@ -266,9 +303,7 @@ def _forked() -> None:
     _forks += 1
     for each in list(_workers):
         each._after_fork()
-    for reference in list(_after_fork):
-        if (method := reference()) is not None:
-            method()
+    _after_fork.call()
 
 
 _threads = Workers(_IN_THREAD, "rader-thread")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from rader_plugins.background import Lock
+from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError
 
 __all__ = ["CacheFile"]
@@ -19,7 +20,7 @@ _VERSION = 1
 _PATIENCE = 60.0  # seconds
 
 
-class CacheFile:
+class CacheFile(ByConstruction):
     """A SQLite file of one table. Safe to use from several threads and processes at once.
 
     A subclass says what it keeps.
@@ -45,7 +46,7 @@ class CacheFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
         self.path.parent.mkdir(parents=True, exist_ok=True)

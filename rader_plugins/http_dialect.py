@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -64,11 +63,7 @@ class Dialect:
         self._renamed: dict[str, str] = {}
         self._omitted: set[str] = set()
         self._values: dict[str, Any] = {}
-        self._renew_lock()
-        background.after_fork(self._renew_lock)
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = background.Lock()
 
     def apply(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return a request's fields as the server takes them."""

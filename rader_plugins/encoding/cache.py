@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from rader_plugins.background import in_thread
+from rader_plugins.background import Lock, in_thread
 from rader_plugins.cache_file import CacheFile
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.texts import checked_texts
@@ -84,7 +83,7 @@ class CachedEncoder(Encoder):
         self.cache = cache
         self.recipe = encoder.recipe
         self.location = encoder.location
-        self._count_lock = threading.Lock()
+        self._count_lock = Lock()
         self.hits = 0
         self.misses = 0
 

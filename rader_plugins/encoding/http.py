@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -108,8 +107,7 @@ class HTTPEncoder(Encoder):
             backoff=backoff,
         )
         self._model = model
-        self._new_lock()
-        background.after_fork(self._new_lock)
+        self._lock = background.Lock()
         self.recipe = self._find_recipe(recipe)
         self._text = RemoteText(
             self.recipe, tokenizer=tokenizer, server_appends_eos=server_appends_eos, max_tokens=max_tokens
@@ -119,9 +117,6 @@ class HTTPEncoder(Encoder):
         self.show_progress = show_progress
         self._dimension = self.recipe.dimension
         self.truncated = 0
-
-    def _new_lock(self) -> None:
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"HTTPEncoder({self._client.url!r}, recipe={self.recipe.name!r}, model={self._model!r})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rader_plugins.background import after_fork, in_thread
+from rader_plugins.background import Lock, in_thread
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, padded, plan_batches, run_batches
 from rader_plugins.encoding.lane import LoadedModel, shared_model
@@ -97,8 +96,7 @@ class LocalEncoder(Encoder):
         self.batch_tokens = batch_tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
         self.show_progress = show_progress
         self._torch = import_extra("torch", "local")
-        self._new_lock()
-        after_fork(self._new_lock)
+        self._count_lock = Lock()
         self._truncated = 0
         self._dimension = self._find_dimension()
         if recipe.dimension is not None and recipe.dimension != self._dimension:
@@ -106,9 +104,6 @@ class LocalEncoder(Encoder):
                 f"Recipe {recipe.name!r} states dimension {recipe.dimension}, but the model in {self.location!r} "
                 f"gives {self._dimension}. It is another checkpoint, or the recipe is wrong."
             )
-
-    def _new_lock(self) -> None:
-        self._count_lock = threading.Lock()
 
     def _load(self, options: LoadOptions, *, shared: bool) -> LoadedModel:
         def load() -> LoadedModel:

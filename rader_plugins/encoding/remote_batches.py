@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -33,11 +32,7 @@ class BatchLimits:
     def __init__(self, size: int, tokens: int | None) -> None:
         self.size = size
         self.tokens = tokens
-        self._new_lock()
-        background.after_fork(self._new_lock)
-
-    def _new_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = background.Lock()
 
     def cut(self, texts: Sequence[str]) -> list[range]:
         """Return batches as ranges of positions."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,7 @@ class RemoteText:
             raise InputError("max_tokens cuts texts by their tokens: it needs tokenizer=, that of the served model.")
         self._recipe = recipe
         self._max_tokens = max_tokens
-        self._new_lock()
-        background.after_fork(self._new_lock)
+        self._lock = background.Lock()
         self._tokenizer: Any = None
         named = None
         if tokenizer is not None:
@@ -61,9 +59,6 @@ class RemoteText:
             )
         self._appends = self._eos if not server_appends_eos else None
         self._overhead = self._count_overhead()
-
-    def _new_lock(self) -> None:
-        self._lock = threading.Lock()
 
     def limit(self, role: Role) -> int:
         """Return how many tokens of a text are sent."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rader_plugins.background import Lock
 from rader_plugins.errors import InputError, RaderError
 from rader_plugins.llm.base import ChatModel, Completion, Usage
 from rader_plugins.llm.generator import Request, WrappedLLM, usage_of
@@ -116,7 +116,7 @@ class BudgetedLLM(WrappedLLM):
         self._earlier = spent or Spent()
         self._before = usage or Usage()
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._calls = 0
         self._began: float | None = None
 

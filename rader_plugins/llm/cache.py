@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from rader_plugins.background import Lock, in_thread
 from rader_plugins.cache_file import CacheFile
 from rader_plugins.files import canonical_json
 from rader_plugins.llm.base import ChatModel, Completion
@@ -74,7 +73,7 @@ class CachedChat(WrappedLLM):
         super().__init__(llm)
         self.keep_empty = keep_empty
         self.cache = cache if isinstance(cache, ChatCache) else ChatCache(cache)
-        self._count_lock = threading.Lock()
+        self._count_lock = Lock()
         self.hits = 0
         self.misses = 0
 
@@ -86,10 +85,10 @@ class CachedChat(WrappedLLM):
         return answers
 
     async def _agenerate(self, request: Request) -> list[Completion]:
-        key = await asyncio.to_thread(self._key, request)  # may have to ask for the model's name
-        answers = await asyncio.to_thread(self._look_up, key)
+        key = await in_thread(self._key, request)  # may have to ask for the model's name
+        answers = await in_thread(self._look_up, key)
         if answers is None:
-            answers = await asyncio.to_thread(self._keep, key, await super()._agenerate(request))
+            answers = await in_thread(self._keep, key, await super()._agenerate(request))
         return answers
 
     def _key(self, request: Request) -> bytes:

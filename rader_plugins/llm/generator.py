@@ -9,6 +9,7 @@ from typing import cast
 
 from typing_extensions import Unpack
 
+from rader_plugins.construction import ByConstruction
 from rader_plugins.documents import check_text
 from rader_plugins.errors import InputError
 from rader_plugins.llm.base import ChatModel, Completion, Generator, Message, Usage, check_messages
@@ -41,7 +42,7 @@ class Request(Sampling):
         return await llm.achat(self.content, **self.options())
 
 
-class GeneratorBase(ABC):
+class GeneratorBase(ByConstruction, ABC):
     """A :class:`Generator` to derive from: say what the model is called and how a :class:`Request` is answered.
 
     Example:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rader_plugins.background import in_thread
+from rader_plugins.construction import ByConstruction
 from rader_plugins.documents import Document, Hit
 
 __all__ = ["Reranker", "as_hits", "reordered"]
 
 
-class Reranker(ABC):
-    """Orders hits anew by looking at query and document together. Safe to use from several threads and from asyncio."""
+class Reranker(ByConstruction, ABC):
+    """Orders hits anew by looking at query and document together. Safe to use from several threads and from asyncio.
+
+    A pickled reranker holds how it was made, not its weights; see :class:`~rader_plugins.construction.ByConstruction`.
+    """
 
     @abstractmethod
     def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
@@ -29,13 +33,17 @@ class Reranker(ABC):
             stage. Documents with equal scores keep the order of the first stage.
         """
 
+    def warm_up(self) -> None:
+        """Do now what the first query would have to wait for."""
+        self.rerank("warm up", [Hit(Document(id="warm up", text="warm up"), 0.0, 1)])
+
     def rerank(self, query: str, hits: Sequence[Hit], top_n: int | None = None) -> list[Hit]:
         """Rerank the hits of one query and keep the ``top_n`` best (None keeps all)."""
         return self.rerank_batch([query], [hits])[0][:top_n]
 
     async def arerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """As :meth:`rerank_batch`, without blocking the event loop."""
-        return await asyncio.to_thread(self.rerank_batch, queries, hits)
+        return await in_thread(self.rerank_batch, queries, hits)
 
     async def arerank(self, query: str, hits: Sequence[Hit], top_n: int | None = None) -> list[Hit]:
         """As :meth:`rerank`, without blocking the event loop."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-import threading
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from rader_plugins.background import Workers
+from rader_plugins.background import Lock, Workers
 from rader_plugins.documents import Hit, check_text
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import InputError, LLMError
@@ -165,7 +164,7 @@ class LLMReranker(Reranker):
             is_useful=lambda outcome: outcome.grade is not None,
         )
         self._report = GradingReport()
-        self._report_lock = threading.Lock()
+        self._report_lock = Lock()
 
     @property
     def report(self) -> GradingReport:

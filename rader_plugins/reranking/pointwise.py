@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.background import Lock
 from rader_plugins.documents import Hit, check_text
 from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, padded, plan_batches, run_batches
+from rader_plugins.encoding.lane import LoadedModel
 from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
@@ -49,7 +51,7 @@ class PointwiseReranker(Reranker):
     a pair.
 
     All pairs of a call are sorted by length and run in batches of a token budget; equal pairs are scored once; a batch
-    that does not fit into memory is halved. The model is locked for a batch at a time.
+    that does not fit into memory is halved. The model has one thread, which runs a batch at a time.
 
     Args:
         recipe: How pairs become scores, of kind ``reranker``.
@@ -108,9 +110,16 @@ class PointwiseReranker(Reranker):
         self.tokenizer: Any = classifier.tokenizer
         self.batch_tokens = batch_tokens or (CPU_TOKENS if self.model.device.type == "cpu" else GPU_TOKENS)
         self._is_decoder = reads_last_token(self.model)
-        self._forward_lock = threading.Lock()
-        self._count_lock = threading.Lock()
+        self._loaded = LoadedModel(self.model, str(self.model.device.type))
+        self._count_lock = Lock()
         self._truncated = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._arguments[1].get("classifier") is not None:
+            raise InputError(
+                "This reranker was made of a model that was loaded already: save it, and load that directory."
+            )
+        return super().__reduce__()
 
     def _load(
         self,
@@ -179,12 +188,13 @@ class PointwiseReranker(Reranker):
         return scores if len(distinct) == len(given) else scores[places]
 
     def _by_modules(self, pairs: list[tuple[str, str]]) -> Scores:
-        with self._forward_lock:
-            found = self._cross_encoder.predict(
+        found = self._loaded.run(
+            lambda: self._cross_encoder.predict(
                 pairs,
                 activation_fn=self._torch.nn.Identity(),
                 show_progress_bar=wants_progress(self.show_progress, len(pairs)),
             )
+        )
         return np.asarray(found, dtype=np.float32)
 
     def _by_tokens(self, pairs: list[tuple[str, str]]) -> Scores:
@@ -201,9 +211,12 @@ class PointwiseReranker(Reranker):
             for batch, found in run_batches(
                 plan_batches(lengths, self.batch_tokens),
                 lengths,
-                lambda batch: self._forward(
-                    [tokens.ids[at] for at in batch],
-                    None if tokens.types is None else [tokens.types[at] for at in batch],
+                lambda batch: self._loaded.run(
+                    partial(
+                        self._forward,
+                        [tokens.ids[at] for at in batch],
+                        None if tokens.types is None else [tokens.types[at] for at in batch],
+                    )
                 ),
                 self.model.device,
                 remedy=remedy,
@@ -220,7 +233,7 @@ class PointwiseReranker(Reranker):
             features["attention_mask"] = torch.from_numpy(mask).to(device)
         if types is not None:
             features["token_type_ids"] = torch.from_numpy(padded(types, self.tokenizer.pad_token_type_id)[0]).to(device)
-        with self._forward_lock, torch.inference_mode():
+        with torch.inference_mode():
             logits = self._logits(features, batch)
             if tuple(logits.shape) != (len(batch), 1):
                 raise EncodingError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
-from rader_plugins.background import Workers
+from rader_plugins.background import Lock, Workers
+from rader_plugins.construction import ByConstruction
 from rader_plugins.documents import check_text
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import InputError, LLMError
@@ -55,7 +56,7 @@ class ReasoningReport:
     fallbacks: int = 0
 
 
-class ReasoningQuery:
+class ReasoningQuery(ByConstruction):
     """Turns questions into retrieval queries that hold the reasoning steps (RaDeR is evaluated on such queries too).
 
     A reranker goes on working with the original question. Where the LLM fails, refuses or writes nothing, the plain
@@ -105,6 +106,7 @@ class ReasoningQuery:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
         if not temperature >= 0:
             raise InputError(f"temperature must not be negative, not {temperature!r}.")
+        self._file: tuple[str, ReasoningMode] | None = None
         self.llm: ChatModel | None = llm if cache is None else CachedChat(llm, cache)
         self.prompt = check_template(prompt, ("query",))
         self.temperature = temperature
@@ -135,10 +137,17 @@ class ReasoningQuery:
             >>> reasoning.expand(["How many guests must I invite?"], ids=["q1"])  # doctest: +SKIP
         """
         made = cls.__new__(cls)
+        made._file = (os.path.abspath(path), mode)  # noqa: PTH100 - as it is, links and all
         made.llm = None
         made.show_progress = False
         made._set_up(mode, _read(path), 1)
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._file is None:
+            return super().__reduce__()
+        path, mode = self._file
+        return partial(type(self).from_file, path, mode=mode), ()
 
     def _set_up(self, mode: ReasoningMode, written: _Written, concurrency: int) -> None:
         if mode not in get_args(ReasoningMode):
@@ -148,7 +157,7 @@ class ReasoningQuery:
         self._workers = Workers(concurrency, "rader-reasoning")
         self._give_up = GiveUp(in_a_row=max(_DEAD, 2 * concurrency))
         self._report = ReasoningReport()
-        self._report_lock = threading.Lock()
+        self._report_lock = Lock()
 
     @property
     def fingerprint(self) -> str:
