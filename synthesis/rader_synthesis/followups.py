@@ -43,11 +43,11 @@ def standalone_questions(
     """
     counts = notes if notes is not None else Counter()
     generator = as_generator(llm)
-    waiting: deque[Trajectory] = deque()
+    pending: deque[Trajectory] = deque()
 
     def follow_ups() -> Iterator[Trajectory]:
         for trajectory in trajectories:
-            waiting.append(trajectory)
+            pending.append(trajectory)
             if trajectory.metadata.get("follow_up"):
                 yield trajectory
 
@@ -57,17 +57,17 @@ def standalone_questions(
         text = "" if answer.refusal else without_thoughts(answer.text) or ""
         return text.encode("utf-8", "replace").decode("utf-8").strip()
 
-    for asked in ask_all(follow_ups(), ask, concurrency=concurrency, give_up=GiveUp()):
-        while waiting[0] is not asked.item:
-            yield waiting.popleft()
-        waiting.popleft()
-        if asked.result:
+    for outcome in ask_all(follow_ups(), ask, concurrency=concurrency, give_up=GiveUp()):
+        while pending[0] is not outcome.item:
+            yield pending.popleft()
+        pending.popleft()
+        if outcome.result:
             counts["follow-up rewritten into a question that stands alone"] += 1
-            yield _rewritten(asked.item, asked.result)
+            yield _rewritten(outcome.item, outcome.result)
         else:
             counts["follow-up that the model did not rewrite; it carries its conversation"] += 1
-            yield asked.item
-    yield from waiting
+            yield outcome.item
+    yield from pending
 
 
 def _rewritten(trajectory: Trajectory, question: str) -> Trajectory:

@@ -40,16 +40,16 @@ class Grading:
         are equally frequent the first wins, and without any answer the first completion does.
         """
         groups: list[list[int]] = []
-        for place, answer in enumerate(answers):
+        for position, answer in enumerate(answers):
             if answer is None:
                 continue
             for group in groups:
                 first = answers[group[0]] or ""
                 if answer == first or await self._same(answer, first):
-                    group.append(place)
+                    group.append(position)
                     break
             else:
-                groups.append([place])
+                groups.append([position])
         return max(groups, key=len)[0] if groups else 0
 
     async def _same(self, answer: str, other: str) -> bool:

@@ -189,23 +189,23 @@ def label_by_reflection(
         LLMError: Nothing was answered, ten times in a row: the server is not there, or refuses everything.
     """
     counts = report if report is not None else LabelReport()
-    waiting: deque[_Waiting] = deque()
+    pending: deque[_Waiting] = deque()
 
     def questions() -> Iterator[_Question]:
         for trajectory in trajectories:
-            asked = [_Question(trajectory.question, *parts) for parts in _unlabelled(trajectory)]
-            waiting.append(_Waiting(trajectory, len(asked)))
-            yield from asked
+            outcome = [_Question(trajectory.question, *parts) for parts in _unlabelled(trajectory)]
+            pending.append(_Waiting(trajectory, len(outcome)))
+            yield from outcome
 
     def ask(question: _Question) -> Verdict:
         return reflector.reflect(question.text, question.before, question.document)
 
-    for asked in ask_all(questions(), ask, concurrency=concurrency, give_up=GiveUp()):
-        while not waiting[0].open:
-            yield waiting.popleft().labelled(counts)
-        waiting[0].take(asked, counts)
+    for outcome in ask_all(questions(), ask, concurrency=concurrency, give_up=GiveUp()):
+        while not pending[0].open:
+            yield pending.popleft().labelled(counts)
+        pending[0].take(outcome, counts)
         on_judged(1)
-    for trajectory in waiting:
+    for trajectory in pending:
         yield trajectory.labelled(counts)
 
 
@@ -227,13 +227,13 @@ class _Waiting:
     open: int
     verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
 
-    def take(self, asked: Asked[_Question, Verdict], counts: LabelReport) -> None:
+    def take(self, outcome: Asked[_Question, Verdict], counts: LabelReport) -> None:
         """Note what became of a question."""
         self.open -= 1
-        if asked.result is not None:
-            self.verdicts[asked.item.position] = asked.result
+        if outcome.result is not None:
+            self.verdicts[outcome.item.position] = outcome.result
         else:
-            counts.fault("the model did not answer", f"{self.trajectory.id}: {asked.error}")
+            counts.fault("the model did not answer", f"{self.trajectory.id}: {outcome.error}")
 
     def labelled(self, counts: LabelReport) -> Trajectory:
         """Return the trajectory with the labels of its verdicts."""

@@ -31,9 +31,9 @@ def parse_reflection(answer: str) -> tuple[bool | None, str]:
     bare = _BARE_LABEL.match(answer)
     if not labels and bare is not None:
         labels = [bare]
-    said = {label.group(1).lower() in ("true", "yes") for label in labels}
-    if len(said) != 1:
+    values = {label.group(1).lower() in ("true", "yes") for label in labels}
+    if len(values) != 1:
         return None, f"Unreadable reflection: {' '.join(answer.split())[:_QUOTED]}"
     before, after = answer[: labels[0].start()], _LABEL.sub("", answer[labels[0].end() :])
     reason = before if before.strip() else after.strip(" \n\t.,;:-*")
-    return said.pop(), " ".join(_REASON.sub("", reason.strip()).split())
+    return values.pop(), " ".join(_REASON.sub("", reason.strip()).split())

@@ -222,7 +222,7 @@ def import_(
         kind = recognize(files)
         note(f"The files are of the kind {kind}.")
     importer_type = importer_class(kind)
-    chosen: dict[str, Any] = {
+    options: dict[str, Any] = {
         "tools": tool,
         "scale": (scale or "0-1", score) if scale or score else None,
         "group_by": group_by,
@@ -232,13 +232,13 @@ def import_(
         "k": k,
         "function": function,
     }
-    _check_options(kind, importer_type, chosen)
+    _check_options(kind, importer_type, options)
     summary = Summary(kind, out, min_reward)
     out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         documents, searcher = _documents(stack, corpus, index, mode, fragments)
-        chosen |= {"searcher": searcher, "corpus": documents, "keep_all": keep_all, "skip_faulty": skip_faulty}
-        importer = importer_type.from_options(_options(chosen, redact))
+        options |= {"searcher": searcher, "corpus": documents, "keep_all": keep_all, "skip_faulty": skip_faulty}
+        importer = importer_type.from_options(_options(options, redact))
         server, model = _llm(stack, llm, llm_cache, concurrency or _CONCURRENCY)
         summary.server = server
         advance = stack.enter_context(progress("Importing"))
@@ -303,19 +303,19 @@ def _check_labels(
         raise InputError("--fragments is about parts of documents: it goes with --corpus or --index.")
 
 
-def _check_options(kind: str, importer: type[FileImporter], chosen: dict[str, Any]) -> None:
-    if (chosen["function"] is not None) != ("function" in importer.takes):
+def _check_options(kind: str, importer: type[FileImporter], options: dict[str, Any]) -> None:
+    if (options["function"] is not None) != ("function" in importer.takes):
         raise InputError("--function names what `rader import function` calls on every row; they go together.")
-    for name, value in chosen.items():
+    for name, value in options.items():
         if value and name not in importer.takes:
             raise InputError(f"{_OPTION_OF[name]} goes with other kinds than {kind}, which has no use for it.")
 
 
-def _options(chosen: dict[str, Any], redact: str | None) -> Any:
+def _options(options: dict[str, Any], redact: str | None) -> Any:
     from rader_synthesis.importing import ImportOptions, PromptDocuments, Scale, load_function
     from rader_synthesis.redaction import load_redaction
 
-    options = {name: value for name, value in chosen.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     if "scale" in options:
         worst_and_best, names = options["scale"]
         options["scale"] = replace(Scale.parse(worst_and_best), names=frozenset(names or ()))

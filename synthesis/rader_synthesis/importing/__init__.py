@@ -6,18 +6,19 @@ Kinds are found by the entry points of the group ``rader.importers``, so that ot
 from rader_synthesis.importing.agent_sessions import AgentSessions
 from rader_synthesis.importing.anthropic_logs import AnthropicLogs
 from rader_synthesis.importing.atif import AtifTrajectories
-from rader_synthesis.importing.base import ConversationImporter, FileImporter, ImportOptions, RowImporter
+from rader_synthesis.importing.base import FileImporter, RowImporter
 from rader_synthesis.importing.conversation import (
     Answer,
     Call,
     Citation,
     Conversation,
-    Found,
     Question,
     Result,
     Search,
+    SearchResult,
     Thought,
 )
+from rader_synthesis.importing.conversations import ConversationImporter
 from rader_synthesis.importing.corpus import Corpus
 from rader_synthesis.importing.feedback import Scale
 from rader_synthesis.importing.function import FunctionImporter, load_function
@@ -26,6 +27,7 @@ from rader_synthesis.importing.langsmith import LangSmithRuns
 from rader_synthesis.importing.mlflow_traces import MlflowTraces
 from rader_synthesis.importing.openai_logs import OpenAILogs
 from rader_synthesis.importing.openinference import OpenInferenceTraces
+from rader_synthesis.importing.options import ImportOptions
 from rader_synthesis.importing.otel import OtelTraces
 from rader_synthesis.importing.prompts import PromptDocuments
 from rader_synthesis.importing.proofs import Proofs
@@ -48,7 +50,7 @@ __all__ = [
     "ConversationImporter",
     "Corpus",
     "FileImporter",
-    "Found",
+    "SearchResult",
     "FunctionImporter",
     "ImportOptions",
     "ImportReport",

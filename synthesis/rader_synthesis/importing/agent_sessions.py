@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rader_synthesis.importing.base import ConversationImporter
 from rader_synthesis.importing.conversation import Call, Conversation, Event, Question, Result
+from rader_synthesis.importing.conversations import ConversationImporter
 from rader_synthesis.importing.messages import MessageReader
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row
@@ -106,8 +106,8 @@ def _cleaned(events: Sequence[Event], result: Any) -> Iterable[Event]:
         if isinstance(event, Question) and _INSERTED.search(event.text):
             continue
         if isinstance(event, Result):
-            found = _links(result) or _links_in(event.content) or _files(result)
-            yield Result(event.call, found, searched=True) if found else event
+            documents = _links(result) or _links_in(event.content) or _files(result)
+            yield Result(event.call, documents, searched=True) if documents else event
         elif isinstance(event, Call) and isinstance(event.arguments, Mapping) and "pattern" in event.arguments:
             yield Call(event.id, event.name, event.arguments["pattern"])
         else:

@@ -7,8 +7,8 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.recording.results import text_of_content
-from rader_synthesis.importing.base import ConversationImporter
 from rader_synthesis.importing.conversation import Answer, Call, Conversation, Event, Question, Result, Thought
+from rader_synthesis.importing.conversations import ConversationImporter
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row
 
@@ -71,19 +71,19 @@ def _events(step: Mapping[str, Any], number: int, report: ImportReport) -> Itera
         yield Answer(text)
     calls = [call for call in step.get("tool_calls") or [] if isinstance(call, Mapping)]
     ids = []
-    for at, call in enumerate(calls):
-        ids.append(f"{number}:{call.get('tool_call_id') or at}")
+    for rank, call in enumerate(calls):
+        ids.append(f"{number}:{call.get('tool_call_id') or rank}")
         yield Call(ids[-1], str(call.get("function_name") or ""), call.get("arguments"))
     observation = step.get("observation")
     results = observation.get("results") if isinstance(observation, Mapping) else None
-    for at, result in enumerate(results or []):
+    for rank, result in enumerate(results or []):
         if not isinstance(result, Mapping):
             continue
         key = (
             f"{number}:{result['source_call_id']}"
             if result.get("source_call_id")
-            else ids[at]
-            if at < len(ids)
+            else ids[rank]
+            if rank < len(ids)
             else None
         )
         if key in ids and result.get("content") is not None:

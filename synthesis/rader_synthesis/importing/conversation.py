@@ -13,7 +13,18 @@ from typing import Any
 
 from rader_plugins.trajectories import Considered
 
-__all__ = ["Answer", "Call", "Citation", "Conversation", "Event", "Found", "Question", "Result", "Search", "Thought"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Citation",
+    "Conversation",
+    "Event",
+    "SearchResult",
+    "Question",
+    "Result",
+    "Search",
+    "Thought",
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Citation:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """A document that a search returned.
 
     Args:
@@ -115,7 +126,7 @@ class Search:
     """
 
     query: str | None
-    found: tuple[Found, ...] = ()
+    results: tuple[SearchResult, ...] = ()
     reranked: bool = False
     open_ended: bool = False
 

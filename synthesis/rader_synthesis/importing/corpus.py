@@ -64,13 +64,13 @@ class Corpus:
     def within(self, text: str) -> list[Document]:
         """Return the documents whose whole text stands in a text, such as a prompt, in the order of the text."""
         prompt = " ".join(text.split())
-        found: dict[int, int] = {}
+        starts: dict[int, int] = {}
         for number in {*self._candidates(words(prompt)), *self._without_anchor}:
             document = self.documents[number]
             body = " ".join(title_and_text(document)[1].split())
             if len(words(body)) >= _FEWEST_WORDS and (start := prompt.find(body)) >= 0:
-                found[number] = start
-        return [self.documents[number] for number in sorted(found, key=found.__getitem__)]
+                starts[number] = start
+        return [self.documents[number] for number in sorted(starts, key=starts.__getitem__)]
 
     def settle(self, retrieved: Considered, report: ImportReport) -> Considered:
         """Return a retrieved document under its id and with its text in the corpus, where it can be found there."""
@@ -122,7 +122,7 @@ def title_and_text(document: Document) -> tuple[str, str]:
 
 def settle_steps(steps: Iterable[Step], corpus: Corpus | None, report: ImportReport) -> tuple[Step, ...]:
     """Return the steps with their documents as the corpus has them, none twice in one retrieval."""
-    settled = []
+    in_corpus = []
     for step in steps:
         if step.considered:
             documents = step.considered
@@ -132,8 +132,8 @@ def settle_steps(steps: Iterable[Step], corpus: Corpus | None, report: ImportRep
                 renamed = {old.id: new.id for old, new in zip(step.considered, documents, strict=True)}
                 step = replace(step, document_id=renamed.get(step.document_id, step.document_id))
             step = replace(step, considered=_without_repeats(documents))
-        settled.append(step)
-    return tuple(settled)
+        in_corpus.append(step)
+    return tuple(in_corpus)
 
 
 def _without_repeats(documents: Iterable[Considered]) -> tuple[Considered, ...]:

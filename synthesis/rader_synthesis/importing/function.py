@@ -78,8 +78,8 @@ class FunctionImporter(RowImporter):
         """Return what the function makes of a row."""
         value = row.value()
         try:
-            made = self.function(value)
-            trajectories = [made] if isinstance(made, Trajectory) else list(made or ())
+            returned = self.function(value)
+            trajectories = [returned] if isinstance(returned, Trajectory) else list(returned or ())
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             detail = str(error) if isinstance(error, InputError) else repr(error)
             raise InputError(f"{row.where}: the function cannot read it: {detail}") from error

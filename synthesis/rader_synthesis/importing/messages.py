@@ -19,15 +19,15 @@ from rader_synthesis.importing.conversation import (
     Call,
     Citation,
     Event,
-    Found,
     Question,
     Result,
     Search,
+    SearchResult,
     Thought,
 )
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import parsed_cell
-from rader_synthesis.importing.tools import found_of
+from rader_synthesis.importing.tools import result_of
 
 __all__ = ["MessageReader", "is_message", "unwrapped"]
 
@@ -174,7 +174,7 @@ class MessageReader:
             content = [content]
         pieces: list[str] = []
         cited: list[Citation] = [*citations]
-        found: list[Found] = []
+        results: list[SearchResult] = []
         for block in content if isinstance(content, list) else []:
             if isinstance(block, str):
                 pieces.append(block)
@@ -188,14 +188,14 @@ class MessageReader:
                 pieces.append(text if isinstance(text, str) else "")
                 cited += _citations(block)
             elif kind in ("search_result", "document"):
-                found += self._document(block)
+                results += self._document(block)
             else:
                 self._say(role, _joined(pieces, cited), tuple(cited))
                 pieces, cited = [], []
                 self._block(kind, block)
         self._say(role, _joined(pieces, cited), tuple(cited))
-        if found:
-            self.events.append(Search(None, tuple(found)))
+        if results:
+            self.events.append(Search(None, tuple(results)))
 
     def _block(self, kind: str, block: Mapping[str, Any]) -> None:
         if kind in ("thinking", "reasoning"):
@@ -218,7 +218,7 @@ class MessageReader:
             content = _fetched(content)
         self.events.append(Result(_key(block, "tool_use_id", "tool_call_id", "call_id", "id"), content))
 
-    def _document(self, block: Mapping[str, Any]) -> list[Found]:
+    def _document(self, block: Mapping[str, Any]) -> list[SearchResult]:
         source = block.get("source")
         if isinstance(source, Mapping):
             text = source.get("data") if source.get("type") == "text" else _text(source.get("content"))
@@ -228,9 +228,13 @@ class MessageReader:
                 "text": text or "",
                 "url": source.get("url"),
             }
-        found = found_of(block)
+        results = result_of(block)
         self._documents += 1
-        return [] if found is None else [Found(found.document, (*found.names, f"document:{self._documents - 1}"))]
+        return (
+            []
+            if results is None
+            else [SearchResult(results.document, (*results.names, f"document:{self._documents - 1}"))]
+        )
 
     def _tool_calls(self, item: Mapping[str, Any], where: str) -> None:
         calls = item.get("tool_calls") or []
@@ -263,11 +267,15 @@ class MessageReader:
 
     def _file_search(self, item: Mapping[str, Any]) -> None:
         results = item.get("results")
-        found = [one for row in results or [] if isinstance(row, Mapping) and (one := found_of(row)) is not None]
+        results = [
+            result for row in results or [] if isinstance(row, Mapping) and (result := result_of(row)) is not None
+        ]
         if results is None:
             self._report.notes["file_search_call without results (ask for include=['file_search_call.results'])"] += 1
         self._report.tool("file_search").searches += 1
-        self.events.append(Search(query_of({"queries": item.get("queries")}), tuple(found), open_ended=results is None))
+        self.events.append(
+            Search(query_of({"queries": item.get("queries")}), tuple(results), open_ended=results is None)
+        )
 
     def _web_search(self, item: Mapping[str, Any]) -> None:
         action: Mapping[str, Any] = item["action"] if isinstance(item.get("action"), Mapping) else {}
@@ -275,10 +283,10 @@ class MessageReader:
             self._whole_call({"name": "open_page", **item}, {"url": action.get("url")}, "")
             return
         sources = action.get("sources") or item.get("results") or []
-        found = [one for row in sources if isinstance(row, Mapping) and (one := found_of(row)) is not None]
+        results = [result for row in sources if isinstance(row, Mapping) and (result := result_of(row)) is not None]
         query = query_of({"queries": action.get("queries") or action.get("query") or item.get("query")})
         self._report.tool("web_search").searches += 1
-        self.events.append(Search(query, tuple(found), open_ended=True))
+        self.events.append(Search(query, tuple(results), open_ended=True))
 
     def _think(self, text: str) -> None:
         if text.strip():

@@ -52,16 +52,16 @@ class MlflowTraces(TraceImporter):
         metadata = info.get("trace_metadata") or info.get("request_metadata") or {}
         for number, fields in enumerate(_spans(value)):
             span = read_span(fields, row.name)
-            known = {key: _decoded(inner) for key, inner in span.attributes.items()}
-            kind = _KINDS.get(str(known.get("mlflow.spanType") or fields.get("span_type") or "").upper(), "other")
+            attributes = {key: _decoded(inner) for key, inner in span.attributes.items()}
+            kind = _KINDS.get(str(attributes.get("mlflow.spanType") or fields.get("span_type") or "").upper(), "other")
             yield Span(
                 id=span.id,
                 trace="",
                 parent=span.parent,
                 kind=kind,
                 name=span.name,
-                input=known.get("mlflow.spanInputs", _decoded(fields.get("inputs"))),
-                output=known.get("mlflow.spanOutputs", _decoded(fields.get("outputs"))),
+                input=attributes.get("mlflow.spanInputs", _decoded(fields.get("inputs"))),
+                output=attributes.get("mlflow.spanOutputs", _decoded(fields.get("outputs"))),
                 start=_number(span.start),
                 failed=span.failed,
                 scores=[] if number else [entry for entry in assessments if entry.get("feedback") is not None],

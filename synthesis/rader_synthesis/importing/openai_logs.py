@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_synthesis.importing.base import ID_KEYS, ConversationImporter, first_of, first_text, grouped_rows
+from rader_synthesis.importing.base import first_of, first_text, grouped_rows
 from rader_synthesis.importing.conversation import Conversation
+from rader_synthesis.importing.conversations import ConversationImporter
+from rader_synthesis.importing.fields import ID_KEYS
 from rader_synthesis.importing.messages import MessageReader, is_message
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row, parsed_cell, read_rows
@@ -61,7 +63,7 @@ class OpenAILogs(ConversationImporter):
             yield from super().conversations(paths, report)
             return
         for row in grouped_rows(self, paths, field, report):
-            first: Mapping[str, Any] = {key: value for each in row.content for key, value in each.items()}
+            first: Mapping[str, Any] = {key: value for message in row.content for key, value in message.items()}
             name = str(row.content[0][field])
             record = {key: value for key, value in first.items() if key not in ("content", "role", "type")}
             try:

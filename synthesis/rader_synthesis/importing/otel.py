@@ -62,29 +62,33 @@ class OtelTraces(TraceImporter):
     def spans_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Span]:
         """Return a span."""
         span = read_span(value, row.name)
-        known = span.attributes
-        operation = str(known.get("gen_ai.operation.name") or _operation(span))
+        attributes = span.attributes
+        operation = str(attributes.get("gen_ai.operation.name") or _operation(span))
         kind = _OPERATIONS.get(operation, "other")
         messages, completion = _messages(span)
-        documents = known.get("gen_ai.retrieval.documents")
-        if kind == "retriever" and isinstance(documents, list) and not any(_has_text(each) for each in documents):
+        documents = attributes.get("gen_ai.retrieval.documents")
+        if (
+            kind == "retriever"
+            and isinstance(documents, list)
+            and not any(_has_text(document) for document in documents)
+        ):
             report.notes["search whose log has no texts (they come from --corpus)"] += 1
         yield Span(
             id=span.id,
             trace=span.trace,
             parent=span.parent,
             kind=kind,
-            name=str(known.get("gen_ai.tool.name") or known.get("gen_ai.data_source.id") or span.name),
-            input=known.get("gen_ai.retrieval.query.text")
+            name=str(attributes.get("gen_ai.tool.name") or attributes.get("gen_ai.data_source.id") or span.name),
+            input=attributes.get("gen_ai.retrieval.query.text")
             if kind == "retriever"
-            else known.get("gen_ai.tool.call.arguments"),
-            output=documents if kind == "retriever" else known.get("gen_ai.tool.call.result"),
+            else attributes.get("gen_ai.tool.call.arguments"),
+            output=documents if kind == "retriever" else attributes.get("gen_ai.tool.call.result"),
             start=span.start,
             failed=span.failed,
             messages=messages,
             completion=completion,
             scores=_scores(span),
-            session=str(known.get("gen_ai.conversation.id") or ""),
+            session=str(attributes.get("gen_ai.conversation.id") or ""),
             where=row.where,
         )
 

@@ -141,8 +141,8 @@ def nested(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return attributes as objects in objects: ``a.0.b`` is key ``b`` of the first of the list ``a``.
 
     Example:
-        >>> nested({"a.0.b": 1, "a.1.b": 2, "c": 3})
-        {'a': [{'b': 1}, {'b': 2}], 'c': 3}
+        >>> nested({"a.0.b": 1, "a.1.b": 2, "c": 3}) == {"a": [{"b": 1}, {"b": 2}], "c": 3}
+        True
     """
     root: dict[str, Any] = {}
     for key in sorted(attributes, key=lambda name: (name.count("."), name)):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from rader_plugins.errors import InputError
 from rader_plugins.trajectories import Considered
-from rader_synthesis.importing.conversation import Found
+from rader_synthesis.importing.conversation import SearchResult
 from rader_synthesis.importing.corpus import Corpus, title_and_text
-from rader_synthesis.importing.tools import read_found
+from rader_synthesis.importing.tools import read_results
 
 __all__ = ["PromptDocuments", "PromptParts"]
 
@@ -42,7 +42,7 @@ class PromptParts:
     """
 
     question: str
-    found: tuple[Found, ...]
+    results: tuple[SearchResult, ...]
 
 
 class PromptDocuments:
@@ -57,7 +57,7 @@ class PromptDocuments:
 
     Example:
         >>> parts = PromptDocuments().split("Context:\\n[1] Six people.\\n[2] Pigeons.\\n\\nQuestion: How many?")
-        >>> parts.question, [each.document.text for each in parts.found]
+        >>> parts.question, [each.document.text for each in parts.results]
         ('How many?', ['Six people.', 'Pigeons.'])
     """
 
@@ -80,9 +80,9 @@ class PromptDocuments:
                 continue
             groups = match.groupdict()
             question = _asked(groups["question"]) or _asked(groups.get("before") or "")
-            found = read_found(groups["documents"], plain=True) or []
-            if question and found:
-                return PromptParts(question, tuple(found))
+            results = read_results(groups["documents"], plain=True) or []
+            if question and results:
+                return PromptParts(question, tuple(results))
         return None if corpus is None else _by_corpus(prompt, corpus)
 
 
@@ -104,5 +104,5 @@ def _by_corpus(prompt: str, corpus: Corpus) -> PromptParts | None:
     paragraphs: Sequence[str] = [part.strip() for part in re.split(r"\n\s*\n", remainder) if re.search(r"\w", part)]
     if not documents or not paragraphs:
         return None
-    found = tuple(Found(Considered(document.id, text, title=title)) for document, title, text in bodies)
-    return PromptParts(_asked(paragraphs[-1]), found)
+    results = tuple(SearchResult(Considered(document.id, text, title=title)) for document, title, text in bodies)
+    return PromptParts(_asked(paragraphs[-1]), results)

@@ -105,10 +105,10 @@ def _parse(record: Mapping[str, Any], where: str) -> list[_ProofStep]:
     for part in proof.removeprefix("$proof$ =").split(";"):
         if not part.strip():
             continue
-        left, arrow, right = part.partition("->")
+        premises_text, arrow, right = part.partition("->")
         conclusion, _, text = right.partition(":")
-        premises = tuple(one.strip() for one in left.split("&"))
-        if not arrow or not all(_PART.match(one) for one in premises):
+        premises = tuple(premise.strip() for premise in premises_text.split("&"))
+        if not arrow or not all(_PART.match(premise) for premise in premises):
             raise InputError(f"{where}: {part.strip()!r} is not a step such as 'sent1 & int2 -> int3: text'.")
         steps.append(_ProofStep(premises, conclusion.strip(), text.strip() or hypothesis))
     if not steps:
@@ -119,14 +119,14 @@ def _parse(record: Mapping[str, Any], where: str) -> list[_ProofStep]:
 def _steps(
     proof: Sequence[_ProofStep], facts: Sequence[Considered | str], report: ImportReport, where: str
 ) -> Iterable[Step]:
-    known: set[str] = set()
+    proved: set[str] = set()
     for step in proof:
         leaves: list[Considered] = []
         unmatched: list[str] = []
         for premise in step.premises:
-            if premise in known:
+            if premise in proved:
                 continue
-            known.add(premise)
+            proved.add(premise)
             if premise.startswith("int"):
                 raise InputError(f"{where}: {premise!r} is used before a step proves it.")
             number = int(premise.removeprefix("sent"))
@@ -138,7 +138,7 @@ def _steps(
                 report.notes["leaf without a document, kept as a thought"] += 1
             elif all(fact.id != leaf.id for leaf in leaves):
                 leaves.append(fact)
-        known.add(step.conclusion)
+        proved.add(step.conclusion)
         if leaves:
             yield Step("query", step.text)
             yield Step(

@@ -93,12 +93,12 @@ class RaderTraces(FileImporter):
         folder = file.resolve().parent
         run = folder.parent.name if folder.name == "answer_sheets" else folder.name
         problem = f"{run}/{question}"
-        judged = self._judgements(file, question, report)
+        judgements = self._judgements(file, question, report)
         gold = _gold(file, question)
         for row in read_rows(file):
             report.rows += 1
             try:
-                yield self._solution(row.value(), row.where, f"{problem}#{row.number}", problem, judged, gold)
+                yield self._solution(row.value(), row.where, f"{problem}#{row.number}", problem, judgements, gold)
             except InputError as error:
                 if not self.skip_faulty:
                     raise
@@ -110,7 +110,7 @@ class RaderTraces(FileImporter):
         where: str,
         id: str,
         problem: str,
-        judged: Mapping[str, _Judgement | None],
+        judgements: Mapping[str, _Judgement | None],
         gold: str | None,
     ) -> Trajectory:
         trace = value.get("trace") if isinstance(value, Mapping) else None
@@ -118,22 +118,22 @@ class RaderTraces(FileImporter):
         if not isinstance(value, Mapping) or not isinstance(root, Mapping):
             raise InputError(f"{where} has no trace['0'] with the question.")
         question = root.get("user_question")
-        written = root.get("ost_step") or {}
-        if not isinstance(question, str) or not isinstance(written, Mapping):
+        content_by_name = root.get("ost_step") or {}
+        if not isinstance(question, str) or not isinstance(content_by_name, Mapping):
             raise InputError(f"{where}: 'user_question' must be a text and 'ost_step' an object.")
         steps: list[Step] = []
         scores: list[_Scores] = []
         reward: float | None = None
-        for name, content in written.items():
-            at = f"{where}, step {name!r}"
+        for name, content in content_by_name.items():
+            place_name = f"{where}, step {name!r}"
             if name.endswith("_querygeneration"):
-                steps.append(Step("query", _text_in(content, at)))
+                steps.append(Step("query", _text_in(content, place_name)))
             elif name.endswith("_retrieval"):
-                step, found = self._retrieval(content, judged, at)
+                step, scores_found = self._retrieval(content, judgements, place_name)
                 steps.append(step)
-                scores.append(found)
+                scores.append(scores_found)
             else:
-                steps.append(Step("thought", _text_in(content, at)))
+                steps.append(Step("thought", _text_in(content, place_name)))
                 if isinstance(content, list) and len(content) > 1 and isinstance(content[1], int | float):
                     reward = float(content[1])
         direct = root.get("direct_answer")
@@ -153,7 +153,7 @@ class RaderTraces(FileImporter):
             id=id,
             problem_id=problem,
             question=question,
-            steps=tuple(self._with_rejected(steps, scores, judged)),
+            steps=tuple(self._with_rejected(steps, scores, judgements)),
             answer=answer,
             gold_answer=gold,
             reward=None if reward is None else float(reward >= _RIGHT),
@@ -161,7 +161,9 @@ class RaderTraces(FileImporter):
             metadata=metadata,
         )
 
-    def _retrieval(self, content: object, judged: Mapping[str, _Judgement | None], where: str) -> tuple[Step, _Scores]:
+    def _retrieval(
+        self, content: object, judgements: Mapping[str, _Judgement | None], where: str
+    ) -> tuple[Step, _Scores]:
         if not isinstance(content, list) or len(content) < 4 or not isinstance(content[0], str):
             raise InputError(f"{where} must be a list of text, scores, retriever and document.")
         scores = {
@@ -170,10 +172,10 @@ class RaderTraces(FileImporter):
             if isinstance(score, int | float)
         }
         row = str(content[3])
-        judgement = judged.get(row)
+        judgement = judgements.get(row)
         reason = judgement.reason if judgement is not None and judgement.relevant else "kept by self-reflection"
-        one = self._document(row, where, scores.get(row), True, reason)
-        return Step("retrieval", content[0], one.id, (one,)), scores
+        document = self._document(row, where, scores.get(row), True, reason)
+        return Step("retrieval", content[0], document.id, (document,)), scores
 
     def _document(self, row: str, where: str, score: float | None, relevant: bool, reason: str) -> Considered:
         if not row.isdigit():
@@ -188,22 +190,30 @@ class RaderTraces(FileImporter):
         return Considered(document.id, text, score, relevant, reason, "reflection", title)
 
     def _with_rejected(
-        self, steps: Sequence[Step], scores: Sequence[_Scores], judged: Mapping[str, _Judgement | None]
+        self, steps: Sequence[Step], scores: Sequence[_Scores], judgements: Mapping[str, _Judgement | None]
     ) -> Iterator[Step]:
-        kept = {one.id for step in steps for one in step.considered}
-        rejected = {row: one for row, one in judged.items() if one is not None and not one.relevant}
-        best = [frozenset(heapq.nlargest(_CANDIDATES, found, key=found.__getitem__)) for found in scores]
+        relevant_ids = {judgement.id for step in steps for judgement in step.considered}
+        rejected = {
+            row: judgement for row, judgement in judgements.items() if judgement is not None and not judgement.relevant
+        }
+        best = [
+            frozenset(heapq.nlargest(_CANDIDATES, scores_found, key=scores_found.__getitem__))
+            for scores_found in scores
+        ]
         somewhere = frozenset().union(*best)
-        place = -1
+        position = -1
         for step in steps:
             if step.kind == "retrieval":
-                place += 1
+                position += 1
                 negatives = [
-                    self._document(row, "hard_negatives", scores[place].get(row), False, one.reason)
-                    for row, one in rejected.items()
-                    if row in best[place] or (place == 0 and row not in somewhere)
+                    self._document(row, "hard_negatives", scores[position].get(row), False, judgement.reason)
+                    for row, judgement in rejected.items()
+                    if row in best[position] or (position == 0 and row not in somewhere)
                 ]
-                considered = (*step.considered, *(one for one in negatives if one.id not in kept))
+                considered = (
+                    *step.considered,
+                    *(judgement for judgement in negatives if judgement.id not in relevant_ids),
+                )
                 step = replace(step, considered=considered)
             yield step
 
@@ -217,10 +227,10 @@ class RaderTraces(FileImporter):
             ),
             None,
         )
-        judged: dict[str, _Judgement | None] = {}
+        judgements: dict[str, _Judgement | None] = {}
         if path is None:
             report.notes["question without hard_negatives"] += 1
-            return judged
+            return judgements
         seen: set[tuple[str, bool, str]] = set()
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             if not line.strip():
@@ -238,14 +248,14 @@ class RaderTraces(FileImporter):
                 continue
             seen.add(key)
             self._document(name, where, None, bool(label), reason)
-            before = judged.get(name, _Judgement(bool(label), reason))
+            before = judgements.get(name, _Judgement(bool(label), reason))
             if before is None or before.relevant != bool(label):
-                judged[name] = None
+                judgements[name] = None
             else:
-                judged[name] = before
-        if both := sum(one is None for one in judged.values()):
+                judgements[name] = before
+        if both := sum(judgement is None for judgement in judgements.values()):
             report.notes["document judged both ways, no negative"] += both
-        return judged
+        return judgements
 
 
 def _text_in(content: object, where: str) -> str:
@@ -261,7 +271,7 @@ def _gold(file: Path, question: str) -> str | None:
     for name in (f"Question {padded} - Answer.json", f"Question {question} - Answer.json"):
         path = file.parent / name
         if path.is_file():
-            found = next(read_rows(path)).value()
-            gold = found.get("gold_answer") if isinstance(found, Mapping) else None
+            scores_found = next(read_rows(path)).value()
+            gold = scores_found.get("gold_answer") if isinstance(scores_found, Mapping) else None
             return None if gold is None else str(gold)
     return None

@@ -8,8 +8,10 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.recording.results import text_of_content
-from rader_synthesis.importing.base import ID_KEYS, ConversationImporter, first_text
+from rader_synthesis.importing.base import first_text
 from rader_synthesis.importing.conversation import Answer, Call, Conversation, Event, Question, Result, Thought
+from rader_synthesis.importing.conversations import ConversationImporter
+from rader_synthesis.importing.fields import ID_KEYS
 from rader_synthesis.importing.openai_logs import messages_of
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row

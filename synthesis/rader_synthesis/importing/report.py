@@ -23,7 +23,7 @@ class ToolUse:
 
     searches: int = 0
     opened: int = 0
-    others: int = 0
+    unsearched: int = 0
 
 
 @dataclass
@@ -63,11 +63,13 @@ class ImportReport:
     def hints(self) -> list[str]:
         """Return what would take more of the log: tools that are no searches, fields that are no feedback."""
         searching = [name for name, use in self.tools.items() if use.searches]
-        others = [name for name, use in self.tools.items() if use.others and not use.searches and not use.opened]
+        unsearched = [
+            name for name, use in self.tools.items() if use.unsearched and not use.searches and not use.opened
+        ]
         lines = []
-        if others:
-            names = ", ".join(f"{name} ({self.tools[name].others:,})" for name in others)
-            option = " ".join(f"--tool {name}" for name in [*searching, others[0]])
+        if unsearched:
+            names = ", ".join(f"{name} ({self.tools[name].unsearched:,})" for name in unsearched)
+            option = " ".join(f"--tool {name}" for name in [*searching, unsearched[0]])
             lines.append(f"Tools that were not taken for searches: {names}. If one is: {option}")
         if self.ignored:
             names = ", ".join(f"{name} ({number:,})" for name, number in self.ignored.most_common())

@@ -251,5 +251,7 @@ def _mended(value: Any) -> tuple[Any, int]:
         return [element for element, _ in pairs], sum(count for _, count in pairs)
     if isinstance(value, dict):
         items = [(_mended(key), _mended(element)) for key, element in value.items()]
-        return {key: element for (key, _), (element, _) in items}, sum(one + two for (_, one), (_, two) in items)
+        return {key: element for (key, _), (element, _) in items}, sum(
+            first + second for (_, first), (_, second) in items
+        )
     return value, 0

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_synthesis.importing.base import ID_KEYS, ConversationImporter, first_text
+from rader_synthesis.importing.base import first_text
 from rader_synthesis.importing.conversation import Answer, Call, Conversation, Event, Question, Result
+from rader_synthesis.importing.conversations import ConversationImporter
+from rader_synthesis.importing.fields import ID_KEYS
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row, parsed_cell
 
@@ -78,9 +80,9 @@ def _events(speaker: str, text: str, number: int, report: ImportReport) -> Itera
                 parsed = parsed["content"]
             yield Result("", parsed)
     elif speaker in _MODELS:
-        said = _TAGGED_CALL.sub("", text).strip()
-        if said:
-            yield Answer(said)
+        text_beside = _TAGGED_CALL.sub("", text).strip()
+        if text_beside:
+            yield Answer(text_beside)
         yield from _calls(_TAGGED_CALL.findall(text), number)
     else:
         report.unknown[f"turn of {speaker}"] += 1
@@ -89,9 +91,9 @@ def _events(speaker: str, text: str, number: int, report: ImportReport) -> Itera
 def _calls(texts: Iterable[str], number: int) -> Iterator[Call]:
     for text in texts:
         parsed = parsed_cell(text)
-        for at, call in enumerate(parsed if isinstance(parsed, list) else [parsed]):
+        for rank, call in enumerate(parsed if isinstance(parsed, list) else [parsed]):
             if isinstance(call, Mapping):
                 arguments = next((call[key] for key in ("arguments", "parameters", "args") if key in call), "")
-                yield Call(f"{number}:{at}:{len(text)}", str(call.get("name") or ""), arguments)
+                yield Call(f"{number}:{rank}:{len(text)}", str(call.get("name") or ""), arguments)
             else:
-                yield Call(f"{number}:{at}:{len(text)}", "", text)
+                yield Call(f"{number}:{rank}:{len(text)}", "", text)

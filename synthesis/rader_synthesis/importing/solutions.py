@@ -109,7 +109,7 @@ class Solutions(FileImporter):
         self.gold_keys = gold_keys
         self.scale = scale or Scale()
         self._citations = (
-            Citations((one.id, str(one.metadata.get("title") or "")) for one in corpus.documents) if corpus else None
+            Citations((item.id, str(item.metadata.get("title") or "")) for item in corpus.documents) if corpus else None
         )
 
     @classmethod
@@ -126,10 +126,10 @@ class Solutions(FileImporter):
         """Yield the trajectories of one file; the steps of many rows are searched for at once."""
         parsed = self._rows(path, report)
         while batch := list(itertools.islice(parsed, _ROWS_AT_ONCE)):
-            found = self._search(batch)
-            for one in batch:
+            hits_by_text = self._search(batch)
+            for item in batch:
                 try:
-                    yield self._trajectory(one, found)
+                    yield self._trajectory(item, hits_by_text)
                 except InputError as error:
                     self.fault(error, report)
 
@@ -141,8 +141,8 @@ class Solutions(FileImporter):
                 question = first_text(record, self.question_keys, row.where)
                 solution = first_text(record, self.solution_keys, row.where)
                 if question is None or solution is None:
-                    wanted = self.question_keys if question is None else self.solution_keys
-                    raise InputError(f"{row.where} has none of the fields {', '.join(wanted)}.")
+                    keys = self.question_keys if question is None else self.solution_keys
+                    raise InputError(f"{row.where} has none of the fields {', '.join(keys)}.")
             except InputError as error:
                 self.fault(error, report)
                 continue
@@ -155,16 +155,16 @@ class Solutions(FileImporter):
     def _search(self, batch: Sequence[_Parsed]) -> dict[str, list[Hit]]:
         if self.searcher is None:
             return {}
-        texts = list(dict.fromkeys(step for one in batch for step in one.steps if _worth_searching(step)))
+        texts = list(dict.fromkeys(step for item in batch for step in item.steps if _worth_searching(step)))
         return dict(zip(texts, self.searcher.search_batch(texts, self.k), strict=True)) if texts else {}
 
-    def _trajectory(self, parsed: _Parsed, found: Mapping[str, Sequence[Hit]]) -> Trajectory:
+    def _trajectory(self, parsed: _Parsed, hits_by_text: Mapping[str, Sequence[Hit]]) -> Trajectory:
         where, record = parsed.row.where, parsed.record
         steps: list[Step] = []
-        for at, text in enumerate(parsed.steps):
-            if considered := self._considered(text, found.get(text, ())):
+        for number, text in enumerate(parsed.steps):
+            if considered := self._considered(text, hits_by_text.get(text, ())):
                 steps += [Step("query", text), Step("retrieval", considered=considered)]
-            steps.append(Step("answer" if at == len(parsed.steps) - 1 else "thought", text))
+            steps.append(Step("answer" if number == len(parsed.steps) - 1 else "thought", text))
         name = first_text(record, _ID_KEYS, where) or parsed.row.name
         problem = first_of(record, ("problem_id", "question_id"))
         metadata = {key: value for key in ("model", "level", "type") if isinstance(value := record.get(key), str)}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_synthesis.importing.base import ConversationImporter
 from rader_synthesis.importing.conversation import Answer, Conversation, Question
+from rader_synthesis.importing.conversations import ConversationImporter
 from rader_synthesis.importing.feedback import read_scores
 from rader_synthesis.importing.grouping import RowGroups
 from rader_synthesis.importing.report import ImportReport
@@ -117,8 +117,8 @@ class TraceImporter(ConversationImporter):
             ] += 1
             return None
         where = steps[0].where
-        kept = [span for span in spans if not _only_scores(span)]
-        events, instructions = TraceReader(kept, self.reading, report, where).events()
+        steps_of_trace = [span for span in spans if not _only_scores(span)]
+        events, instructions = TraceReader(steps_of_trace, self.reading, report, where).events()
         gold = next((span.gold for span in spans if span.gold is not None), None)
         session = next((span.session for span in spans if span.session), "")
         return Conversation(

@@ -46,19 +46,19 @@ def split_steps(text: str) -> list[str]:
         return f"\x00{len(formulas) - 1}\x00"
 
     # A formula is one sign while sentences are looked for, so that nothing in it can end one.
-    held = _MATH.sub(keep, _ANNOTATION.sub("", text.replace("\x00", "")))
+    masked = _MATH.sub(keep, _ANNOTATION.sub("", text.replace("\x00", "")))
     lines: list[str] = []
-    for line in filter(None, map(str.strip, held.splitlines())):
-        place = _PLACE.match(line)
-        if lines and place is not None and formulas[int(place[1])].startswith(_DISPLAY):
+    for line in filter(None, map(str.strip, masked.splitlines())):
+        mask = _PLACE.match(line)
+        if lines and mask is not None and formulas[int(mask[1])].startswith(_DISPLAY):
             lines[-1] += f"\n{line}"  # the formula that the line before announced
         else:
             lines.append(line)
     steps: list[str] = []
     for line in lines:
-        whole = _restored(line, formulas)
-        if len(lines) > 1 and len(whole) <= _LONG_LINE:
-            steps.append(whole)
+        restored = _restored(line, formulas)
+        if len(lines) > 1 and len(restored) <= _LONG_LINE:
+            steps.append(restored)
         else:
             steps += [_restored(sentence, formulas) for sentence in _sentences(line, formulas)]
     return steps

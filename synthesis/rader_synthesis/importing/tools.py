@@ -11,16 +11,16 @@ from typing import Any
 
 from rader_plugins.recording.results import digest_id, is_retrieval_name, read_documents, text_of_content
 from rader_plugins.trajectories import Considered
-from rader_synthesis.importing.conversation import Found
+from rader_synthesis.importing.conversation import SearchResult
 from rader_synthesis.importing.rows import parsed_cell
 
 __all__ = [
     "as_text",
-    "found_of",
+    "result_of",
     "is_open_name",
     "looks_like_documents",
     "opened_target",
-    "read_found",
+    "read_results",
     "searches_by_name",
 ]
 
@@ -77,21 +77,21 @@ def opened_target(arguments: object) -> list[str]:
     targets: list[str] = []
     for key in _TARGET_KEYS:
         value = arguments.get(key)
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, str | int) and not isinstance(each, bool) and str(each).strip():
-                targets.append(str(each).strip())
+        for result in value if isinstance(value, list) else [value]:
+            if isinstance(result, str | int) and not isinstance(result, bool) and str(result).strip():
+                targets.append(str(result).strip())
     return targets
 
 
-def looks_like_documents(found: Sequence[Found]) -> bool:
+def looks_like_documents(results: Sequence[SearchResult]) -> bool:
     """Whether what a tool of any name returned are documents: each has a text, or an address and a title."""
-    return bool(found) and all(
-        each.document.text or (each.document.title and each.document.id.startswith(("http://", "https://")))
-        for each in found
+    return bool(results) and all(
+        result.document.text or (result.document.title and result.document.id.startswith(("http://", "https://")))
+        for result in results
     )
 
 
-def read_found(content: object, *, plain: bool) -> list[Found] | None:
+def read_results(content: object, *, plain: bool) -> list[SearchResult] | None:
     """Return the documents of a result; None if it holds none that can be told apart, and none at all is ``[]``.
 
     Understood is all that :func:`rader_plugins.recording.read_documents` reads, and content blocks of the interfaces
@@ -110,71 +110,73 @@ def read_found(content: object, *, plain: bool) -> list[Found] | None:
     if not isinstance(content, list):
         return None
     if content and all(isinstance(block, Mapping) and block.get("type") in _TEXT_BLOCKS for block in content):
-        return read_found(text_of_content(content), plain=plain)
-    found: list[Found] = []
+        return read_results(text_of_content(content), plain=plain)
+    results: list[SearchResult] = []
     for element in content:
         if isinstance(element, Mapping):
-            if (one := found_of(element)) is not None:
-                found.append(one)
+            if (result := result_of(element)) is not None:
+                results.append(result)
         elif isinstance(element, str) and plain:
-            found += _of_text(element, True) or []
-    return _named_apart(found, fewest=2) if found or not content else None
+            results += _of_text(element, True) or []
+    return _named_apart(results, fewest=2) if results or not content else None
 
 
-def found_of(row: Mapping[str, Any]) -> Found | None:
+def result_of(row: Mapping[str, Any]) -> SearchResult | None:
     """Return the document that an object stands for, under its id, or its address, or a digest of its text."""
     documents = read_documents([row], plain=False)
-    places = [
+    levels = [
         row,
         *(row[key] for key in ("document", "node", "doc", "metadata", "payload") if isinstance(row.get(key), Mapping)),
     ]
-    places += [inner["metadata"] for inner in places[1:] if isinstance(inner.get("metadata"), Mapping)]
+    levels += [inner["metadata"] for inner in levels[1:] if isinstance(inner.get("metadata"), Mapping)]
     pages = [
-        str(place[key]) for key in _PAGE_KEYS for place in places if isinstance(place.get(key), str) and place[key]
+        str(level[key]) for key in _PAGE_KEYS for level in levels if isinstance(level.get(key), str) and level[key]
     ]
     files = [
-        str(place[key]) for key in _FILE_KEYS for place in places if isinstance(place.get(key), str) and place[key]
+        str(level[key]) for key in _FILE_KEYS for level in levels if isinstance(level.get(key), str) and level[key]
     ]
     addresses = [*pages, *files]
     if not documents and not addresses:
         return None
     document = documents[0] if documents else Considered(addresses[0], "", title=str(row.get("title") or ""))
-    own_id = any(place.get(key) not in (None, "") for key in _OWN_ID_KEYS for place in places)
+    own_id = any(level.get(key) not in (None, "") for key in _OWN_ID_KEYS for level in levels)
     if addresses and not own_id:
         # A page is a document; a result that names a file is one of many parts of it, which have to be told apart.
         part = not pages and bool(document.text) and row.get("type") not in _WHOLE
         document = replace(document, id=_part_id(addresses[0], document.text) if part else addresses[0])
     numbers = [
-        f"[{place[key]}]" for key in _NUMBER_KEYS for place in places
-        if isinstance(place.get(key), int | str) and str(place[key]).isdigit()
+        f"[{level[key]}]" for key in _NUMBER_KEYS for level in levels
+        if isinstance(level.get(key), int | str) and str(level[key]).isdigit()
     ]  # fmt: skip
-    return Found(document, tuple(dict.fromkeys([*addresses, *([document.title] if document.title else []), *numbers])))
+    return SearchResult(
+        document, tuple(dict.fromkeys([*addresses, *([document.title] if document.title else []), *numbers]))
+    )
 
 
-def _of_object(content: Mapping[str, Any], plain: bool) -> list[Found] | None:
+def _of_object(content: Mapping[str, Any], plain: bool) -> list[SearchResult] | None:
     for key in ("structuredContent", "structured_content", "artifact"):
-        if isinstance(content.get(key), Mapping | list) and (found := read_found(content[key], plain=False)):
-            return found
+        if isinstance(content.get(key), Mapping | list) and (results := read_results(content[key], plain=False)):
+            return results
     blocks = content.get("content")
     if isinstance(blocks, list) and blocks and all(isinstance(block, Mapping) and "type" in block for block in blocks):
-        return read_found(blocks, plain=plain)
+        return read_results(blocks, plain=plain)
     for key in _LIST_KEYS:
         if isinstance(content.get(key), list):
-            return read_found(content[key], plain=plain)
+            return read_results(content[key], plain=plain)
         if isinstance(content.get(key), Mapping) and set(content) <= {key, "status", "error", "name", "type"}:
-            return read_found(content[key], plain=plain)
+            return read_results(content[key], plain=plain)
     if not plain:
         return None
     for key in ("output", "result"):
         if isinstance(content.get(key), str) and set(content) <= {key, "status", "error", "name", "type", "stdout"}:
-            return read_found(content[key], plain=plain)
-    one = found_of(content)
-    return None if one is None else [one]
+            return read_results(content[key], plain=plain)
+    result = result_of(content)
+    return None if result is None else [result]
 
 
-def _of_text(text: str, plain: bool) -> list[Found] | None:
+def _of_text(text: str, plain: bool) -> list[SearchResult] | None:
     if tagged := list(_TAGGED.finditer(text)):
-        return _named_apart([found for match in tagged if (found := _of_tag(match)) is not None], fewest=1) or None
+        return _named_apart([results for match in tagged if (results := _of_tag(match)) is not None], fewest=1) or None
     numbers = [next(filter(None, match.groups())) for match in _NUMBERED.finditer(text)]
     if not plain and len(numbers) < 2:
         return None
@@ -182,43 +184,49 @@ def _of_text(text: str, plain: bool) -> list[Found] | None:
         return [] if plain else None
     documents = read_documents(text) or []
     if len(numbers) == len(documents) and numbers:
-        return [Found(document, (f"[{number}]",)) for document, number in zip(documents, numbers, strict=True)]
-    return [Found(document, (document.title,) if document.title else ()) for document in documents] if plain else None
+        return [SearchResult(document, (f"[{number}]",)) for document, number in zip(documents, numbers, strict=True)]
+    return (
+        [SearchResult(document, (document.title,) if document.title else ()) for document in documents]
+        if plain
+        else None
+    )
 
 
-def _of_tag(match: re.Match[str]) -> Found | None:
+def _of_tag(match: re.Match[str]) -> SearchResult | None:
     named = {key.lower(): value for key, value in _ATTRIBUTE.findall(match[2])}
     inner = {tag.lower(): value.strip() for tag, value in _INNER_TAG.findall(match[3])}
     body = next((inner[tag] for tag in ("document_content", "content", "text", "snippet") if inner.get(tag)), None)
     text = (body if body is not None else _INNER_TAG.sub("", match[3]) if inner else match[3]).strip()
     row: dict[str, Any] = {**named, **{tag: value for tag, value in inner.items() if tag in ("source", "title", "url")}}
-    return found_of({**row, "text": text}) if text or row else None
+    return result_of({**row, "text": text}) if text or row else None
 
 
-def _named_apart(found: list[Found], *, fewest: int) -> list[Found]:
+def _named_apart(results: list[SearchResult], *, fewest: int) -> list[SearchResult]:
     """Return the documents with ids that tell them apart, over all results and not only in this one.
 
     Ids that only count the results (``1, 2, 3``; as many as ``fewest``) are numbers; parts of one file or page that
     share its name get a digest of their text behind it.
     """
-    ids = [each.document.id for each in found]
+    ids = [result.document.id for result in results]
     if len(ids) >= fewest and ids in ([str(n) for n in range(len(ids))], [str(n) for n in range(1, len(ids) + 1)]):
         return [
-            Found(
-                replace(each.document, id=digest_id(each.document.text) if each.document.text else each.document.id),
-                (*each.names, f"[{each.document.id}]"),
+            SearchResult(
+                replace(
+                    result.document, id=digest_id(result.document.text) if result.document.text else result.document.id
+                ),
+                (*result.names, f"[{result.document.id}]"),
             )
-            for each in found
+            for result in results
         ]
-    texts: Counter[str] = Counter(id for id, _ in {(each.document.id, each.document.text) for each in found})
+    texts: Counter[str] = Counter(id for id, _ in {(result.document.id, result.document.text) for result in results})
     return [
-        each
-        if texts[each.document.id] == 1
-        else Found(
-            replace(each.document, id=_part_id(each.document.id, each.document.text)),
-            (each.document.id, *each.names),
+        result
+        if texts[result.document.id] == 1
+        else SearchResult(
+            replace(result.document, id=_part_id(result.document.id, result.document.text)),
+            (result.document.id, *result.names),
         )
-        for each in found
+        for result in results
     ]
 
 

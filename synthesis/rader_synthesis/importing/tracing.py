@@ -11,8 +11,8 @@ from rader_synthesis.importing.conversation import Answer, Call, Event, Question
 from rader_synthesis.importing.messages import MessageReader, is_message, unwrapped
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import parsed_cell
-from rader_synthesis.importing.tools import looks_like_documents, read_found, searches_by_name
-from rader_synthesis.importing.turns import Reading
+from rader_synthesis.importing.tools import looks_like_documents, read_results, searches_by_name
+from rader_synthesis.importing.turn import Reading
 
 __all__ = ["Span", "SpanKind", "TraceReader"]
 
@@ -113,8 +113,10 @@ class TraceReader:
         events, instructions = self._beginning(histories)
         for span in self._spans:
             if span.kind == "llm" and not self._within_search(span):
-                said = [event for event in self._said(span) if not isinstance(event, Call | Result | Question)]
-                events += [event for event in said if event not in events[-2:]]
+                events_of_model = [
+                    event for event in self._said(span) if not isinstance(event, Call | Result | Question)
+                ]
+                events += [event for event in events_of_model if event not in events[-2:]]
             elif self._searches(span) and not self._within_search(span):
                 events += self._search(span)
             elif span.kind == "tool" and not self._within_search(span) and not self._around_search(span):
@@ -134,10 +136,10 @@ class TraceReader:
             return [event for event in reader.events if isinstance(event, Question | Answer)], reader.instructions
         question = _text_in(value, _QUESTION_KEYS)
         for reader in histories:
-            asked = [number for number, event in enumerate(reader.events) if isinstance(event, Question)]
-            if asked and (question is None or any(question == reader.events[number].text for number in asked)):  # type: ignore[union-attr]
+            positions = [number for number, event in enumerate(reader.events) if isinstance(event, Question)]
+            if positions and (question is None or any(question == reader.events[number].text for number in positions)):  # type: ignore[union-attr]
                 before: list[Event] = [
-                    event for event in reader.events[: asked[-1] + 1] if isinstance(event, Question | Answer)
+                    event for event in reader.events[: positions[-1] + 1] if isinstance(event, Question | Answer)
                 ]
                 return before, reader.instructions
         if question is None:
@@ -177,21 +179,25 @@ class TraceReader:
             return False
         if any(span in self._above(other) for other in self._spans if other.kind in ("retriever", "tool")):
             return False
-        return looks_like_documents(read_found(span.output, plain=False) or [])
+        return looks_like_documents(read_results(span.output, plain=False) or [])
 
     def _returned(self, span: Span) -> bool:
         return span.output is not None and not span.failed
 
     def _above(self, span: Span) -> Iterator[Span]:
         seen = {span.id}
-        while span.parent is not None and (above := self._by_id.get(span.parent)) is not None and above.id not in seen:
-            seen.add(above.id)
-            yield above
-            span = above
+        while (
+            span.parent is not None
+            and (ancestor := self._by_id.get(span.parent)) is not None
+            and ancestor.id not in seen
+        ):
+            seen.add(ancestor.id)
+            yield ancestor
+            span = ancestor
 
     def _within_search(self, span: Span) -> bool:
         """Whether a span is the business of a search above it, which counts."""
-        return any(self._searches(above) for above in self._above(span))
+        return any(self._searches(ancestor) for ancestor in self._above(span))
 
     def _around_search(self, tool: Span) -> bool:
         return any(self._searches(span) and tool in self._above(span) for span in self._spans)
@@ -200,11 +206,11 @@ class TraceReader:
         if span.failed:
             self._report.notes["search that failed"] += 1
             return []
-        found = read_found(span.output, plain=True) or []
-        if not found:
+        results = read_results(span.output, plain=True) or []
+        if not results:
             self._report.notes["search that returned nothing that can be read as documents"] += 1
         self._report.tool(span.name or span.kind).searches += 1
-        return [Search(self._query(span), tuple(found), reranked=span.kind == "reranker")]
+        return [Search(self._query(span), tuple(results), reranked=span.kind == "reranker")]
 
     def _query(self, span: Span) -> str | None:
         value = parsed_cell(span.input)
@@ -212,7 +218,7 @@ class TraceReader:
             value = value["input"]
         if query := query_of(value):
             return query
-        holder = next((above for above in self._above(span) if above.kind == "tool"), None)
+        holder = next((ancestor for ancestor in self._above(span) if ancestor.kind == "tool"), None)
         return query_of(parsed_cell(holder.input)) if holder is not None else None
 
     def _messages(self, span: Span) -> MessageReader | None:

@@ -68,7 +68,7 @@ def test_where_nothing_is_of_use_the_cause_is_told_and_the_old_file_stays(tmp_pa
     code, shown, _ = run("openai", source, "--out", out, "--json")
     assert code == 1
     told = json.loads(shown)
-    assert (told["out"], told["tools"]["weather"]["others"]) == (None, 1)
+    assert (told["out"], told["tools"]["weather"]["unsearched"]) == (None, 1)
     assert run("openai", source, "--out", out, "--tool", "weather", "--tool", "search")[0] == 0
 
 

@@ -48,7 +48,7 @@ def test_one_several_or_none(tmp_path: Path) -> None:
         (lambda row: row["missing"], r"rows.jsonl, row 1: the function cannot read it: KeyError\('missing'\)"),
         (lambda row: [7], "the function returned int, not a Trajectory"),
         (lambda row: Trajectory("", "p", "q", ()), "row 1, as the function made it: 'id' must not be empty"),
-        (lambda row: Trajectory("i", "p", "q", (), metadata={"x": object()}), "not JSON"),
+        (lambda row: Trajectory("i", "p", "q", (), metadata={"x": object()}), "JSON has no object"),
     ],
 )
 def test_what_goes_wrong_names_the_row(tmp_path: Path, made: Any, message: str) -> None:
