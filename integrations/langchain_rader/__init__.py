@@ -15,7 +15,8 @@ from langchain_rader._rag import RagRunnable  # noqa: E402
 from langchain_rader.chat import LangChainChat  # noqa: E402
 from langchain_rader.embeddings import RaderEmbeddings  # noqa: E402
 from langchain_rader.evaluation import searchable  # noqa: E402
-from langchain_rader.recorder import TrajectoryRecorder  # noqa: E402
+from langchain_rader.query_constructor import RaderTranslator  # noqa: E402
+from langchain_rader.recorder import RecordedRun, TrajectoryRecorder  # noqa: E402
 from langchain_rader.rerankers import RaderReranker  # noqa: E402
 from langchain_rader.retrievers import RaderRetriever  # noqa: E402
 from langchain_rader.vectorstores import RaderVectorStore  # noqa: E402
@@ -25,8 +26,10 @@ __all__ = [
     "RaderEmbeddings",
     "RaderReranker",
     "RaderRetriever",
+    "RaderTranslator",
     "RaderVectorStore",
     "RagRunnable",
+    "RecordedRun",
     "TrajectoryRecorder",
     "searchable",
 ]

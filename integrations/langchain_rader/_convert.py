@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from langchain_core.documents import Document as LangChainDocument
 
+from langchain_rader._retrieved import RESULT_KEYS, RetrievedDocument
 from rader_plugins.documents import Document, Hit, check_text, metadata_json
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json, fingerprint
@@ -24,12 +25,28 @@ __all__ = [
     "to_core_filter",
     "to_documents",
     "unique",
+    "with_id",
 ]
+
+# What other frameworks and stores call the same.
+_ELSEWHERE = {
+    "similarity_top_k": "k",
+    "top_k": "k",
+    "top_n": "k",
+    "limit": "k",
+    "n_results": "k",
+    "filters": "filter",
+    "where": "filter",
+    "metadata_filter": "filter",
+    "vector_store_query_mode": "mode",
+    "search_type": "mode",
+    "ids_to_exclude": "exclude_ids",
+}
 
 DocumentFilter: TypeAlias = Mapping[str, Any] | Callable[[LangChainDocument], bool]
 """A dict of conditions (see :mod:`rader_plugins.index.filters`), or a function of a LangChain document."""
 
-_RESULT_KEYS = ("doc_id", "score", "scores")
+_SHADOWING = RESULT_KEYS[:3]
 _SHADOWED = "stored"
 
 
@@ -126,17 +143,25 @@ def from_core(document: Document) -> LangChainDocument:
 
 
 def from_hit(hit: Hit) -> LangChainDocument:
-    """Return a hit as a document whose metadata has ``doc_id``, ``score`` and ``scores``.
+    """Return a hit as a document whose metadata has ``doc_id``, ``score`` and ``scores``; ``==`` leaves these out.
 
     Where the stored metadata has keys of these names, the result's win (a chain relies on them), and what they hide is
     kept under ``stored``.
     """
     metadata = dict(hit.document.metadata)
-    if any(key in metadata for key in _RESULT_KEYS):
-        hidden = {key: metadata[key] for key in (*_RESULT_KEYS, _SHADOWED) if key in metadata}
+    if any(key in metadata for key in _SHADOWING):
+        hidden = {key: metadata[key] for key in (*_SHADOWING, _SHADOWED) if key in metadata}
         metadata[_SHADOWED] = hidden
     metadata |= {"doc_id": hit.document.id, "score": hit.score, "scores": dict(hit.scores)}
-    return LangChainDocument(id=hit.document.id, page_content=hit.document.text, metadata=metadata)
+    return RetrievedDocument(id=hit.document.id, page_content=hit.document.text, metadata=metadata)
+
+
+def with_id(document: LangChainDocument) -> LangChainDocument:
+    """Return a stored document whose metadata also has ``doc_id``, for retrievers that merge results by a key."""
+    if "doc_id" in document.metadata or document.id is None:
+        return document
+    metadata = {**document.metadata, "doc_id": document.id}
+    return RetrievedDocument(id=document.id, page_content=document.page_content, metadata=metadata)
 
 
 def to_core_filter(filter: DocumentFilter | None) -> Filter | None:
@@ -157,6 +182,7 @@ def check_names(given: Mapping[str, object], known: Sequence[str], where: str) -
     """Raise :class:`InputError` if an option is not known; a misspelt one would otherwise change nothing."""
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1)
+            other = _ELSEWHERE.get(name, "")
+            near = [other] if other in known else difflib.get_close_matches(name.lower(), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InputError(f"{where} takes no argument {name!r}; it takes {', '.join(known)}.{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from rader_plugins.index import Index, RaderIndex, encoder_of
 
 __all__ = ["COMMIT_EVERY", "aadd", "add", "open_index", "open_or_create"]
 
+_logger = logging.getLogger("langchain_rader")
 COMMIT_EVERY = 8192
 """Documents per commit."""
 
@@ -31,17 +33,29 @@ def open_or_create(path: str | os.PathLike[str] | None, encoder: Encoder, **opti
     return found or RaderIndex.create(path, encoder=encoder, **options)
 
 
-def add(index: Index, documents: Sequence[Document], commit_every: int = COMMIT_EVERY) -> list[str]:
+def add(
+    index: Index, documents: Sequence[Document], *, commit_every: int = COMMIT_EVERY, source_id_key: str | None = None
+) -> list[str]:
     """Add documents and return their ids.
 
     What the index holds already, unchanged, is not encoded again: running the same script twice, or again after it
     was killed, costs only what is new.
+
+    Args:
+        index: Where to.
+        documents: What :func:`to_core` made.
+        commit_every: Documents per commit.
+        source_id_key: Metadata key of what documents come from; stored ones of the same source that are not among
+            these are deleted afterwards.
     """
     index.add(unique(documents), commit_every=_checked(commit_every))
+    _replace_sources(index, documents, source_id_key)
     return [document.id for document in documents]
 
 
-async def aadd(index: Index, documents: Sequence[Document], commit_every: int = COMMIT_EVERY) -> list[str]:
+async def aadd(
+    index: Index, documents: Sequence[Document], *, commit_every: int = COMMIT_EVERY, source_id_key: str | None = None
+) -> list[str]:
     """As :func:`add`, without blocking the event loop."""
     each = unique(documents)
     size = _checked(commit_every)
@@ -57,7 +71,23 @@ async def aadd(index: Index, documents: Sequence[Document], commit_every: int = 
         await in_thread(_add_with, index, fresh, vectors)
         rewritten = {document.id for document in fresh}
         await in_thread(index.add, [document for document in part if document.id not in rewritten])
+    await in_thread(_replace_sources, index, documents, source_id_key)
     return [document.id for document in documents]
+
+
+def _replace_sources(index: Index, documents: Sequence[Document], key: str | None) -> None:
+    """Delete stored documents whose source is among these documents' sources, and which are none of them.
+
+    Done last: a process killed in between leaves both, and the next run mends it.
+    """
+    if key is None:
+        return
+    present = {document.id for document in documents}
+    sources = {document.metadata[key] for document in documents if isinstance(document.metadata.get(key), str | int)}
+    stale = [id for id in index.ids({key: {"$in": sorted(sources, key=str)}}) if id not in present] if sources else []
+    if stale:
+        index.delete(stale)
+        _logger.info("%d documents of %d sources were replaced and deleted.", len(stale), len(sources))
 
 
 def _add_with(index: Index, documents: Sequence[Document], vectors: Vectors | None) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs, var_child_runnable_config
 from typing_extensions import Unpack
 
 from langchain_rader._encoders import _plain
+from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
 from rader_plugins.llm import Completion, Message, Sampling, SamplingOptions, Usage
@@ -25,7 +27,7 @@ _PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "seed")
 _DECLINED = {"content_filter", "refusal", "safety"}
 
 
-class LangChainChat:
+class LangChainChat(ByConstruction):
     """Lets a LangChain chat model grade documents (`LLMReranker`) and write reasoning queries (`ReasoningQuery`).
 
     The model keeps the sampling settings that it was made with, since providers differ in what a call may set; name
@@ -83,7 +85,7 @@ class LangChainChat:
         for number in range(sampling.n):
             forwarded = self._forwarded(sampling, number)
             try:
-                answer = self.llm.invoke(checked, self.config, stop=list(sampling.stop) or None, **forwarded)
+                answer = self.llm.invoke(checked, self._config(), stop=list(sampling.stop) or None, **forwarded)
             except Exception as error:
                 raise _failure(self.llm, error) from error
             completions.append(self._completion(answer))
@@ -95,7 +97,7 @@ class LangChainChat:
         sampling = Sampling.of(**options)
         ends = list(sampling.stop) or None
         calls = [
-            self.llm.ainvoke(checked, self.config, stop=ends, **self._forwarded(sampling, number))
+            self.llm.ainvoke(checked, self._config(), stop=ends, **self._forwarded(sampling, number))
             for number in range(sampling.n)
         ]
         try:
@@ -103,6 +105,10 @@ class LangChainChat:
         except Exception as error:
             raise _failure(self.llm, error) from error
         return [self._completion(answer) for answer in answers]
+
+    def _config(self) -> RunnableConfig | None:
+        """Return the configuration of a call: its own, below the run that asks."""
+        return self.config and merge_configs(var_child_runnable_config.get(), self.config)
 
     def _forwarded(self, sampling: Sampling, number: int) -> dict[str, Any]:
         seed = sampling.seed

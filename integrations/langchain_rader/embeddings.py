@@ -17,6 +17,7 @@ from pydantic import (
     field_serializer,
     field_validator,
 )
+from typing_extensions import Self
 
 from rader_plugins.encoding import Encoder, load_encoder
 from rader_plugins.errors import InputError
@@ -154,6 +155,15 @@ class RaderEmbeddings(BaseModel, Embeddings):
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """As :meth:`embed_documents`, without blocking the event loop."""
         return (await self._encoder.aencode_documents(texts)).tolist()  # type: ignore[no-any-return]
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self.model_copy()  # the model is shared: it is made for many users
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # where it is unpickled the model is loaded anew
 
     @field_serializer("model", "recipe")
     def _plain(self, value: str | os.PathLike[str] | Recipe | Encoder | None) -> Any:

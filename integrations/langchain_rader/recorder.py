@@ -17,6 +17,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 
 from langchain_rader._graph_state import ChainNode, ChainNodes, is_interrupt
+from langchain_rader._inner import INNER_TAG
 from langchain_rader._reading import NO_ANSWER, answer_of, as_considered, documents_of, question_of
 from langchain_rader._tool_results import read_tool_result
 from rader_plugins.recording import (
@@ -35,9 +36,6 @@ from rader_plugins.recording import (
 )
 
 __all__ = ["RecordedRun", "TrajectoryRecorder"]
-
-INNER_TAG = "rader:inner"
-"""Tag of runs that belong to a retriever's or reranker's own work, such as a grader's: they are no thoughts."""
 
 _active: ContextVar[BaseCallbackHandler | None] = ContextVar("rader_recorder", default=None)
 register_configure_hook(_active, inheritable=True)

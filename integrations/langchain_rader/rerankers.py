@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,11 @@ from typing import Any
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_validator
+from typing_extensions import Self
 
+from langchain_rader._inner import inner_runs
+from langchain_rader._retrieved import RetrievedDocument
+from rader_plugins.background import in_thread
 from rader_plugins.documents import Hit
 from rader_plugins.errors import InputError
 from rader_plugins.recipes import Recipe
@@ -107,18 +110,30 @@ class RaderReranker(BaseDocumentCompressor):
         Args:
             documents: What was retrieved, best first.
             query: The question, as it was asked.
-            callbacks: Not used: a reranker is no run of its own.
+            callbacks: Hear of the calls of a chat model that grades.
         """
         hits = _hits(documents)
-        return self._documents(self._reranker.rerank(query, hits, self.top_n) if hits else [], hits, documents)
+        with inner_runs(callbacks):
+            found = self._reranker.rerank(query, hits, self.top_n) if hits else []
+        return self._documents(found, hits, documents)
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """As :meth:`compress_documents`, without blocking the event loop."""
-        hits = await asyncio.to_thread(_hits, documents)
-        found = await self._reranker.arerank(query, hits, self.top_n) if hits else []
+        hits = await in_thread(_hits, documents)
+        with inner_runs(callbacks):
+            found = await self._reranker.arerank(query, hits, self.top_n) if hits else []
         return self._documents(found, hits, documents)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self.model_copy()  # the model is shared: it is made for many users
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # where it is unpickled the model is loaded anew
 
     def _documents(self, found: list[Hit], hits: list[Hit], given: Sequence[Document]) -> list[Document]:
         by_name = {hit.document.id: document for hit, document in zip(hits, given, strict=True)}
@@ -137,4 +152,4 @@ def _hits(documents: Sequence[Document]) -> list[Hit]:
 
 def _scored(document: Document, score: float) -> Document:
     metadata = {**document.metadata, "relevance_score": score}
-    return document.model_copy(update={"metadata": metadata})
+    return RetrievedDocument(id=document.id, page_content=document.page_content, metadata=metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
-from pydantic import BeforeValidator, ConfigDict, Field, SkipValidation
+from pydantic import BeforeValidator, ConfigDict, Field, SkipValidation, model_validator
 from typing_extensions import Self
 
 from langchain_rader._convert import (
@@ -22,7 +21,10 @@ from langchain_rader._convert import (
     to_documents,
 )
 from langchain_rader._encoders import EmbeddingsEncoder, Model, as_encoder, default_instruction
+from langchain_rader._fields import FilterField, IndexField, StageField
 from langchain_rader._indexing import aadd, add, open_or_create
+from langchain_rader._inner import inner_runs
+from rader_plugins.background import in_thread
 from rader_plugins.encoding import Encoder
 from rader_plugins.index import Index, check_index, open_index
 from rader_plugins.reranking import Reranker
@@ -105,18 +107,28 @@ class RaderRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
-    index: Annotated[SkipValidation[Index], BeforeValidator(_open)] = Field(repr=False)
+    index: Annotated[SkipValidation[Index], BeforeValidator(_open), IndexField] = Field(repr=False)
     k: int = Field(default=4, ge=0)
     mode: Mode = "hybrid"
     alpha: float = Field(default=0.8, ge=0, le=1)
-    filter: SkipValidation[DocumentFilter | None] = None
+    filter: Annotated[SkipValidation[DocumentFilter | None], FilterField] = None
     instruction: str | None = None
     exclude_ids: Sequence[str] = ()
-    reranker: Annotated[SkipValidation[Reranker | None], BeforeValidator(as_reranker)] = Field(default=None, repr=False)
-    rerank_top: int = Field(default=100, ge=1)
-    reasoning: Annotated[SkipValidation[QueryExpansion | None], BeforeValidator(check_expansion)] = Field(
+    reranker: Annotated[SkipValidation[Reranker | None], BeforeValidator(as_reranker), StageField] = Field(
         default=None, repr=False
     )
+    rerank_top: int = Field(default=100, ge=1)
+    reasoning: Annotated[SkipValidation[QueryExpansion | None], BeforeValidator(check_expansion), StageField] = Field(
+        default=None, repr=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: Any) -> Any:
+        """Name the argument that was meant where one is called as elsewhere."""
+        if isinstance(given, dict):
+            check_names(given, list(cls.model_fields), f"{cls.__name__}()")
+        return given
 
     @classmethod
     def from_documents(
@@ -126,6 +138,7 @@ class RaderRetriever(BaseRetriever):
         path: str | os.PathLike[str] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
+        source_id_key: str | None = "source",
         encoder_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -138,6 +151,10 @@ class RaderRetriever(BaseRetriever):
             path: Folder of the index; one that is there is opened and extended, and documents that it holds
                 unchanged are not embedded again. None keeps the index in memory.
             ids: Ids in place of the documents' own.
+            source_id_key: Metadata key of what a document was made from, such as the ``source`` of LangChain's loaders.
+                All documents of a source belong in one call: stored ones with the same source that are not among
+                these are deleted, so that a changed file does not leave its old text behind (as LangChain's
+                ``index(..., cleanup="incremental")``). None deletes nothing.
             encoder_options: Options of ``rader_plugins.load_encoder``: ``device``, ``dtype``, ``cache``, ...
             **kwargs: Fields of the retriever: ``k``, ``mode``, ``alpha``, ...
 
@@ -149,7 +166,7 @@ class RaderRetriever(BaseRetriever):
         prepared = to_core(documents, ids)
         encoder = as_encoder(model, encoder_options)
         retriever = cls._over(path, encoder, default_instruction(model), kwargs)
-        add(retriever.index, prepared)
+        add(retriever.index, prepared, source_id_key=source_id_key)
         return retriever
 
     @classmethod
@@ -173,18 +190,19 @@ class RaderRetriever(BaseRetriever):
         path: str | os.PathLike[str] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
+        source_id_key: str | None = "source",
         encoder_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Self:
         """As :meth:`from_documents`, without blocking the event loop."""
         cls._check_fields(kwargs)
-        prepared = await asyncio.to_thread(to_core, documents, ids)
-        encoder = await asyncio.to_thread(as_encoder, model, encoder_options)
+        prepared = await in_thread(to_core, documents, ids)
+        encoder = await in_thread(as_encoder, model, encoder_options)
         if isinstance(encoder, EmbeddingsEncoder):
             await encoder.afind_dimension()
         instruction = default_instruction(model)
-        retriever = await asyncio.to_thread(cls._over, path, encoder, instruction, kwargs)
-        await aadd(retriever.index, prepared)
+        retriever = await in_thread(cls._over, path, encoder, instruction, kwargs)
+        await aadd(retriever.index, prepared, source_id_key=source_id_key)
         return retriever
 
     @classmethod
@@ -216,26 +234,43 @@ class RaderRetriever(BaseRetriever):
         """Find a misspelt argument before anything is embedded."""
         check_names(fields, [name for name in cls.model_fields if name != "index"], cls.__name__)
 
-    def add_documents(self, documents: Iterable[Document], ids: Sequence[str | None] | None = None) -> list[str]:
-        """Add documents to the index, or replace those of the same id; return their ids."""
-        return add(self.index, to_core(documents, ids))
+    def add_documents(
+        self,
+        documents: Iterable[Document],
+        ids: Sequence[str | None] | None = None,
+        *,
+        source_id_key: str | None = None,
+    ) -> list[str]:
+        """Add documents to the index, or replace those of the same id; return their ids.
 
-    async def aadd_documents(self, documents: Iterable[Document], ids: Sequence[str | None] | None = None) -> list[str]:
+        With ``source_id_key`` stored documents of the same source are replaced too, as :meth:`from_documents` does it.
+        """
+        return add(self.index, to_core(documents, ids), source_id_key=source_id_key)
+
+    async def aadd_documents(
+        self,
+        documents: Iterable[Document],
+        ids: Sequence[str | None] | None = None,
+        *,
+        source_id_key: str | None = None,
+    ) -> list[str]:
         """As :meth:`add_documents`, without blocking the event loop."""
-        return await aadd(self.index, await asyncio.to_thread(to_core, documents, ids))
+        return await aadd(self.index, await in_thread(to_core, documents, ids), source_id_key=source_id_key)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         retriever, options = self._prepared(kwargs)
-        hits = retriever.search(query, **options)
+        with inner_runs(run_manager.get_child()):
+            hits = retriever.search(query, **options)
         return [from_hit(hit) for hit in hits]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         retriever, options = self._prepared(kwargs)
-        hits = await retriever.asearch(query, **options)
+        with inner_runs(run_manager.get_child()):
+            hits = await retriever.asearch(query, **options)
         return [from_hit(hit) for hit in hits]
 
     @property
@@ -253,6 +288,9 @@ class RaderRetriever(BaseRetriever):
             rerank_top=rerank_top,
             reasoning=self.reasoning,
         )
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self.model_copy()  # index and models are shared: they are made for many users
 
     def _prepared(self, given: dict[str, Any]) -> tuple[CoreRetriever, dict[str, Any]]:
         """Return what searches, and the options of one call."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from typing_extensions import Self
 
-from langchain_rader._convert import check_names, from_core, to_core, to_core_filter, to_documents
+from langchain_rader._convert import check_names, from_core, to_core, to_core_filter, to_documents, with_id
 from langchain_rader._encoders import EmbeddingsEncoder, as_encoder, default_instruction
 from langchain_rader._indexing import COMMIT_EVERY, aadd, add, open_index, open_or_create
 from langchain_rader._search import near, relevance, scored, search_diverse, unit
+from rader_plugins.background import in_thread
+from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError
 from rader_plugins.index import RaderIndex
 from rader_plugins.retrieval import Mode
@@ -28,7 +30,23 @@ _SEARCH_OPTIONS = ("filter", "mode", "alpha", "exclude_ids", "instruction")
 _VECTOR_OPTIONS = ("filter", "exclude_ids")
 
 
-class RaderVectorStore(VectorStore):
+class _StoreRetriever(VectorStoreRetriever):
+    """LangChain's retriever over a store, whose documents also have their id where other retrievers look for it."""
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        documents = super()._get_relevant_documents(query, run_manager=run_manager, **kwargs)
+        return [with_id(document) for document in documents]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        documents = await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
+        return [with_id(document) for document in documents]
+
+
+class RaderVectorStore(ByConstruction, VectorStore):
     """Documents and vectors in a RaDeR index, in memory or on disk, behind LangChain's vector store interface.
 
     The index is made with the first document, since only then the length of the vectors is sure to be known.
@@ -134,6 +152,16 @@ class RaderVectorStore(VectorStore):
         if self._index is not None:
             self._index.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._path is None and self._index is not None and len(self._index):
+            raise InputError("A store in memory cannot be pickled: give it a path.")
+        return super().__reduce__()
+
+    def as_retriever(self, **kwargs: Any) -> VectorStoreRetriever:
+        """Return a retriever over the store; its documents also have their id as ``doc_id`` in the metadata."""
+        tags = kwargs.pop("tags", None) or self._get_retriever_tags()
+        return _StoreRetriever(vectorstore=self, tags=tags, **kwargs)
+
     # Adding and deleting
 
     def _index_to_write(self) -> RaderIndex:
@@ -173,7 +201,9 @@ class RaderVectorStore(VectorStore):
             documents: The documents; their metadata must be JSON.
             ids: Ids in place of the documents' own. None, or None for one of them, takes the document's own; one that
                 has none gets a digest of its text and metadata, so identical ones become one.
-            **kwargs: ``batch_size``: documents per commit.
+            **kwargs: ``batch_size``: documents per commit. ``source_id_key``: a metadata key; stored documents that
+                share its value with one of these, and are none of these, are deleted, as
+                :meth:`RaderRetriever.from_documents` does it. By default nothing is deleted.
 
         Returns:
             The id of every document, in order.
@@ -181,21 +211,21 @@ class RaderVectorStore(VectorStore):
         Raises:
             InputError: A document cannot be stored, or one id stands for two different documents.
         """
-        size = _batch_size(kwargs)
+        options = _adding_options(kwargs)
         prepared = to_core(documents, ids)
-        return add(self._index_to_write(), prepared, size) if prepared else []
+        return add(self._index_to_write(), prepared, **options) if prepared else []
 
     async def aadd_documents(
         self, documents: list[Document], ids: Sequence[str | None] | None = None, **kwargs: Any
     ) -> list[str]:
         """As :meth:`add_documents`, without blocking the event loop."""
-        size = _batch_size(kwargs)
-        prepared = await asyncio.to_thread(to_core, documents, ids)
+        options = _adding_options(kwargs)
+        prepared = await in_thread(to_core, documents, ids)
         if not prepared:
             return []
         if isinstance(self._encoder, EmbeddingsEncoder):
             await self._encoder.afind_dimension()
-        return await aadd(await asyncio.to_thread(self._index_to_write), prepared, size)
+        return await aadd(await in_thread(self._index_to_write), prepared, **options)
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Delete documents by id; ids that are not stored are ignored. None deletes all, as LangChain defines it."""
@@ -238,7 +268,7 @@ class RaderVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """As :meth:`similarity_search_with_score`, without blocking the event loop."""
         options = self._options(kwargs, _SEARCH_OPTIONS, "similarity_search()")
-        index = await asyncio.to_thread(lambda: self.index)
+        index = await in_thread(lambda: self.index)
         return [] if index is None else scored(await CoreRetriever(index).asearch(query, k, **options))
 
     def similarity_search_with_score_by_vector(
@@ -281,8 +311,8 @@ class RaderVectorStore(VectorStore):
         """As :meth:`max_marginal_relevance_search`, without blocking the event loop."""
         options = self._options(kwargs, _SEARCH_OPTIONS, "max_marginal_relevance_search()")
         vectors = await self._encoder.aencode_queries([query], instruction=options.pop("instruction"))
-        index = await asyncio.to_thread(lambda: self.index)
-        return await asyncio.to_thread(search_diverse, index, query, vectors[0], k, fetch_k, lambda_mult, options)
+        index = await in_thread(lambda: self.index)
+        return await in_thread(search_diverse, index, query, vectors[0], k, fetch_k, lambda_mult, options)
 
     def max_marginal_relevance_search_by_vector(
         self, embedding: list[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
@@ -295,7 +325,7 @@ class RaderVectorStore(VectorStore):
         self, embedding: list[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """As :meth:`max_marginal_relevance_search_by_vector`, without blocking the event loop."""
-        return await asyncio.to_thread(
+        return await in_thread(
             self.max_marginal_relevance_search_by_vector, embedding, k, fetch_k, lambda_mult, **kwargs
         )
 
@@ -352,12 +382,11 @@ class RaderVectorStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """As :meth:`from_texts`, without blocking the event loop."""
-        store = await asyncio.to_thread(cls, embedding, **kwargs)
+        store = await in_thread(cls, embedding, **kwargs)
         await store.aadd_texts(texts, metadatas, ids=ids)
         return store
 
 
-def _batch_size(given: dict[str, Any]) -> int:
-    check_names(given, ("batch_size",), "add_documents()")
-    size: int = given.get("batch_size", COMMIT_EVERY)
-    return size
+def _adding_options(given: dict[str, Any]) -> dict[str, Any]:
+    check_names(given, ("batch_size", "source_id_key"), "add_documents()")
+    return {"commit_every": given.get("batch_size", COMMIT_EVERY), "source_id_key": given.get("source_id_key")}

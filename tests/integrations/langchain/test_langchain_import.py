@@ -6,7 +6,7 @@ import sys
 
 import langchain_rader
 import pytest
-from langchain_rader import _encoders, embeddings, evaluation, retrievers, vectorstores
+from langchain_rader import _encoders, embeddings, evaluation, query_constructor, retrievers, vectorstores
 
 _WITHOUT = """
 import sys
@@ -40,14 +40,16 @@ def test_public_names() -> None:
         "RaderEmbeddings",
         "RaderReranker",
         "RaderRetriever",
+        "RaderTranslator",
         "RaderVectorStore",
         "RagRunnable",
+        "RecordedRun",
         "TrajectoryRecorder",
         "searchable",
     ]
 
 
-@pytest.mark.parametrize("module", [embeddings, evaluation, retrievers, vectorstores, _encoders])
+@pytest.mark.parametrize("module", [embeddings, evaluation, query_constructor, retrievers, vectorstores, _encoders])
 def test_examples_in_docstrings(module: object) -> None:
     names = vars(langchain_rader) | {"__name__": "examples"}
     result = doctest.testmod(module, extraglobs=names)  # type: ignore[arg-type]

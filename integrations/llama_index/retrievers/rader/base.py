@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from llama_index.retrievers.rader.request import Request, mean_direction, read_r
 
 from rader_plugins import Encoder, Hit, RaderIndex, Recipe
 from rader_plugins import RaderRetriever as CoreRetriever
+from rader_plugins.background import in_thread
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, Index, check_index, encoder_of, is_index, open_index
 from rader_plugins.reranking import Reranker
@@ -335,16 +335,16 @@ class RaderRetriever(BaseRetriever):
             return []
         vector = request.vector
         if request.to_embed:
-            encoder = await asyncio.to_thread(encoder_of, self.index)  # may have to load a model
+            encoder = await in_thread(encoder_of, self.index)  # may have to load a model
             vector = mean_direction(await encoder.aencode_queries(request.to_embed, instruction=self.instruction))
         [hits] = await self._core.asearch_batch(
             [request.text],
             request.k,
             exclude_ids=[request.exclude_ids],
             query_vectors=vector,
-            filter=await asyncio.to_thread(self._filter, request),
+            filter=await in_thread(self._filter, request),
         )
-        return await asyncio.to_thread(_nodes, hits)
+        return await in_thread(_nodes, hits)
 
     def _request(self, bundle: QueryBundle) -> Request:
         return read_request(

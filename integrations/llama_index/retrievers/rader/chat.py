@@ -10,6 +10,7 @@ from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.llms import LLM, ChatMessage, CustomLLM
 from typing_extensions import Unpack
 
+from rader_plugins.background import in_thread
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import canonical_json, fingerprint
 from rader_plugins.llm import Completion, Message, Sampling, SamplingOptions
@@ -84,7 +85,7 @@ class LlamaIndexChat:
 
     async def _acall(self, turns: list[ChatMessage], options: dict[str, Any]) -> Completion:
         if isinstance(self.llm, CustomLLM):  # its achat() calls chat() on the event loop
-            return await asyncio.to_thread(self._call, turns, options)
+            return await in_thread(self._call, turns, options)
         try:
             return _completion(await self.llm.achat(turns, **options))
         except Exception as error:
