@@ -20,6 +20,7 @@ from langchain_rader._graph_state import ChainNode, ChainNodes, is_interrupt
 from langchain_rader._inner import INNER_TAG
 from langchain_rader._reading import NO_ANSWER, answer_of, as_considered, documents_of, question_of
 from langchain_rader._tool_results import read_tool_result
+from rader_plugins.construction import ByConstruction
 from rader_plugins.recording import (
     RecordedRun,
     Recorder,
@@ -41,7 +42,7 @@ _active: ContextVar[BaseCallbackHandler | None] = ContextVar("rader_recorder", d
 register_configure_hook(_active, inheritable=True)
 
 
-class TrajectoryRecorder(Recorder, BaseCallbackHandler):
+class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
     """A callback handler that records every root run as a trajectory: one row of JSONL.
 
     It holds the question (from the input), each query with the documents that came back (ids, texts, scores), what
@@ -120,10 +121,6 @@ class TrajectoryRecorder(Recorder, BaseCallbackHandler):
         self._tools = None if retrieval_tools is None else frozenset(retrieval_tools)
         self._asked: dict[UUID, tuple[str, str, int, str | None]] = {}
         self._chains = ChainNodes()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TrajectoryRecorder:
-        """Return itself: a copy of a configuration records to the same file."""
-        return self
 
     @contextmanager
     def run(self, run_id: object = None, *, question: str | None = None) -> Iterator[RecordedRun]:
