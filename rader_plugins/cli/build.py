@@ -98,6 +98,45 @@ class _Reading:
         return plan, same
 
 
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """What an index keeps for good; None where the user says nothing."""
+
+    dtype: StorageType | None
+    ann: AnnKind | None
+    language: str | None
+    identifiers: bool | None
+
+    def open_or_create(self, out: Path, choice: ModelChoice) -> RaderIndex:
+        """Open the index in a folder, or make one.
+
+        Raises:
+            InputError: It has another form.
+        """
+        from rader_plugins.index import Bm25Config, RaderIndex
+
+        if not RaderIndex.exists(out):
+            bm25 = Bm25Config(language=self.language or "english", identifiers=bool(self.identifiers))
+            encoder = dataclasses.replace(choice, model=choice.model or _DEFAULT_MODEL).load()
+            storage: Literal["float32", "float16"] = "float16" if self.dtype is StorageType.float16 else "float32"
+            return RaderIndex.create(out, encoder, dtype=storage, ann=self.ann.value if self.ann else None, bm25=bm25)
+        index = open_index(out, choice)
+        stats = index.stats()
+        for option, requested, stored in (
+            ("--dtype", self.dtype and self.dtype.value, stats["dtype"]),
+            ("--ann", self.ann and self.ann.value, stats["ann"] or "(none: exact search)"),
+            ("--language", self.language, stats["bm25"]["language"]),
+            ("--identifiers", self.identifiers, stats["bm25"]["identifiers"]),
+        ):
+            if requested not in (None, stored):
+                index.close()
+                raise InputError(
+                    f"{out} was built with {option} {stored}, not {requested}. Leave the option out, or build a new "
+                    "index in another folder."
+                )
+        return index
+
+
 def build(
     path: SourcePath,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the index.", show_default=False)],
@@ -113,6 +152,18 @@ def build(
     ann: Annotated[
         AnnKind | None, typer.Option("--ann", help="Approximate search with FAISS. Default: exact search.")
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language",
+            metavar="NAME",
+            help="Language of the texts, for BM25's stems and stop words: german, french, ...; 'none' for neither. "
+            "Default: english.",
+        ),
+    ] = None,
+    identifiers: Annotated[
+        bool, typer.Option("--identifiers", help="BM25 also finds parts of get_user_name, foo.bar and getUserName.")
+    ] = False,
     glob: Globs = None,
     encoding: FileEncoding = None,
     follow_links: FollowLinks = False,
@@ -148,7 +199,8 @@ def build(
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
     choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
-    with _open_or_create(out, choice, dtype, ann) as index:
+    form = _Form(dtype, ann, language, identifiers or None)
+    with form.open_or_create(out, choice) as index:
         if prune and not (same_source or new_source):
             check_pruning(index, surveyed)
         # Before the first document, so that an interrupted build goes on in the same way.
@@ -226,25 +278,6 @@ def _check_target(out: Path) -> None:
 
 def _is_own(name: str) -> bool:
     return name in _OWN_NAMES or name.startswith((".index.db", ".build.json"))
-
-
-def _open_or_create(out: Path, choice: ModelChoice, dtype: StorageType | None, ann: AnnKind | None) -> RaderIndex:
-    from rader_plugins.index import RaderIndex
-
-    if not RaderIndex.exists(out):
-        encoder = dataclasses.replace(choice, model=choice.model or _DEFAULT_MODEL).load()
-        storage: Literal["float32", "float16"] = "float16" if dtype is StorageType.float16 else "float32"
-        return RaderIndex.create(out, encoder, dtype=storage, ann=ann.value if ann else None)
-    index = open_index(out, choice)
-    stats = index.stats()
-    for option, requested, stored in (("--dtype", dtype, stats["dtype"]), ("--ann", ann, stats["ann"])):
-        if requested is not None and requested.value != stored:
-            index.close()
-            raise InputError(
-                f"{out} was built with {option} {stored or '(none: exact search)'}, not {requested.value}. Leave the "
-                "option out, or build a new index in another folder."
-            )
-    return index
 
 
 def _finish(index: RaderIndex, outcome: Outcome) -> None:

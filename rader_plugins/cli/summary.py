@@ -119,6 +119,7 @@ def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("vectors", f"{stats['dimension']} dimensions, {stats['dtype']}, {count(stats['shards'], 'shard')}"),
         ("approximate", approximate),
         ("bm25", ", ".join(f"{key} {value}" for key, value in stats["bm25"].items())),
+        ("words", stats["analyzer"] + _outdated_words(stats)),
         ("mean length", f"{stats['mean_terms']} terms"),
         ("size", human_bytes(stats["bytes"])),
         (
@@ -131,3 +132,10 @@ def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
     if "verified" in stats:
         lines.append(("verified", "yes: all vectors match their checksums" if stats["verified"] else "NO"))
     return lines
+
+
+def _outdated_words(stats: dict[str, Any]) -> str:
+    from rader_plugins.analysis import Analyzer
+
+    options = {name: stats["bm25"][name] for name in ("language", "identifiers", "compatibility")}
+    return "" if stats["analyzer"] == Analyzer(**options).name else " (the next change or optimize renews them)"

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.analysis import analyze
 from rader_plugins.documents import Document, check_text, metadata_json, same_metadata
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import IndexLockedError, InputError
 from rader_plugins.index.dense import gather
 from rader_plugins.index.encoders import EncoderSlot
-from rader_plugins.index.home import Home
+from rader_plugins.index.home import Home, renew_terms
 from rader_plugins.index.lock import WriteLock
 from rader_plugins.index.protocol import AddReport
 from rader_plugins.index.storage import StoredText, checksum
@@ -166,7 +165,8 @@ class Adder:
             return
         home = self._home
         items = [batch[place] for place in difference.rewritten]
-        terms = [Counter(analyze(item.document.text)) for item in items]
+        renew_terms(home)  # terms of another analysis must not stand beside those of this one
+        terms = [Counter(home.settings.bm25.analyzer.terms(item.document.text)) for item in items]
         first: int = home.store.meta("rows")
         shards = home.store.shards()
         if home.shards is not None and vectors is not None:

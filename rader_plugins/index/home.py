@@ -19,7 +19,7 @@ from rader_plugins.index.storage import FileShards, MemoryShards, Shards, Store
 from rader_plugins.index.storage.schema import is_placeholder
 from rader_plugins.recipes import Recipe
 
-__all__ = ["Home", "Settings", "as_folder", "create_home", "is_home", "open_home"]
+__all__ = ["Home", "Settings", "as_folder", "create_home", "is_home", "open_home", "renew_terms"]
 
 _DATABASE = "index.db"
 
@@ -142,8 +142,24 @@ def _filled(file: Path | None, settings: Settings) -> Store:
     values: dict[str, Any] = asdict(settings) | {"location_from_index": relative}
     store = Store(file, create=True)
     with store.writing() as changes:
-        changes.set_meta({"generation": 0, "epoch": 0, "rows": 0, **values})
+        changes.set_meta({"generation": 0, "epoch": 0, "rows": 0, "analyzer": settings.bm25.analyzer.name, **values})
     return store
+
+
+def renew_terms(home: Home) -> bool:
+    """Analyse all documents anew if that was done by another version or another way; return whether it was.
+
+    The caller holds the write lock.
+    """
+    analyzer = home.settings.bm25.analyzer
+    if home.store.meta("analyzer", None) == analyzer.name:
+        return False
+    with home.store.writing() as changes:
+        changes.next_generation()
+        changes.renew_terms(analyzer.terms)
+        # Another epoch, so that nobody takes over what he has read before.
+        changes.set_meta({"analyzer": analyzer.name, "epoch": home.store.meta("epoch") + 1})
+    return True
 
 
 def _check_free(folder: Path) -> None:

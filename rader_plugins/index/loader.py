@@ -49,6 +49,7 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
     with home.store.reading():
         if previous is not None and home.store.meta("epoch") != previous.epoch:
             previous = None
+            home.store.forget_terms()
         if previous is not None:
             first = previous.rows
             state = home.store.state(first=first, since=previous.generation, lexical_first=first)

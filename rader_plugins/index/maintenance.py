@@ -11,7 +11,7 @@ import numpy as np
 
 from rader_plugins.files import atomic_write
 from rader_plugins.index.dense import Approximate, gather
-from rader_plugins.index.home import Home
+from rader_plugins.index.home import Home, renew_terms
 from rader_plugins.index.lexical import Postings
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.storage import Derived, Shard, checksum
@@ -127,6 +127,7 @@ def rebuild(home: Home, snapshot_now: Callable[[], Snapshot]) -> None:
         home: Of the index.
         snapshot_now: Returns the newest committed state.
     """
+    renew_terms(home)
     snapshot = snapshot_now()
     if len(snapshot) < snapshot.rows:
         _compact(home, snapshot)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.analysis import analyze
 from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gather_scores
 from rader_plugins.index.lexical import LexicalView, Postings, WeightedQuery, promising
 from rader_plugins.index.storage import Store
@@ -94,7 +93,7 @@ class Snapshot:
         return best_rows(rows[matching].astype(np.int64), scores[matching], k, self.ids)
 
     def _weighted(self, query: str) -> WeightedQuery:
-        terms = analyze(query)
+        terms = self.lexical.config.analyzer.query_terms(query)
         known = self._store.term_ids(list(dict.fromkeys(terms)))
         return self.lexical.query(Counter(known[term] for term in terms if term in known))
 

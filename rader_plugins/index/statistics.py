@@ -11,6 +11,9 @@ from rader_plugins.index.storage import FORMAT_VERSION
 
 __all__ = ["describe"]
 
+FIRST_ANALYZER = "lucene-english/1"
+"""Analysis of indexes that do not say how their words were found."""
+
 
 def describe(home: Home, snapshot: Snapshot) -> dict[str, Any]:
     """Return figures about one state of an index as a JSON object."""
@@ -26,6 +29,7 @@ def describe(home: Home, snapshot: Snapshot) -> dict[str, Any]:
         "fingerprint": settings.fingerprint,
         "mean_terms": round(snapshot.lexical.mean_length, 2),
         "bm25": asdict(settings.bm25),
+        "analyzer": home.store.meta("analyzer", FIRST_ANALYZER),
         "ann": settings.ann.kind if settings.ann else None,
         "ann_rows": snapshot.approximate.rows if snapshot.approximate else 0,
         "generation": snapshot.generation,

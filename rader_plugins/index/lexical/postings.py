@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Postings", "pack_terms"]
+__all__ = ["Postings", "pack_terms", "unpack_terms"]
 
 Array = npt.NDArray[Any]
 
@@ -18,6 +18,12 @@ Array = npt.NDArray[Any]
 def pack_terms(counts: Mapping[int, int]) -> bytes:
     """Serialise term id -> frequency as little-endian pairs of 32-bit integers, sorted by term id."""
     return np.array(sorted(counts.items()), dtype="<u4").tobytes()
+
+
+def unpack_terms(packed: bytes) -> list[int]:
+    """Return the term ids that :func:`pack_terms` serialised, without their frequencies."""
+    ids: list[int] = np.frombuffer(packed, dtype="<u4")[::2].tolist()
+    return ids
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.analysis import Analyzer
+from rader_plugins.arguments import check_flag, shown
 from rader_plugins.errors import InputError
 from rader_plugins.index.lexical.postings import Array, Postings
 
@@ -35,16 +38,41 @@ _BLOCK = 8192  # postings added at once: what is allocated for them stays small 
 
 @dataclass(frozen=True)
 class Bm25Config:
-    """Parameters of BM25: ``k1`` >= 0, ``b`` in 0..1, and whether the query is weighted as a document is."""
+    """How words are found and scored.
+
+    Args:
+        k1: Saturation of the term frequency, at least 0.
+        b: Weight of the length of a document, 0 to 1.
+        query_weighted: Weight the terms of the query as those of a document.
+        language: What stems and stop words are of; see :data:`rader_plugins.analysis.LANGUAGES`.
+        identifiers, compatibility: See :class:`rader_plugins.analysis.Analyzer`.
+
+    Raises:
+        InputError: A value is outside its range, or the language is unknown.
+
+    Example:
+        >>> Bm25Config(language="german").analyzer.terms("die Häuser")
+        ['haus']
+    """
 
     k1: float = 0.9
     b: float = 0.4
     query_weighted: bool = True
+    language: str = "english"
+    identifiers: bool = False
+    compatibility: bool = False
+
+    @cached_property
+    def analyzer(self) -> Analyzer:
+        """What turns texts into terms."""
+        return Analyzer(self.language, identifiers=self.identifiers, compatibility=self.compatibility)
 
     def __post_init__(self) -> None:
+        check_flag(self.query_weighted, "query_weighted")
+        _ = self.analyzer  # an unknown language is an error now
         numbers = all(isinstance(value, int | float) for value in (self.k1, self.b))
         if not numbers or not (0 <= self.k1 < math.inf and 0 <= self.b <= 1):
-            raise InputError(f"BM25 needs k1 >= 0 and b between 0 and 1, not k1={self.k1!r}, b={self.b!r}.")
+            raise InputError(f"BM25 needs k1 >= 0 and b between 0 and 1, not k1={shown(self.k1)}, b={shown(self.b)}.")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.index.lexical.postings import pack_terms
+from rader_plugins.index.lexical.postings import pack_terms, unpack_terms
 from rader_plugins.index.storage.shards import Shard
 
 __all__ = ["Changes", "Derived", "select_in"]
@@ -77,11 +77,50 @@ class Changes:
         """Return term -> id for all terms, numbering new ones in order."""
         names = list(dict.fromkeys(terms))
         numbers: dict[str, int] = dict(select_in(self._database, "SELECT term, id FROM terms WHERE term", names))
-        following = self._database.execute("SELECT COALESCE(MAX(id) + 1, 0) FROM terms").fetchone()[0]
+        # Never the number of a term that was dropped: somebody may still remember it.
+        following = self._database.execute(
+            "SELECT MAX(COALESCE((SELECT MAX(id) + 1 FROM terms), 0),"
+            " COALESCE((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'next_term'), 0))"
+        ).fetchone()[0]
         fresh = [(following + n, term) for n, term in enumerate(term for term in names if term not in numbers)]
         self._database.executemany("INSERT INTO terms (id, term) VALUES (?, ?)", fresh)
         numbers.update({term: id for id, term in fresh})
         return numbers
+
+    def renew_terms(self, terms_of: Callable[[str], Iterable[str]]) -> None:
+        """Count the terms of every document anew.
+
+        Args:
+            terms_of: Returns the terms of a text.
+        """
+        last = -1
+        query = "SELECT row, text FROM documents WHERE row > ? ORDER BY row LIMIT ?"
+        while part := self._database.execute(query, (last, _BATCH)).fetchall():
+            counts = [Counter(terms_of(text)) for _, text in part]
+            numbers = self._number_terms(term for count in counts for term in count)
+            self._database.executemany(
+                "UPDATE lexical SET length = ?, terms = ? WHERE row = ?",
+                [
+                    (count.total(), pack_terms({numbers[term]: number for term, number in count.items()}), row)
+                    for (row, _), count in zip(part, counts, strict=True)
+                ],
+            )
+            last = part[-1][0]
+        self._database.execute("DELETE FROM derived WHERE kind = 'lexical'")
+        self.drop_unused_terms()
+
+    def drop_unused_terms(self) -> None:
+        """Remove the terms that no document holds. Their numbers are not given to others."""
+        used: set[int] = set()
+        for (packed,) in self._database.execute("SELECT terms FROM lexical"):
+            used.update(unpack_terms(packed))
+        numbers = [number for (number,) in self._database.execute("SELECT id FROM terms")]
+        unused = [(number,) for number in numbers if number not in used]
+        if unused:
+            following = int(self._database.execute("SELECT MAX(id) + 1 FROM terms").fetchone()[0])
+            before = self._database.execute("SELECT value FROM meta WHERE key = 'next_term'").fetchone()
+            self.set_meta({"next_term": max(following, int(before[0]) if before else 0)})
+            self._database.executemany("DELETE FROM terms WHERE id = ?", unused)
 
     def relabel(self, metadata: Mapping[int, str], generation: int) -> None:
         """Write the metadata of some rows anew: row -> JSON."""
@@ -118,6 +157,7 @@ class Changes:
             self._database.executemany(f"UPDATE {table} SET row = ? WHERE row = ?", moves)
         for table in ("tombstones", "relabelled", "blocks", "derived"):
             self._database.execute(f"DELETE FROM {table}")
+        self.drop_unused_terms()
         self.set_meta({"rows": len(living), "epoch": epoch})
 
     def set_derived(self, kind: str, derived: Derived) -> None:

@@ -317,7 +317,7 @@ class Store:
         remembered = self._terms  # another thread may exchange it
         numbers = {term: remembered[term] for term in terms if term in remembered}
         if len(numbers) < len(terms):
-            # A term keeps its id for good; one that is not there may come, so only those that are there are kept.
+            # A term keeps its id within an epoch; one that is not there may come: only those that are there are kept.
             with self._statement() as database:
                 others = [term for term in terms if term not in numbers]
                 numbers.update(select_in(database, "SELECT term, id FROM terms WHERE term", others))
@@ -325,6 +325,10 @@ class Store:
                 self._terms = {}
             self._terms.update(numbers)
         return numbers
+
+    def forget_terms(self) -> None:
+        """Forget the ids of terms: some may have been dropped, and numbered anew."""
+        self._terms = {}
 
     def shards(self) -> list[Shard]:
         """Return the committed shards in order."""

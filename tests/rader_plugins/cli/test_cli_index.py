@@ -175,7 +175,24 @@ def test_options_of_a_stored_index_cannot_change(rader: Rader, tmp_path: Path) -
         "built with --dtype float16" in rader("index", "build", path, "--out", out, "--dtype", "float32", code=2).stderr
     )
     assert "--ann (none: exact search)" in rader("index", "build", path, "--out", out, "--ann", "hnsw", code=2).stderr
+    assert "--language english" in rader("index", "build", path, "--out", out, "--language", "german", code=2).stderr
+    assert "--identifiers False" in rader("index", "build", path, "--out", out, "--identifiers", code=2).stderr
     rader("index", "build", path, "--out", out)
+
+
+def test_words_of_another_language(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "die Häuser"}, {"id": "b", "text": "get_user_name"})
+    out, refused = tmp_path / "index", tmp_path / "refused"
+    assert (
+        "no language 'klingon'"
+        in rader("index", "build", path, "--out", refused, "--language", "klingon", code=2).stderr
+    )
+    assert not refused.exists()
+    rader("index", "build", path, "--out", out, "--language", "german", "--identifiers")
+    for query, id in (("haus", "a"), ("user", "b")):
+        hits = json.loads(rader("search", out, query, "--mode", "bm25", "--json").stdout)
+        assert [hit["id"] for hit in hits] == [id]
+    assert "rader/2:german+identifiers" in rader("index", "info", out).stdout
 
 
 def test_build_does_not_spread_over_a_foreign_folder(rader: Rader, tmp_path: Path) -> None:
