@@ -13,6 +13,7 @@ import typer
 from rader_plugins.cli.interruption import Interrupted
 from rader_plugins.cli.options import Device, JsonOutput, TrustRemoteCode
 from rader_plugins.cli.output import emit_json, facts, fail
+from rader_plugins.errors import InputError
 
 __all__ = ["app"]
 
@@ -163,7 +164,7 @@ def retriever(
             anchor=anchor,
             resume=resume,
             set_weights=_numbers(weights),
-            evaluate_on=_dataset(evaluate_on, split),
+            evaluate_on=_dataset(evaluate_on, split, samples),
             holdout=not no_holdout,
             check_against=check_against or [],
             allow_overlap=allow_overlap,
@@ -229,7 +230,7 @@ def reranker(
             first_stage=stage,
             resume=resume,
             set_weights=_numbers(weights),
-            evaluate_on=_dataset(evaluate_on, split),
+            evaluate_on=_dataset(evaluate_on, split, samples),
             holdout=not no_holdout,
             check_against=check_against or [],
             allow_overlap=allow_overlap,
@@ -294,13 +295,12 @@ def _numbers(text: str | None) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"--weights takes numbers such as 1,0.5, not {text!r}.") from None
+        raise InputError(f"--weights takes numbers such as 1,0.5, not {text!r}.") from None
 
 
 def _base(base: str, recipe: str | None, pooling: str | None = None) -> Any:
     name = Path(base).name if Path(base).is_dir() else base
     if pooling is not None:
-        from rader_plugins.errors import InputError
         from rader_plugins.recipes import Recipe
 
         if recipe is not None:
@@ -316,16 +316,22 @@ def _base(base: str, recipe: str | None, pooling: str | None = None) -> Any:
     return replace(restated(base, recipe), name=name, dimension=None, base_model=None)
 
 
-def _dataset(folder: Path | None, split: str | None) -> Any:
+def _dataset(folder: Path | None, split: str | None, samples: list[str]) -> Any:
     if folder is None:
         if split is not None:
-            raise typer.BadParameter("--split is that of --evaluate-on, which is missing.")
+            raise InputError("--split is that of --evaluate-on, which is missing.")
         return None
     from rader_plugins.evaluation import RetrievalDataset
-    from rader_training.data.development import development_split
+    from rader_training.data.development import VALIDATION, development_split
 
     chosen = development_split(folder, split)
-    return RetrievalDataset.from_folder(folder, **({} if chosen is None else {"split": chosen}))
+    if any(Path(path).exists() and Path(path).resolve() == folder.resolve() for path in samples):
+        if chosen != VALIDATION:
+            raise InputError(
+                f"{folder} is trained on: of the samples themselves the split {VALIDATION!r} alone is kept."
+            )
+        return None  # what is taken where nothing is named
+    return RetrievalDataset.from_folder(folder, split=chosen)
 
 
 def _tell(report: Any, json: bool) -> None:

@@ -18,9 +18,10 @@ from rader_training.data.rows import SampleRows, load_samples
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
 
-__all__ = ["Development", "development_set", "development_split"]
+__all__ = ["VALIDATION", "Development", "development_set", "development_split"]
 
-_VALIDATION = "validation"
+VALIDATION = "validation"
+"""The split of a sample folder that is not trained on."""
 _PART = 10
 """One problem of so many is held out; with fewer problems none is."""
 _MOST_QUERIES = 400
@@ -49,7 +50,7 @@ def development_split(folder: Path, split: str | None) -> str | None:
         return split
     names = {file.stem for file in (folder / "qrels").glob("*.tsv")}
     names |= {file.name.split(".", 1)[0].split("-", 1)[0] for file in (folder / "data").glob("*.parquet")}
-    return next((name for name in ("dev", _VALIDATION) if name in names), None)
+    return next((name for name in ("dev", VALIDATION) if name in names), None)
 
 
 def development_set(
@@ -66,7 +67,7 @@ def development_set(
     """
     folders = [path for path in paths if _has_validation(path)]
     if folders:
-        chosen = load_samples(folders, cache, _VALIDATION)
+        chosen = load_samples(folders, cache, VALIDATION)
         names = " and ".join(str(path) for path in folders)
         return _development(chosen, rows, f"the validation split of {names}", frozenset(), seed, most_documents)
     problems = list(dict.fromkeys(sample.problem_id or sample.query_id for sample in rows))
@@ -82,7 +83,7 @@ def _has_validation(path: str | os.PathLike[str]) -> bool:
     if not Path(path).is_dir():
         return False
     try:
-        return bool(sample_files(path, _VALIDATION))
+        return bool(sample_files(path, VALIDATION))
     except InputError:
         return False
 
@@ -125,7 +126,7 @@ def _development(
             for sample in candidates
         },
         name="samples",
-        split="held out" if held_out else _VALIDATION,
+        split="held out" if held_out else VALIDATION,
     )
     problems = {sample.query_id: sample.problem_id or sample.query_id for sample in candidates}
     return Development(dataset, problems, origin, held_out)

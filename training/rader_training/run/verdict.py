@@ -55,7 +55,7 @@ class Verdict:
         """The verdict in words."""
         if self.outcome == "unchanged":
             return "Unchanged: the training moved nothing. Raise learning_rate, epochs or max_steps."
-        if self.before is None or self.after is None:
+        if self.outcome == "not compared" or self.before is None or self.after is None:
             return "Not compared with the base: there are no queries to compare on (--evaluate-on names some)."
         figures = f"nDCG@10 {self.after:.4f} against {self.before:.4f}"
         test = f"over {_count(self.queries, 'query', 'queries')}, p = {self.p:.3f}"
