@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from rader_plugins.cli.options import JsonOutput
 from rader_plugins.cli.output import emit_json, table, wrap
-from rader_plugins.recipes import RECIPES
+from rader_plugins.recipes import RECIPES, Recipe
+from rader_plugins.recipes.training_data import training_data
 
 __all__ = ["models"]
 
@@ -14,7 +17,7 @@ __all__ = ["models"]
 def models(json: JsonOutput = False) -> None:
     """List the models that are known by name."""
     if json:
-        emit_json([{**recipe.to_dict(), "fingerprint": recipe.fingerprint} for recipe in RECIPES.values()])
+        emit_json([_as_object(recipe) for recipe in RECIPES.values()])
         return
     sources: dict[str, int] = {}
     rows = []
@@ -27,14 +30,39 @@ def models(json: JsonOutput = False) -> None:
                 str(recipe.dimension or "-"),
                 f"{recipe.max_query_length} / {recipe.max_document_length}",
                 recipe.licence or "not stated",
+                _saw_bright(recipe.model),
                 f"[{number}]",
             ]
         )
-    lines = table(["name", "kind", "dim", "tokens (query / doc)", "licence", "source"], rows, right="llrrll")
+    lines = table(
+        ["name", "kind", "dim", "tokens (query / doc)", "licence", "saw BRIGHT's corpora", "source"],
+        rows,
+        right="llrrlll",
+    )
     shown = [lines[0]]
     for line, recipe in zip(lines[1:], RECIPES.values(), strict=True):
         shown += [line, f"    {recipe.model}"]
     shown += ["", "Sources of the recipes (templates, pooling, lengths):"]
     for source, number in sources.items():
         shown += wrap(source, first=f"{f'[{number}]':>5} ", rest=" " * 6)
+    data = {recipe.model: training_data(recipe.model) for recipe in RECIPES.values()}
+    remarks = dict.fromkeys(of_model.remark for of_model in data.values() if of_model is not None)
+    shown += ["", "What they were trained on, as far as it is stated (figures of a model that saw BRIGHT's corpora are"]
+    shown += ["higher on BRIGHT than on a corpus of one's own):"]
+    for remark in remarks:
+        names = [recipe.name for recipe in RECIPES.values() if (of := data[recipe.model]) and of.remark == remark]
+        shown += wrap(f"{', '.join(names)}: {remark}", first="  ", rest="    ")
     typer.echo("\n".join(shown))
+
+
+def _saw_bright(model: str) -> str:
+    data = training_data(model)
+    if data is None:
+        return "not stated"
+    return (", ".join(data.splits) or "yes") if data.saw_bright else "not listed"
+
+
+def _as_object(recipe: Recipe) -> dict[str, Any]:
+    data = training_data(recipe.model)
+    known = {"saw_bright": None if data is None else data.saw_bright, "trained_on": data.remark if data else None}
+    return {**recipe.to_dict(), "fingerprint": recipe.fingerprint, **known}

@@ -63,6 +63,8 @@ def model_remarks(manifest: Mapping[str, Any]) -> list[str]:
     data = None if model is None or retriever.get("mode") == "bm25" else training_data(str(model))
     if data is None or not data.saw_bright or "bright" not in name.lower():
         return []
+    if data.splits and manifest["dataset"]["split"] not in data.splits:
+        return []
     return [f"{model} saw BRIGHT's corpora in training: {data.remark}"]
 
 

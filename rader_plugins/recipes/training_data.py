@@ -15,10 +15,12 @@ class TrainingData:
         saw_bright: Documents of BRIGHT's corpora were among it. Figures on BRIGHT are then higher than on a corpus of
             one's own.
         remark: What it was, and who says so.
+        splits: Of which splits of BRIGHT; empty for most or all.
     """
 
     saw_bright: bool
     remark: str
+    splits: tuple[str, ...] = ()
 
 
 # Beginning of the hub id -> data.
@@ -27,9 +29,10 @@ _FAMILIES = {
         True,
         "searches over a corpus of theorems that is BRIGHT's theoremqa_theorems (its published code); problems of MATH "
         "and NuminaMath",
+        ("theoremqa_theorems",),
     ),
     "reasonir/": TrainingData(
-        True, "hard queries of reasonir-data, whose positive documents are BRIGHT's (its data card); MS MARCO, NQ, ..."
+        True, "hard queries of reasonir-data, whose positive documents are BRIGHT's (so mteb); MS MARCO, NQ, ..."
     ),
     "aq-medai/diver-retriever": TrainingData(
         True, "reasonir-data among others, whose positive documents are BRIGHT's (its card; marked so by mteb)"

@@ -84,11 +84,15 @@ def _retrieved(group: Group, query: str) -> str:
     parts = []
     for name in group.names:
         items = [
-            f"<li{' class=right' if judged.get(document, 0) > 0 else ''}>{_document(group, document)}</li>"
+            f'<li class="{_kind(judged, document)}">{_document(group, document)}</li>'
             for document in list(group.runs[name].run.get(query, ()))[:_BEST]
         ]
         parts.append(f"<h4>Retrieved by {escape(name)}</h4><ol>{''.join(items) or '<li>nothing</li>'}</ol>")
     return "".join(parts)
+
+
+def _kind(judged: Mapping[str, int], document: str) -> str:
+    return "right" if judged.get(document, 0) > 0 else "other"
 
 
 def _document(group: Group, document: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError, RaderError
 from rader_plugins.evaluation.comparing.significance import PairedTest, adjusted, paired_test, proportion_interval
+from rader_plugins.evaluation.remarks import percent
 from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
 
 __all__ = ["RagComparison", "RagEvaluation", "RagRow", "compare_rag"]
@@ -47,7 +48,7 @@ class RagRow:
     error: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RagEvaluation:
     """What :func:`rader_plugins.evaluate_rag` found.
 
@@ -62,6 +63,15 @@ class RagEvaluation:
     latency: Mapping[str, float]
     manifest: Mapping[str, Any]
     name: str = field(default="run")
+
+    def __repr__(self) -> str:
+        """Say how many answers are right; figures x 100."""
+        low, high = self.interval()
+        return (
+            f"RagEvaluation {self.name!r}: {self.correct} of {len(self.rows)} right, accuracy {percent(self.accuracy)} "
+            f"({percent(low)} to {percent(high)}); {len(self.without_answer)} without an answer, "
+            f"{len(self.failed)} failed"
+        )
 
     @property
     def correct(self) -> int:
@@ -182,7 +192,7 @@ def _for_ragas(row: RagRow) -> dict[str, Any]:
     return {**sample, "retrieved_context_ids": list(row.ids)} if row.ids else sample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RagComparison:
     """Runs on the same problems side by side.
 
@@ -195,22 +205,26 @@ class RagComparison:
     tests: Sequence[PairedTest]
 
     def markdown(self) -> str:
-        """Return two tables: accuracies with their intervals, and the tests."""
+        """Return two tables: accuracies with their intervals, and the tests; figures x 100."""
         lines = ["| run | right | accuracy | 95% interval | without an answer | failed |", "|---|---|---|---|---|---|"]
         for name, run in self.runs.items():
             low, high = run.interval()
             lines.append(
-                f"| {name} | {run.correct} of {len(run.rows)} | {run.accuracy:.3f} | {low:.3f} to {high:.3f} | "
-                f"{len(run.without_answer)} | {len(run.failed)} |"
+                f"| {name} | {run.correct} of {len(run.rows)} | {percent(run.accuracy)} | {percent(low)} to "
+                f"{percent(high)} | {len(run.without_answer)} | {len(run.failed)} |"
             )
         lines += ["", "| pair | difference | second right, first wrong | the reverse | p | adjusted |"]
         lines += ["|---|---|---|---|---|---|"]
         lines += [
-            f"| {test.first}, {test.second} | {test.difference:+.3f} | {test.wins} | {test.losses} | "
+            f"| {test.first}, {test.second} | {100 * test.difference:+.2f} | {test.wins} | {test.losses} | "
             f"{test.p_permutation:.4f} | {test.p_adjusted:.4f} |"
             for test in self.tests
         ]
         return "\n".join(lines) + "\n"
+
+    def __repr__(self) -> str:
+        """Show both tables; figures x 100."""
+        return self.markdown()
 
 
 def compare_rag(runs: Sequence[RagEvaluation | str | os.PathLike[str]], *, seed: int = 0) -> RagComparison:
