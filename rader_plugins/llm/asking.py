@@ -174,7 +174,8 @@ async def aask_all(
                 asked = ended.pop(0)
                 stop = stop or verdict.of(asked)
                 yield asked
-            if stop := stop or next((raised for task in done if (raised := task.exception())), None):
+            raised = [error for task in done if (error := task.exception())]  # of all: asyncio complains of others
+            if stop := stop or next(iter(raised), None):
                 raise stop
     finally:
         for task in under_way:

@@ -274,7 +274,7 @@ def test_documents_in_context(tmp_path: Path) -> None:
     (test,) = both.tests
     assert (test.first, test.second, test.difference, test.wins, test.losses) == ("none", "some", 0.5, 5, 0)
     assert test.p_permutation == pytest.approx(2 / 2**5)
-    assert "| some | 10 of 10 | 1.000 | 0.722 to 1.000 | 0 | 0 |" in both.markdown()
+    assert "| some | 10 of 10 | 100.00 | 72.25 to 100.00 | 0 | 0 |" in both.markdown()
     assert list(compare_rag([some, some]).runs) == ["some", "some (2)"]
     with pytest.raises(InputError, match="at least two"):
         compare_rag([some])
