@@ -39,9 +39,8 @@ class Calls:
         llm: Who is asked.
         pack: The prompts.
         config: Sampling, style and seed.
-        tree: Gets the counts: ``<action>_calls``, ``cut_answers`` (at the most tokens), ``empty_answers``,
-            ``refusals``.
-            None counts nothing.
+        tree: Gets the counts: ``<action>_calls``, ``answers``, and of these ``cut_answers`` (at the most tokens),
+            ``empty_answers`` and ``refusals``. None counts nothing.
     """
 
     def __init__(self, llm: Generator, pack: PromptPack, config: SearchConfig, tree: Tree | None) -> None:
@@ -64,6 +63,7 @@ class Calls:
             self._tree.count(f"{action}_calls")
         completions = await self._complete(prompt, values, n, derived_seed(self._config.seed, action, *where))
         if self._tree is not None:
+            self._tree.count("answers", len(completions))
             self._tree.count("cut_answers", sum(one.finish_reason == "length" for one in completions))
             self._tree.count("refusals", sum(one.refusal for one in completions))
             self._tree.count("empty_answers", sum(is_empty(one) for one in completions))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from rader_plugins.errors import InputError, RaderError
 from rader_synthesis.config import from_table
+from rader_synthesis.outcome import remarks, shortfall
 
 __all__ = ["RunConfig", "RunProgress", "RunReport", "TooManyFailuresError"]
 
@@ -80,8 +81,18 @@ class RunReport:
     asked: int = 0
 
     @property
+    def shortfall(self) -> str | None:
+        """Why nothing came out that could be trained on, and what to do; None if something did."""
+        return shortfall(self.totals)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What looks wrong in a run that gave something, one sentence each."""
+        return remarks(self.totals)
+
+    @property
     def problems(self) -> int:
-        """All problems."""
+        """All problems, whatever became of them."""
         return sum(self.totals[status] for status in ("solved", "unsolved", "failed", "skipped", "open"))
 
 

@@ -25,7 +25,7 @@ from rader_plugins.cli.options import (
     TrustRemoteCode,
     open_index,
 )
-from rader_plugins.cli.output import count, emit_json, facts, note
+from rader_plugins.cli.output import count, emit_json, facts, fail, note
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["synthesize"]
 
+_NOTHING_USABLE = 1
 STOPPED = 3
 """Exit code of a run that its budget stopped; the same command goes on."""
 
@@ -130,7 +131,8 @@ def synthesize(
     """Solve problems by tree search with retrieval, and keep how it went as trajectories.
 
     Run again after an interruption, the same command goes on from there: finished problems are left alone, failed
-    ones tried again, and answered calls come from the cache. Exit code 3: the budget is used up.
+    ones tried again, and answered calls come from the cache. Exit code 1: nothing came out that could be trained on;
+    3: the budget is used up.
     """
     from rader_plugins.llm import Budget, BudgetedLLM
     from rader_plugins.problems import read_problems
@@ -176,6 +178,11 @@ def synthesize(
     if report.stopped:
         note(f"Stopped: {report.stopped} The same command goes on from there.")
         raise typer.Exit(STOPPED)
+    if report.shortfall is not None:
+        fail(report.shortfall)
+        raise typer.Exit(_NOTHING_USABLE)
+    for remark in report.remarks:
+        note(f"Warning: {remark}")
 
 
 def _configs(
@@ -305,4 +312,6 @@ def _object(report: RunReport, cost: Mapping[str, int]) -> dict[str, Any]:
         "cached_calls": report.cached,
         "usage": dict(cost),
         "stopped": report.stopped or None,
+        "shortfall": report.shortfall,
+        "remarks": report.remarks,
     }

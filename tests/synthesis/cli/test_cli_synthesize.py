@@ -113,7 +113,8 @@ def test_a_pack_is_known_by_what_it_says_and_not_by_its_place(tmp_path, problems
 def test_options_come_before_the_file_and_limit_and_seed_count(tmp_path, problems, options):
     with server(chance) as served:
         call = ["synthesize", problems, "--llm-url", served.url, *options]
-        rader(*call, "--rollouts", 2, "--limit", 1, "--seed", 9)
+        ended = rader(*call, "--rollouts", 2, "--limit", 1, "--seed", 9, code=1)
+    assert "0 of 1 problems solved; none of 2 rollouts" in " ".join(ended.stderr.split())
     settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["search"]
     assert (settings["rollouts"], settings["seed"], settings["depth"]) == (2, 9, 4)
     assert len(rows(tmp_path / "run" / "problems.jsonl")) == 1
