@@ -17,7 +17,7 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 
-__all__ = ["Document", "Hit", "check_text", "corpus_digest", "json_form", "metadata_json", "same_metadata"]
+__all__ = ["Document", "Hit", "check_text", "corpus_digest", "json_form", "metadata_json", "same_metadata", "text_list"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,21 @@ def check_text(text: object, what: str) -> str:
             "is not valid Unicode. Clean it first: text.encode('utf-8', 'replace').decode('utf-8')."
         ) from None
     return text
+
+
+def text_list(values: object, what: str) -> list[str]:
+    """Return strings as a list, whatever holds them: a list, an array, a series, a generator.
+
+    Args:
+        values: The strings.
+        what: How to call one of them in a message, for example ``"query"``.
+
+    Raises:
+        InputError: They are one string, no iterable, or hold something else than valid strings.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"A list of texts is needed ({what} 0, {what} 1, ...), not {type(values).__name__}.")
+    return [check_text(value, f"{what} {number}") for number, value in enumerate(values)]
 
 
 def corpus_digest(documents: Iterable[Document]) -> str:

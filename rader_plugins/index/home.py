@@ -51,7 +51,7 @@ class Settings:
         Raises:
             InputError: An option is unusable.
         """
-        if self.dtype not in ("float32", "float16"):
+        if not isinstance(self.dtype, str) or self.dtype not in ("float32", "float16"):
             raise InputError(f"dtype is 'float32' or 'float16', not {self.dtype!r}.")
         if not isinstance(self.bm25, Bm25Config):
             raise InputError(f"bm25 is a Bm25Config, not {type(self.bm25).__name__}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -141,8 +142,8 @@ class RaderIndex:
             fingerprint=encoder.fingerprint if encoder else None,
             location=_absolute_location(encoder),
             dimension=encoder.dimension if encoder else None,
-            dtype=dtype or "float32",
-            bm25=bm25 or Bm25Config(),
+            dtype="float32" if dtype is None else dtype,
+            bm25=Bm25Config() if bm25 is None else bm25,
             ann=ann_config(ann),
         )
         settings.check()
@@ -434,7 +435,7 @@ class RaderIndex:
         array = None if vectors is None else storable(vectors, len(list(prepared)), self._home)
         reports: list[AddReport] = []
         position = 0
-        for batch in in_batches(prepared, commit_every):
+        for batch in in_batches(prepared, min(commit_every, sys.maxsize)):
             part = None if array is None else array[position : position + len(batch)]
             reports.append(self._adder.add(batch, part, timeout))
             if reports[-1] and lexical_is_behind(self._home):

@@ -18,6 +18,7 @@ __all__ = ["LOCK_TIMEOUT", "WriteLock", "check_timeout"]
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another writer, where nothing else is said. Most writes take milliseconds."""
 _POLL = 0.01
+_FOREVER = 10**9
 _INHERITED: list[filelock.BaseFileLock] = []
 
 
@@ -27,9 +28,9 @@ def check_timeout(seconds: object) -> float:
     Raises:
         InputError: It is no number of at least 0; infinity waits for ever.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds) or seconds < 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         raise InputError(f"lock_timeout is a number of seconds of at least 0, not {seconds!r}.")
-    return float(seconds)
+    return float(min(seconds, _FOREVER)) if seconds < math.inf else math.inf
 
 
 class WriteLock:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rader_plugins.documents import Document, Hit
 from rader_plugins.errors import InputError
 from rader_plugins.fusion import fuse
-from rader_plugins.index.request import SearchRequest, Vector
+from rader_plugins.index.request import SearchRequest, Vector, as_vectors
 from rader_plugins.index.snapshot import Snapshot, top_places
 
 __all__ = ["RankedRows", "check_vectors", "rank", "to_hits"]
@@ -46,12 +46,7 @@ def check_vectors(request: SearchRequest, dimension: int | None) -> Vector | Non
         return None
     if request.vectors is None:
         raise InputError(f"mode={request.mode!r} needs the vectors of the queries.")
-    array = np.asarray(request.vectors, dtype=np.float32)
-    if array.shape != (len(request.queries), dimension):
-        raise InputError(f"query_vectors must have the shape ({len(request.queries)}, {dimension}), not {array.shape}.")
-    if not np.isfinite(array).all():
-        raise InputError("query_vectors hold NaN or infinity.")
-    return array
+    return as_vectors(request.vectors, len(request.queries), dimension)
 
 
 def rank(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.documents import check_text, text_list
 from rader_plugins.errors import InputError
 from rader_plugins.index.filters import Filter
 
-__all__ = ["Detail", "Mode", "SearchRequest", "Vector"]
+__all__ = ["Detail", "Mode", "SearchRequest", "Vector", "as_vectors"]
 
 Mode = Literal["hybrid", "dense", "bm25"]
 Detail = Literal["ranks", "terms"]
@@ -56,14 +57,35 @@ class SearchRequest:
             raise InputError(f"k must be a whole number of at least 0, not {self.k!r}.")
         if not _is_count(self.candidates, 1):
             raise InputError(f"candidates must be a whole number of at least 1, not {self.candidates!r}.")
-        if self.mode not in get_args(Mode):
+        if not isinstance(self.mode, str) or self.mode not in get_args(Mode):
             raise InputError(f"mode is one of {', '.join(get_args(Mode))}, not {self.mode!r}.")
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= 1:
             raise InputError(f"alpha must lie between 0 (BM25) and 1 (dense), not {self.alpha!r}.")
         if self.filter is not None and not isinstance(self.filter, Mapping) and not callable(self.filter):
             raise InputError(f"A filter is a dict or a function, not {type(self.filter).__name__}.")
-        if unknown := sorted(set(self.details) - set(get_args(Detail))):
+        object.__setattr__(self, "queries", text_list(self.queries, "query"))
+        object.__setattr__(self, "exclude_ids", self._excluded())
+        details = text_list(self.details, "detail")
+        if unknown := sorted(set(details) - set(get_args(Detail))):
             raise InputError(f"details are {' and '.join(get_args(Detail))}, not {', '.join(unknown)}.")
+        object.__setattr__(self, "details", frozenset(details))
+        if self.partition is not None:
+            check_text(self.partition, "the partition")
+
+    def _excluded(self) -> list[list[str]]:
+        ids = [[]] * len(self.queries) if self.exclude_ids is None else self.exclude_ids
+        if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
+            raise InputError(f"exclude_ids holds a list of ids for every query, not {type(ids).__name__}.")
+        ids = list(ids)
+        if any(isinstance(each, str) for each in ids):
+            raise InputError("exclude_ids holds a list of ids for every query (for search(): one list of ids).")
+        lists = [text_list(each, "id to exclude") for each in ids]
+        if len(lists) != len(self.queries):
+            raise InputError(
+                f"exclude_ids holds a list of ids for every query (for search(): one list of ids): {len(self.queries)} "
+                f"lists, not {len(lists)}."
+            )
+        return lists
 
     @property
     def needs_vectors(self) -> bool:
@@ -96,6 +118,24 @@ class SearchRequest:
         if "dense" not in capabilities and {"dense", "hybrid"} & set(lacking):
             raise InputError(f"{index} holds no vectors, so it cannot search by {self.mode}: use mode='bm25'.")
         raise InputError(f"{index} cannot do {', '.join(lacking)}; it can do {', '.join(sorted(capabilities))}.")
+
+
+def as_vectors(vectors: npt.ArrayLike, count: int, dimension: int | None) -> Vector:
+    """Return vectors of queries as a float32 array of shape (count, dimension).
+
+    Raises:
+        InputError: They are no numbers, have another shape, or hold NaN or infinity.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            array = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"query_vectors must be numbers of the shape ({count}, {dimension}): {error}.") from None
+    if array.shape != (count, dimension):
+        raise InputError(f"query_vectors must have the shape ({count}, {dimension}), not {array.shape}.")
+    if not np.isfinite(array).all():
+        raise InputError("query_vectors hold NaN or infinity.")
+    return array
 
 
 def _is_count(value: object, least: int) -> bool:

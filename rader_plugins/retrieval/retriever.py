@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
-import numpy as np
 import numpy.typing as npt
 from typing_extensions import Unpack
 
-from rader_plugins.documents import Hit, check_text, corpus_digest
-from rader_plugins.encoding.base import Vectors
+from rader_plugins.documents import Hit, corpus_digest, text_list
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, Index, Mode, SearchRequest, check_index, encoder_of, read_documents
+from rader_plugins.index.request import as_vectors
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.reranking.description import describe_reranker
 from rader_plugins.retrieval.expansion import QueryExpansion, check_expansion
@@ -197,7 +196,7 @@ class RaderRetriever:
         plan = self._plan(queries, k, exclude_ids, query_vectors, rerank_queries, options)
         request = plan.request
         if plan.expansion is not None:
-            request = replace(request, queries=plan.expansion.expand(queries))
+            request = replace(request, queries=plan.expansion.expand(request.queries))
         if request.needs_vectors and request.vectors is None:
             vectors = encoder_of(self.index).encode_queries(request.queries, instruction=plan.instruction)
             request = replace(request, vectors=vectors)
@@ -226,7 +225,7 @@ class RaderRetriever:
         plan = self._plan(queries, k, exclude_ids, query_vectors, rerank_queries, options)
         request = plan.request
         if plan.expansion is not None:
-            request = replace(request, queries=await plan.expansion.aexpand(queries))
+            request = replace(request, queries=await plan.expansion.aexpand(request.queries))
         if request.needs_vectors and request.vectors is None:
             encoder = await asyncio.to_thread(encoder_of, self.index)  # may have to load a model
             vectors = await encoder.aencode_queries(request.queries, instruction=plan.instruction)
@@ -250,44 +249,26 @@ class RaderRetriever:
             raise InputError(f"Unknown search options {unknown}; known: {', '.join(SearchOptions.__annotations__)}.")
         changes: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         instruction = changes.pop("instruction", self.instruction)
-        exclude_ids = _check_queries(queries, exclude_ids)
+        if isinstance(queries, str):
+            raise InputError("search_batch() takes a list of queries; search() takes one.")
         request = replace(self._defaults, queries=queries, k=k, exclude_ids=exclude_ids, **changes)
         if request.mode == "hybrid" and request.alpha == 1:
             request = replace(request, mode="dense")  # plain cosine: no pool, no z-scores, no BM25
         request.check(self.index.capabilities)
         if query_vectors is not None:
-            request = replace(request, vectors=_check_vectors(query_vectors, len(queries), self.index.dimension))
+            request = replace(request, vectors=as_vectors(query_vectors, len(request.queries), self.index.dimension))
         expansion = self.reasoning
         if k == 0 or (request.mode == "dense" and query_vectors is not None):
             expansion = None
         if self.reranker is not None and k > 0:
             request = replace(request, k=max(k, self.rerank_top))
-        return _Plan(request, instruction, k, _rerank_queries(queries, rerank_queries), expansion)
+        return _Plan(request, instruction, k, _rerank_queries(request.queries, rerank_queries), expansion)
 
 
-def _check_vectors(vectors: npt.ArrayLike, count: int, dimension: int | None) -> Vectors:
-    array = np.asarray(vectors, dtype=np.float32)
-    if array.shape != (count, dimension):
-        raise InputError(f"query_vectors must have the shape ({count}, {dimension}), not {array.shape}.")
-    if not np.isfinite(array).all():
-        raise InputError("query_vectors hold NaN or infinity.")
-    return array
-
-
-def _check_queries(queries: Sequence[str], exclude_ids: Sequence[Sequence[str]] | None) -> Sequence[Sequence[str]]:
-    if isinstance(queries, str):
-        raise InputError("search_batch() takes a list of queries; search() takes one.")
-    for number, query in enumerate(queries):
-        check_text(query, f"query {number}")
-    excluded: Sequence[Sequence[str]] = [()] * len(queries) if exclude_ids is None else exclude_ids
-    if len(excluded) != len(queries) or any(isinstance(ids, str) for ids in excluded):
-        raise InputError("exclude_ids holds a list of ids for every query (for search(): one list of ids).")
-    return excluded
-
-
-def _rerank_queries(queries: Sequence[str], asked: Sequence[str] | None) -> Sequence[str]:
-    if asked is None:
+def _rerank_queries(queries: Sequence[str], questions: Sequence[str] | None) -> Sequence[str]:
+    if questions is None:
         return queries
-    if isinstance(asked, str) or len(asked) != len(queries):
+    texts = text_list(questions, "rerank query")
+    if len(texts) != len(queries):
         raise InputError("rerank_queries holds one question for every query.")
-    return [check_text(question, f"rerank query {number}") for number, question in enumerate(asked)]
+    return texts

@@ -44,7 +44,7 @@ class AnnConfig:
     gpu: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("hnsw", "ivfpq", "flat"):
+        if not isinstance(self.kind, str) or self.kind not in ("hnsw", "ivfpq", "flat"):
             raise InputError(f"ann is 'hnsw', 'ivfpq', 'flat' or None (exact), not {self.kind!r}.")
         if self.gpu and self.kind == "hnsw":
             raise InputError("FAISS has no HNSW on GPUs: use ann={'kind': 'flat', 'gpu': True} or 'ivfpq'.")
