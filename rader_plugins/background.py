@@ -308,6 +308,5 @@ def _forked() -> None:
 
 _threads = Workers(_IN_THREAD, "rader-thread")
 atexit.register(close)
-atexit.register(_after_fork.clear)  # what the interpreter's end takes apart cannot be taken out of the list any more
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
