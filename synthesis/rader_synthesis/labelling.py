@@ -193,9 +193,9 @@ def label_by_reflection(
 
     def questions() -> Iterator[_Question]:
         for trajectory in trajectories:
-            outcome = [_Question(trajectory.question, *parts) for parts in _unlabelled(trajectory)]
-            pending.append(_Waiting(trajectory, len(outcome)))
-            yield from outcome
+            items = [_Question(trajectory.question, *parts) for parts in _unlabelled(trajectory)]
+            pending.append(_Waiting(trajectory, len(items)))
+            yield from items
 
     def ask(question: _Question) -> Verdict:
         return reflector.reflect(question.text, question.before, question.document)

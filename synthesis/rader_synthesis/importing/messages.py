@@ -266,16 +266,12 @@ class MessageReader:
         self.events.append(Result(id, output if output is not None else ""))
 
     def _file_search(self, item: Mapping[str, Any]) -> None:
-        results = item.get("results")
-        results = [
-            result for row in results or [] if isinstance(row, Mapping) and (result := result_of(row)) is not None
-        ]
-        if results is None:
+        rows = item.get("results")
+        results = [result for row in rows or [] if isinstance(row, Mapping) and (result := result_of(row)) is not None]
+        if rows is None:
             self._report.notes["file_search_call without results (ask for include=['file_search_call.results'])"] += 1
         self._report.tool("file_search").searches += 1
-        self.events.append(
-            Search(query_of({"queries": item.get("queries")}), tuple(results), open_ended=results is None)
-        )
+        self.events.append(Search(query_of({"queries": item.get("queries")}), tuple(results), open_ended=rows is None))
 
     def _web_search(self, item: Mapping[str, Any]) -> None:
         action: Mapping[str, Any] = item["action"] if isinstance(item.get("action"), Mapping) else {}

@@ -77,7 +77,9 @@ def _kind_of(path: Path, importers: dict[str, type[FileImporter]]) -> str:
             continue
     scores = {kind: sum(importer.recognizes(value) for value in values) for kind, importer in importers.items()}
     best = max(scores, key=scores.__getitem__) if scores else ""
-    if not values or scores[best] < _SURE * len(values) / 2:
+    if not values:
+        raise InputError(f"{path} holds no rows that are JSON; name its kind.")
+    if scores[best] < _SURE * len(values) / 2:
         keys = next((", ".join(map(str, list(value)[:12])) for value in values if isinstance(value, dict)), "none")
         raise InputError(
             f"{path} is of no kind that is recognised (fields of its rows: {keys}). Name the kind, or read it with a "

@@ -193,7 +193,7 @@ def _csv_rows(file: Path, stream: IO[bytes]) -> Iterator[Row]:
     try:
         for number, row in enumerate(csv.DictReader(text), start=1):
             filled = {key: cell for key, cell in row.items() if isinstance(key, str) and cell}
-            cells = {key: parsed_cell(cell) for key, cell in filled.items()}
+            cells = {key: _unquoted(cell) for key, cell in filled.items()}
             yield Row(file, number, json.dumps(cells))
     except csv.Error as error:
         raise InputError(f"{file} is no table of comma-separated values: {error}.") from error
@@ -207,10 +207,20 @@ def _table_rows(file: Path) -> Iterator[Row]:
             for batch in table.iter_batches(batch_size=64):
                 for row in batch.to_pylist():
                     number += 1
-                    cells = {key: parsed_cell(cell) for key, cell in row.items() if cell is not None}
+                    cells = {key: _unquoted(cell) for key, cell in row.items() if cell is not None}
                     yield Row(file, number, json.dumps(cells, default=str))
     except pyarrow.ArrowException as error:
         raise InputError(f"{file} is damaged or no Parquet file: {error}.") from error
+
+
+def _unquoted(cell: Any) -> Any:
+    """Return the JSON value of a cell, of a text in JSON's quotes too, as exports of tables write them."""
+    if isinstance(cell, str) and len(cell) > 1 and cell[0] == cell[-1] == '"':
+        try:
+            return json.loads(cell)
+        except ValueError:
+            return cell
+    return parsed_cell(cell)
 
 
 def parsed_cell(cell: Any) -> Any:

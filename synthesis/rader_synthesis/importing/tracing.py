@@ -18,6 +18,7 @@ __all__ = ["Span", "SpanKind", "TraceReader"]
 
 SpanKind = Literal["retriever", "reranker", "tool", "llm", "other"]
 
+_HISTORY_KEYS = ("chat_history", "history", "conversation_history")
 _QUESTION_KEYS = (
     "question",
     "query",
@@ -130,7 +131,7 @@ class TraceReader:
         """Return the question with the conversation before it."""
         root = self._root()
         value = parsed_cell(root.input)
-        messages = _messages_in(value)
+        messages = _messages_in(value) or _with_history(value)
         if messages:
             reader = MessageReader(self._where, self._report).read(messages)
             return [event for event in reader.events if isinstance(event, Question | Answer)], reader.instructions
@@ -251,7 +252,7 @@ def _messages_in(value: Any) -> list[Any]:
         return []
     if is_message(value):
         return [value]
-    for key in ("messages", "input", "output", "outputs", "chat_history", "items", "kwargs", "args"):
+    for key in ("messages", "input", "output", "outputs", "items", "kwargs", "args"):
         if isinstance(value.get(key), list | Mapping) and (messages := _messages_in(value[key])):
             return messages
     choices = value.get("choices")
@@ -266,6 +267,15 @@ def _messages_in(value: Any) -> list[Any]:
         if isinstance(generations.get("text"), str):
             return [{"role": "assistant", "content": generations["text"]}]
     return []
+
+
+def _with_history(value: Any) -> list[Any]:
+    """Return the messages of a chain that takes a question and, beside it, the conversation before."""
+    if not isinstance(value, Mapping):
+        return []
+    earlier = next((messages for key in _HISTORY_KEYS if (messages := _messages_in(value.get(key)))), [])
+    question = _text_in({key: inner for key, inner in value.items() if key not in _HISTORY_KEYS}, _QUESTION_KEYS)
+    return [*earlier, {"role": "user", "content": question}] if earlier and question else []
 
 
 def _is_item(value: object) -> bool:

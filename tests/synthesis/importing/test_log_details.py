@@ -65,6 +65,16 @@ def test_files_that_the_interface_cites_are_relevant(tmp_path: Path) -> None:
     assert documents[0].score == 0.8
 
 
+def test_a_file_search_without_results_takes_cited_files_from_the_corpus(tmp_path: Path) -> None:
+    search = {"type": "file_search_call", "id": "fs", "queries": ["reversal"], "results": None}
+    citation = {"type": "file_citation", "file_id": "f1", "filename": "refunds.md", "index": 4}
+    report = ImportReport()
+    corpus = Corpus([Document("f1", "Thirty days.")])
+    [made] = read("openai", tmp_path, answered(search, annotations=[citation]), corpus=corpus, report=report)
+    assert [(one.id, one.text, one.relevant) for one in considered(made)] == [("f1", "Thirty days.", True)]
+    assert any("file_search_call.results" in note for note in report.notes)
+
+
 def test_web_searches_know_their_pages_by_sources_and_citations(tmp_path: Path) -> None:
     action = {"type": "search", "query": "reversal", "sources": [{"type": "url", "url": "https://a.example/1"}]}
     search = {"type": "web_search_call", "id": "ws", "status": "completed", "action": action}
@@ -523,6 +533,26 @@ def test_traces_of_one_session_are_one_conversation_whatever_their_order(tmp_pat
     assert made["t3"].question == "User: What is the plan?\nAssistant: Answer t1.\nUser: And per year?"
     assert made["t2"].question == "And per year?"
     assert made["t3"].problem_id != made["t2"].problem_id
+
+
+def test_a_trace_that_was_given_its_history_is_a_follow_up(tmp_path: Path) -> None:
+    history = [{"type": "human", "content": "What is the plan?"}, {"type": "ai", "content": "Nine."}]
+    found = {"documents": [{"page_content": "Thirty days.", "metadata": {"id": "kb-1"}}]}
+    inputs = {"input": "And per year?", "chat_history": history}
+    rows = [
+        {
+            "id": "1",
+            "trace_id": "1",
+            "run_type": "chain",
+            "name": "rag",
+            "inputs": inputs,
+            "outputs": {"output": "So."},
+        },
+        {"id": "2", "trace_id": "1", "parent_run_id": "1", "run_type": "retriever", "inputs": "q", "outputs": found},
+    ]
+    [made] = read("langsmith", tmp_path, *rows)
+    assert made.question == "User: What is the plan?\nAssistant: Nine.\nUser: And per year?"
+    assert made.answer == "So."
 
 
 def test_a_step_that_is_called_a_search_and_returned_documents_is_one(tmp_path: Path) -> None:
