@@ -64,8 +64,8 @@ class TrainingPlan:
             ("samples", f"{self.data.samples:,} ({kinds}){held_out}"),
             (
                 "steps",
-                f"{self.steps:,} of {self.queries_per_step} queries ({self.epochs:.3g} epochs), {time} without other "
-                "work on this machine",
+                f"{self.steps:,} of {self.queries_per_step} queries ({self.epochs:.3g} epochs), {time} at the "
+                "present speed of this machine",
             ),
             ("rate", f"{self.learning_rate:g}, {self.warmup_steps} steps of warm-up"),
             ("negatives", self.negatives),
