@@ -144,6 +144,7 @@ class RunFolder:
         settings_key: Under which key they stand there; None: they are the object.
         about: What else the settings' file tells beside them (where a server is); not compared.
         absent: What a key stands for that the folder does not have, for settings that came with a later version.
+        uncompared: Keys of the settings that may differ, such as versions of libraries.
         neighbours: Patterns of the files that may lie in the folder before its first run; None lets any lie there.
 
     Example:
@@ -162,6 +163,7 @@ class RunFolder:
         settings_key: str | None = "settings",
         about: Mapping[str, Any] | None = None,
         absent: Mapping[str, Any] | None = None,
+        uncompared: Sequence[str] = (),
         neighbours: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(path)
@@ -173,6 +175,7 @@ class RunFolder:
         self._key = settings_key
         self._about = dict(about or {})
         self._absent = dict(absent or {})
+        self._uncompared = frozenset(uncompared)
         self._neighbours = neighbours
 
     def check(self, *, resume: bool = True) -> None:
@@ -195,7 +198,7 @@ class RunFolder:
                 f"{self.path} holds an earlier {self._noun}. Go on with it (resume=True, or --resume), or choose "
                 "another folder."
             )
-        if different := differences(_filled(before, self._absent), self.settings):
+        if different := differences(self._compared(_filled(before, self._absent)), self._compared(self.settings)):
             raise InputError(
                 f"{self.path} holds another {self._noun}: it differs in {', '.join(different)}. Choose another folder "
                 "for this one."
@@ -234,6 +237,9 @@ class RunFolder:
     @property
     def _in_journal(self) -> bool:
         return self._file.endswith(".jsonl")
+
+    def _compared(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in settings.items() if key not in self._uncompared}
 
     def _stored(self) -> dict[str, Any] | None:
         """Return the settings of the run that is there; None where there is none."""

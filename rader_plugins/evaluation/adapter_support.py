@@ -51,7 +51,7 @@ def in_order(ids: Sequence[str], scores: Sequence[object]) -> list[tuple[str, fl
     numbers = [float(score) for score in scores if is_number(score)]  # type: ignore[arg-type]
     falling = all(before >= after for before, after in pairwise(numbers))
     if len(numbers) != len(ids) or not falling or not all(map(math.isfinite, numbers)):
-        numbers = [float(len(ids) - place) for place in range(len(ids))]
+        numbers = [float(len(ids) - rank) for rank in range(len(ids))]
     return list(zip(ids, numbers, strict=True))
 
 

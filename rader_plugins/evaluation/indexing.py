@@ -58,8 +58,8 @@ def index_documents(
     if on_progress is not None:
         on_progress(len(corpus) - len(documents))
     encoded = 0
-    rest = iter(documents)
-    while batch := list(itertools.islice(rest, _BATCH)):
+    waiting = iter(documents)
+    while batch := list(itertools.islice(waiting, _BATCH)):
         encoded += index.add(batch).encoded
         if on_progress is not None:
             on_progress(len(batch))

@@ -118,8 +118,8 @@ def measure_set(measures: Iterable[Measure]) -> MeasureSet:
                 raise InputError(f"Two measures are called {name!r}. Give one another __name__.")
             continue
         try:
-            known = library.parse_measure(str(measure))
-            parsed[str(known)] = known
+            parsed_measure = library.parse_measure(str(measure))
+            parsed[str(parsed_measure)] = parsed_measure
         except (NameError, ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"Unknown measure {measure!r} ({error}). Known are those of ir_measures: nDCG@10, R@100, AP, RR, P@5, "

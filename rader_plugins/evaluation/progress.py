@@ -13,6 +13,8 @@ __all__ = ["Progress"]
 
 _FILE = "progress.jsonl"
 _SYNC_EVERY = 10.0
+# An upgrade of a library does not strand a run: the manifest of what comes out says with what it was finished.
+_UNCOMPARED = ("versions", "fingerprint")
 
 
 class Progress:
@@ -42,7 +44,14 @@ class Progress:
         if self._folder is None:
             yield self
             return
-        home = RunFolder(self._folder, self._manifest, noun="evaluation", settings_file=_FILE, settings_key="manifest")
+        home = RunFolder(
+            self._folder,
+            self._manifest,
+            noun="evaluation",
+            settings_file=_FILE,
+            settings_key="manifest",
+            uncompared=_UNCOMPARED,
+        )
         with home.opened(), home.journal(_FILE, sync_every=_SYNC_EVERY).opened() as journal:
             self.rows = [row for _, row in journal.rows()]
             self._journal = journal

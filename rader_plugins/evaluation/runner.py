@@ -82,14 +82,14 @@ def evaluate(
         >>> evaluate(retriever, dataset, out="runs/hybrid").mean["nDCG@10"]  # doctest: +SKIP
         0.672
     """
-    chosen = at_cutoffs(measures, k_values)
-    parsed = measure_set(chosen)
+    with_cutoffs = at_cutoffs(measures, k_values)
+    parsed = measure_set(with_cutoffs)
     depth = _check(depth, max(parsed.deepest, *k_values), batch_size, max_failures)
     dataset, identical = leave_out_identical(dataset, ignore_identical_ids)
-    check_measures(chosen, {query: dataset.qrels[query] for query in dataset.judged}, dataset.aspects)
+    check_measures(with_cutoffs, {query: dataset.qrels[query] for query in dataset.judged}, dataset.aspects)
     system = as_system(retriever)
     label = name or _name(out, system)
-    job = Job(system, dataset, tuple(chosen), depth, batch_size, collapse_chunks, max_failures, label, identical)
+    job = Job(system, dataset, tuple(with_cutoffs), depth, batch_size, collapse_chunks, max_failures, label, identical)
     manifest = job.manifest()
     with (
         contextlib.closing(system),

@@ -77,10 +77,10 @@ def score_run(
     check_run(run)
     ordered: dict[str, dict[str, float]] = {}
     for query, scores in run.items():
-        left = dict(scores)
+        remaining = dict(scores)
         for document in (excluded or {}).get(query, ()):
-            left.pop(document, None)
-        ordered[query] = _falling(left) if ties == "file" else left
+            remaining.pop(document, None)
+        ordered[query] = _falling(remaining) if ties == "file" else remaining
     _check_same_world(ordered, qrels)
     return score_separated(ordered, qrels, measures, aspects)
 
@@ -95,31 +95,31 @@ def _check_same_world(run: Run, qrels: Qrels) -> None:
             f"{next(iter(qrels))!r}. Are they of the same data set and split?"
         )
     documents = {document for scores in run.values() for document in scores}
-    judged = {document for grades in qrels.values() for document in grades}
-    if not documents & judged:
+    judged_documents = {document for grades in qrels.values() for document in grades}
+    if not documents & judged_documents:
         raise InputError(
             f"Run and judgements share no document: the run has {min(documents)!r} and the like, the judgements "
-            f"{min(judged)!r}. Do both name the documents alike?"
+            f"{min(judged_documents)!r}. Do both name the documents alike?"
         )
 
 
 def score_separated(run: Run, qrels: Qrels, measures: Sequence[Measure], aspects: Aspects | None = None) -> Scores:
     """As :func:`score_run`, of scores that are numbers and whose order in single precision is the one that counts."""
-    chosen = measure_set(measures)
-    chosen.check(aspects or {})
+    parsed = measure_set(measures)
+    parsed.check(aspects or {})
     # The library sees judged queries with results alone; it counts the others as 0.
     searched = {query: run[query] for query in qrels if run.get(query)}
-    by_aspect = chosen.of_aspects()
-    plain = {name: measure for name, measure in chosen.library.items() if name not in by_aspect}
+    by_aspect = parsed.of_aspects()
+    plain = {name: measure for name, measure in parsed.library.items() if name not in by_aspect}
     columns = _of_library(plain, {query: dict(grades) for query, grades in qrels.items()}, searched, list(qrels))
     if by_aspect:
         columns |= _of_library(
-            {name: chosen.library[name] for name in by_aspect}, _subtopics(aspects or {}), searched, list(qrels)
+            {name: parsed.library[name] for name in by_aspect}, _subtopics(aspects or {}), searched, list(qrels)
         )
-    columns |= {name: chosen.compute(name, qrels, searched) for name in chosen.functions}
+    columns |= {name: parsed.compute(name, qrels, searched) for name in parsed.functions}
     return Scores(
-        mean={name: chosen.average(name, columns[name]) for name in chosen.names},
-        per_query={query: {name: columns[name][query] for name in chosen.names} for query in qrels},
+        mean={name: parsed.average(name, columns[name]) for name in parsed.names},
+        per_query={query: {name: columns[name][query] for name in parsed.names} for query in qrels},
         without_results=tuple(query for query in qrels if query not in searched),
         without_judgements=tuple(query for query in run if query not in qrels),
         without_relevant=tuple(
@@ -138,11 +138,11 @@ def check_measures(measures: Sequence[Measure], qrels: Qrels, aspects: Aspects) 
     pairs = [(query, name, grade) for query, grades in qrels.items() for name, grade in grades.items()]
     query, document, _ = max(pairs, key=lambda pair: pair[2])
     run = {query: {document: 1.0}}
-    chosen = measure_set(measures)
-    if chosen.library:
-        score_separated(run, {query: qrels[query]}, list(chosen.library), aspects)
-    for name in chosen.functions:
-        chosen.compute(name, qrels, run)
+    parsed = measure_set(measures)
+    if parsed.library:
+        score_separated(run, {query: qrels[query]}, list(parsed.library), aspects)
+    for name in parsed.functions:
+        parsed.compute(name, qrels, run)
 
 
 def _of_library(measures: Mapping[str, Any], qrels: Any, run: Run, queries: list[str]) -> dict[str, dict[str, float]]:
@@ -179,7 +179,7 @@ def _subtopics(aspects: Aspects) -> list[Any]:
 def _falling(scores: dict[str, float]) -> dict[str, float]:
     # Whole numbers are exact in single precision up to 2**24 of them.
     order = ranking(scores)
-    return {document: float(len(order) - place) for place, document in enumerate(order)}
+    return {document: float(len(order) - rank) for rank, document in enumerate(order)}
 
 
 def _uncut(measure: Any) -> Any:
@@ -190,5 +190,5 @@ def _uncut(measure: Any) -> Any:
     """
     if measure.NAME != "RR" or not measure.params.get("cutoff"):
         return measure
-    others = {name: value for name, value in measure.params.items() if name != "cutoff"}
-    return type(measure)(**others)
+    params = {name: value for name, value in measure.params.items() if name != "cutoff"}
+    return type(measure)(**params)

@@ -110,19 +110,19 @@ def as_system(retriever: object) -> System:
     return _function(search)
 
 
-def one_list_each(found: Any, count: int) -> list[Any]:
+def one_list_each(returned: Any, count: int) -> list[Any]:
     """Check that a retriever returned one list for each of ``count`` queries.
 
     Raises:
         UnusableResultsError: It did not.
     """
-    if isinstance(found, str) or not isinstance(found, Sequence) or len(found) != count:
-        length = f" of {len(found)}" if isinstance(found, Sequence) else ""
+    if isinstance(returned, str) or not isinstance(returned, Sequence) or len(returned) != count:
+        length = f" of {len(returned)}" if isinstance(returned, Sequence) else ""
         raise UnusableResultsError(
             f"The retriever must return one list of (document id, score) per query: {count} lists, not "
-            f"{type(found).__name__}{length}."
+            f"{type(returned).__name__}{length}."
         )
-    return list(found)
+    return list(returned)
 
 
 def clean(results: Any, query: str, excluded: Sequence[str]) -> dict[str, float]:
@@ -138,7 +138,7 @@ def clean(results: Any, query: str, excluded: Sequence[str]) -> dict[str, float]
             f"The retriever must return a list of (document id, score) pairs; for query {query!r} it gave "
             f"{type(results).__name__}."
         )
-    left: dict[str, float] = {}
+    best: dict[str, float] = {}
     banned = set(excluded)
     finite = math.isfinite
     for pair in results:
@@ -151,9 +151,9 @@ def clean(results: Any, query: str, excluded: Sequence[str]) -> dict[str, float]
                 f"The score of document {document!r} for query {query!r} is {score} (it must be a finite number). Look "
                 "at the vectors of that query and document."
             )
-        if document not in banned and ((before := left.get(document)) is None or before < score):
-            left[document] = score
-    return left
+        if document not in banned and ((before := best.get(document)) is None or before < score):
+            best[document] = score
+    return best
 
 
 def _checked(pair: Any, query: str) -> tuple[str, float]:
@@ -201,21 +201,21 @@ def versions() -> dict[str, str]:
 
 @functools.cache  # what a process has imported stays what it is
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _ours(retriever: RaderRetriever) -> System:
     index = retriever.index
 
-    def search(queries: list[str], excluded: list[list[str]], depth: int, asked: list[str]) -> list[Results]:
-        found = retriever.search_batch(queries, depth, exclude_ids=excluded, rerank_queries=asked)
-        return [[(hit.document.id, hit.score) for hit in hits] for hits in found]
+    def search(queries: list[str], excluded: list[list[str]], depth: int, questions: list[str]) -> list[Results]:
+        hit_lists = retriever.search_batch(queries, depth, exclude_ids=excluded, rerank_queries=questions)
+        return [[(hit.document.id, hit.score) for hit in hits] for hits in hit_lists]
 
     return System(search, retriever.describe(), frozenset(index.ids()))
 
@@ -229,11 +229,11 @@ def _function(retriever: SearchFunction) -> System:
     takes_k = _takes_k(retriever)
     loop = EventLoopThread()
 
-    def search(queries: list[str], excluded: list[list[str]], depth: int, asked: list[str]) -> Any:
-        more = max(map(len, excluded), default=0)
-        options: dict[str, int] = {"k": depth + more} if takes_k else {}
-        found = retriever(queries, **options)
-        return loop.run(found) if inspect.isawaitable(found) else found
+    def search(queries: list[str], excluded: list[list[str]], depth: int, questions: list[str]) -> Any:
+        extra = max(map(len, excluded), default=0)
+        options: dict[str, int] = {"k": depth + extra} if takes_k else {}
+        results = retriever(queries, **options)
+        return loop.run(results) if inspect.isawaitable(results) else results
 
     name = getattr(retriever, "__qualname__", type(retriever).__qualname__)
     about: dict[str, Any] = {"kind": "function", "name": f"{retriever.__module__}.{name}"}

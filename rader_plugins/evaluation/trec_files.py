@@ -196,12 +196,12 @@ def _grade(text: str) -> int | None:
 
 def _json_run(text: str, path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        members = dict(pairs)
+        if len(members) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"{path}: {twice!r} stands twice in the same object.")
-        return found
+        return members
 
     try:
         run = json.loads(text, object_pairs_hook=unique)

@@ -66,8 +66,8 @@ def bars(rows: Sequence[tuple[str, float, float]], unit: str) -> str:
         rows: Label, length of the bar (the median, say) and position of the tick (the 95th percentile).
         unit: Under the axis.
     """
-    most = max(max(row[1], row[2]) for row in rows) or 1.0
-    axis = _Axis(0.0, most * 1.02)
+    largest = max(max(row[1], row[2]) for row in rows) or 1.0
+    axis = _Axis(0.0, largest * 1.02)
     parts = []
     for label, value, tick in rows:
         marks = (
@@ -85,12 +85,12 @@ def differences(rows: Sequence[tuple[str, float]], unit: str) -> str:
         unit: Under the axis.
     """
     ordered = sorted(rows, key=lambda row: -row[1])
-    most = max(max(abs(row[1]) for row in ordered), 1e-9)
+    largest = max(max(abs(row[1]) for row in ordered), 1e-9)
     parts = []
     for number, (tip, value) in enumerate(ordered):
         if value == 0:
             continue
-        length = abs(value) / most * 100
+        length = abs(value) / largest * 100
         top = 100 - length if value > 0 else 100
         kind = "gain" if value > 0 else "loss"
         parts.append(
@@ -98,8 +98,8 @@ def differences(rows: Sequence[tuple[str, float]], unit: str) -> str:
             f"<title>{escape(tip)}: {value:+.2f}</title></rect>"
         )
     return (
-        f'<div class="differences"><div class="axis"><span>+{most:.0f}</span><span>0</span><span>-{most:.0f}</span>'
-        f'</div><svg viewBox="0 0 {len(ordered)} 200" preserveAspectRatio="none" role="img">'
+        f'<div class="differences"><div class="axis"><span>+{largest:.0f}</span><span>0</span>'
+        f'<span>-{largest:.0f}</span></div><svg viewBox="0 0 {len(ordered)} 200" preserveAspectRatio="none" role="img">'
         f'<line class="zero" x1="0" x2="{len(ordered)}" y1="100" y2="100"/>{"".join(parts)}</svg>'
         f'<div class="unit">{escape(unit)}</div></div>'
     )

@@ -116,14 +116,14 @@ def compare(
     common = [name for name in named[0][1].mean if all(name in run.mean for _, run in named)]
     if measure is None and not common:
         raise InputError("The runs have no measure in common. Evaluate them with the same measures.")
-    chosen = measure or common[0]
-    if chosen not in common:
-        raise InputError(f"Not all runs have the measure {chosen!r}; in common are: {', '.join(common) or 'none'}.")
+    tested = measure or common[0]
+    if tested not in common:
+        raise InputError(f"Not all runs have the measure {tested!r}; in common are: {', '.join(common) or 'none'}.")
     by_dataset: dict[str, list[tuple[str, Evaluation]]] = {}
     for name, run in named:
         by_dataset.setdefault(str(run.manifest["dataset"]["judgements_digest"]), []).append((name, run))
-    groups = [_group(members, chosen, level, seed) for members in by_dataset.values()]
-    return Comparison(chosen, level, tuple(_adjusted(groups)))
+    groups = [_group(members, tested, level, seed) for members in by_dataset.values()]
+    return Comparison(tested, level, tuple(_adjusted(groups)))
 
 
 def _named(

@@ -59,11 +59,11 @@ def _row(group: Group, query: str, values: Mapping[str, float]) -> str:
 
 
 def _right(group: Group, query: str) -> str:
-    judged = group.runs[group.names[0]].judgements.get(query)
-    if judged is None:
+    grades = group.runs[group.names[0]].judgements.get(query)
+    if grades is None:
         return '<p class="note">What was right is not in these folders: an earlier version wrote them.</p>'
     items = []
-    for document, grade in sorted(judged.items(), key=lambda pair: -pair[1]):
+    for document, grade in sorted(grades.items(), key=lambda pair: -pair[1]):
         if grade <= 0:
             continue
         ranks = ", ".join(f"{name} {_rank(group, name, query, document)}" for name in group.names)
@@ -80,11 +80,11 @@ def _rank(group: Group, name: str, query: str, document: str) -> str:
 
 
 def _retrieved(group: Group, query: str) -> str:
-    judged = group.runs[group.names[0]].judgements.get(query, {})
+    grades = group.runs[group.names[0]].judgements.get(query, {})
     parts = []
     for name in group.names:
         items = [
-            f'<li class="{_kind(judged, document)}">{_document(group, document)}</li>'
+            f'<li class="{_kind(grades, document)}">{_document(group, document)}</li>'
             for document in list(group.runs[name].run.get(query, ()))[:_BEST]
         ]
         parts.append(f"<h4>Retrieved by {escape(name)}</h4><ol>{''.join(items) or '<li>nothing</li>'}</ol>")

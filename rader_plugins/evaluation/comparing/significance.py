@@ -61,7 +61,7 @@ def confidence_interval(values: Sequence[float], level: float = 0.95, seed: int 
     if array.max() == array.min():  # also a single query; nothing to resample
         return float(array[0]), float(array[0])
     stats = import_extra("scipy.stats", "evaluation")
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         (array,),
         np.mean,
         confidence_level=level,
@@ -71,7 +71,7 @@ def confidence_interval(values: Sequence[float], level: float = 0.95, seed: int 
         batch=_batch(len(array)),
         rng=np.random.default_rng(seed),
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def proportion_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
@@ -88,8 +88,8 @@ def proportion_interval(successes: int, total: int, level: float = 0.95) -> tupl
     if not 0 <= successes <= total or not total:
         raise InputError(f"{successes} of {total} is no share.")
     stats = import_extra("scipy.stats", "evaluation")
-    found = stats.binomtest(successes, total).proportion_ci(confidence_level=level, method="wilson")
-    return float(found.low), float(found.high)
+    result = stats.binomtest(successes, total).proportion_ci(confidence_level=level, method="wilson")
+    return float(result.low), float(result.high)
 
 
 def paired_test(names: tuple[str, str], first: Sequence[float], second: Sequence[float], seed: int = 0) -> PairedTest:
@@ -109,7 +109,7 @@ def paired_test(names: tuple[str, str], first: Sequence[float], second: Sequence
     p_permutation, p_t = 1.0, None
     if differences.any() and len(differences) > 1:  # one query shows nothing
         stats = import_extra("scipy.stats", "evaluation")
-        found = stats.permutation_test(
+        result = stats.permutation_test(
             (differences,),
             np.mean,
             permutation_type="samples",
@@ -118,7 +118,7 @@ def paired_test(names: tuple[str, str], first: Sequence[float], second: Sequence
             batch=_batch(len(differences)),
             rng=np.random.default_rng(seed),
         )
-        p_permutation = float(found.pvalue)
+        p_permutation = float(result.pvalue)
         if differences.max() != differences.min():
             p_t = float(stats.ttest_rel(after, before).pvalue)
     return PairedTest(

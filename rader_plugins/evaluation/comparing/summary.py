@@ -80,8 +80,8 @@ def average_rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for name in _systems(groups):
         values = [group.runs[name].mean[group.measure] if name in group.runs else None for group in groups]
-        known = [value for value in values if value is not None]
-        average = percent(sum(known) / len(known)) if len(known) == len(values) else "-"
+        figures = [value for value in values if value is not None]
+        average = percent(sum(figures) / len(figures)) if len(figures) == len(values) else "-"
         rows.append([name, *("-" if value is None else percent(value) for value in values), average])
     return ["run", *titles, "average"], rows
 
@@ -93,7 +93,7 @@ def _short(title: str) -> str:
 
 
 def _figures(group: Group) -> tuple[list[str], list[list[str]]]:
-    others = [name for name in group.measures if name != group.measure][: _MOST_MEASURES - 1]
+    other_measures = [name for name in group.measures if name != group.measure][: _MOST_MEASURES - 1]
     rows = []
     for name in group.names:
         run = group.runs[name]
@@ -104,8 +104,8 @@ def _figures(group: Group) -> tuple[list[str], list[list[str]]]:
                 name,
                 setting if len(setting) <= _LONGEST_SETTING else setting[: _LONGEST_SETTING - 1] + "…",
                 f"{percent(run.mean[group.measure])} ({100 * low:.1f} to {100 * high:.1f})",
-                *(percent(run.mean[measure]) for measure in others),
+                *(percent(run.mean[measure]) for measure in other_measures),
                 f"{run.latency['p50']:.1f}" if "p50" in run.latency else "",
             ]
         )
-    return ["run", "setting", f"{group.measure} ({100 * group.level:g}%)", *others, "median ms"], rows
+    return ["run", "setting", f"{group.measure} ({100 * group.level:g}%)", *other_measures, "median ms"], rows

@@ -36,14 +36,14 @@ def load_beir(
     folder = Path(data_dir) if data_dir is not None else None
     data = HubData(repo, revision, folder)
     home, config = _judgements_in_copy(data, folder, qrels) if folder is not None else _judgements_on_hub(data, qrels)
-    chosen = _choose_split(home.splits(config), split, f"{repo}, {config}")
+    split_name = _choose_split(home.splits(config), split, f"{repo}, {config}")
     where = f"{repo}, {corpus}"
     return Contents(
-        corpus=by_id((document_of(row, where) for row in data.rows(corpus, chosen)), where),
-        queries=queries_of(data.rows(queries, chosen), f"{repo}, {queries}"),
-        qrels=_judgements(home, config, chosen),
+        corpus=by_id((document_of(row, where) for row in data.rows(corpus, split_name)), where),
+        queries=queries_of(data.rows(queries, split_name), f"{repo}, {queries}"),
+        qrels=_judgements(home, config, split_name),
         name=repo,
-        split=chosen,
+        split=split_name,
     )
 
 

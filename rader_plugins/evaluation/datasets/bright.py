@@ -95,8 +95,8 @@ def check_split(split: str, reasoning: str | None, *, long: bool) -> str | None:
         raise InputError(f"BRIGHT has no long documents for {split!r}. It has them for: {', '.join(LONG_SPLITS)}.")
     if not reasoning:
         return None
-    known = {name.lower(): name for name in BRIGHT_REASONING}
-    writer = known.get(reasoning.removesuffix("_reason").lower())
+    writers = {name.lower(): name for name in BRIGHT_REASONING}
+    writer = writers.get(reasoning.removesuffix("_reason").lower())
     if writer is None:
         raise InputError(
             f"BRIGHT has no reasoning by {reasoning!r}. It has reasoning by: {', '.join(BRIGHT_REASONING)}. For other "

@@ -288,8 +288,8 @@ class RetrievalDataset:
             InputError: A judged query has no text.
         """
         if missing := [query for query in self.judged if query not in texts]:
-            shown = ", ".join(map(repr, missing[:3]))
-            raise InputError(f"{self.title}: {len(missing)} judged queries have no text: {shown}. Add them.")
+            examples = ", ".join(map(repr, missing[:3]))
+            raise InputError(f"{self.title}: {len(missing)} judged queries have no text: {examples}. Add them.")
         return replace(
             self,
             queries={query: texts.get(query, text) for query, text in self.queries.items()},

@@ -53,8 +53,8 @@ def read_folder(folder: Path, split: str | None) -> Contents:
                 f"{folder} has no {file.name}; a BEIR folder has corpus.jsonl, queries.jsonl and qrels/, a folder of "
                 "samples data/*.parquet."
             )
-    chosen = choose_split(sorted(file.stem for file in (folder / "qrels").glob("*.tsv")), split, str(folder))
-    judgements, excluded = folder / "qrels" / f"{chosen}.tsv", folder / "excluded.jsonl"
+    split_name = choose_split(sorted(file.stem for file in (folder / "qrels").glob("*.tsv")), split, str(folder))
+    judgements, excluded = folder / "qrels" / f"{split_name}.tsv", folder / "excluded.jsonl"
     return Contents(
         corpus=by_id((document_of(row, corpus) for row in read_jsonl(corpus)), corpus),
         queries=read_queries(queries),
@@ -62,7 +62,7 @@ def read_folder(folder: Path, split: str | None) -> Contents:
         aspects=read_aspects(judgements),
         excluded=read_excluded(excluded) if excluded.is_file() else {},
         name=folder.resolve().name,
-        split=chosen,
+        split=split_name,
     )
 
 
@@ -72,7 +72,7 @@ def _read_samples(folder: Path, splits: Sequence[str], split: str | None) -> Con
     The corpus holds what samples hold, which is less than the corpus that they were made from: figures are higher than
     on that, and good for comparing systems.
     """
-    chosen = choose_split(splits, split, str(folder))
+    split_name = choose_split(splits, split, str(folder))
     corpus: dict[str, Document] = {}
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
@@ -86,7 +86,7 @@ def _read_samples(folder: Path, splits: Sequence[str], split: str | None) -> Con
                     changed.add(passage.id)
                 if earlier is None or len(earlier.text) < len(document.text):
                     corpus[passage.id] = document
-            if name == chosen:
+            if name == split_name:
                 queries[sample.query_id] = sample.query
                 qrels[sample.query_id] = {passage.id: 1 for passage in sample.positives}
     if changed:
@@ -96,4 +96,4 @@ def _read_samples(folder: Path, splits: Sequence[str], split: str | None) -> Con
             RaderWarning,
             stacklevel=2,
         )
-    return Contents(corpus=corpus, queries=queries, qrels=qrels, name=folder.resolve().name, split=chosen)
+    return Contents(corpus=corpus, queries=queries, qrels=qrels, name=folder.resolve().name, split=split_name)

@@ -52,10 +52,10 @@ class HubData:
         """
         datasets = import_extra("datasets", "hub")
         try:
-            found: list[str] = datasets.get_dataset_config_names(self.repo, revision=self.revision)
+            names: list[str] = datasets.get_dataset_config_names(self.repo, revision=self.revision)
         except (OSError, ValueError) as error:
             raise self._unusable("its configurations", error) from error
-        return found
+        return names
 
     def splits(self, config: str) -> list[str]:
         """Return the names of the splits of a configuration.
@@ -95,8 +95,8 @@ class HubData:
         try:
             table = self._remote(config, split) if self.folder is None else self._local(self.folder, config, split)
             names = [name for name in columns if name in (table.column_names or ())]
-            chosen = table.select_columns(names) if names else table
-            for batch in chosen.iter(batch_size=_BATCH):
+            selected = table.select_columns(names) if names else table
+            for batch in selected.iter(batch_size=_BATCH):
                 yield from (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
@@ -117,8 +117,8 @@ class HubData:
             return []
         inside = _data_files(self.folder / config)
         for name in (split, SAME_SPLIT.get(split, split)):
-            if found := _named(inside, name):
-                return found
+            if files_of_split := _named(inside, name):
+                return files_of_split
         return _named(_data_files(self.folder), config) or _named(inside, config)
 
     def how_to_copy(self) -> str:
@@ -181,8 +181,8 @@ def _data_files(folder: Path) -> list[Path]:
 
 def _named(files: Sequence[Path], name: str) -> list[Path]:
     """Return the files called ``name.*``, or the shards ``name-00000-of-00002.*``; of one ending."""
-    chosen = [file for file in files if _stem(file) == name or _stem(file).startswith(f"{name}-0")]
-    return [file for file in chosen if _builder(file) == _builder(chosen[0])]
+    matching = [file for file in files if _stem(file) == name or _stem(file).startswith(f"{name}-0")]
+    return [file for file in matching if _builder(file) == _builder(matching[0])]
 
 
 def _split_name(file: Path) -> str:

@@ -30,14 +30,14 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
     Raises:
         InputError: There is none of that name, or the options do not go with it.
     """
-    kind, _, rest = name.partition(":")
+    kind, _, reference = name.partition(":")
     if kind in ("bright", "bright-long"):
         if split is not None:
             raise InputError(f"The split of BRIGHT stands in its name: {kind}:{split}, without --split.")
-        part, _, reasoning = rest.partition("@")
+        part, _, reasoning = reference.partition("@")
         return RetrievalDataset.bright(part, reasoning=reasoning or None, long=kind == "bright-long", data_dir=data_dir)
     if kind == "hub":
-        repo, _, revision = rest.partition("@")
+        repo, _, revision = reference.partition("@")
         return RetrievalDataset.from_hub(repo, split, revision=revision or None, data_dir=data_dir)
     if data_dir is not None:
         raise InputError("--data-dir goes with bright:SPLIT or hub:ORGANISATION/NAME; a folder is named as it is.")
@@ -56,11 +56,11 @@ def expand_names(names: Sequence[str]) -> list[str]:
     """
     expanded: list[str] = []
     for name in names:
-        kind, _, rest = name.partition(":")
+        kind, _, reference = name.partition(":")
         if kind not in ("bright", "bright-long"):
             expanded.append(name)
             continue
-        splits, at, reasoning = rest.partition("@")
+        splits, at, reasoning = reference.partition("@")
         every = BRIGHT_INSTRUCTIONS if kind == "bright" else LONG_SPLITS
         parts = list(every) if splits == "all" else splits.split(",")
         expanded += [f"{kind}:{part}{at}{reasoning}" for part in parts]
@@ -77,9 +77,9 @@ def check_names(names: Sequence[str]) -> list[str]:
     """
     expanded = expand_names(names)
     for name in expanded:
-        kind, _, rest = name.partition(":")
+        kind, _, reference = name.partition(":")
         if kind in ("bright", "bright-long"):
-            check_split(*rest.partition("@")[::2], long=kind == "bright-long")
+            check_split(*reference.partition("@")[::2], long=kind == "bright-long")
         elif not is_remote(name) and not Path(name).is_dir():
             raise InputError(f"There is no folder {name}. A data set is a BEIR folder with corpus.jsonl.")
     return expanded

@@ -82,16 +82,16 @@ class EvaluationSet:
 
     def same(self, text: str) -> Overlap | None:
         """Return which query has the same words as a text; None if none has."""
-        found = self._exact.get(digest(text))
-        return None if found is None else Overlap(self.name, found, "exact")
+        query = self._exact.get(digest(text))
+        return None if query is None else Overlap(self.name, query, "exact")
 
     def overlap(self, text: str) -> Overlap | None:
         """Return how a text overlaps with a query of the set; None if it does not."""
         if (same := self.same(text)) is not None:
             return same
         for gram in ngrams(words(text), self.ngram):
-            if (found := self._grams.get(gram)) is not None:
-                return Overlap(self.name, found, "ngram")
+            if (query := self._grams.get(gram)) is not None:
+                return Overlap(self.name, query, "ngram")
         return None
 
     @property
@@ -131,8 +131,10 @@ def load_evaluation_set(source: str | os.PathLike[str], *, ngram: int = 13) -> E
     if path.is_file():
         queries, documents, name = _queries(path), None, path.stem
     elif (path / "queries.jsonl").is_file():
-        judged = _judged(path, split)
-        queries = {id: text for id, text in _queries(path / "queries.jsonl").items() if judged is None or id in judged}
+        judged_ids = _judged(path, split)
+        queries = {
+            id: text for id, text in _queries(path / "queries.jsonl").items() if judged_ids is None or id in judged_ids
+        }
         documents = _documents(path / "corpus.jsonl")
         name = path.resolve().name if split is None else f"{path.resolve().name}:{split}"
     else:
@@ -165,8 +167,8 @@ def _judged(folder: Path, split: str | None) -> set[str] | None:
     judgements = {file.stem: file for file in sorted((folder / "qrels").glob("*.tsv"))}
     if split is not None:
         if split not in judgements:
-            known = ", ".join(judgements) or "none"
-            raise InputError(f"{folder} has no split {split!r}; it has {known}.")
+            names = ", ".join(judgements) or "none"
+            raise InputError(f"{folder} has no split {split!r}; it has {names}.")
         judgements = {split: judgements[split]}
     elif not judgements:
         return None

@@ -36,7 +36,7 @@ def model_meta(encoder: Encoder, kind: str, settings: Mapping[str, Any], name: s
     name = name or _name(recipe)
     if "/" not in name:
         raise InputError(f"mteb wants a name like organisation/name, not {name!r}.")
-    made: ModelMeta = import_extra("mteb.models.model_meta", "mteb").ModelMeta(
+    meta: ModelMeta = import_extra("mteb.models.model_meta", "mteb").ModelMeta(
         loader=None,
         name=name,
         revision=recipe.revision or encoder.fingerprint[:12],
@@ -60,7 +60,7 @@ def model_meta(encoder: Encoder, kind: str, settings: Mapping[str, Any], name: s
             "settings": fingerprint({"encoder": encoder.fingerprint, "settings": dict(settings)})[:16],
         },
     )
-    return made
+    return meta
 
 
 def _name(recipe: Recipe) -> str:

@@ -158,8 +158,8 @@ class _Run:
         answers = aask_all(problems, self._answered, concurrency=self._workers, give_up=rule)
         try:
             async with contextlib.aclosing(answers) as rows:
-                async for asked in rows:
-                    self._keep(asked.result or {})
+                async for outcome in rows:
+                    self._keep(outcome.result or {})
         except GaveUpError:
             problem, error = next(iter(self._failed.items()))
             raise RaderError(

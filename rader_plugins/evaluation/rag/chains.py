@@ -82,9 +82,9 @@ def as_chain(chain: Any) -> ReadyChain:
     Raises:
         InputError: It is neither a chain nor callable, and no installed package adapts it.
     """
-    found = chain if isinstance(chain, RagChain) else adapted(chain, RAG_ADAPTER_GROUP)
-    if isinstance(found, RagChain):
-        return ReadyChain(found.aanswer, False, _about(found, "chain"))
+    ready = chain if isinstance(chain, RagChain) else adapted(chain, RAG_ADAPTER_GROUP)
+    if isinstance(ready, RagChain):
+        return ReadyChain(ready.aanswer, False, _about(ready, "chain"))
     if not callable(chain):
         raise InputError(
             f"{type(chain).__name__} cannot be evaluated as it is. evaluate_rag() takes a function from a question to "
@@ -96,25 +96,25 @@ def as_chain(chain: Any) -> ReadyChain:
     return ReadyChain(chain, not is_async, _about(chain, "function"))
 
 
-def checked_answer(found: Any, question: str) -> RagAnswer:
+def checked_answer(returned: Any, question: str) -> RagAnswer:
     """Return what a chain returned as a :class:`RagAnswer`.
 
     Raises:
         InputError: It is something else, or texts, ids and scores are not as many.
     """
-    if isinstance(found, str):
-        return RagAnswer(found)
-    if not isinstance(found, RagAnswer) or not isinstance(found.answer, str):
+    if isinstance(returned, str):
+        return RagAnswer(returned)
+    if not isinstance(returned, RagAnswer) or not isinstance(returned.answer, str):
         raise InputError(
-            f"A chain must return a text or a RagAnswer; for {question[:60]!r} it gave {type(found).__name__}."
+            f"A chain must return a text or a RagAnswer; for {question[:60]!r} it gave {type(returned).__name__}."
         )
-    count = max(len(found.contexts), len(found.ids))
-    if any(values and len(values) != count for values in (found.contexts, found.ids, found.scores)):
+    count = max(len(returned.contexts), len(returned.ids))
+    if any(values and len(values) != count for values in (returned.contexts, returned.ids, returned.scores)):
         raise InputError(
-            f"For {question[:60]!r} the chain gave {len(found.contexts)} contexts, {len(found.ids)} ids and "
-            f"{len(found.scores)} scores. Give as many of each, or none."
+            f"For {question[:60]!r} the chain gave {len(returned.contexts)} contexts, {len(returned.ids)} ids and "
+            f"{len(returned.scores)} scores. Give as many of each, or none."
         )
-    return found
+    return returned
 
 
 def _about(chain: Any, kind: str) -> dict[str, Any]:

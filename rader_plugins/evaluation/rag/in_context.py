@@ -99,11 +99,11 @@ class InContextRag:
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
         default = NO_CONTEXT_PROMPT if retriever is None else IN_CONTEXT_PROMPT
-        places = ("question",) if retriever is None else ("question", "documents")
+        placeholders = ("question",) if retriever is None else ("question", "documents")
         self.llm = llm
         self.retriever = retriever
         self.k = k
-        self.prompt = check_template(default if prompt is None else prompt, places)
+        self.prompt = check_template(default if prompt is None else prompt, placeholders)
         self.examples = tuple((question, answer) for question, answer in examples)
         self.most_characters = most_characters
         self._options: dict[str, Any] = {
@@ -153,7 +153,9 @@ class InContextRag:
         return await asyncio.to_thread(self.retriever.search, question, k=self.k)
 
     def _messages(self, question: str, hits: Sequence[Hit]) -> list[Message]:
-        documents = "\n\n".join(f"[{at}] {hit.document.text[: self.most_characters]}" for at, hit in enumerate(hits, 1))
+        documents = "\n\n".join(
+            f"[{number}] {hit.document.text[: self.most_characters]}" for number, hit in enumerate(hits, 1)
+        )
         earlier: list[Message] = []
         for asked, answer in self.examples:
             earlier += [

@@ -134,13 +134,13 @@ class RagEvaluation:
         if not (home / _SUMMARY).is_file():
             raise InputError(f"{home} holds no finished evaluation of answers (no {_SUMMARY}).")
         try:
-            found = json.loads((home / _SUMMARY).read_text(encoding="utf-8"))
-            if found["schema"] != _SCHEMA:
+            summary = json.loads((home / _SUMMARY).read_text(encoding="utf-8"))
+            if summary["schema"] != _SCHEMA:
                 raise RaderError(
-                    f"{home} was written in the format {found['schema']!r}; this version reads {_SCHEMA!r}."
+                    f"{home} was written in the format {summary['schema']!r}; this version reads {_SCHEMA!r}."
                 )
             rows = {row.pop("id"): row_from(row) for row in read_jsonl(home / _ROWS)}
-            return cls(rows, found["latency"], found["manifest"], found["name"])
+            return cls(rows, summary["latency"], summary["manifest"], summary["name"])
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise RaderError(f"The evaluation in {home} is damaged ({error!r}). Make it again.") from error
 
@@ -176,10 +176,10 @@ class RagEvaluation:
         return ((id, row) for id, row in self.rows.items() if row.answer is not None)
 
 
-def row_from(found: Mapping[str, Any]) -> RagRow:
+def row_from(fields: Mapping[str, Any]) -> RagRow:
     """Return a row from its JSON object."""
-    lists = {name: tuple(found.get(name) or ()) for name in ("contexts", "ids", "scores")}
-    return RagRow(**{**found, **lists})
+    lists = {name: tuple(fields.get(name) or ()) for name in ("contexts", "ids", "scores")}
+    return RagRow(**{**fields, **lists})
 
 
 def _for_ragas(row: RagRow) -> dict[str, Any]:

@@ -338,3 +338,23 @@ def test_a_result_is_a_screenful_and_keeps_what_reports_show(toy: RetrievalDatas
     before = Evaluation.load(tmp_path / "run")
     assert before.mean == found.mean
     assert before.documents == before.judgements == {}
+
+
+def test_a_run_of_the_version_before_goes_on(toy: RetrievalDataset, tmp_path: Path) -> None:
+    searched: list[str] = []
+
+    def search(queries: list[str]) -> list[list[tuple[str, float]]]:
+        searched.extend(queries)
+        return [[("d0", 1.0)] for _ in queries]
+
+    evaluate(search, toy, out=tmp_path)
+    progress = tmp_path / "progress.jsonl"
+    header, first, *_ = progress.read_text(encoding="utf-8").splitlines()
+    before = json.loads(header)
+    before["manifest"]["versions"]["rader-plugins"] = "0.1.0"
+    before["manifest"]["fingerprint"] = "of then"
+    progress.write_text(json.dumps(before) + "\n" + first + "\n", encoding="utf-8")
+    searched.clear()
+    found = evaluate(search, toy, out=tmp_path)
+    assert len(searched) == 2, "the first question was done"
+    assert found.manifest["versions"]["rader-plugins"] != "0.1.0"
