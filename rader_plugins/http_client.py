@@ -315,7 +315,7 @@ def _permanent(error: httpx.TransportError, *, answered: bool) -> str | None:
         if isinstance(cause, ssl.SSLError) and "WRONG_VERSION" in str(cause):
             return "It does not speak TLS there: does the URL begin with http:// instead?"
         if isinstance(cause, socket.gaierror) and not answered:
-            return "The name of the host is not known here. Is the URL right, and is there a network?"
+            return "The name of the host (or of the proxy) is not known here. Is it right, and is there a network?"
     return None
 
 

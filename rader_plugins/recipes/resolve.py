@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Ki
         raise InputError(f"A model is a name, a directory, a hub id or a Recipe, not {shown(model)}.")
     if recipe is not None and not isinstance(recipe, str | Recipe):
         raise InputError(f"recipe must be a Recipe or a registered name, not {shown(recipe)}.")
+    if isinstance(model, str):
+        model = _expanded(model)
     if recipe is not None:
         return _of_kind(_locate(restated(model, recipe)), kind)
     if isinstance(model, str) and Path(model).is_dir():
@@ -102,6 +105,12 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Ki
     folder = fetch(str(model), None, configuration_only=True)
     recipe, _ = _described(folder, str(model), kind)
     return _of_kind(Resolved(dataclasses.replace(recipe, name=str(model), model=str(model)), str(model)), kind)
+
+
+def _expanded(model: str) -> str:
+    """Return the absolute path of a directory, with ``~`` and environment variables in it expanded; else the name."""
+    path = Path(os.path.expandvars(model)).expanduser()
+    return str(path.absolute()) if path.is_dir() else model
 
 
 def restated(model: str | Recipe, recipe: str | Recipe) -> Recipe:
@@ -118,8 +127,12 @@ def restated(model: str | Recipe, recipe: str | Recipe) -> Recipe:
 def check_hub_id(name: str) -> None:
     """Raise :class:`InputError` unless ``name`` can be a hub id such as ``owner/model``."""
     parts = name.split("/")
-    plausible = len(parts) == 2 and all(parts) and not name.startswith((".", "~")) and "\\" not in name
-    if not plausible:
+    path = Path(os.path.expandvars(name)).expanduser()
+    # What begins like a path, or leads into a directory that is here, was meant as one.
+    meant = name.startswith((".", "~", "/", "$")) or "\\" in name or len(parts) > 2 or path.drive
+    if meant or (len(parts) == 2 and Path(parts[0]).is_dir()):
+        raise InputError(f"There is no directory {str(path.absolute())!r} with a model in it.")
+    if len(parts) != 2 or not all(parts):
         raise InputError(
             f"{name!r} is no registered recipe, no directory and no hub id (owner/model). Registered: "
             f"{', '.join(recipe_names())}."
@@ -142,16 +155,17 @@ def _of_kind(resolved: Resolved, kind: Kind) -> Resolved:
 
 def identified(recipe: Recipe) -> Recipe:
     """Return the recipe with the content of its model as identity, if that is a directory here."""
-    path = Path(recipe.model)
+    path = Path(_expanded(recipe.model))
     return dataclasses.replace(recipe, model=f"sha256:{content_digest(path)}") if path.is_dir() else recipe
 
 
 def _locate(recipe: Recipe) -> Resolved:
     if recipe.package is not None and (folder := _packaged(recipe)) is not None:
         return Resolved(recipe, str(folder))
-    if not Path(recipe.model).is_dir():
+    location = _expanded(recipe.model)
+    if location == recipe.model and not Path(location).is_dir():
         check_hub_id(recipe.model)
-    return Resolved(identified(recipe), recipe.model)
+    return Resolved(identified(recipe), location)
 
 
 def _packaged(recipe: Recipe) -> Path | None:
@@ -289,7 +303,7 @@ def fetch(
         pinned = f", revision={revision!r}" if revision else ""
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"The files of {repository!r} are neither in the local hub cache nor could they be downloaded "
+            f"There is no directory {repository!r} here, and the files of the hub's {repository!r} are neither in the local hub cache nor could they be downloaded "
             f'({first_line}). With access to the hub: python -c "from huggingface_hub import snapshot_download; '
             f'snapshot_download({repository!r}{pinned})"; or pass a Recipe whose model is a local directory.'
         ) from error
