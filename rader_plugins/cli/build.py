@@ -24,6 +24,7 @@ from rader_plugins.cli.options import (
     JsonOutput,
     Model,
     ModelChoice,
+    ModelOptions,
     Rechunk,
     RecipeName,
     ServedModel,
@@ -145,6 +146,7 @@ def build(
     served_model: ServedModel = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
+    model_option: ModelOptions = None,
     dtype: Annotated[
         StorageType | None,
         typer.Option("--dtype", help="How vectors are stored. Default: float32; float16 halves their size."),
@@ -198,7 +200,7 @@ def build(
     surveyed = survey(source, progress=progress)
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
+    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
     form = _Form(dtype, ann, language, identifiers or None)
     with form.open_or_create(out, choice) as index:
         if prune and not (same_source or new_source):
@@ -221,6 +223,7 @@ def add(
     served_model: ServedModel = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
+    model_option: ModelOptions = None,
     glob: Globs = None,
     encoding: FileEncoding = None,
     follow_links: FollowLinks = False,
@@ -239,7 +242,7 @@ def add(
     from rader_plugins.ingestion.build_record import BuildRecord
 
     started = time.monotonic()
-    with open_index(folder, ModelChoice(model, recipe, served_model, device, trust_remote_code)) as index:
+    with open_index(folder, ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)) as index:
         reading = _Reading(glob or (), encoding, follow_links, chunk_size, chunk_overlap, rechunk)
         plan, _ = reading.plan(folder, path)
         source = open_source(path, plan.globs, plan.chunking, encoding=plan.encoding, follow_links=plan.follow_links)

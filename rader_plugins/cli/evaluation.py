@@ -17,6 +17,7 @@ from rader_plugins.cli.options import (
     JsonOutput,
     Model,
     ModelChoice,
+    ModelOptions,
     RecipeName,
     SearchMode,
     ServedModel,
@@ -99,6 +100,7 @@ def evaluate(
     served_model: ServedModel = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
+    model_option: ModelOptions = None,
     json: JsonOutput = False,
 ) -> None:
     """Search for the questions of data sets and score what is found.
@@ -120,7 +122,7 @@ def evaluate(
         if len(names) > 1 and value is not None:
             raise InputError(f"{option} goes with a single data set.")
     plan = _Plan(
-        choice=ModelChoice(model, recipe, served_model, device, trust_remote_code),
+        choice=ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option),
         mode=mode,
         alpha=alpha,
         instruction=instruction,

@@ -15,6 +15,7 @@ from rader_plugins.cli.options import (
     JsonOutput,
     Model,
     ModelChoice,
+    ModelOptions,
     RecipeName,
     ServedModel,
     TrustRemoteCode,
@@ -131,12 +132,13 @@ def repair(
     served_model: ServedModel = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
+    model_option: ModelOptions = None,
     json: JsonOutput = False,
 ) -> None:
     """Encode again the documents whose vectors are damaged or lost."""
     from rader_plugins.index import RaderIndex
 
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
+    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
     if choice.given and choice.model is None:
         raise InputError("`rader index repair` takes --model together with its other options.")
     encoded = RaderIndex.repair(folder, choice.load() if choice.given else None)

@@ -129,8 +129,10 @@ with_llm_options = with_option_groups
 """Gives a command the options of :class:`LLMChoice` in the place of its parameter ``llm: LLMChoice = NO_LLM``."""
 
 
-def parse_fields(texts: Sequence[str], option: str) -> dict[str, Any]:
+def parse_fields(texts: Sequence[str], option: str, *, nested: bool = False) -> dict[str, Any]:
     """Return fields given as ``NAME=VALUE``; a value that is JSON counts as that, any other as text.
+
+    With ``nested``, ``NAME.KEY=VALUE`` is a field of the object ``NAME``.
 
     Raises:
         InputError: One is not of this form, or a name stands twice.
@@ -146,7 +148,18 @@ def parse_fields(texts: Sequence[str], option: str) -> dict[str, Any]:
             parsed[name.strip()] = json.loads(value)
         except ValueError:
             parsed[name.strip()] = value
-    return parsed
+    if not nested:
+        return parsed
+    fields: dict[str, Any] = {}
+    for name, value in parsed.items():
+        outer, dot, inner = name.partition(".")
+        if not dot:
+            fields[name] = value
+        elif isinstance(fields.setdefault(outer, {}), dict):
+            fields[outer][inner] = value
+        else:
+            raise InputError(f"{option} {outer} is given as a whole and in parts.")
+    return fields
 
 
 def parse_headers(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.llm_choice import parse_fields
 from rader_plugins.errors import InputError
-from rader_plugins.http_urls import is_url
+from rader_plugins.http_urls import is_url, shown_url
 
 if TYPE_CHECKING:
     from rader_plugins.encoding import Encoder
@@ -22,6 +24,7 @@ __all__ = [
     "ChunkOverlap",
     "ChunkSize",
     "Device",
+    "ModelOptions",
     "FileEncoding",
     "FollowLinks",
     "Globs",
@@ -103,6 +106,16 @@ Device = Annotated[
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let the model's repository run its own code.")
 ]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-option",
+        metavar="NAME=VALUE",
+        help="An option of the encoder, as in Python; repeatable. For a server: batch_size, batch_tokens, timeout, "
+        "concurrency, api_key_env, tokenizer, max_tokens, 'headers.api-key=$AZURE_KEY', extra.dimensions=512; for a "
+        "model here: dtype, batch_tokens, attn_implementation.",
+    ),
+]
 ChunkSize = Annotated[
     int | None,
     typer.Option("--chunk-size", min=1, metavar="N", help="Split texts into chunks of at most N characters."),
@@ -145,6 +158,7 @@ class ModelChoice:
 
     Args:
         model: None for the index's own.
+        options: Further options of the encoder, as ``NAME=VALUE``.
     """
 
     model: str | None = None
@@ -152,6 +166,7 @@ class ModelChoice:
     served_model: str | None = None
     device: str | None = None
     trust_remote_code: bool = False
+    options: Sequence[str] | None = None
 
     @property
     def given(self) -> bool:
@@ -177,7 +192,7 @@ class ModelChoice:
         if remote:
             for name, value in (("--device", self.device), ("--trust-remote-code", self.trust_remote_code)):
                 if value:
-                    raise InputError(f"{name} is for a model on this machine; {source} runs elsewhere.")
+                    raise InputError(f"{name} is for a model on this machine; {shown_url(source)} runs elsewhere.")
             served = self.served_model
             if recipe is None and index is not None:
                 recipe = index.recipe
@@ -193,7 +208,12 @@ class ModelChoice:
             if self.served_model is not None:
                 raise InputError("--served-model goes with a --model that is a URL.")
             options |= {"device": self.device, "trust_remote_code": self.trust_remote_code}
-        return load_encoder(source, **options, **({} if recipe is None else {"recipe": recipe}))
+        if recipe is not None:
+            options["recipe"] = recipe
+        further = parse_fields(self.options or (), "--model-option", nested=True)
+        if doubled := sorted(name for name in further if options.get(name) is not None):
+            raise InputError(f"--model-option {doubled[0]} has an option of its own, or is set already.")
+        return load_encoder(source, **{**options, **further})
 
 
 def open_index(folder: Path, choice: ModelChoice | None = None) -> RaderIndex:

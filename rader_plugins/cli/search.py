@@ -15,6 +15,7 @@ from rader_plugins.cli.options import (
     JsonOutput,
     Model,
     ModelChoice,
+    ModelOptions,
     RecipeName,
     SearchMode,
     ServedModel,
@@ -61,6 +62,7 @@ def search(
     served_model: ServedModel = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
+    model_option: ModelOptions = None,
     json: JsonOutput = False,
 ) -> None:
     """Search an index.
@@ -72,7 +74,7 @@ def search(
     instruction = _instruction(instruction)
     if not query.strip():
         raise InputError("The query is empty.")
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
+    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
     if mode is SearchMode.bm25:
         choice = ModelChoice()  # no model takes part
     options = {"filter": condition, "mode": mode.value, "alpha": alpha, "instruction": instruction}

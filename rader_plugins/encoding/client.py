@@ -21,7 +21,7 @@ _INPUT = {400, 413, 422, 500}
 
 _REMEDIES = {
     400: "Is a text longer than the server allows, or empty? tokenizer= (with max_tokens=) cuts texts on this side, "
-    "batch_size= makes requests smaller; on the command line --encoder-option NAME=VALUE.",
+    "batch_size= makes requests smaller; on the command line --model-option NAME=VALUE.",
     413: "The request is too large: lower batch_size, or give tokenizer= so that texts are cut on this side.",
     422: "The server does not accept these inputs: lower batch_size, or check the text lengths.",
 }

@@ -303,7 +303,8 @@ def fetch(
         pinned = f", revision={revision!r}" if revision else ""
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"There is no directory {repository!r} here, and the files of the hub's {repository!r} are neither in the local hub cache nor could they be downloaded "
+            f"There is no directory {repository!r} here, and the files of {repository!r} on the hub are neither in the "
+            "local hub cache nor could they be downloaded "
             f'({first_line}). With access to the hub: python -c "from huggingface_hub import snapshot_download; '
             f'snapshot_download({repository!r}{pinned})"; or pass a Recipe whose model is a local directory.'
         ) from error

@@ -17,6 +17,7 @@ from rader_plugins.cli.options import (
     Device,
     Model,
     ModelChoice,
+    ModelOptions,
     RecipeName,
     ServedModel,
     TrustRemoteCode,
@@ -166,6 +167,7 @@ class DocumentOptions:
     served_model: ServedModel = None
     device: Device = None
     trust_remote_code: TrustRemoteCode = False
+    model_option: ModelOptions = None
 
     @property
     def name(self) -> str:
@@ -185,7 +187,9 @@ class DocumentOptions:
 
     @property
     def _choice(self) -> ModelChoice:
-        return ModelChoice(self.model, self.recipe, self.served_model, self.device, self.trust_remote_code)
+        return ModelChoice(
+            self.model, self.recipe, self.served_model, self.device, self.trust_remote_code, self.model_option
+        )
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[Index | None, bool]]:

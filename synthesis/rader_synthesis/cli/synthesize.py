@@ -19,6 +19,7 @@ from rader_plugins.cli.options import (
     JsonOutput,
     Model,
     ModelChoice,
+    ModelOptions,
     RecipeName,
     SearchMode,
     ServedModel,
@@ -126,6 +127,7 @@ def synthesize(
     served_model: ServedModel = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
+    model_option: ModelOptions = None,
     json: JsonOutput = False,
 ) -> None:
     """Solve problems by tree search with retrieval, and keep how it went as trajectories.
@@ -149,7 +151,7 @@ def synthesize(
         raise InputError("Say what to retrieve from: either --corpus PATH or --index DIR.")
     check_folder(out)
     budget = Budget(calls=budget_calls, tokens=budget_tokens, minutes=budget_minutes)
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code)
+    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
     with contextlib.ExitStack() as stack:
         stack.enter_context(resumable(lambda: f"finished problems and paid calls are kept in {out}"))
         server = stack.enter_context(llm.connect(concurrency=concurrency, max_retries=retries))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from rader_plugins.cli.app import build_app
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, parse_fields, parse_headers, with_llm_options
 from rader_plugins.errors import InputError
+from tests.support.http_server import AnsweringServer, HTTPRequest, Reply
 from tests.support.llm_server import LLMServer
 
 
@@ -77,3 +80,26 @@ def test_fields_and_headers() -> None:
     with pytest.raises(InputError) as caught:
         parse_headers(["sk-my-secret"], "--x")
     assert "secret" not in str(caught.value)
+
+
+def test_options_of_an_encoder_arrive_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "a-key")
+    (tmp_path / "texts").mkdir()
+    for number in range(7):
+        (tmp_path / "texts" / f"{number}.txt").write_text(f"text number {number}")
+
+    def answer(request: HTTPRequest) -> Reply:
+        texts = request.body["input"]
+        return Reply({"data": [{"index": at, "embedding": [1.0, len(text)]} for at, text in enumerate(texts)]})
+
+    with AnsweringServer(answer) as server:
+        arguments = ["index", "build", str(tmp_path / "texts"), "--out", str(tmp_path / "index"), "--model", server.url]
+        arguments += ["--recipe", "plain", "--served-model", "m", "--model-option", "batch_size=3"]
+        arguments += ["--model-option", "headers.api-key=$SOME_KEY", "--model-option", "extra.dimensions=2"]
+        result = CliRunner().invoke(build_app(), arguments)
+        assert result.exit_code == 0, result.output
+        assert all(request.headers["api-key"] == "a-key" for request in server.requests)
+        assert all(request.body["dimensions"] == 2 for request in server.requests)
+        assert max(len(request.body["input"]) for request in server.requests) == 3
+        result = CliRunner().invoke(build_app(), [*arguments, "--model-option", "recipe=mini"])
+        assert result.exit_code == 2
