@@ -237,7 +237,7 @@ class HTTPEncoder(Encoder):
             return self._model
 
     def _find_recipe(self, recipe: Recipe | str) -> Recipe:
-        if recipe == "plain":
+        if isinstance(recipe, str) and recipe == "plain":
             return self._plain()
         # The files of the model are the server's: a recipe may name what is nowhere here.
         if isinstance(recipe, Recipe) and recipe.kind == "retriever":

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Unpack
 
+from rader_plugins.arguments import check_flag
 from rader_plugins.background import after_fork, in_thread
 from rader_plugins.documents import Document, Hit
 from rader_plugins.encoding.base import Encoder
@@ -196,6 +197,8 @@ class RaderIndex:
         if encoder is not None:
             index._encoders.use(as_encoder(encoder))
         snapshot = index.snapshot()
+        if verify is not None:
+            check_flag(verify, "verify")
         if verify or (verify is None and snapshot.rows * (index.dimension or 0) * 4 <= 1 << 30):
             index.verify()
         return index
