@@ -135,11 +135,11 @@ class ChoiceChecker:
 
 def _statements(text: str) -> Iterator[str]:
     """Yield what follows each announcement of a choice, and each letter that is called right, the last first."""
-    found = [(match.end(), _sentence(text[match.end() :])) for match in _CHOSEN.finditer(text)]
-    found += [(match.start(), match[1] or match[2]) for match in _IS_RIGHT.finditer(text)]
+    candidates = [(match.end(), _sentence(text[match.end() :])) for match in _CHOSEN.finditer(text)]
+    candidates += [(match.start(), match[1] or match[2]) for match in _IS_RIGHT.finditer(text)]
     if (statement := stated(text)) is not None:
-        found.append((text.rfind(statement), statement))
-    for _, statement in sorted(found, reverse=True):
+        candidates.append((text.rfind(statement), statement))
+    for _, statement in sorted(candidates, reverse=True):
         yield statement
 
 

@@ -188,10 +188,10 @@ def _content(formula: re.Match[str]) -> str:
 def stated_or_last_line(text: str) -> str | None:
     """Return :func:`boxed` or :func:`stated`, else the last line that is not blank, or None."""
     text = after_thoughts(text)
-    found = boxed(text) or stated(text)
-    if found is None and (lines := [line for line in text.splitlines() if line.strip()]):
-        found = trimmed(lines[-1])
-    return found or None
+    answer = boxed(text) or stated(text)
+    if answer is None and (lines := [line for line in text.splitlines() if line.strip()]):
+        answer = trimmed(lines[-1])
+    return answer or None
 
 
 def without_remark(statement: str) -> str:
@@ -226,8 +226,8 @@ def leading_number(statement: str) -> str | None:
     numbers = [match for match in _NUMBER.finditer(head) if not _DENIED.search(head, 0, match.start())]
     if not numbers:
         return last_number(statement)
-    first, *others = numbers
-    if others and _OPERATOR.fullmatch(head, first.end(), others[0].start()):
+    first, *following = numbers
+    if following and _OPERATOR.fullmatch(head, first.end(), following[0].start()):
         return last_number(statement)
     return _number_text(first[0])
 

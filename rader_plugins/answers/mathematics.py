@@ -75,13 +75,13 @@ class MathChecker:
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether both answers are mathematically the same."""
-        wanted = boxed(gold) or trimmed(gold)
-        given, right = tidy_formula(answer), tidy_formula(wanted)
+        reference = boxed(gold) or trimmed(gold)
+        given, right = tidy_formula(answer), tidy_formula(reference)
         if not given or not right or max(len(given), len(right)) > _LONGEST:
             return False
         if given == right:
             return True
-        one, other = as_text(answer), as_text(wanted)
+        one, other = as_text(answer), as_text(reference)
         if one is not None or other is not None:
             return (one or given.lower()) == (other or right.lower())
         if (same := _same_numbers(given, right)) is not None:

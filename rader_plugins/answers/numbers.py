@@ -108,11 +108,11 @@ def read_number(text: str, *, units: bool = True, short_units: bool = False) -> 
         return None
     exponent = match["e"] or match["power"] or "0"
     power = int(exponent[:8]) + _SCALES.get((match["scale"] or "").lower(), 0)
-    written = re.sub(rf",|{_BLANK}", "", match["top"])
+    digits = re.sub(rf",|{_BLANK}", "", match["top"])
     if abs(power) > _MOST_DIGITS or len(exponent) > 8:
         return None
-    value = Fraction(written) * Fraction(10) ** power
-    places: int | None = max(0, len(written.partition(".")[2]) - power)
+    value = Fraction(digits) * Fraction(10) ** power
+    places: int | None = max(0, len(digits.partition(".")[2]) - power)
     if match["bottom"] is not None:
         bottom = Fraction(re.sub(rf",|{_BLANK}", "", match["bottom"]))
         if not bottom:
@@ -122,14 +122,14 @@ def read_number(text: str, *, units: bool = True, short_units: bool = False) -> 
         -value if match["sign"] == "-" else value,
         match["percent"] is not None,
         places,
-        len(written.replace(".", "").lstrip("0")),
+        len(digits.replace(".", "").lstrip("0")),
         unit,
     )
 
 
 def _without_points(match: re.Match[str]) -> str:
-    whole = (match[1] or match[3]).replace(".", "")
-    return f"{whole}.{match[2]}" if match[1] else whole
+    integer = (match[1] or match[3]).replace(".", "")
+    return f"{integer}.{match[2]}" if match[1] else integer
 
 
 def same_number(first: Number, second: Number) -> bool:

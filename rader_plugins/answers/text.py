@@ -110,8 +110,8 @@ def _number(text: str) -> Number | None:
     statement = boxed(text) or stated(text)
     if statement is None and _BEGINS.match(text):
         statement = text
-    written = _stated_number(statement) if statement is not None else last_number(text)
-    return None if written is None else exact_number(written, short_units=True)
+    number_text = _stated_number(statement) if statement is not None else last_number(text)
+    return None if number_text is None else exact_number(number_text, short_units=True)
 
 
 def _stated_number(statement: str) -> str | None:

@@ -81,22 +81,22 @@ class Actions:
             node.terminal, node.reward = True, 0.0
 
     async def _expand(self, tree: Tree, node: Node) -> None:
-        if node.kind == "qg" and (kept := await self._retrieve(tree, node)):
-            for one, summary in kept:
-                self._add(tree, node, "rt", summary, document_id=one.id)
+        if node.kind == "qg" and (relevant := await self._retrieve(tree, node)):
+            for document, summary in relevant:
+                self._add(tree, node, "rt", summary, document_id=document.id)
             return
         if node.kind in ("root", "ost"):
             work = [self._thoughts(tree, node)]
             if node.kind == "root":
                 work.append(self._solution(tree, node))
-            if sum(above.kind == "qg" for above in tree.path(node)) < self._config.max_queries:
+            if sum(ancestor.kind == "qg" for ancestor in tree.path(node)) < self._config.max_queries:
                 work.append(self._queries(tree, node))
         else:
             work = [self._thoughts(tree, node), self._solution(tree, node)]
-        found = await together(*work)
-        if not any(found):
-            found = [await self._solution(tree, node)]
-        for adding in found:
+        additions = await together(*work)
+        if not any(additions):
+            additions = [await self._solution(tree, node)]
+        for adding in additions:
             for add in adding:
                 add()
 
@@ -106,13 +106,13 @@ class Actions:
         texts = await self._calls.ask(
             "step", self._values(tree, node), [tree.problem_id, node.place], n=self._config.steps
         )
-        made = []
+        thoughts = []
         for text in filter(None, texts):
             answer = self._grading.extract(text) if self._pack.is_final(text) else None
             reward = None if answer is None else await self._grading.reward(answer)
-            made.append(self._adding(tree, node, "ost", text, answer=answer, reward=reward))
-        tree.count("empty_thoughts", len(texts) - len(made))
-        return made
+            thoughts.append(self._adding(tree, node, "ost", text, answer=answer, reward=reward))
+        tree.count("empty_thoughts", len(texts) - len(thoughts))
+        return thoughts
 
     async def _solution(self, tree: Tree, node: Node) -> _Found:
         texts = await self._calls.ask(
@@ -141,15 +141,15 @@ class Actions:
         hits = await self._front.search(node.text, self._config.documents)
         # The query itself is no part of the partial solution, nor is what it found.
         values = self._values(tree, node)
-        on_path = {above.document_id for above in tree.path(node)} - {None}
+        on_path = {ancestor.document_id for ancestor in tree.path(node)} - {None}
         where = [tree.problem_id, node.place]
 
-        async def judge(place: int, hit: Hit) -> Considered:
+        async def judge(position: int, hit: Hit) -> Considered:
             if hit.document.id in on_path:
                 return _considered(hit, None, ON_THE_PATH)
-            shown = self._pack.shown(hit.document.text)
+            text = self._pack.shown(hit.document.text)
             try:
-                (answer,) = await self._calls.ask("reflect", {**values, "document": shown}, [*where, place])
+                (answer,) = await self._calls.ask("reflect", {**values, "document": text}, [*where, position])
             except ContextOverflowError:
                 label, reason = None, TOO_LONG
             except RequestRefusedError as error:
@@ -163,14 +163,14 @@ class Actions:
                 tree.count("unreadable_reflections")
             return _considered(hit, label, reason)
 
-        node.considered = tuple(await together(*(judge(place, hit) for place, hit in enumerate(hits))))
-        kept = [one for one in node.considered if one.relevant]
+        node.considered = tuple(await together(*(judge(position, hit) for position, hit in enumerate(hits))))
+        relevant = [document for document in node.considered if document.relevant]
         summaries: list[Coroutine[Any, Any, str]] = [
-            self._summaries.of(one.id, self._pack.shown(one.text)) for one in kept
+            self._summaries.of(document.id, self._pack.shown(document.text)) for document in relevant
         ]
-        tree.count("documents_kept", len(kept))
-        tree.count("documents_rejected", sum(one.relevant is False for one in node.considered))
-        return list(zip(kept, await together(*summaries), strict=True))
+        tree.count("documents_kept", len(relevant))
+        tree.count("documents_rejected", sum(document.relevant is False for document in node.considered))
+        return list(zip(relevant, await together(*summaries), strict=True))
 
     def _values(self, tree: Tree, node: Node) -> dict[str, str]:
         return {"question": self._question, **step_values(partial_solution(tree, node), self._pack)}
@@ -188,11 +188,11 @@ class Actions:
 def partial_solution(tree: Tree, node: Node) -> list[str | tuple[str, str]]:
     """Return the thoughts and the kept documents down to a node, without queries."""
     steps: list[str | tuple[str, str]] = []
-    for above in tree.path(node):
-        if above.kind == "ost":
-            steps.append(above.text)
-        elif above.kind == "rt":
-            steps.append(("document", above.text))
+    for ancestor in tree.path(node):
+        if ancestor.kind == "ost":
+            steps.append(ancestor.text)
+        elif ancestor.kind == "rt":
+            steps.append(("document", ancestor.text))
     return steps
 
 

@@ -64,10 +64,10 @@ class Calls:
         completions = await self._complete(prompt, values, n, derived_seed(self._config.seed, action, *where))
         if self._tree is not None:
             self._tree.count("answers", len(completions))
-            self._tree.count("cut_answers", sum(one.finish_reason == "length" for one in completions))
-            self._tree.count("refusals", sum(one.refusal for one in completions))
-            self._tree.count("empty_answers", sum(is_empty(one) for one in completions))
-        return [prompt.clean(said(one), values) for one in completions]
+            self._tree.count("cut_answers", sum(completion.finish_reason == "length" for completion in completions))
+            self._tree.count("refusals", sum(completion.refusal for completion in completions))
+            self._tree.count("empty_answers", sum(is_empty(completion) for completion in completions))
+        return [prompt.clean(said(completion), values) for completion in completions]
 
     async def _complete(self, prompt: ActionPrompt, values: Mapping[str, str], n: int, seed: int) -> list[Completion]:
         config, stop = self._config, list(prompt.stop)

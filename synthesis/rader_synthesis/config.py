@@ -62,7 +62,7 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {
+        lower_bounds = {
             "rollouts": 1,
             "depth": 1,
             "steps": 0,
@@ -72,7 +72,7 @@ class SearchConfig:
             "seed": 0,
             "top_k": 0,
         }
-        for name, bound in least.items():
+        for name, bound in lower_bounds.items():
             _whole(name, getattr(self, name), bound)
         if self.queries_per_path is not None:
             _whole("queries_per_path", self.queries_per_path, 0)
@@ -119,9 +119,9 @@ def from_table(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     Raises:
         InputError: A name is unknown, or a value is outside its range.
     """
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    if unknown := sorted(set(values) - set(known)):
-        raise InputError(f"{where} does not know {', '.join(map(repr, unknown))}; known: {', '.join(known)}.")
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(names)):
+        raise InputError(f"{where} does not know {', '.join(map(repr, unknown))}; known: {', '.join(names)}.")
     try:
         return kind(**values)
     except InputError as error:

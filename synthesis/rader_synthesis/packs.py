@@ -72,8 +72,8 @@ class ActionPrompt:
         """Return the same as one text, which ends with the cue."""
         blocks = [self.system]
         for example in self.examples:
-            asked = fill_template(self.user, example.values)
-            blocks.append(f"{asked}{' ' if asked.endswith(':') else chr(10)}{example.output}")
+            turn = fill_template(self.user, example.values)
+            blocks.append(f"{turn}{' ' if turn.endswith(':') else chr(10)}{example.output}")
         return "\n\n".join([*blocks, fill_template(self.user, values)])
 
     @property
@@ -125,8 +125,8 @@ class PromptPack:
             ]
             for name, prompt in self.prompts.items()
         }
-        rest = [list(self.final_answer), self.step, self.document, self.no_steps, list(self.cut_documents_at)]
-        return fingerprint([prompts, rest])
+        layout = [list(self.final_answer), self.step, self.document, self.no_steps, list(self.cut_documents_at)]
+        return fingerprint([prompts, layout])
 
     def is_final(self, text: str) -> bool:
         """Whether a thought holds the final answer."""
@@ -135,7 +135,7 @@ class PromptPack:
 
     def shown(self, document: str) -> str:
         """Return what a prompt shows of a document: one paragraph, up to where the pack cuts."""
-        ends = [place for mark in self.cut_documents_at if (place := document.find(mark)) >= 0]
+        ends = [position for mark in self.cut_documents_at if (position := document.find(mark)) >= 0]
         return " ".join(document[: min(ends, default=None)].split())
 
     def steps(self, steps: Sequence[tuple[str, str]]) -> str:

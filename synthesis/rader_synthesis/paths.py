@@ -27,26 +27,26 @@ def trajectories(tree: Tree) -> list[Trajectory]:
 def _trajectory(tree: Tree, leaf: Node) -> Trajectory:
     path = tree.path(leaf)
     steps: list[Step] = []
-    for at, node in enumerate(path[1:], start=1):
+    for position, node in enumerate(path[1:], start=1):
         if node.kind == "qg":
             steps.append(Step("query", node.text))
             # Its documents stand in the retrieval step: with the kept one where the next node is that.
-            follows = path[at + 1] if at + 1 < len(path) else None
+            follows = path[position + 1] if position + 1 < len(path) else None
             if node.considered is not None and (follows is None or follows.kind != "rt"):
                 steps.append(Step("retrieval", considered=node.considered))
         elif node.kind == "rt":
-            considered = path[at - 1].considered or ()
+            considered = path[position - 1].considered or ()
             steps.append(Step("retrieval", node.text, node.document_id, considered))
         else:
             is_answer = node.kind == "crs" or node.answer is not None
             steps.append(Step("answer" if is_answer else "thought", node.text))
-    kept = any(node.kind == "rt" for node in path)
+    used = any(node.kind == "rt" for node in path)
     metadata: dict[str, Any] = {
         "leaf": leaf.id,
         "place": leaf.place,
         "ended": "complete" if leaf.kind == "crs" else "thought" if leaf.answer is not None else "depth",
         "visits": leaf.n,
-        "training": bool(kept and is_right(leaf.reward)),
+        "training": bool(used and is_right(leaf.reward)),
     }
     return Trajectory(
         id=f"{tree.problem_id}#{leaf.id}",

@@ -120,9 +120,9 @@ async def asynthesize(
         _check_unchanged(problems, folder)
         cached = CachedChat(llm, folder.calls, keep_empty=True)  # calls have seeds: asking again changes nothing
         runner = _Runner(folder, RetrievalFront(searcher), cached, checker, config, pack, run, on_progress)
-        waiting = [problem for problem in problems if problem.id not in skipped]
+        to_search = [problem for problem in problems if problem.id not in skipped]
         try:
-            await runner.run(waiting)
+            await runner.run(to_search)
         except OSError:
             raise  # nothing more can be written
         except BaseException as error:

@@ -124,8 +124,8 @@ class SynthesisFolder:
             order: Ids of the problems. Those that the journal holds besides come after them, by id.
             skipped: Why problems were not searched, by id.
         """
-        known = set(order)
-        ids = [*order, *sorted(id for id in self.finished if id not in known)]
+        ordered = set(order)
+        ids = [*order, *sorted(id for id in self.finished if id not in ordered)]
         with self._lock:
             rows = self._write_trees([id for id in ids if id in self.finished and not self.finished[id].failed])
             for id in ids:
@@ -154,9 +154,9 @@ class SynthesisFolder:
                 row = self._tree(id)
                 trees.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
                 tree = Tree.from_row(row)
-                found = trajectories(tree)
-                rows[id] = _summary(tree, found)
-                yield from found
+                paths_found = trajectories(tree)
+                rows[id] = _summary(tree, paths_found)
+                yield from paths_found
 
         with atomic_write(self.path / "trees.jsonl") as stream:
             write_trajectories(self.path / "trajectories.jsonl", paths(stream))
@@ -198,14 +198,14 @@ def _stored_settings(path: Path) -> Any:
         return None  # none, or damaged, which opening the folder reports
 
 
-def _summary(tree: Tree, found: Sequence[Trajectory]) -> dict[str, Any]:
+def _summary(tree: Tree, paths_found: Sequence[Trajectory]) -> dict[str, Any]:
     return {
         "id": tree.problem_id,
         "status": "solved" if tree.solved else "unsolved",
         "rollouts": len(tree.rollouts),
         "right_rollouts": sum(rollout.reward > 0 for rollout in tree.rollouts),
         "nodes": len(tree.nodes),
-        "trajectories": len(found),
-        "training": sum(one.metadata["training"] for one in found),
+        "trajectories": len(paths_found),
+        "training": sum(trajectory.metadata["training"] for trajectory in paths_found),
         "counts": dict(sorted(tree.counts.items())),
     }

@@ -111,10 +111,10 @@ class Tree:
 
     def add(self, parent: int, kind: NodeKind, text: str, **fields: Any) -> Node:
         """Add a child and return it."""
-        above = self.nodes[parent]
+        parent_node = self.nodes[parent]
         siblings = self._children.setdefault(parent, [])
-        place = f"{above.place}.{len(siblings)}" if above.place else str(len(siblings))
-        node = Node(len(self.nodes), parent, kind, text, place, above.depth + 1, **fields)
+        place = f"{parent_node.place}.{len(siblings)}" if parent_node.place else str(len(siblings))
+        node = Node(len(self.nodes), parent, kind, text, place, parent_node.depth + 1, **fields)
         self.nodes.append(node)
         siblings.append(node)
         return node
@@ -154,9 +154,12 @@ class Tree:
         for node in self.nodes:
             row = {name: value for name, value in vars(node).items() if name not in _DROPPED or value not in _EMPTY}
             if node.considered is not None:
-                row["considered"] = [_label(one) for one in node.considered]
-                for one in node.considered:
-                    documents[one.id] = {"text": one.text, **({"title": one.title} if one.title else {})}
+                row["considered"] = [_label(document) for document in node.considered]
+                for document in node.considered:
+                    documents[document.id] = {
+                        "text": document.text,
+                        **({"title": document.title} if document.title else {}),
+                    }
             nodes.append(row)
         return {
             "schema": TREE_SCHEMA,
@@ -195,25 +198,32 @@ _DROPPED = frozenset(["answer", "reward", "document_id", "considered", "answers"
 _EMPTY: tuple[object, ...] = (None, ())
 
 
-def _label(one: Considered) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": one.id, "score": one.score, "relevant": one.relevant, "reason": one.reason}
-    return row | ({"labelled_by": one.labelled_by} if one.labelled_by else {})
+def _label(document: Considered) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": document.id,
+        "score": document.score,
+        "relevant": document.relevant,
+        "reason": document.reason,
+    }
+    return row | ({"labelled_by": document.labelled_by} if document.labelled_by else {})
 
 
 def _read_node(row: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]]) -> Node:
     fields = dict(row)
     if "considered" in fields:
-        fields["considered"] = tuple(Considered(**one, **documents[one["id"]]) for one in fields["considered"])
+        fields["considered"] = tuple(
+            Considered(**document, **documents[document["id"]]) for document in fields["considered"]
+        )
     if "answers" in fields:
         fields["answers"] = tuple(fields["answers"])
     return Node(**fields)
 
 
 def _check_shape(nodes: Sequence[Node], where: str) -> None:
-    for place, node in enumerate(nodes):
-        is_root = place == 0
-        has_parent = isinstance(node.parent, int) and 0 <= node.parent < place
-        if node.id != place or node.kind not in get_args(NodeKind) or is_root == has_parent:
-            raise InputError(f"{where} is damaged: node {place} does not belong there.")
+    for position, node in enumerate(nodes):
+        is_root = position == 0
+        has_parent = isinstance(node.parent, int) and 0 <= node.parent < position
+        if node.id != position or node.kind not in get_args(NodeKind) or is_root == has_parent:
+            raise InputError(f"{where} is damaged: node {position} does not belong there.")
     if not nodes:
         raise InputError(f"{where} is damaged: it has no nodes.")

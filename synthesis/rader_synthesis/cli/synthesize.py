@@ -146,7 +146,7 @@ def synthesize(
     given = {"rollouts": rollouts, "seed": seed, "style": style.value if style else None}
     search, run = _configs(config, given, without_answer, concurrency)
     pack = load_pack(prompts)
-    chosen = read_problems(problems, need_answers=False)[:limit]
+    selected = read_problems(problems, need_answers=False)[:limit]
     if (corpus is None) == (index is None):
         raise InputError("Say what to retrieve from: either --corpus PATH or --index DIR.")
     check_folder(out)
@@ -160,7 +160,7 @@ def synthesize(
         retriever = RaderRetriever(opened, mode=mode.value, alpha=alpha, instruction=instruction)
         about = {"problems": str(problems), "llm_url": server.url, "llm_model": server.model}
         report = run_all(
-            chosen,
+            selected,
             retriever,
             budgeted,
             _checker(checker, budgeted, out / CALLS),

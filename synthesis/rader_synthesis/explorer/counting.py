@@ -86,24 +86,24 @@ def count_source(source: Source | str | os.PathLike[str]) -> Counts:
         _count_trajectories(read_trajectories(source.files[0]), counts)
         return counts
     counts.what = "rollouts"
-    for shown in source.problems():
-        counts.problems[shown.status] += 1
-        if shown.tree is not None:
-            _count_tree(shown.tree, counts)
+    for problem in source.problems():
+        counts.problems[problem.status] += 1
+        if problem.tree is not None:
+            _count_tree(problem.tree, counts)
     return counts
 
 
-def _count_trajectories(found: Iterable[Trajectory], counts: Counts) -> None:
+def _count_trajectories(trajectories: Iterable[Trajectory], counts: Counts) -> None:
     seen: set[str] = set()
-    for one in found:
-        seen.add(one.problem_id)
-        counts.sources[one.source or "unknown"] += 1
-        counts.runs[{None: "not judged", True: "right", False: "wrong"}[is_right(one.reward)]] += 1
-        counts.steps.update(step.kind for step in one.steps)
-        counts.searches += len(one.retrievals)
-        for step in one.retrievals:
+    for trajectory in trajectories:
+        seen.add(trajectory.problem_id)
+        counts.sources[trajectory.source or "unknown"] += 1
+        counts.runs[{None: "not judged", True: "right", False: "wrong"}[is_right(trajectory.reward)]] += 1
+        counts.steps.update(step.kind for step in trajectory.steps)
+        counts.searches += len(trajectory.retrievals)
+        for step in trajectory.retrievals:
             _count_documents(step.considered, counts)
-        counts.training += fit_for_training(one)
+        counts.training += fit_for_training(trajectory)
     counts.problems["different"] = len(seen)
 
 
@@ -122,10 +122,10 @@ def _kept(path: Iterable[Any]) -> bool:
 
 
 def _count_documents(considered: Iterable[Considered], counts: Counts) -> None:
-    for one in considered:
-        counts.documents[_LABELS[one.relevant]] += 1
-        if one.labelled_by:
-            counts.labelled_by[one.labelled_by] += 1
+    for document in considered:
+        counts.documents[_LABELS[document.relevant]] += 1
+        if document.labelled_by:
+            counts.labelled_by[document.labelled_by] += 1
 
 
 def _listed(counts: Counter[str]) -> str:

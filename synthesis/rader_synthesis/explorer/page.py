@@ -92,14 +92,14 @@ def write_page(
     left_out = 0
     with atomic_write(out) as stream:
         stream.write(before.encode("utf-8"))
-        for shown in source.problems():
-            if wanted and shown.id not in wanted:
+        for problem in source.problems():
+            if wanted and problem.id not in wanted:
                 continue
             if len(index) == most:
                 left_out += 1
                 continue
-            _block(stream, f"p{len(index)}", _problem(shown, documents))
-            index.append(_entry(shown))
+            _block(stream, f"p{len(index)}", _problem(problem, documents))
+            index.append(_entry(problem))
         if missing := sorted(wanted - {entry["id"] for entry in index}):
             raise InputError(f"{source.path} holds no problem {', '.join(map(repr, missing[:5]))}.")
         _block(stream, "documents", documents.rows)
@@ -137,37 +137,37 @@ def _block(stream: IO[bytes], id: str, value: object) -> None:
     stream.write(f'<script type="application/json" id="{id}">'.encode("ascii") + content + b"</script>\n")
 
 
-def _entry(shown: Shown) -> dict[str, Any]:
+def _entry(problem: Shown) -> dict[str, Any]:
     """Return what the list of problems needs to know."""
-    if shown.tree is not None:
-        right = [bool(is_right(rollout.reward)) for rollout in shown.tree.rollouts]
-        searches = [node.considered for node in shown.tree.nodes if node.considered is not None]
+    if problem.tree is not None:
+        right = [bool(is_right(rollout.reward)) for rollout in problem.tree.rollouts]
+        searches = [node.considered for node in problem.tree.nodes if node.considered is not None]
     else:
-        right = [bool(is_right(each.reward)) for each in shown.trajectories]
-        searches = [step.considered for one in shown.trajectories for step in one.retrievals]
+        right = [bool(is_right(trajectory.reward)) for trajectory in problem.trajectories]
+        searches = [step.considered for trajectory in problem.trajectories for step in trajectory.retrievals]
     labels = Counter(one.relevant for considered in searches for one in considered)
     entry: dict[str, Any] = {
-        "id": shown.id,
-        "question": shown.question,
-        "gold": shown.gold_answer,
-        "status": shown.status,
+        "id": problem.id,
+        "question": problem.question,
+        "gold": problem.gold_answer,
+        "status": problem.status,
         "right": sum(right),
         "runs": len(right),
         "searches": len(searches),
         "kept": labels[True],
         "rejected": labels[False],
-        "fit": shown.fit,
-        "unjudged": labels[None] + sum(is_right(each.reward) is None for each in shown.trajectories),
+        "fit": problem.fit,
+        "unjudged": labels[None] + sum(is_right(trajectory.reward) is None for trajectory in problem.trajectories),
     }
-    if shown.trajectories:
-        entry["logs"] = [each.id for each in shown.trajectories[:_MOST_NAMES]]
-    return entry | ({"reason": shown.reason} if shown.reason else {})
+    if problem.trajectories:
+        entry["logs"] = [trajectory.id for trajectory in problem.trajectories[:_MOST_NAMES]]
+    return entry | ({"reason": problem.reason} if problem.reason else {})
 
 
-def _problem(shown: Shown, documents: _Documents) -> dict[str, Any]:
-    if shown.tree is not None:
-        return _tree(shown.tree, documents)
-    return {"paths": [_path(one, documents) for one in shown.trajectories]}
+def _problem(problem: Shown, documents: _Documents) -> dict[str, Any]:
+    if problem.tree is not None:
+        return _tree(problem.tree, documents)
+    return {"paths": [_path(trajectory, documents) for trajectory in problem.trajectories]}
 
 
 def _tree(tree: Tree, documents: _Documents) -> dict[str, Any]:

@@ -192,10 +192,10 @@ def _journal_row(line: bytes, path: Path, start: int) -> Mapping[str, Any]:
 def _of_trajectories(path: Path) -> Iterator[Shown]:
     groups: dict[str, list[Trajectory]] = {}
     for number, row in enumerate(read_jsonl(path), start=1):
-        one = Trajectory.from_row(row, f"{path}, row {number}")
-        groups.setdefault(one.problem_id, []).append(one)
-    for id, found in groups.items():
-        rewards = [one.reward for one in found if one.reward is not None]
+        trajectory = Trajectory.from_row(row, f"{path}, row {number}")
+        groups.setdefault(trajectory.problem_id, []).append(trajectory)
+    for id, trajectories in groups.items():
+        rewards = [trajectory.reward for trajectory in trajectories if trajectory.reward is not None]
         status: Status = "unknown" if not rewards else "solved" if any(map(is_right, rewards)) else "unsolved"
-        gold = next((one.gold_answer for one in found if one.gold_answer is not None), None)
-        yield Shown(id, found[0].question, gold, status, trajectories=tuple(found))
+        gold = next((trajectory.gold_answer for trajectory in trajectories if trajectory.gold_answer is not None), None)
+        yield Shown(id, trajectories[0].question, gold, status, trajectories=tuple(trajectories))

@@ -25,38 +25,42 @@ def warnings(card: Mapping[str, Any], statistics: Statistics) -> list[str]:
         card: Its card, but for the warnings.
         statistics: What was counted.
     """
-    told = [
+    sentences = [
         f"Queries of the kind {kind}: {warning}. Read some of them, and the prompt, before training on them."
         for kind, quality in sorted(statistics.queries.items())
         for warning in quality.warnings()
     ]
-    made = {kind for kinds in card["samples"].values() for kind in kinds}
+    kinds_present = {kind for kinds in card["samples"].values() for kind in kinds}
     for kind in card["config"]["kinds"]:
-        if kind not in made:
+        if kind not in kinds_present:
             reasons = [name for name, number in card["dropped"].items() if name.startswith(f"{kind}") and number]
-            told.append(f"There is no sample of the kind {kind}{': ' + '; '.join(reasons) if reasons else ''}.")
+            sentences.append(f"There is no sample of the kind {kind}{': ' + '; '.join(reasons) if reasons else ''}.")
     train = card["samples"].get("train", {})
     samples = sum(kind["samples"] for kind in train.values())
     bare = sum(kind["without_negatives"] for kind in train.values())
     if samples and 2 * bare > samples:
-        told.append(f"{bare:,} of {samples:,} training samples have no hard negative; --corpus or --index finds some.")
+        sentences.append(
+            f"{bare:,} of {samples:,} training samples have no hard negative; --corpus or --index finds some."
+        )
     unfit = card["human_labels"]["given"] - card["human_labels"]["applied"]
     if unfit:
-        told.append(f"{unfit:,} of {card['human_labels']['given']:,} labels of a person fit no search here.")
-    return told
+        sentences.append(f"{unfit:,} of {card['human_labels']['given']:,} labels of a person fit no search here.")
+    return sentences
 
 
 def advice(card: Mapping[str, Any]) -> list[str]:
     """Return what a sample set is good for and what is worth adding, one sentence each."""
     samples = sum(kind["samples"] for kind in card["samples"].get("train", {}).values())
     problems = sum(card["problem_families"].values())
-    level = next((text for most, text in _LEVELS if samples < most), "as many as a model trained from scratch needs")
+    level = next((text for limit, text in _LEVELS if samples < limit), "as many as a model trained from scratch needs")
     different = f"{problems:,} different problem{'' if problems == 1 else 's'}"
     lines = [f"{samples:,} training sample{'' if samples == 1 else 's'} of {different}: {level} (RaDeR: {_PAPER:,})."]
-    following = next((most for most, _ in _LEVELS if samples < most), None)
+    following = next((limit for limit, _ in _LEVELS if samples < limit), None)
     if following is not None and problems:
-        more = max(1, round((following - samples) / max(1.0, samples / problems)))
-        lines.append(f"About {more:,} more problems would take it to the next level, {following:,} samples.")
+        problems_missing = max(1, round((following - samples) / max(1.0, samples / problems)))
+        lines.append(
+            f"About {problems_missing:,} more problems would take it to the next level, {following:,} samples."
+        )
     positives = card["documents"]["positives"]
     missing = [name for name in ("llm", "lexical") if name not in card["config"]["kinds"]]
     if missing and positives:

@@ -99,9 +99,11 @@ def make_samples(
         OSError: The disk is full, or worse. Nothing was changed.
     """
     config = config or SamplingConfig()
-    written = [name for name in config.kinds if query_kind(name).written]
-    if written and writer is None:
-        raise InputError(f"Queries of the kind {' and '.join(written)} are written by a language model; name one.")
+    written_names = [name for name in config.kinds if query_kind(name).written]
+    if written_names and writer is None:
+        raise InputError(
+            f"Queries of the kind {' and '.join(written_names)} are written by a language model; name one."
+        )
     if index is None and (checked := [name for name in config.kinds if query_kind(name).needs_corpus]):
         raise InputError(
             f"Queries of the kind {' and '.join(checked)} are checked by BM25; give the corpus, or an index of it."
@@ -121,7 +123,7 @@ def make_samples(
         if len(human) and not human.applied:
             raise InputError(f"None of the {len(human)} labels fits a search of these trajectories: another log?")
         pipeline.exclude_evaluated()
-        if writer is not None and written:
+        if writer is not None and written_names:
             pipeline.write_queries(writer, lambda count: on_progress("asking", count))
         families = pipeline.split()
         with SampleWriter(space.result) as samples:
@@ -135,14 +137,14 @@ def make_samples(
             families=families,
             evaluation_sets=evaluation_sets,
             documents=pipeline.documents(),
-            llm=writer.described() if writer is not None and written else None,
+            llm=writer.described() if writer is not None and written_names else None,
             mined={"bm25": miner is not None, "dense": miner is not None and dense, "reranker": reranker is not None},
             about={"documents": _described(index, dense), **(about or {})},
         )
         content["human_labels"] = {"given": len(human), "applied": human.applied}
         content["warnings"] = warnings(content, statistics)
         _write_card(space, content)
-    cost = writer.cost() if writer is not None and written else {}
+    cost = writer.cost() if writer is not None and written_names else {}
     return SampleReport(Path(out), content, cost, tuple(pipeline.examples))
 
 

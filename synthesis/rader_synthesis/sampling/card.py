@@ -54,12 +54,12 @@ def card(
             "ngram": config.ngram,
             "against": [
                 {
-                    "name": one.name,
-                    "queries": one.queries,
-                    "fingerprint": one.fingerprint,
-                    "corpus_documents": one.documents,
+                    "name": entry.name,
+                    "queries": entry.queries,
+                    "fingerprint": entry.fingerprint,
+                    "corpus_documents": entry.documents,
                 }
-                for one in evaluation_sets
+                for entry in evaluation_sets
             ],
             "overlaps": _counts(statistics.overlap_counts),
             "listed": statistics.overlaps,
@@ -68,7 +68,7 @@ def card(
         "llm": None if llm is None else dict(llm),
         "negatives_from": {"rejected": True, **mined},
         "config": config.as_dict(),
-        "inputs": [dict(one) for one in inputs],
+        "inputs": [dict(entry) for entry in inputs],
         "about": dict(about),
     }
 
@@ -77,9 +77,9 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int]:
     return {name: number for name, number in sorted(counts.items()) if number}
 
 
-def readme(told: Mapping[str, Any]) -> str:
+def readme(content: Mapping[str, Any]) -> str:
     """Return the text of ``README.md``: the head that ``datasets`` reads, and the figures of the card."""
-    splits = [split for split in _SPLITS if split in told["samples"]]
+    splits = [split for split in _SPLITS if split in content["samples"]]
     head = ["---", "configs:", "- config_name: default", "  data_files:"]
     for split in splits:
         head += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
@@ -88,77 +88,79 @@ def readme(told: Mapping[str, Any]) -> str:
         "# Training samples for a reasoning-aware retriever",
         "",
         "Made by `rader samples` (rader-plugins "
-        f"{told['rader_plugins']}): queries with documents that helped to answer them, and hard negatives. "
+        f"{content['rader_plugins']}): queries with documents that helped to answer them, and hard negatives. "
         '`datasets.load_dataset("<this folder>")` reads it; `tevatron/` holds the same for Tevatron. Every figure here '
         "is in `card.json`.",
         "",
-        *_table(told, splits),
+        *_table(content, splits),
         "",
-        *_lines(told),
+        *_lines(content),
     ]
     return "\n".join([*head, *body]) + "\n"
 
 
-def _table(told: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
+def _table(content: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
     lines = [
         "| query | " + " | ".join(splits) + " | positives | negatives | words: median, 90%, most |",
         "|---" * (len(splits) + 4) + "|",
     ]
     for kind in query_kinds():
-        found = {split: told["samples"][split][kind] for split in splits if kind in told["samples"][split]}
-        if not found:
+        figures = {split: content["samples"][split][kind] for split in splits if kind in content["samples"][split]}
+        if not figures:
             continue
-        main = next(iter(found.values()))
+        main = next(iter(figures.values()))
         negatives = ", ".join(f"{number:g} {origin}" for origin, number in main["negatives_per_sample"].items())
         words = main["query_words"]
         cells = [
             kind,
-            *(f"{found[split]['samples']:,}" if split in found else "0" for split in splits),
+            *(f"{figures[split]['samples']:,}" if split in figures else "0" for split in splits),
             f"{main['positives_per_sample']:g}",
             negatives or "none",
             f"{words['p50']}, {words['p90']}, {words['max']}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    made = [kind for kind in query_kinds() if any(kind in told["samples"][split] for split in splits)]
-    lines += ["", *(f"- `{kind}`: {query_kind(kind).summary}" for kind in made)]
-    if told["llm"] is None:
+    kinds_present = [kind for kind in query_kinds() if any(kind in content["samples"][split] for split in splits)]
+    lines += ["", *(f"- `{kind}`: {query_kind(kind).summary}" for kind in kinds_present)]
+    if content["llm"] is None:
         lines.append("- No language model was given, so that there are no `llm` and `lexical` queries.")
     return lines
 
 
-def _lines(told: Mapping[str, Any]) -> list[str]:
-    config, answers, labels = told["config"], told["answers"], told["labels"]
-    families = told["problem_families"]
+def _lines(content: Mapping[str, Any]) -> list[str]:
+    config, answers, labels = content["config"], content["answers"], content["labels"]
+    families = content["problem_families"]
     lines = [
         "## Where it comes from",
         "",
-        f"- Trajectories: {_listed(told['trajectories'])}. Made by: {_listed(told['sources'])}.",
+        f"- Trajectories: {_listed(content['trajectories'])}. Made by: {_listed(content['sources'])}.",
         f"- Right answers: {_percent(answers['right_share'])} of those that were judged.",
         f"- Documents: {_percent(labels['rejection_rate'])} of those labelled were rejected. Labels by: "
         f"{_listed(labels['labelled_by'])}.",
-        f"- Positives are relevant according to: {_listed(told['positives_labelled_by'])}.",
+        f"- Positives are relevant according to: {_listed(content['positives_labelled_by'])}.",
     ]
     if config["without_reward"]:
         lines.append("- Trajectories without a judged answer were used where a proof, a citation or a human labelled.")
     lines += [
-        "- Negatives: rejected documents" + _mined_text(told) + ". None is relevant to the same problem, in any of its "
+        "- Negatives: rejected documents"
+        + _mined_text(content)
+        + ". None is relevant to the same problem, in any of its "
         "trajectories, or has the text of a document that is.",
         f"- Splits: by problem, problems with nearly the same question together ({families['train']:,} and "
         f"{families['validation']:,} such families); seed {config['seed']}.",
-        f"- Left out or merged: {_listed(told['dropped']) or 'nothing'}.",
+        f"- Left out or merged: {_listed(content['dropped']) or 'nothing'}.",
     ]
-    if told["llm"] is not None:
-        cost = told["llm"]
+    if content["llm"] is not None:
+        cost = content["llm"]
         lines.append(
             f"- Language model: {cost['calls']:,} calls for these samples; {cost['requests']:,} requests, "
             f"{cost['prompt_tokens']:,} tokens read and {cost['completion_tokens']:,} written over all runs with its "
             "cache."
         )
-    return [*lines, "", "## Overlap with evaluation", "", *_overlap(told)]
+    return [*lines, "", "## Overlap with evaluation", "", *_overlap(content)]
 
 
-def _mined_text(told: Mapping[str, Any]) -> str:
-    config, mined = told["config"], told["negatives_from"]
+def _mined_text(content: Mapping[str, Any]) -> str:
+    config, mined = content["config"], content["negatives_from"]
     if not mined["bm25"]:
         return "; none were searched for"
     first, last = config["bm25_ranks"]
@@ -170,26 +172,28 @@ def _mined_text(told: Mapping[str, Any]) -> str:
     return text
 
 
-def _overlap(told: Mapping[str, Any]) -> list[str]:
-    found = told["decontamination"]
-    if not found["against"]:
+def _overlap(content: Mapping[str, Any]) -> list[str]:
+    figures = content["decontamination"]
+    if not figures["against"]:
         return ["Not looked for: no evaluation set was named (`--against`)."]
     lines = []
-    documents = told["documents"]
-    for one in found["against"]:
-        removed = sum(number for name, number in found["overlaps"].items() if name.rpartition(": ")[0] == one["name"])
-        text = (
-            f"- {one['name']} ({one['queries']:,} queries): {removed:,} problems or queries had the same words or "
-            f"{found['ngram']} words in a row in common, and were left out."
+    documents = content["documents"]
+    for entry in figures["against"]:
+        removed = sum(
+            number for name, number in figures["overlaps"].items() if name.rpartition(": ")[0] == entry["name"]
         )
-        shared = documents["in_evaluation_corpora"].get(one["name"])
+        text = (
+            f"- {entry['name']} ({entry['queries']:,} queries): {removed:,} problems or queries had the same words or "
+            f"{figures['ngram']} words in a row in common, and were left out."
+        )
+        shared = documents["in_evaluation_corpora"].get(entry["name"])
         if shared:
             text += (
                 f" **Its corpus holds {shared:,} of the {documents['positives']:,} positives of these samples**: a "
                 "model trained on them has seen documents that it is evaluated on."
             )
         lines.append(text)
-    if sum(found["overlaps"].values()) > MOST_LISTED:
+    if sum(figures["overlaps"].values()) > MOST_LISTED:
         lines.append(f"- card.json lists the first {MOST_LISTED:,} by id.")
     return lines
 

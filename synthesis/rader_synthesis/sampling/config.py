@@ -82,8 +82,15 @@ class SamplingConfig:
         for name, choices in (("positives", get_args(Positives)), ("mine", get_args(Mine))):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}.")
-        least = {"enough": 0, "bm25_negatives": 0, "dense_negatives": 0, "ngram": 2, "round_trip": 1, "attempts": 1}
-        for name, bound in {**least, "seed": 0}.items():
+        lower_bounds = {
+            "enough": 0,
+            "bm25_negatives": 0,
+            "dense_negatives": 0,
+            "ngram": 2,
+            "round_trip": 1,
+            "attempts": 1,
+        }
+        for name, bound in {**lower_bounds, "seed": 0}.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < bound:
                 raise InputError(f"{name} must be a whole number of at least {bound}, not {value!r}.")

@@ -78,8 +78,8 @@ class QueryRequest:
 
         Without a question the query is written from the document alone, whichever problem needs it.
         """
-        asked = [problem, digest(partial_solution(self.question, self.before)).hex()] if self.question else []
-        return digest(canonical_json([self.kind, *asked, self.document]))
+        context = [problem, digest(partial_solution(self.question, self.before)).hex()] if self.question else []
+        return digest(canonical_json([self.kind, *context, self.document]))
 
     def draft(self, query: str) -> Draft:
         """Return the draft that an answer makes of it."""

@@ -18,13 +18,13 @@ class _Sets:
     def __init__(self, size: int) -> None:
         self._parent = array("q", range(size))
 
-    def find(self, one: int) -> int:
-        while (parent := self._parent[one]) != one:
-            self._parent[one] = one = self._parent[parent]
-        return one
+    def find(self, number: int) -> int:
+        while (parent := self._parent[number]) != number:
+            self._parent[number] = number = self._parent[parent]
+        return number
 
-    def unite(self, one: int, other: int) -> None:
-        first, second = sorted((self.find(one), self.find(other)))
+    def unite(self, number: int, other: int) -> None:
+        first, second = sorted((self.find(number), self.find(other)))
         self._parent[second] = first
 
 
@@ -40,11 +40,11 @@ def find_families(spool: Spool, threshold: float | None) -> None:
     # Equal questions are near each other too, unless the texts are so short that only this tells them.
     index = NearIndex(spool.connection, "near_questions", threshold if threshold is not None else 1.0)
     for number, problem, text in spool.questions():
-        found = shingles(text)
-        for near in index.near(found):
+        grams = shingles(text)
+        for near in index.near(grams):
             if threshold is not None or digest(text) == spool.question_digest(near):
                 sets.unite(problem, spool.problem_of_question(near))
-        index.add(number, found)
+        index.add(number, grams)
     for problem, _ in spool.problems():
         spool.set_family(problem, sets.find(problem))
     spool.index_families()
@@ -60,13 +60,13 @@ def assign_splits(spool: Spool, dev_share: float, seed: int) -> dict[str, int]:
         How many families each split has.
     """
     families = spool.families()
-    places = sorted((_place(seed, name), family) for family, name in families)
-    validation = sum(place < dev_share for place, _ in places)
-    if dev_share > 0 and len(places) > 1:
-        validation = min(max(1, validation), len(places) - 1)
-    for at, (_, family) in enumerate(places):
-        spool.set_split(family, "validation" if at < validation else "train")
-    return {"train": len(places) - validation, "validation": validation}
+    ranks = sorted((_place(seed, name), family) for family, name in families)
+    validation = sum(rank < dev_share for rank, _ in ranks)
+    if dev_share > 0 and len(ranks) > 1:
+        validation = min(max(1, validation), len(ranks) - 1)
+    for position, (_, family) in enumerate(ranks):
+        spool.set_split(family, "validation" if position < validation else "train")
+    return {"train": len(ranks) - validation, "validation": validation}
 
 
 def _place(seed: int, name: str) -> float:

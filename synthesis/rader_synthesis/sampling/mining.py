@@ -122,11 +122,11 @@ class Miner:
         return allowed
 
     def _drawn(self, documents: list[Document], request: MiningRequest) -> list[Document]:
-        most = self._config.bm25_negatives
-        if len(documents) <= most:
+        limit = self._config.bm25_negatives
+        if len(documents) <= limit:
             return documents
         rng = random.Random(derived_seed(self._config.seed, "bm25", request.query_id))
-        return [documents[number] for number in sorted(rng.sample(range(len(documents)), most))]
+        return [documents[number] for number in sorted(rng.sample(range(len(documents)), limit))]
 
     def _below_margin(
         self,
@@ -168,9 +168,9 @@ def _judged(
     candidates = []
     for request, pair in zip(requests, mined, strict=True):
         positives = [Document(f"+{passage.id}", passage.full_text) for passage in request.positives]
-        others = [Document(f"-{document.id}", document.text) for documents in pair for document in documents]
-        candidates.append([Hit(document, 0.0, rank) for rank, document in enumerate((*positives, *others), start=1)])
-    judged = []
+        rivals = [Document(f"-{document.id}", document.text) for documents in pair for document in documents]
+        candidates.append([Hit(document, 0.0, rank) for rank, document in enumerate((*positives, *rivals), start=1)])
+    clear = []
     questions = [request.question for request in requests]
     for pair, hits in zip(mined, reranker.rerank_batch(questions, candidates), strict=True):
         scores = {hit.document.id: hit.score for hit in hits}
@@ -178,8 +178,8 @@ def _judged(
         ranked, near = ([document for document in part if scores[f"-{document.id}"] < lowest] for part in pair)
         lost = sum(map(len, pair)) - len(ranked) - len(near)
         dropped["mined: no worse than a positive for the cross-encoder"] += lost
-        judged.append((ranked, near))
-    return judged
+        clear.append((ranked, near))
+    return clear
 
 
 def _in_turn(ranked: Sequence[Document], near: Sequence[Document], limit: int | None) -> list[Passage]:

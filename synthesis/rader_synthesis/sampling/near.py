@@ -36,14 +36,18 @@ def shingles(text: str) -> Shingles:
     """
     tokens = words(text)
     size = _LONGEST if len(tokens) > _LONGEST else len(tokens)
-    grams = [" ".join(tokens[at : at + size]) for at in range(len(tokens) - size + 1)] if tokens else [normal(text)]
+    grams = (
+        [" ".join(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
+        if tokens
+        else [normal(text)]
+    )
     return np.unique(np.array([zlib.crc32(gram.encode("utf-8")) for gram in grams], dtype=np.uint32))
 
 
-def jaccard(one: Shingles, other: Shingles) -> float:
+def jaccard(first: Shingles, other: Shingles) -> float:
     """Return the share of the 3-grams of either text that both have."""
-    both = len(np.intersect1d(one, other, assume_unique=True))
-    return both / (len(one) + len(other) - both)
+    both = len(np.intersect1d(first, other, assume_unique=True))
+    return both / (len(first) + len(other) - both)
 
 
 class NearIndex:
@@ -67,9 +71,9 @@ class NearIndex:
     def near(self, text: Shingles) -> Iterator[int]:
         """Yield the items near a text, the likeliest first."""
         bands = _bands(text)
-        places = ",".join("?" * len(bands))
+        slots = ",".join("?" * len(bands))
         candidates = self._connection.execute(
-            f"SELECT item, count(*) FROM {self._name}_bands WHERE band IN ({places}) "
+            f"SELECT item, count(*) FROM {self._name}_bands WHERE band IN ({slots}) "
             "GROUP BY item ORDER BY 2 DESC, 1 LIMIT ?",
             (*bands, _MOST_CANDIDATES),
         ).fetchall()
@@ -99,8 +103,8 @@ _MULTIPLIERS, _SUMMANDS = _parameters()
 def _bands(text: Shingles) -> list[int]:
     """Return one number for every band of the MinHash signature."""
     smallest = np.full(_BANDS * _ROWS, np.iinfo(np.uint64).max, dtype=np.uint64)
-    for at in range(0, len(text), 4096):  # a text of a million words must not make a gigabyte of hashes
-        block = text[at : at + 4096, None].astype(np.uint64)
+    for start in range(0, len(text), 4096):  # a text of a million words must not make a gigabyte of hashes
+        block = text[start : start + 4096, None].astype(np.uint64)
         smallest = np.minimum(smallest, (block * _MULTIPLIERS + _SUMMANDS).min(axis=0))
     rows = smallest.reshape(_BANDS, _ROWS).astype("<u8")
     hashed: list[Any] = [

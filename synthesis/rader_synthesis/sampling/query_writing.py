@@ -123,14 +123,14 @@ class QueryWriter:
             give_up=GiveUp(in_a_row=_MOST_FAILURES),
         )
         try:
-            for asked in answers:
-                if asked.result is _NOT_ASKED:
+            for outcome in answers:
+                if outcome.result is _NOT_ASKED:
                     continue
-                problem, request, _ = asked.item
-                written = asked.result or _unwritten(asked.error)
-                self._calls += written.calls
+                problem, request, _ = outcome.item
+                query_result = outcome.result or _unwritten(outcome.error)
+                self._calls += query_result.calls
                 self._note()
-                yield problem, request, written
+                yield problem, request, query_result
         finally:
             self._note()  # after the requests that were under way
         if self._stop is not None:

@@ -116,13 +116,13 @@ def _positives(step: Step, config: SamplingConfig, *, judged: bool) -> dict[str,
     positives = {
         document.id: document.labelled_by or "label" for document in step.considered if document.relevant is True
     }
-    kept = step.document_id
-    if kept is not None and (kept not in by_id or by_id[kept].relevant is not False):
+    used = step.document_id
+    if used is not None and (used not in by_id or by_id[used].relevant is not False):
         # What a right answer went on with needs no other label.
-        by = positives.get(kept, "answer")
+        by = positives.get(used, "answer")
         # What a person calls relevant is a positive, whatever the solution went on with.
-        others = {id: who for id, who in positives.items() if config.positives == "relevant" or who == HUMAN}
-        positives = {kept: by, **others}
+        added = {id: who for id, who in positives.items() if config.positives == "relevant" or who == HUMAN}
+        positives = {used: by, **added}
     return positives if judged else {id: by for id, by in positives.items() if by in TRUSTED}
 
 

@@ -139,8 +139,8 @@ class Spool:
 
     def unknown_documents(self, ids: Iterable[str]) -> list[str]:
         """Return those ids of which no text is known yet."""
-        known = "SELECT 1 FROM documents WHERE id = ?"
-        return [id for id in ids if self.connection.execute(known, (id,)).fetchone() is None]
+        statement = "SELECT 1 FROM documents WHERE id = ?"
+        return [id for id in ids if self.connection.execute(statement, (id,)).fetchone() is None]
 
     def add_document(self, id: str, title: str, text: str) -> None:
         """Remember the text of a document."""
@@ -219,14 +219,14 @@ class Spool:
 
     def positive_overlap(self, tests: Mapping[str, Callable[[bytes], bool]]) -> dict[str, Any]:
         """Return how many distinct positives there are, and how many pass each test of the digest of their text."""
-        found = dict.fromkeys(tests, 0)
+        counts = dict.fromkeys(tests, 0)
         total = 0
         rows = self.connection.execute("SELECT d.content FROM positives p JOIN documents d ON d.id = p.document")
         for (content,) in rows:
             total += 1
             for name, test in tests.items():
-                found[name] += test(content)
-        return {"positives": total, "in_evaluation_corpora": found}
+                counts[name] += test(content)
+        return {"positives": total, "in_evaluation_corpora": counts}
 
     # What a language model is asked
 

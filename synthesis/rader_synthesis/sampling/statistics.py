@@ -91,11 +91,11 @@ class Statistics:
         reward = trajectory.reward
         self.rewards[{None: "unknown", True: "right", False: "wrong"}[is_right(reward, self.least)]] += 1
         for step in trajectory.retrievals:
-            for one in step.considered:
-                name = {None: "unlabelled", True: "relevant", False: "not relevant"}[one.relevant]
+            for document in step.considered:
+                name = {None: "unlabelled", True: "relevant", False: "not relevant"}[document.relevant]
                 self.labels[name] += 1
-                if one.relevant is not None:
-                    self.labelled_by[one.labelled_by or "label"] += 1
+                if document.relevant is not None:
+                    self.labelled_by[document.labelled_by or "label"] += 1
 
     def overlap(self, found: Overlap, **who: str) -> None:
         """Count an overlap with an evaluation set."""

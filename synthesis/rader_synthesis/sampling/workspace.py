@@ -89,8 +89,8 @@ def workspace(out: Path, *, overwrite: bool = False) -> Iterator[Workspace]:
 
 
 def _sync(folder: Path) -> None:
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
-            with (Path(place) / name).open("rb") as stream:
+            with (Path(parent) / name).open("rb") as stream:
                 os.fsync(stream.fileno())
-        sync_folder(place)
+        sync_folder(parent)

@@ -102,7 +102,7 @@ def test_good_queries_give_no_warning() -> None:
     [
         ({"reward": 0.0}, "6 wrong answer"),
         ({"reward": None}, "--without-reward"),
-        ({"reward": 5.0}, "rader import --scale"),
+        ({"reward": 5.0}, "reward outside 0 to 1"),
         ({"steps": ()}, "nothing retrieved"),
     ],
 )
