@@ -172,10 +172,13 @@ class MessageReader:
             return
         if isinstance(content, Mapping):
             content = [content]
+        blocks = content if isinstance(content, list) else []
+        if role == "user" and any(isinstance(block, Mapping) and block.get("type") in _RESULTS for block in blocks):
+            role = "program"  # what stands beside results is the program's remark, and no new question
         pieces: list[str] = []
         cited: list[Citation] = [*citations]
         results: list[SearchResult] = []
-        for block in content if isinstance(content, list) else []:
+        for block in blocks:
             if isinstance(block, str):
                 pieces.append(block)
                 continue
@@ -291,6 +294,8 @@ class MessageReader:
     def _say(self, role: str, text: str, citations: tuple[Citation, ...]) -> None:
         if role == "user" and text.strip():
             self.events.append(Question(text))
+        elif role == "program":
+            self._think(text)
         elif role == "assistant" and (text.strip() or citations):
             self.events.append(Answer(text, citations))
 

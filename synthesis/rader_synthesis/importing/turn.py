@@ -92,6 +92,12 @@ class Turn:
         """Whether something was retrieved."""
         return any(step.considered for slot in self.slots for step in slot.steps)
 
+    @property
+    def unanswered(self) -> int:
+        """How many calls of search tools, of this and earlier turns, have no result."""
+        pending = (call for call in self._calls.values() if not call.answered)
+        return sum(searches_by_name(call.name, self._reading.tools) for call in pending)
+
     def add(self, event: Event) -> None:
         """Take what happened next."""
         if isinstance(event, Thought):

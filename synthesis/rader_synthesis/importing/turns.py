@@ -20,6 +20,7 @@ from rader_synthesis.importing.turn import Reading, Turn
 __all__ = ["trajectories_of"]
 
 _LONGEST_CONTEXT = 600
+_MOST_EXCHANGES = 5
 
 
 def trajectories_of(
@@ -34,6 +35,8 @@ def trajectories_of(
     if not turns:
         report.skipped["no user message"] += 1
         return
+    if unanswered := turns[-1].unanswered:
+        report.notes["call of a search tool without a result"] += unanswered
     searched = [number for number, turn in enumerate(turns) if turn.searched]
     rated = searched[-1] if searched else len(turns) - 1
     if conversation.reward is not None and searched and rated != len(turns) - 1:
@@ -68,9 +71,9 @@ def trajectories_of(
 
 
 def _with_context(before: Sequence[tuple[str, str]], question: str) -> str:
-    """Return a question with the conversation that it follows, long answers cut."""
+    """Return a question with the last five exchanges that it follows, long answers cut."""
     lines = []
-    for earlier, answer in before:
+    for earlier, answer in before[-_MOST_EXCHANGES:]:
         lines.append(f"User: {earlier}")
         if answer:
             cut = answer if len(answer) <= _LONGEST_CONTEXT else answer[:_LONGEST_CONTEXT].rstrip() + " ..."

@@ -147,6 +147,21 @@ def test_blocks_of_anthropic_bring_documents_and_exact_citations(tmp_path: Path)
     assert labels(made) == {"kb-1": True, "kb-2": None}
 
 
+def test_remarks_of_the_program_beside_results_are_no_questions(tmp_path: Path) -> None:
+    use = {"type": "tool_use", "id": "u", "name": "search", "input": {"query": "q"}}
+    result = {"type": "tool_result", "tool_use_id": "u", "content": json.dumps(DOCUMENTS)}
+    remark = {"type": "text", "text": "<system-reminder>Be brief.</system-reminder>"}
+    messages = [ASK, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result, remark]}]
+    [made] = read("anthropic", tmp_path, {"messages": [*messages, {"role": "assistant", "content": "Thirty."}]})
+    assert [step.kind for step in made.steps] == ["query", "retrieval", "thought", "answer"]
+
+
+def test_calls_without_results_are_counted(tmp_path: Path) -> None:
+    report = ImportReport()
+    assert read("openai", tmp_path, [ASK, call("search", "q", DOCUMENTS)[0]], report=report) == []
+    assert report.notes == {"call of a search tool without a result": 1}
+
+
 def test_web_search_and_documents_of_anthropic(tmp_path: Path) -> None:
     pages = [{"type": "web_search_result", "url": f"https://e.example/{n}", "title": f"Page {n}", "page_age": None}
              for n in (1, 2)]  # fmt: skip
