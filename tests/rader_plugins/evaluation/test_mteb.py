@@ -110,6 +110,7 @@ def test_figures_are_those_of_our_own_evaluation(options: dict[str, Any]) -> Non
     assert 0 < expected["ndcg_at_10"] < 1
 
 
+@pytest.mark.filterwarnings("ignore:.*judged relevant and excluded")
 def test_only_documents_that_the_task_names_are_ranked(caplog: pytest.LogCaptureFixture) -> None:
     wanted = {f"q{n}": [f"d{d}" for d in range(n, 40, 3)] for n in range(7)}
     task = make_task(MockRerankingTask, top_ranked=wanted)
