@@ -18,9 +18,7 @@ PACKAGES = {
     "integrations/llama_index": "llama_index",
 }
 # Circles that their owners are about to end. Nothing may be added here.
-LEFT: set[frozenset[str]] = {
-    frozenset({"rader_plugins.encoding.local", "rader_plugins.encoding.saving"}),
-}
+LEFT: set[frozenset[str]] = set()
 
 
 def modules(root: Path, packages: Mapping[str, str]) -> dict[str, Path]:

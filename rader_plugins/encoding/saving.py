@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rader_plugins.encoding.models import quiet
 from rader_plugins.encoding.tokens import eos_id, tokenize
@@ -18,14 +18,29 @@ from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import write_recipe
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
-
-    from rader_plugins.encoding.local import LocalEncoder
 
 __all__ = ["prompts_of", "save_encoder", "self_ending"]
 
 
-def save_encoder(encoder: LocalEncoder, path: str | os.PathLike[str]) -> None:
+class Savable(Protocol):
+    """What is written: a :class:`~rader_plugins.encoding.local.LocalEncoder`."""
+
+    recipe: Recipe
+
+    @property
+    def model(self) -> SentenceTransformer:
+        """The model."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        ...
+
+
+def save_encoder(encoder: Savable, path: str | os.PathLike[str]) -> None:
     """Write an encoder's model so that sentence-transformers, LangChain, LlamaIndex, TEI and vLLM load it unchanged.
 
     The directory holds modules, pooling, the prompts ``query`` and ``document``, a tokenizer that appends the
@@ -82,7 +97,7 @@ def prompts_of(recipe: Recipe) -> dict[str, str]:
     return {"query": recipe.query_prefix(), "document": recipe.document_template.partition("{text}")[0]}
 
 
-def _write(encoder: LocalEncoder, folder: Path, prompts: dict[str, str]) -> None:
+def _write(encoder: Savable, folder: Path, prompts: dict[str, str]) -> None:
     st = import_extra("sentence_transformers", "local")
     recipe = encoder.recipe
     modules = list(encoder.model.children())
@@ -178,7 +193,7 @@ def _template(before: list[dict[str, Any]], token: str, end: int) -> dict[str, A
     }
 
 
-def _check_tokenizer(encoder: LocalEncoder, folder: Path, prompts: dict[str, str]) -> None:
+def _check_tokenizer(encoder: Savable, folder: Path, prompts: dict[str, str]) -> None:
     """Raise unless the tokenizer, read back as others will, gives the token ids of the recipe."""
     auto = import_extra("transformers", "local").AutoTokenizer
     saved = auto.from_pretrained(str(folder))
