@@ -17,6 +17,7 @@ __all__ = ["Detail", "Mode", "SearchRequest", "Vector", "as_vectors"]
 
 Mode = Literal["hybrid", "dense", "bm25"]
 Detail = Literal["ranks", "terms"]
+_MODES = get_args(Mode)
 Vector = npt.NDArray[np.float32]
 """float32 array of shape (dimension,)."""
 
@@ -57,15 +58,15 @@ class SearchRequest:
             raise InputError(f"k must be a whole number of at least 0, not {self.k!r}.")
         if not _is_count(self.candidates, 1):
             raise InputError(f"candidates must be a whole number of at least 1, not {self.candidates!r}.")
-        if not isinstance(self.mode, str) or self.mode not in get_args(Mode):
-            raise InputError(f"mode is one of {', '.join(get_args(Mode))}, not {self.mode!r}.")
+        if not isinstance(self.mode, str) or self.mode not in _MODES:
+            raise InputError(f"mode is one of {', '.join(_MODES)}, not {self.mode!r}.")
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= 1:
             raise InputError(f"alpha must lie between 0 (BM25) and 1 (dense), not {self.alpha!r}.")
         if self.filter is not None and not isinstance(self.filter, Mapping) and not callable(self.filter):
             raise InputError(f"A filter is a dict or a function, not {type(self.filter).__name__}.")
         object.__setattr__(self, "queries", text_list(self.queries, "query"))
         object.__setattr__(self, "exclude_ids", self._excluded())
-        details = text_list(self.details, "detail")
+        details = text_list(self.details, "detail") if self.details else ()
         if unknown := sorted(set(details) - set(get_args(Detail))):
             raise InputError(f"details are {' and '.join(get_args(Detail))}, not {', '.join(unknown)}.")
         object.__setattr__(self, "details", frozenset(details))
@@ -112,9 +113,9 @@ class SearchRequest:
         Raises:
             InputError: It lacks a capability; the message names it and those that it has.
         """
-        lacking = sorted(self.needs - capabilities)
-        if not lacking:
+        if self.needs <= capabilities:
             return
+        lacking = sorted(self.needs - capabilities)
         if "dense" not in capabilities and {"dense", "hybrid"} & set(lacking):
             raise InputError(f"{index} holds no vectors, so it cannot search by {self.mode}: use mode='bm25'.")
         raise InputError(f"{index} cannot do {', '.join(lacking)}; it can do {', '.join(sorted(capabilities))}.")

@@ -247,21 +247,22 @@ class RaderRetriever:
         """Check a call and plan it; what the index cannot do is refused here, before anything is encoded."""
         if unknown := sorted(set(options) - SearchOptions.__annotations__.keys()):
             raise InputError(f"Unknown search options {unknown}; known: {', '.join(SearchOptions.__annotations__)}.")
-        changes: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        instruction = changes.pop("instruction", self.instruction)
+        values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        instruction = values.pop("instruction", self.instruction)
         if isinstance(queries, str):
             raise InputError("search_batch() takes a list of queries; search() takes one.")
-        request = replace(self._defaults, queries=queries, k=k, exclude_ids=exclude_ids, **changes)
-        if request.mode == "hybrid" and request.alpha == 1:
-            request = replace(request, mode="dense")  # plain cosine: no pool, no z-scores, no BM25
-        request.check(self.index.capabilities)
+        texts = text_list(queries, "query")
         if query_vectors is not None:
-            request = replace(request, vectors=as_vectors(query_vectors, len(request.queries), self.index.dimension))
+            values["vectors"] = as_vectors(query_vectors, len(texts), self.index.dimension)
+        values = {"mode": self.mode, "alpha": self.alpha, "candidates": self.candidates, **values}
+        if (values["mode"], values["alpha"]) in (("hybrid", 1), ("hybrid", 1.0)):
+            values["mode"] = "dense"  # plain cosine: no pool, no z-scores, no BM25
+        depth = max(k, self.rerank_top) if self.reranker is not None and isinstance(k, int) and k > 0 else k
+        request = SearchRequest(texts, k=depth, exclude_ids=exclude_ids, **values)
+        request.check(self.index.capabilities)
         expansion = self.reasoning
         if k == 0 or (request.mode == "dense" and query_vectors is not None):
             expansion = None
-        if self.reranker is not None and k > 0:
-            request = replace(request, k=max(k, self.rerank_top))
         return _Plan(request, instruction, k, _rerank_queries(request.queries, rerank_queries), expansion)
 
 

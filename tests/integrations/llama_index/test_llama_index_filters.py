@@ -112,6 +112,7 @@ def test_filters_pass_what_llama_index_lets_pass(
         condition=st.sampled_from([*FilterCondition, None]),
     ),
 )
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
 def test_nested_filters(encoder: HashEncoder, rows: list[dict[str, Any]], filters: MetadataFilters) -> None:
     _check(encoder, rows, filters)
 
