@@ -47,8 +47,6 @@ def refusal(trajectory: Trajectory, config: SamplingConfig) -> str | None:
         return "reward outside 0 to 1: import it with its scale (rader import recorded --scale 1-5)"
     if trajectory.reward is None:
         return None if config.without_reward else "answer not judged"
-    if not 0 <= trajectory.reward <= 1:
-        return "reward outside 0 to 1 (a rating: `rader import --scale`)"
     return None if is_right(trajectory.reward, config.min_reward) else "wrong answer"
 
 
