@@ -35,7 +35,7 @@ types: $(VENV)/.ready-test
 	$(BIN)/mypy training/rader_training
 	$(BIN)/mypy integrations/langchain_rader
 	cd integrations && ../$(BIN)/mypy --config-file ../pyproject.toml -p llama_index.embeddings.rader \
-		-p llama_index.postprocessor.rader -p llama_index.retrievers.rader
+		-p llama_index.postprocessor.rader -p llama_index.retrievers.rader -p llama_index.vector_stores.rader
 
 # Two processes with a thread each are quicker than one with two, and no test may depend on either.
 unit: $(VENV)/.ready-test

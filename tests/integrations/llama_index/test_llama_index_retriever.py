@@ -129,7 +129,7 @@ def test_wrong_arguments_are_refused_at_once(retriever: RaderRetriever, tmp_path
             RaderRetriever(retriever.index, **arguments)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no index"):
         RaderRetriever(tmp_path)
-    with pytest.raises(TypeError, match="top_k"):
+    with pytest.raises(InputError, match="similarity_top_k"):
         RaderRetriever(retriever.index, top_k=3)  # type: ignore[call-arg]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,9 @@ from rader_plugins.retrieval import Mode
 from rader_plugins.retrieval.expansion import QueryExpansion
 
 __all__ = ["RaderRetriever"]
+
+# What LangChain and rader-plugins call the same.
+_ELSEWHERE = {"k": "similarity_top_k", "top_k": "similarity_top_k", "filter": "filters", "search_type": "mode"}
 
 Model = str | os.PathLike[str] | Recipe | Encoder | RaderEmbedding
 
@@ -114,7 +118,9 @@ class RaderRetriever(BaseRetriever):
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
+        **others: Any,
     ) -> None:
+        _refuse_others(others)
         super().__init__(callback_manager, object_map, objects, verbose)
         self.index: Index = open_index(index) if isinstance(index, str | os.PathLike) else check_index(index)
         self._core = CoreRetriever(
@@ -309,6 +315,9 @@ class RaderRetriever(BaseRetriever):
         index = RaderIndex.open(folder, None if model is None else _encoder(model))
         return cls(index, **{**config, **overrides})
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> RaderRetriever:
+        return copy.copy(self)  # index and models are shared: they are made for many users
+
     # Searching
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -364,6 +373,12 @@ class RaderRetriever(BaseRetriever):
 
 def _nodes(hits: list[Hit]) -> list[NodeWithScore]:
     return [hit_to_node(hit) for hit in hits]
+
+
+def _refuse_others(given: dict[str, Any]) -> None:
+    for name in given:
+        hint = f" Did you mean {_ELSEWHERE[name]!r}?" if name in _ELSEWHERE else ""
+        raise InputError(f"RaderRetriever takes no argument {name!r}.{hint}")
 
 
 def _encoder(model: Model) -> Encoder | Recipe | str:

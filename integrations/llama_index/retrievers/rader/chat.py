@@ -11,6 +11,7 @@ from llama_index.core.llms import LLM, ChatMessage, CustomLLM
 from typing_extensions import Unpack
 
 from rader_plugins.background import in_thread
+from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import canonical_json, fingerprint
 from rader_plugins.llm import Completion, Message, Sampling, SamplingOptions
@@ -23,7 +24,7 @@ _PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "seed", "stop")
 _RUNTIME = ("key", "secret", "password", "url", "base", "timeout", "retries", "header", "callback", "limiter", "client")
 
 
-class LlamaIndexChat:
+class LlamaIndexChat(ByConstruction):
     """Lets a LlamaIndex LLM grade documents (`LLMReranker`) and write reasoning queries (`ReasoningQuery`).
 
     The model keeps the sampling settings that it was made with, since providers differ in what a call may set; name

@@ -49,6 +49,7 @@ from rader_plugins.recording import (
 __all__ = ["RecordedRun", "TrajectoryRecorder"]
 
 _WRITERS = ("write_response_to_history", "awrite_response_to_history")
+_POSTPROCESSING = ("postprocess_nodes", "apostprocess_nodes", "_postprocess_nodes", "_apostprocess_nodes")
 _MODEL_STREAMS = ("stream_chat", "stream_complete", "astream_chat", "astream_complete")
 
 
@@ -191,7 +192,8 @@ class TrajectoryRecorder(Recorder):
             id = span.above
 
     def _open(self, id: str, top: str, tool: BaseTool | None, parent: str | None, kind: Any, text: str | None) -> None:
-        self.tracker.start(id, parent, kind, text, root_id=id[-36:], metadata=self.metadata)
+        hidden = method_of(id) in _POSTPROCESSING  # what a reranker asks of a model is no thought of the application
+        self.tracker.start(id, parent, kind, text, hidden=hidden, root_id=id[-36:], metadata=self.metadata)
         if self.tracker.knows(id):
             self._spans[id] = _Span(top, tool)
             if top != id and (above := self._spans.get(top)) is not None:
