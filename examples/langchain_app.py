@@ -3,7 +3,7 @@
     pip install 'rader-plugins[langchain,local,faiss,mini]' langchain langgraph fastapi uvicorn langchain-openai
     OPENAI_API_KEY=... python examples/langchain_app.py
 
-Ask with `curl -X POST 'localhost:8000/ask?question=...'`, rate with `curl -X POST 'localhost:8000/feedback?run_id=...'`.
+Ask with `curl -X POST 'localhost:8000/ask?question=...'`, rate with `curl -X POST 'localhost:8000/feedback?...'`.
 The log becomes training samples, and from them a better retriever:
 
     rader import recorded runs.jsonl --checker numeric --label citation --out trajectories.jsonl
