@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -97,8 +98,7 @@ def _converted(document: object, name: str | None, number: int) -> Document:
     id = document.id if name is None else name
     shown = f"document {number}" if id is None else f"document {id!r} (number {number})"
     text = check_text(document.page_content, shown)
-    metadata_json(document.metadata, shown)
-    metadata = dict(document.metadata)
+    metadata = json.loads(metadata_json(document.metadata, shown))  # as it will be stored
     if id is None:
         id = fingerprint({"text": text, "metadata": metadata})
     if not isinstance(id, str) or not id:

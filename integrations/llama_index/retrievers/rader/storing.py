@@ -16,6 +16,7 @@ from llama_index.retrievers.rader.filters import ids_where
 from llama_index.retrievers.rader.nodes import REF_KEY, node_to_document, user_metadata
 
 from rader_plugins import Document
+from rader_plugins.documents import json_form
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 from rader_plugins.index import Index, is_index
@@ -89,4 +90,6 @@ def replace_documents(index: Index, sources: Sequence[LlamaDocument], nodes: Seq
 
 
 def _contents(documents: Sequence[Document]) -> list[tuple[str, str]]:
-    return sorted((document.text, canonical_json(user_metadata(document.metadata))) for document in documents)
+    return sorted(
+        (document.text, canonical_json(json_form(user_metadata(document.metadata)))) for document in documents
+    )
