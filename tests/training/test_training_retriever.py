@@ -329,6 +329,14 @@ def test_gradient_checkpointing_changes_no_weight(tiny: Path, samples: Path, tmp
     assert_same_training(tensors(models["checkpointed"]), tensors(models["plain"]), tensors(tiny))
 
 
+def test_encoders_of_the_base_that_are_in_use_keep_their_vectors(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    used = load_encoder(str(tiny), device="cpu", show_progress=False)
+    before = used.encode_queries(["a cat"])
+    config = retriever_config(max_steps=2, lora=False, learning_rate=1e-2)
+    train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu")
+    np.testing.assert_array_equal(used.encode_queries(["a cat"]), before)
+
+
 def test_in_bfloat16_the_adapter_is_float32(tiny: Path, samples: Path, tmp_path: Path) -> None:
     config = retriever_config(max_steps=2, bf16=True, save_every=2)
     report = train_retriever(samples, str(tiny), tmp_path / "run", config, device="cpu")
