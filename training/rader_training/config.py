@@ -95,10 +95,10 @@ class TrainingConfig:
         object.__setattr__(self, "lora_layers", tuple(self.lora_layers))
         object.__setattr__(self, "kinds", dict(self.kinds))
         self._check_positive("learning_rate", "epochs")
-        least = {"group_size": 1, "batch_size": 1, "accumulate": 1, "lora_rank": 1, "lora_alpha": 1, "log_every": 1}
-        least |= dict.fromkeys(("warmup_steps", "max_steps", "evaluate_every", "save_every", "patience", "seed"), 0)
-        least |= {"max_query_length": 1, "max_document_length": 1}
-        for name, bound in least.items():
+        bounds = {"group_size": 1, "batch_size": 1, "accumulate": 1, "lora_rank": 1, "lora_alpha": 1, "log_every": 1}
+        bounds |= dict.fromkeys(("warmup_steps", "max_steps", "evaluate_every", "save_every", "patience", "seed"), 0)
+        bounds |= {"max_query_length": 1, "max_document_length": 1}
+        for name, bound in bounds.items():
             self._check_least(name, bound)
         for name in ("weight_decay", "lora_dropout", "dropout"):
             self._check_between(name, 0, 1, upper_allowed=False)

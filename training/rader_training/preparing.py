@@ -60,8 +60,8 @@ class Prepared(Generic[Config]):
 
 def read_config(config: Config, folder: Path, resume: bool) -> tuple[Config, Mapping[str, Any] | None]:
     """Return a configuration and the settings of the run that it goes on with, which fill what it does not state."""
-    stored = stored_settings(folder) if resume else None
-    return (config if stored is None else unstated(config, stored.get("config", {}))), stored
+    earlier = stored_settings(folder) if resume else None
+    return (config if earlier is None else unstated(config, earlier.get("config", {}))), earlier
 
 
 def check_options(options: RunOptions, sets: int, config: TrainingConfig) -> None:
@@ -84,7 +84,7 @@ def prepare_data(
     options: RunOptions,
     *,
     parameters: int,
-    stored: Mapping[str, Any] | None,
+    earlier: Mapping[str, Any] | None,
     hard_only: bool = False,
 ) -> Prepared[Config]:
     """Open the samples, hold some out, and fit the settings.
@@ -95,7 +95,7 @@ def prepare_data(
         folder: Of the run.
         options: Of the run.
         parameters: Of the model.
-        stored: Settings of the run that goes on.
+        earlier: Settings of the run that goes on.
         hard_only: Leave samples without a hard negative out.
 
     Raises:
@@ -104,7 +104,7 @@ def prepare_data(
     paths = [samples] if isinstance(samples, str | os.PathLike) else list(samples)
     cache = folder.with_name(f"{folder.name}.cache")
     rows = load_samples(paths, cache)
-    development = _development(paths, rows, cache, config, options, parameters, stored)
+    development = _development(paths, rows, cache, config, options, parameters, earlier)
     if config.patience and development is None:
         raise InputError("patience ends a training by its evaluations, and there is nothing to evaluate on.")
     if config.evaluate_every and development is None:
@@ -134,17 +134,17 @@ def _development(
     config: TrainingConfig,
     options: RunOptions,
     parameters: int,
-    stored: Mapping[str, Any] | None,
+    earlier: Mapping[str, Any] | None,
 ) -> Development | None:
     named = options.evaluate_on
     if named is not None:
         return Development(named, {}, f"{named.name}:{named.split}")
     sharded = isinstance(config, RetrieverConfig) and config.sharded
-    of_before = stored is not None and "held_out" not in stored  # a run of a version that held nothing out
+    of_before = earlier is not None and "held_out" not in earlier  # a run of a version that held nothing out
     if not options.holdout or sharded or of_before:
         return None
-    most = _DOCUMENTS_SMALL if parameters < SMALL else _DOCUMENTS_LARGE
-    return development_set(paths, rows, cache, seed=config.seed, most_documents=most)
+    most_documents = _DOCUMENTS_SMALL if parameters < SMALL else _DOCUMENTS_LARGE
+    return development_set(paths, rows, cache, seed=config.seed, most_documents=most_documents)
 
 
 def with_lengths(recipe: Recipe, config: TrainingConfig, positions: int | None) -> Recipe:

@@ -107,17 +107,19 @@ def prepare_reranker(
     from rader_training.loss.group_scorer import GroupScorer
     from rader_training.models.export import adapter_base
 
-    chosen, folder = RunOptions(**options), Path(out)
-    config, stored = read_config(config or RerankerConfig(), folder, resume)
-    check_options(chosen, 1 if isinstance(samples, str | os.PathLike) else len(samples), config)
-    adapter_of = adapter_base(base) if chosen.keep_adapter else None
-    if first_stage is not None and chosen.evaluate_on is None:
+    run_options, folder = RunOptions(**options), Path(out)
+    config, earlier_settings = read_config(config or RerankerConfig(), folder, resume)
+    check_options(run_options, 1 if isinstance(samples, str | os.PathLike) else len(samples), config)
+    adapter_of = adapter_base(base) if run_options.keep_adapter else None
+    if first_stage is not None and run_options.evaluate_on is None:
         raise InputError("A first stage is for evaluation: name the data set (evaluate_on=, --evaluate-on).")
-    device = local_device(chosen.device)
-    start = _loaded(base, device, config, chosen)
+    device = local_device(run_options.device)
+    start = _loaded(base, device, config, run_options)
     start = _with_lengths(start, config)
     parameters = sum(weights.numel() for weights in start.classifier.model.parameters())
-    prepared = prepare_data(samples, config, folder, chosen, parameters=parameters, stored=stored, hard_only=True)
+    prepared = prepare_data(
+        samples, config, folder, run_options, parameters=parameters, earlier=earlier_settings, hard_only=True
+    )
     config, development = prepared.config, prepared.development
     if development is None and config.changed("depth"):
         raise InputError("depth is how many documents are reranked where it is evaluated, and there is nothing to.")
@@ -137,7 +139,7 @@ def prepare_reranker(
         base=settings,
         groups=prepared.groups,
         development=development,
-        options=chosen,
+        options=run_options,
         adapter_of=adapter_of,
         start=start,
         candidates=candidates or {},
@@ -174,29 +176,32 @@ def _candidates(dataset: RetrievalDataset, first_stage: Run | None, depth: int) 
     """Return the documents to rerank, best first, without those that the data set deletes from a query's ranking."""
     if first_stage is None:
         ids = list(dataset.judged)
-        most = max((len(dataset.excluded.get(query, ())) for query in ids), default=0)
+        deepest = max((len(dataset.excluded.get(query, ())) for query in ids), default=0)
         from rader_plugins import RaderRetriever
 
-        with bm25_index(None, [one for one in dataset.corpus.values() if one.text.strip()]) as index:
-            found = RaderRetriever(index, mode="bm25").search_batch(
-                [dataset.queries[query] for query in ids], depth + most
+        with bm25_index(None, [document for document in dataset.corpus.values() if document.text.strip()]) as index:
+            rankings = RaderRetriever(index, mode="bm25").search_batch(
+                [dataset.queries[query] for query in ids], depth + deepest
             )
         first_stage = {
-            query: {hit.document.id: hit.score for hit in hits} for query, hits in zip(ids, found, strict=True)
+            query: {hit.document.id: hit.score for hit in hits} for query, hits in zip(ids, rankings, strict=True)
         }
     from rader_plugins.evaluation.rankings import check_run, ranking
 
     check_run(first_stage, "The first stage")
     if not any(first_stage.get(query) for query in dataset.judged):
         raise InputError("The first stage found nothing for any judged query: it is of another data set.")
-    chosen: dict[str, list[Hit]] = {}
+    candidates: dict[str, list[Hit]] = {}
     for query in dataset.judged:
         scores = first_stage.get(query, {})
-        left = [one for one in ranking(scores) if one not in dataset.excluded.get(query, ())][:depth]
-        if unknown := [one for one in left if one not in dataset.corpus]:
+        excluded = dataset.excluded.get(query, ())
+        names = [name for name in ranking(scores) if name not in excluded][:depth]
+        if unknown := [name for name in names if name not in dataset.corpus]:
             raise InputError(f"The first stage names the document {unknown[0]!r}, which the corpus does not hold.")
-        chosen[query] = [Hit(dataset.corpus[one], float(scores[one]), rank) for rank, one in enumerate(left, start=1)]
-    return chosen
+        candidates[query] = [
+            Hit(dataset.corpus[name], float(scores[name]), rank) for rank, name in enumerate(names, start=1)
+        ]
+    return candidates
 
 
 def _as_run(rankings: Mapping[str, list[Hit]]) -> dict[str, dict[str, float]]:

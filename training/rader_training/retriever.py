@@ -115,21 +115,21 @@ def prepare_retriever(
     Args and errors are those of :func:`train_retriever`.
     """
     import_extra("accelerate", "training")
-    chosen, folder = RunOptions(**options), Path(out)
-    config, stored = read_config(config or RetrieverConfig(), folder, resume)
-    check_options(chosen, 1 if isinstance(samples, str | os.PathLike) else len(samples), config)
+    run_options, folder = RunOptions(**options), Path(out)
+    config, earlier_settings = read_config(config or RetrieverConfig(), folder, resume)
+    check_options(run_options, 1 if isinstance(samples, str | os.PathLike) else len(samples), config)
     if bool(config.anchor_weight) != (anchor is not None):
         raise InputError("anchor_weight and the documents that are held (anchor=, --anchor) go together.")
     if config.sharded:
-        _check_sharded(config, resume, chosen.evaluate_on is not None)
-    adapter_of = adapter_base(base) if chosen.keep_adapter else None
-    device = local_device(chosen.device)
-    encoder = _trainable(base, device, config, chosen)
-    if chosen.keep_adapter and encoder.recipe.pooling == "model":
+        _check_sharded(config, resume, run_options.evaluate_on is not None)
+    adapter_of = adapter_base(base) if run_options.keep_adapter else None
+    device = local_device(run_options.device)
+    encoder = _trainable(base, device, config, run_options)
+    if run_options.keep_adapter and encoder.recipe.pooling == "model":
         raise InputError(f"{encoder.recipe.name!r} has modules of its own, which an adapter alone cannot hold.")
     recipe = with_lengths(encoder.recipe, config, positions_of(_transformer(encoder)))
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
-    prepared = prepare_data(samples, config, folder, chosen, parameters=parameters, stored=stored)
+    prepared = prepare_data(samples, config, folder, run_options, parameters=parameters, earlier=earlier_settings)
     config = prepared.config
     _check_dimensions(config, encoder)
     if corpus is not None and not config.random_negatives:
@@ -151,7 +151,7 @@ def prepare_retriever(
         base=start,
         groups=prepared.groups,
         development=prepared.development,
-        options=chosen,
+        options=run_options,
         adapter_of=adapter_of,
         corpus=documents,
         anchors=anchors,

@@ -324,14 +324,14 @@ def _dataset(folder: Path | None, split: str | None, samples: list[str]) -> Any:
     from rader_plugins.evaluation import RetrievalDataset
     from rader_training.data.development import VALIDATION, development_split
 
-    chosen = development_split(folder, split)
+    split_name = development_split(folder, split)
     if any(Path(path).exists() and Path(path).resolve() == folder.resolve() for path in samples):
-        if chosen != VALIDATION:
+        if split_name != VALIDATION:
             raise InputError(
                 f"{folder} is trained on: of the samples themselves the split {VALIDATION!r} alone is kept."
             )
         return None  # what is taken where nothing is named
-    return RetrievalDataset.from_folder(folder, split=chosen)
+    return RetrievalDataset.from_folder(folder, split=split_name)
 
 
 def _tell(report: Any, json: bool) -> None:

@@ -70,8 +70,8 @@ class Collator:
         label = torch.zeros((len(groups), len(texts)), dtype=torch.int64)
         for row, group in enumerate(groups):
             for column, text in enumerate(texts):
-                others = column < own[-1] and not own[row] <= column < own[row + 1]
-                if text in group.positive_texts or (others and not self.in_batch):
+                of_other_query = column < own[-1] and not own[row] <= column < own[row + 1]
+                if text in group.positive_texts or (of_other_query and not self.in_batch):
                     label[row, column] = MASKED
             label[row, own[row]] = POSITIVE
         queries = self._features("query", [group.query for group in groups])

@@ -67,9 +67,9 @@ def development_set(
     """
     folders = [path for path in paths if _has_validation(path)]
     if folders:
-        chosen = load_samples(folders, cache, VALIDATION)
+        validation = load_samples(folders, cache, VALIDATION)
         names = " and ".join(str(path) for path in folders)
-        return _development(chosen, rows, f"the validation split of {names}", frozenset(), seed, most_documents)
+        return _development(validation, rows, f"the validation split of {names}", frozenset(), seed, most_documents)
     problems = list(dict.fromkeys(sample.problem_id or sample.query_id for sample in rows))
     count = len(problems) // _PART
     if not count:
@@ -144,16 +144,16 @@ def _texts(sample: Sample) -> Iterator[tuple[str, str]]:
 
 def _others(rows: SampleRows, taken: Mapping[str, str], seed: int, count: int) -> dict[str, str]:
     """Return the texts of other passages, an even choice by the hash of their ids."""
-    chosen: dict[str, tuple[bytes, str]] = {}
+    passages: dict[str, tuple[bytes, str]] = {}
     bound = b"\xff" * 9
     for sample in rows if count > 0 else ():
         for name, text in _texts(sample):
             rank = _rank(seed, name)
             if name in taken or rank > bound:
                 continue
-            chosen[name] = (rank, text)
-            if len(chosen) > 2 * count:
-                best = sorted(chosen.items(), key=lambda item: item[1][0])[:count]
-                chosen, bound = dict(best), best[-1][1][0]
-    best = sorted(chosen.items(), key=lambda item: item[1][0])[: max(0, count)]
+            passages[name] = (rank, text)
+            if len(passages) > 2 * count:
+                best = sorted(passages.items(), key=lambda item: item[1][0])[:count]
+                passages, bound = dict(best), best[-1][1][0]
+    best = sorted(passages.items(), key=lambda item: item[1][0])[: max(0, count)]
     return {name: text for name, (_, text) in best}

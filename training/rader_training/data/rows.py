@@ -40,9 +40,9 @@ class SampleRows:
         return self._starts[-1]
 
     def __getitem__(self, number: int) -> Sample:
-        place = self.set_of(number)
-        table, form = self._tables[place]
-        row = number - self._starts[place]
+        number_of_set = self.set_of(number)
+        table, form = self._tables[number_of_set]
+        row = number - self._starts[number_of_set]
         return form.read(table[row], row)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -55,7 +55,7 @@ class SampleRows:
 
     def set_of(self, number: int) -> int:
         """Return which set a row is of, counted from 0."""
-        return next(place for place, start in enumerate(self._starts[1:]) if number < start)
+        return next(index for index, start in enumerate(self._starts[1:]) if number < start)
 
 
 def load_samples(

@@ -155,10 +155,10 @@ def load_trained(model: Any, path: Path) -> None:
     """
     torch = import_extra("torch", "training")
     safetensors = import_extra("safetensors.torch", "training")
-    stored = safetensors.load_file(str(path))
+    weights = safetensors.load_file(str(path))
     trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
-    if set(stored) != set(trained) or any(stored[name].shape != trained[name].shape for name in stored):
+    if set(weights) != set(trained) or any(weights[name].shape != trained[name].shape for name in weights):
         raise InputError(f"{path} holds the weights of another model, or of other LoRA settings.")
     with torch.no_grad():
         for name, tensor in trained.items():
-            tensor.copy_(stored[name])
+            tensor.copy_(weights[name])

@@ -62,9 +62,9 @@ def adapter_base(base: str | Recipe) -> str:
     Raises:
         InputError: The base is an adapter itself.
     """
-    known = named_recipe(base) if isinstance(base, str) and not Path(base).is_dir() else base
-    name = str(base) if known is None else known.model if isinstance(known, Recipe) else known
-    if (isinstance(known, Recipe) and known.base_model) or (Path(name) / "adapter_config.json").is_file():
+    named = named_recipe(base) if isinstance(base, str) and not Path(base).is_dir() else base
+    name = str(base) if named is None else named.model if isinstance(named, Recipe) else named
+    if (isinstance(named, Recipe) and named.base_model) or (Path(name) / "adapter_config.json").is_file():
         raise InputError(
             f"{name!r} is an adapter itself, and an adapter of an adapter is no model that others could load. Leave "
             "keep_adapter out, or save the base with its adapter merged first."
@@ -103,8 +103,8 @@ def _complete(folder: Path) -> Iterator[Path]:
     temporary, old = (folder.with_name(f".{folder.name}.{what}") for what in ("tmp", "old"))
     if old.exists() and not folder.exists():  # killed between the two renames below
         old.rename(folder)
-    for left in (temporary, old):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -124,8 +124,8 @@ def _complete(folder: Path) -> Iterator[Path]:
             f"{folder} cannot be written: {error}. The checkpoints are intact: make room and go on with --resume."
         ) from error
     finally:
-        for left in (temporary, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
     sync_folder(folder.parent)
 
 

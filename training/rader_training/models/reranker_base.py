@@ -55,11 +55,11 @@ def load_base(base: str | Recipe, options: LoadOptions) -> RerankerBase:
     Raises:
         InputError: It cannot be had, is a classifier of several labels, or has no end-of-sequence token.
     """
-    known = named_recipe(base) if isinstance(base, str) else base
-    if known is None and isinstance(base, str) and (Path(base) / RECIPE_FILE).is_file():
-        known = read_directory(base)
-    if known is not None:
-        resolved = resolve(known if not isinstance(base, str) or not Path(base).is_dir() else base, kind=known.kind)
+    named = named_recipe(base) if isinstance(base, str) else base
+    if named is None and isinstance(base, str) and (Path(base) / RECIPE_FILE).is_file():
+        named = read_directory(base)
+    if named is not None:
+        resolved = resolve(named if not isinstance(base, str) or not Path(base).is_dir() else base, kind=named.kind)
         location, stated = resolved.location, resolved.recipe
     else:
         location, stated = str(base), None

@@ -114,8 +114,8 @@ def check_plan(config: TrainingConfig, groups: Groups, steps: int) -> None:
     if not isinstance(config, RetrieverConfig):
         return
     hard = config.group_size > 1 and groups.report.without_negatives < groups.report.samples
-    others = config.in_batch_negatives and min(config.batch_size, len(groups)) > 1
-    if not hard and not others and not config.random_negatives:
+    in_batch = config.in_batch_negatives and min(config.batch_size, len(groups)) > 1
+    if not hard and not in_batch and not config.random_negatives:
         raise InputError(
             "Nothing would be learned: there is nothing to tell a positive from. The samples have no hard negatives "
             "that are used, a batch holds no other queries, and no documents are drawn at random. Raise batch_size or "

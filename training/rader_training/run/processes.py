@@ -33,8 +33,8 @@ def is_main() -> bool:
 
 def local_device(device: str | None) -> str:
     """Return where this process computes: the GPU of its own, if there are several and none was named."""
-    chosen = pick_device(device)
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if chosen == "cuda" and process_count() > 1 else chosen
+    picked = pick_device(device)
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if picked == "cuda" and process_count() > 1 else picked
 
 
 def from_main(make: Callable[[], T]) -> T:
@@ -63,9 +63,9 @@ def all_agree(holds: Any) -> bool:
     """Whether something holds in every process; ``holds`` is a tensor of one truth value, and all must come here."""
     if (group := _group()) is None:
         return bool(holds)
-    least = holds.float().reshape(1)
-    group.all_reduce(least, op=group.ReduceOp.MIN)
-    return bool(least.item())
+    agreement = holds.float().reshape(1)
+    group.all_reduce(agreement, op=group.ReduceOp.MIN)
+    return bool(agreement.item())
 
 
 def wait() -> None:

@@ -53,10 +53,10 @@ class ProgressLine(TrainerCallback):
         if not self._shown or (now - self._last < _PAUSE and state.global_step < state.max_steps):
             return
         self._last = now
-        each = (now - self._started) / max(1, state.global_step - self._first)
-        minutes = each * (state.max_steps - state.global_step) / 60
-        left = f"{minutes:.0f} min left" if minutes >= 1 else f"{60 * minutes:.0f} s left"
-        self._write(f"step {state.global_step:,}/{state.max_steps:,}{self._figures}  {left}")
+        seconds = (now - self._started) / max(1, state.global_step - self._first)
+        minutes = seconds * (state.max_steps - state.global_step) / 60
+        remaining = f"{minutes:.0f} min left" if minutes >= 1 else f"{60 * minutes:.0f} s left"
+        self._write(f"step {state.global_step:,}/{state.max_steps:,}{self._figures}  {remaining}")
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -153,16 +153,16 @@ class TrainingRun(ABC):
         self.record = Record(self.folder, self._settings(), writes=is_main())
         with contextlib.ExitStack() as stack:
             from_main(lambda: self._open(stack, resume))
-            stored = from_main(lambda: self.record.end) if resume else None
-            if stored is not None and stored.get("exported") and (self.folder / "model").is_dir():
-                return self._earlier_report(stored, overlap)
+            earlier = from_main(lambda: self.record.end) if resume else None
+            if earlier is not None and earlier.get("exported") and (self.folder / "model").is_dir():
+                return self._earlier_report(earlier, overlap)
             self._choose_weights()
             before = from_main(self._probes)
-            if stored is None:
+            if earlier is None:
                 end = self._train(arguments, resume)
             else:
-                end = self._take_up(stored)
-            resumed = "" if stored is None else "finished"
+                end = self._take_up(earlier)
+            resumed = "" if earlier is None else "finished"
             report = from_main(lambda: self._finish(end, before, overlap, resumed))
         if end.diverged:
             raise TrainingDivergedError(f"{end.diverged} {report.model} holds the weights of step {report.best_step}.")
@@ -217,14 +217,14 @@ class TrainingRun(ABC):
             load_trained(self.model, self.folder / _BEST)
         return best
 
-    def _take_up(self, stored: Mapping[str, Any]) -> _End:
+    def _take_up(self, earlier: Mapping[str, Any]) -> _End:
         """Give the model the best weights of a training that has ended."""
         from rader_training.models.adapters import load_trained
 
-        self.record.go_on_from(stored["steps"])
+        self.record.go_on_from(earlier["steps"])
         load_trained(self.model, self.folder / _BEST)
         names = {attribute.name for attribute in dataclasses.fields(_End)}
-        return _End(**{name: value for name, value in stored.items() if name in names})
+        return _End(**{name: value for name, value in earlier.items() if name in names})
 
     def _back_to_good(self, trainer: Any, error: TrainingDivergedError) -> int:
         """Load the last weights that gave a loss, and return their step.
@@ -404,12 +404,12 @@ class TrainingRun(ABC):
             resumed=resumed,
         )
 
-    def _earlier_report(self, stored: Mapping[str, Any], overlap: dict[str, Any] | None) -> TrainingReport:
+    def _earlier_report(self, earlier: Mapping[str, Any], overlap: dict[str, Any] | None) -> TrainingReport:
         """Return the report of a run that has ended and whose model is there."""
-        self.record.go_on_from(stored["steps"])
+        self.record.go_on_from(earlier["steps"])
         names = {attribute.name for attribute in dataclasses.fields(_End)}
-        end = _End(**{name: value for name, value in stored.items() if name in names})
-        return self._report(end, Verdict(**stored["verdict"]), overlap, "finished", exported=True)
+        end = _End(**{name: value for name, value in earlier.items() if name in names})
+        return self._report(end, Verdict(**earlier["verdict"]), overlap, "finished", exported=True)
 
     def _check_overlap(self) -> dict[str, Any] | None:
         from rader_plugins.evaluation.overlap import EvaluationSet

@@ -65,10 +65,10 @@ class Verdict:
             return f"Better than {self.reference}: {figures} {test}."
         if self.outcome == "worse":
             return f"Worse than {self.reference}: {figures} {test}."
-        below = ", below" if self.after < self.before else ", above" if self.after > self.before else ""
+        side = ", below" if self.after < self.before else ", above" if self.after > self.before else ""
         return (
             f"No difference from {self.reference} that {_count(self.queries, 'query', 'these queries', 'this ')} could "
-            f"show: {figures}{below} ({test})."
+            f"show: {figures}{side} ({test})."
         )
 
 
