@@ -127,6 +127,9 @@ class ConversationImporter(FileImporter):
         spent = set(used)
         if conversation.reward is None:
             conversation.reward = read_reward(record, where, self.reading.scale, spent)
+        metadata = record.get("metadata")
+        if conversation.reward is None and isinstance(metadata, Mapping):
+            conversation.reward = read_reward(metadata, f"The metadata of {where}", self.reading.scale, spent)
         if conversation.gold_answer is None:
             conversation.gold_answer = first_text(record, GOLD_KEYS, where)
         count_ignored(record, spent, report.ignored)

@@ -260,6 +260,8 @@ def test_thoughts_in_tags_are_thoughts(tmp_path: Path) -> None:
         ({"feedback": {"thumbs_down": True}}, 0.0),
         ({"feedback": "👎"}, 0.0),
         ({"thumbs_up": True}, 1.0),
+        ({"metadata": {"feedback": "thumbs_down"}}, 0.0),
+        ({"metadata": {"feedback": "thumbs_down"}, "correct": True}, 1.0),
         ({"rating": "negative"}, 0.0),
         ({"scores": [{"value": 1.0, "dataType": "NUMERIC"}, {"value": 0, "dataType": "BOOLEAN"}]}, 0.5),
         ({"scores": [{"name": "a", "stringValue": "good", "dataType": "CATEGORICAL"}]}, 1.0),
