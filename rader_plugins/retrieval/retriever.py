@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
@@ -10,6 +9,7 @@ from typing import Any, TypedDict
 import numpy.typing as npt
 from typing_extensions import Unpack
 
+from rader_plugins import background
 from rader_plugins.documents import Hit, corpus_digest, text_list
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, Index, Mode, SearchRequest, check_index, encoder_of, read_documents
@@ -227,7 +227,7 @@ class RaderRetriever:
         if plan.expansion is not None:
             request = replace(request, queries=await plan.expansion.aexpand(request.queries))
         if request.needs_vectors and request.vectors is None:
-            encoder = await asyncio.to_thread(encoder_of, self.index)  # may have to load a model
+            encoder = await background.in_thread(encoder_of, self.index)  # may have to load a model
             vectors = await encoder.aencode_queries(request.queries, instruction=plan.instruction)
             request = replace(request, vectors=vectors)
         hits = await self.index.asearch(request)
