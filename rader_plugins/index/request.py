@@ -66,7 +66,7 @@ class SearchRequest:
             raise InputError(f"A filter is a dict or a function, not {type(self.filter).__name__}.")
         object.__setattr__(self, "queries", text_list(self.queries, "query"))
         object.__setattr__(self, "exclude_ids", self._excluded())
-        details = text_list(self.details, "detail") if self.details else ()
+        details = [] if isinstance(self.details, frozenset) and not self.details else text_list(self.details, "detail")
         if unknown := sorted(set(details) - set(get_args(Detail))):
             raise InputError(f"details are {' and '.join(get_args(Detail))}, not {', '.join(unknown)}.")
         object.__setattr__(self, "details", frozenset(details))

@@ -255,7 +255,8 @@ class RaderRetriever:
         if query_vectors is not None:
             values["vectors"] = as_vectors(query_vectors, len(texts), self.index.dimension)
         values = {"mode": self.mode, "alpha": self.alpha, "candidates": self.candidates, **values}
-        if (values["mode"], values["alpha"]) in (("hybrid", 1), ("hybrid", 1.0)):
+        plain = all(isinstance(values[name], str | int | float) for name in ("mode", "alpha"))
+        if plain and values["mode"] == "hybrid" and values["alpha"] == 1:
             values["mode"] = "dense"  # plain cosine: no pool, no z-scores, no BM25
         depth = max(k, self.rerank_top) if self.reranker is not None and isinstance(k, int) and k > 0 else k
         request = SearchRequest(texts, k=depth, exclude_ids=exclude_ids, **values)
