@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,6 +216,16 @@ def _ndcg(dataset: RetrievalDataset, rankings: Mapping[str, list[Hit]]) -> Value
     return {query: float(values["nDCG@10"]) for query, values in scores.per_query.items()}
 
 
+class _TrainedReranker(PointwiseReranker):
+    """Computes as the trainer does: a base in bfloat16 has a head in float32 while it trains."""
+
+    precision: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+
+    def _forward(self, *arguments: Any, **options: Any) -> Any:
+        with self.precision():  # here, since models run in a thread of their own
+            return super()._forward(*arguments, **options)
+
+
 @dataclasses.dataclass(kw_only=True)
 class _RerankerRun(TrainingRun):
     kind = "reranker"
@@ -253,8 +264,7 @@ class _RerankerRun(TrainingRun):
     def _measure(self, dataset: RetrievalDataset) -> Values:
         # Questions as they were asked, also where the first stage searched with written-out reasoning.
         queries = [dataset.originals.get(query, dataset.queries[query]) for query in self.candidates]
-        with self._autocast():
-            rankings = self._reranker().rerank_batch(queries, list(self.candidates.values()))
+        rankings = self._reranker().rerank_batch(queries, list(self.candidates.values()))
         return _ndcg(dataset, dict(zip(self.candidates, rankings, strict=True)))
 
     def _reference(self) -> tuple[str, Values]:
@@ -266,11 +276,13 @@ class _RerankerRun(TrainingRun):
         return self.first_stage_name, first
 
     def _reranker(self) -> PointwiseReranker:
-        return PointwiseReranker(self.recipe, classifier=self.start.classifier, show_progress=False)
+        reranker = _TrainedReranker(self.recipe, classifier=self.start.classifier, show_progress=False)
+        reranker.precision = self._autocast
+        return reranker
 
     def _probe(self, count: int) -> NDArray[np.float32]:
         groups = [self.groups[number] for number in range(min(count, len(self.groups)))]
-        with warnings.catch_warnings(), self._autocast():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # the report tells what was cut
             scores = self._reranker().score_pairs([(group.query, group.positive) for group in groups])
         return np.asarray(scores, dtype=np.float32)[:, None]
