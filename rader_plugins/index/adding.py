@@ -92,12 +92,12 @@ class Adder:
             if not difference.rewritten and not difference.relabelled:
                 return AddReport(unchanged=difference.unchanged, encoded=count)
             if vectors is None and (encoder := self._encoder_for(difference)) is not None:
-                texts = [batch[place].document.text for place in difference.rewritten]
+                texts = [batch[position].document.text for position in difference.rewritten]
                 if missing := [text for text in dict.fromkeys(texts) if text not in encoded]:
                     with self._lock.held(timeout):
                         pass  # refused before anything is paid
-                    made = storable(encoder.encode_documents(missing), len(missing), self._home)
-                    encoded |= zip(missing, made, strict=True)
+                    missing_vectors = storable(encoder.encode_documents(missing), len(missing), self._home)
+                    encoded |= zip(missing, missing_vectors, strict=True)
                     count += len(missing)
             try:
                 with self._lock.held(timeout):
@@ -122,32 +122,32 @@ class Adder:
 
     def _difference(self, batch: Sequence[Prepared], vectors: Array | None, *, renew: bool) -> _Difference:
         with self._home.store.reading():
-            stored = self._home.store.texts([item.document.id for item in batch])
-            kept = self._same_text(batch, stored, vectors) if not renew else set()
+            stored_texts = self._home.store.texts([item.document.id for item in batch])
+            same_positions = self._same_text(batch, stored_texts, vectors) if not renew else set()
         relabelled = {
-            stored[item.document.id].row: item.metadata
-            for place, item in enumerate(batch)
-            if place in kept and not same_metadata(stored[item.document.id].metadata, item.metadata)
+            stored_texts[item.document.id].row: item.metadata
+            for position, item in enumerate(batch)
+            if position in same_positions and not same_metadata(stored_texts[item.document.id].metadata, item.metadata)
         }
-        rewritten = [place for place in range(len(batch)) if place not in kept]
-        added = sum(batch[place].document.id not in stored for place in rewritten)
-        return _Difference(rewritten, relabelled, added, len(kept) - len(relabelled))
+        rewritten = [position for position in range(len(batch)) if position not in same_positions]
+        added = sum(batch[position].document.id not in stored_texts for position in rewritten)
+        return _Difference(rewritten, relabelled, added, len(same_positions) - len(relabelled))
 
     def _same_text(self, batch: Sequence[Prepared], stored: dict[str, StoredText], vectors: Array | None) -> set[int]:
-        """Return the places in the batch whose text is stored, with the given vector if there is one."""
+        """Return the positions in the batch whose text is stored, with the given vector if there is one."""
         same = [
-            place
-            for place, item in enumerate(batch)
+            position
+            for position, item in enumerate(batch)
             if (there := stored.get(item.document.id)) is not None and there.text == item.document.text
         ]
         shards = self._home.shards
         if vectors is None or shards is None or not same:
             return set(same)
         committed = self._home.store.shards()
-        rows = np.array([stored[batch[place].document.id].row for place in same])
-        known = gather(shards.arrays(committed), [shard.start for shard in committed], rows)
-        equal = (known == vectors[same]).all(axis=1)
-        return {place for place, alike in zip(same, equal.tolist(), strict=True) if alike}
+        rows = np.array([stored[batch[position].document.id].row for position in same])
+        stored_vectors = gather(shards.arrays(committed), [shard.start for shard in committed], rows)
+        equal = (stored_vectors == vectors[same]).all(axis=1)
+        return {position for position, alike in zip(same, equal.tolist(), strict=True) if alike}
 
     def _vectors(
         self, batch: Sequence[Prepared], difference: _Difference, vectors: Array | None, encoded: dict[str, Array]
@@ -157,14 +157,14 @@ class Adder:
             return None
         if vectors is not None:
             return vectors[difference.rewritten]
-        texts = [batch[place].document.text for place in difference.rewritten]
+        texts = [batch[position].document.text for position in difference.rewritten]
         return np.stack([encoded[text] for text in texts]) if all(text in encoded for text in texts) else None
 
     def _commit(self, batch: Sequence[Prepared], difference: _Difference, vectors: Array | None) -> None:
         if not difference.rewritten and not difference.relabelled:
             return
         home = self._home
-        items = [batch[place] for place in difference.rewritten]
+        items = [batch[position] for position in difference.rewritten]
         renew_terms(home)  # terms of another analysis must not stand beside those of this one
         terms = [Counter(home.settings.bm25.analyzer.terms(item.document.text)) for item in items]
         first: int = home.store.meta("rows")

@@ -64,14 +64,14 @@ class EncoderSlot:
         if not (location and recipe.model.startswith("sha256:")):
             yield recipe
             return
-        places = [Path(location)]
+        locations = [Path(location)]
         if self._folder is not None and (relative := self._settings.location_from_index) is not None:
-            places.append((self._folder / relative).resolve())
-        directories = [place for place in dict.fromkeys(places) if place.is_dir()]
+            locations.append((self._folder / relative).resolve())
+        directories = [path for path in dict.fromkeys(locations) if path.is_dir()]
         if not directories:
             raise InputError(
                 f"The model of this index lay in the directory {location}, which is not there"
-                + (f" (nor is {places[1]})." if len(places) > 1 and places[1] != places[0] else ".")
+                + (f" (nor is {locations[1]})." if len(locations) > 1 and locations[1] != locations[0] else ".")
                 + " A directory that was moved is named by whoever opens the index."
             )
         for directory in directories:

@@ -188,11 +188,11 @@ class FieldColumns:
         # Parsing is what it costs: most documents of a large index have all keys, or none.
         signs = {path: json.dumps(path[-1], ensure_ascii=False) for path in columns}
         for row, text in self._store.metadata(first):
-            wanted = [path for path, sign in signs.items() if sign in text]
-            if not wanted:
+            paths = [path for path, sign in signs.items() if sign in text]
+            if not paths:
                 continue
             metadata = json.loads(text)
-            for path in wanted:
+            for path in paths:
                 columns[path].add(row, _reached(metadata, path))
 
 

@@ -117,7 +117,7 @@ def create_home(folder: Path | None, settings: Settings, lock_timeout: float) ->
         return _assemble(None, _filled(None, settings))
     _check_free(folder)
     with _translated(folder):
-        made = _make_folders(folder)
+        parents = _make_folders(folder)
         # Complete and on disk before it gets its name: a process killed here leaves no half index behind.
         unfinished = folder / f".{_DATABASE}.{secrets.token_hex(8)}.new"
         try:
@@ -126,7 +126,7 @@ def create_home(folder: Path | None, settings: Settings, lock_timeout: float) ->
                 _check_free(folder)
                 _publish(unfinished, folder / _DATABASE)
                 sync_folder(folder)
-            for parent in made:
+            for parent in parents:
                 sync_folder(parent)
         finally:
             unfinished.unlink(missing_ok=True)

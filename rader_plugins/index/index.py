@@ -357,8 +357,8 @@ class RaderIndex:
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents with these ids, in this order; ids that are not stored are left out."""
-        found = self._home.store.documents(id_list(ids))
-        return [found[id] for id in ids if id in found]
+        documents = self._home.store.documents(id_list(ids))
+        return [documents[id] for id in ids if id in documents]
 
     def ids(self, filter: Filter | None = None) -> Iterator[str]:
         """Yield the ids of all documents, or of those that pass a filter, in the order of insertion."""
@@ -371,11 +371,11 @@ class RaderIndex:
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """Return id -> stored vector, shape (dimension,), for those ids that are stored; empty without vectors."""
         with self.frozen() as snapshot:
-            places = self._home.store.rows_of(id_list(ids))
-            if not places or self.dimension is None:
+            rows = self._home.store.rows_of(id_list(ids))
+            if not rows or self.dimension is None:
                 return {}
-            found = gather(snapshot.shards, snapshot.starts, np.array(list(places.values()))).astype(np.float32)
-            return dict(zip(places, found, strict=True))
+            vectors = gather(snapshot.shards, snapshot.starts, np.array(list(rows.values()))).astype(np.float32)
+            return dict(zip(rows, vectors, strict=True))
 
     def documents(self) -> Iterator[Document]:
         """Yield every document in the order of insertion."""

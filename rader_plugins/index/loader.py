@@ -69,8 +69,8 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
         ids[row] = name
     alive[[row for row, _ in state.names]] = True
     alive[state.dead] = False
-    known = len(lengths)
-    lengths = np.concatenate([lengths, np.zeros(state.rows - known, dtype=np.int32)])
+    length_count = len(lengths)
+    lengths = np.concatenate([lengths, np.zeros(state.rows - length_count, dtype=np.int32)])
     if state.lexical:
         rows, sizes, packed = zip(*state.lexical, strict=True)
         lengths[list(rows)] = sizes

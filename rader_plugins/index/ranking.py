@@ -105,14 +105,14 @@ def _hybrid(
 def _sorted(
     snapshot: Snapshot, rows: Array, scores: Array, k: int, stage: str, others: Mapping[str, Array] | None = None
 ) -> RankedRows:
-    places = top_places(rows, scores, k, snapshot.ids)
+    order = top_places(rows, scores, k, snapshot.ids)
     stages = {**(others or {}), stage: scores}
-    return RankedRows(rows[places], scores[places], {name: values[places] for name, values in stages.items()})
+    return RankedRows(rows[order], scores[order], {name: values[order] for name, values in stages.items()})
 
 
 def to_hits(ranked: RankedRows, documents: Mapping[int, Document]) -> list[Hit]:
     """Return hits; ``documents`` holds the document of every row."""
     return [
-        Hit(documents[row], score, place + 1, {stage: float(values[place]) for stage, values in ranked.stages.items()})
-        for place, (row, score) in enumerate(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
+        Hit(documents[row], score, index + 1, {stage: float(values[index]) for stage, values in ranked.stages.items()})
+        for index, (row, score) in enumerate(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
     ]

@@ -78,9 +78,9 @@ class SearchRequest:
         if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
             raise InputError(f"exclude_ids holds a list of ids for every query, not {type(ids).__name__}.")
         ids = list(ids)
-        if any(isinstance(each, str) for each in ids):
+        if any(isinstance(entry, str) for entry in ids):
             raise InputError("exclude_ids holds a list of ids for every query (for search(): one list of ids).")
-        lists = [text_list(each, "id to exclude") for each in ids]
+        lists = [text_list(entry, "id to exclude") for entry in ids]
         if len(lists) != len(self.queries):
             raise InputError(
                 f"exclude_ids holds a list of ids for every query (for search(): one list of ids): {len(self.queries)} "

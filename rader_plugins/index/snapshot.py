@@ -85,17 +85,19 @@ class Snapshot:
     def bm25_best(self, query: str, k: int, mask: Mask | None) -> Ranking:
         """The ``k`` best rows by BM25 for one query, in no order; only rows that match a term."""
         weighted = self._weighted(query)
-        found = promising(self.lexical, weighted, k, self.alive if mask is None and len(self) < self.rows else mask)
-        if found is None:
+        candidates = promising(
+            self.lexical, weighted, k, self.alive if mask is None and len(self) < self.rows else mask
+        )
+        if candidates is None:
             return self.bm25_top(self.lexical.scores(weighted), k, mask)
-        rows, scores = found
+        rows, scores = candidates
         matching = np.flatnonzero(scores > 0)
         return best_rows(rows[matching].astype(np.int64), scores[matching], k, self.ids)
 
     def _weighted(self, query: str) -> WeightedQuery:
         terms = self.lexical.config.analyzer.query_terms(query)
-        known = self._store.term_ids(list(dict.fromkeys(terms)))
-        return self.lexical.query(Counter(known[term] for term in terms if term in known))
+        term_ids = self._store.term_ids(list(dict.fromkeys(terms)))
+        return self.lexical.query(Counter(term_ids[term] for term in terms if term in term_ids))
 
     def bm25_top(self, scores: npt.NDArray[np.float64], k: int, mask: Mask | None) -> Ranking:
         """The ``k`` best rows by BM25, in no order; only rows that match a term."""
@@ -161,11 +163,11 @@ class Snapshot:
         if possible <= max(4 * k, self.rows // 50):
             # So few rows are left that looking at each is as fast, and finds all of them.
             return self._among(query, np.flatnonzero(allowed), k)
-        found = approximate.candidates(query, k, None if possible == self.rows else allowed)
+        candidates = approximate.candidates(query, k, None if possible == self.rows else allowed)
         tail = np.flatnonzero(allowed[approximate.rows :]) + approximate.rows
-        if len(found) + len(tail) < k:
+        if len(candidates) + len(tail) < k:
             return self._among(query, np.flatnonzero(allowed), k)
-        return self._among(query, np.concatenate([found, tail]), k)
+        return self._among(query, np.concatenate([candidates, tail]), k)
 
 
 def kth_largest(scores: Array, k: int) -> Any:
@@ -178,8 +180,8 @@ def kth_largest(scores: Array, k: int) -> Any:
         return scores.min()
     group = min(64, len(scores) // (4 * k))
     if group > 1:
-        most = scores[: len(scores) // group * group].reshape(group, -1).max(axis=0)
-        scores = scores[scores >= np.partition(most, len(most) - k)[len(most) - k]]
+        maxima = scores[: len(scores) // group * group].reshape(group, -1).max(axis=0)
+        scores = scores[scores >= np.partition(maxima, len(maxima) - k)[len(maxima) - k]]
     return np.partition(scores, len(scores) - k)[len(scores) - k]
 
 
@@ -200,9 +202,9 @@ def top_places(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:
     """As :func:`best_rows`, but return their places in the arrays, best first; equal scores by ascending id."""
     keep = _best(rows, scores, k, ids)
     names = [ids[row] for row in rows[keep].tolist()]
-    order = [place for *_, place in sorted(zip((-scores[keep]).tolist(), names, range(len(names)), strict=True))]
-    places: Array = keep[order]
-    return places
+    order = [position for *_, position in sorted(zip((-scores[keep]).tolist(), names, range(len(names)), strict=True))]
+    positions: Array = keep[order]
+    return positions
 
 
 def _best(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:

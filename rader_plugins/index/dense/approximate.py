@@ -147,15 +147,15 @@ class Approximate:
         else:
             parameters = faiss.SearchParameters(**options)
         _, rows = self._searched.search(query[None, :], min(k, self.rows), params=parameters)
-        found: Array = rows[0][rows[0] >= 0]
-        return found
+        valid_rows: Array = rows[0][rows[0] >= 0]
+        return valid_rows
 
     def _gpu_candidates(self, query: Array, k: int, mask: npt.NDArray[np.bool_] | None) -> Array:
         # GPU structures know no selectors: more rows are asked for, and where too few pass the caller searches exactly.
-        asked = min(k if mask is None else 4 * k, self.rows, _GPU_MOST)
-        _, rows = self._searched.search(query[None, :], asked)
-        found: Array = rows[0][rows[0] >= 0]
-        return found if mask is None else found[mask[found]]
+        limit = min(k if mask is None else 4 * k, self.rows, _GPU_MOST)
+        _, rows = self._searched.search(query[None, :], limit)
+        valid_rows: Array = rows[0][rows[0] >= 0]
+        return valid_rows if mask is None else valid_rows[mask[valid_rows]]
 
     def write(self, path: Path) -> None:
         """Write FAISS's own format."""

@@ -72,7 +72,7 @@ def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, 
     wide = query.astype(np.float64)
     order = np.argsort(rows)  # neighbours share pages
     for first in range(0, len(rows), _GATHER):
-        places = order[first : first + _GATHER]
+        positions = order[first : first + _GATHER]
         # Not by BLAS: see rader_plugins.index.dense.products.
-        scores[places] = np.einsum("ij,j->i", gather(shards, starts, rows[places]).astype(np.float64), wide)
+        scores[positions] = np.einsum("ij,j->i", gather(shards, starts, rows[positions]).astype(np.float64), wide)
     return scores

@@ -46,15 +46,15 @@ def inner_products(vectors: Array, query: Array, out: Array) -> None:
 
 def _share(work: Callable[[int], None], items: Sequence[int]) -> None:
     """Call ``work`` with every item, in this thread and in as many idle ones as help."""
-    left = iter(items)
+    queue = iter(items)
     lock = threading.Lock()
 
     def take() -> None:
-        for item in _locked(left, lock):
+        for item in _locked(queue, lock):
             work(item)
 
     # Whoever is free takes the next block: a thread that finds no core delays nobody.
-    helpers = [one for _ in range(min(_threads(), len(items)) - 1) if (one := _helper(take)) is not None]
+    helpers = [future for _ in range(min(_threads(), len(items)) - 1) if (future := _helper(take)) is not None]
     try:
         take()
     finally:
@@ -100,5 +100,5 @@ if hasattr(os, "register_at_fork"):
 def _threads() -> int:
     """Return how many threads may work: the cores of this process, or OMP_NUM_THREADS if that is fewer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, _MOST_THREADS, int(wanted) if wanted.isdigit() and int(wanted) else cores)
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, _MOST_THREADS, int(setting) if setting.isdigit() and int(setting) else cores)

@@ -91,10 +91,10 @@ class Postings:
         """
         if not len(self.terms):
             return (np.zeros(len(terms), dtype=np.int64),) * 3
-        places = np.minimum(self.terms.searchsorted(terms), len(self.terms) - 1)
-        held = self.terms[places] == terms
-        first = self.starts[places]
-        return first, np.where(held, self.starts[places + 1], first), self.most[places] * held
+        positions = np.minimum(self.terms.searchsorted(terms), len(self.terms) - 1)
+        matches = self.terms[positions] == terms
+        first = self.starts[positions]
+        return first, np.where(matches, self.starts[positions + 1], first), self.most[positions] * matches
 
     def add_frequencies(self, counts: Array, alive: Array | None) -> None:
         """Add each term's number of living documents to ``counts``, indexed by term id."""

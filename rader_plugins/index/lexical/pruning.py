@@ -68,17 +68,17 @@ def promising(
             limit = _kth(sums, k)
     keep = (sums >= limit * _LOWER - rests[taken]).nonzero()[0]
     rows, sums = rows[keep], sums[keep]
-    others = _values(view, query, sequence[taken:], rows)
+    contributions = _values(view, query, sequence[taken:], rows)
     if len(rows) > k:
-        sums = sums + others.sum(axis=0)
+        sums = sums + contributions.sum(axis=0)
         keep = (sums >= _kth(sums, k) * _LOWER).nonzero()[0]
-        rows, others = rows[keep], others[:, keep]
+        rows, contributions = rows[keep], contributions[:, keep]
     values = np.zeros((len(query), len(rows)), dtype=np.float32)
-    values[sequence[taken:]] = others
+    values[sequence[taken:]] = contributions
     for holders, terms, added in read if len(rows) else ():
-        places = np.minimum(rows.searchsorted(holders), len(rows) - 1)
-        found = (rows[places] == holders).nonzero()[0]
-        values[terms[found], places[found]] = added[found]
+        positions = np.minimum(rows.searchsorted(holders), len(rows) - 1)
+        matches = (rows[positions] == holders).nonzero()[0]
+        values[terms[matches], positions[matches]] = added[matches]
     scores = np.zeros(len(rows))
     for added in values:  # one term after the other
         scores += added
@@ -123,16 +123,18 @@ def _values(view: LexicalView, query: WeightedQuery, terms: Array, rows: Array) 
     values = np.zeros((len(terms), len(rows)), dtype=np.float32)
     if not len(rows):
         return values
-    for line, at in enumerate(terms.tolist()):
-        column = view.column(int(query.terms[at]))
+    for line, term in enumerate(terms.tolist()):
+        column = view.column(int(query.terms[term]))
         if column is not None:
             values[line] = column[rows]
             continue
-        for part, first, last in zip(view.parts, query.first[:, at].tolist(), query.last[:, at].tolist(), strict=True):
+        for part, first, last in zip(
+            view.parts, query.first[:, term].tolist(), query.last[:, term].tolist(), strict=True
+        ):
             if first < last:
                 holders = part.rows[first:last]
-                places = np.minimum(holders.searchsorted(rows), last - first - 1)
-                values[line] += part.frequencies[first:last][places] * (holders[places] == rows)
+                positions = np.minimum(holders.searchsorted(rows), last - first - 1)
+                values[line] += part.frequencies[first:last][positions] * (holders[positions] == rows)
     values /= values + view.norms[rows]
     values *= query.weights[terms, None]
     return values

@@ -137,28 +137,28 @@ class LexicalView:
         Args:
             counts: Term id -> frequency in the query, in the order of the query.
         """
-        known = [term for term in counts if term < len(self._document_frequency)]
-        terms = np.array(known, dtype=np.int32)
+        term_ids = [term for term in counts if term < len(self._document_frequency)]
+        terms = np.array(term_ids, dtype=np.int32)
         frequency = self._document_frequency[terms]
-        asked = np.array([counts[term] for term in known], dtype=np.float64)
+        repeats = np.array([counts[term] for term in term_ids], dtype=np.float64)
         order = np.argsort(frequency, kind="stable")[np.count_nonzero(frequency == 0) :]
-        terms, asked, frequency = terms[order], asked[order], frequency[order]
+        terms, repeats, frequency = terms[order], repeats[order], frequency[order]
         weights = np.log1p((self.documents - frequency + 0.5) / (frequency + 0.5))  # idf
         if self.config.query_weighted:
             k1, b = self.config.k1, self.config.b
-            weights = weights**2 * (asked / (asked + k1 * (1 - b + b * asked.sum() / self.mean_length)))
+            weights = weights**2 * (repeats / (repeats + k1 * (1 - b + b * repeats.sum() / self.mean_length)))
         else:
-            weights *= asked
-        found = [part.find(terms) for part in self.parts]
-        most = np.zeros(len(terms))
-        for *_, part_most in found:
-            most = np.maximum(most, part_most)
+            weights *= repeats
+        ranges = [part.find(terms) for part in self.parts]
+        maxima = np.zeros(len(terms))
+        for *_, part_most in ranges:
+            maxima = np.maximum(maxima, part_most)
         return WeightedQuery(
             terms=terms,
             weights=weights.astype(np.float32),
-            bounds=weights * most / (most + self.least_norm) * _ROUNDED_UP,
-            first=np.array([first for first, *_ in found]),
-            last=np.array([last for _, last, _ in found]),
+            bounds=weights * maxima / (maxima + self.least_norm) * _ROUNDED_UP,
+            first=np.array([first for first, *_ in ranges]),
+            last=np.array([last for _, last, _ in ranges]),
         )
 
     def scores(self, query: WeightedQuery) -> npt.NDArray[np.float64]:
@@ -168,9 +168,9 @@ class LexicalView:
             float64 array of shape (rows,); 0 where no term matches. Rows of deleted documents may have a score.
         """
         summed = np.zeros(self.rows)
-        for at, weight in enumerate(query.weights):
+        for position, weight in enumerate(query.weights):
             for number, part in enumerate(self.parts):
-                first, last = int(query.first[number, at]), int(query.last[number, at])
+                first, last = int(query.first[number, position]), int(query.last[number, position])
                 if first == last:
                     continue
                 rows, saturations = part.rows[first:last], self._saturations(number, first, last)
@@ -182,9 +182,9 @@ class LexicalView:
 
     def _saturations(self, number: int, first: int, last: int) -> npt.NDArray[np.float32]:
         """Return sat(f, n) of some postings; those of frequent terms are kept."""
-        known = self._kept.get((number, first))
-        if known is not None:
-            return known
+        cached_saturations = self._kept.get((number, first))
+        if cached_saturations is not None:
+            return cached_saturations
         part = self.parts[number]
         saturations = part.frequencies[first:last].astype(np.float32)
         saturations /= saturations + self.norms[part.rows[first:last]]
@@ -197,12 +197,12 @@ class LexicalView:
 
         A look-up for many rows at once; those of the terms that were asked for last are kept.
         """
-        known = self._columns.get(term)
-        if known is not None or _COMMON * int(self._document_frequency[term]) < self.rows:
-            return known
-        found = [part.find(np.array([term])) for part in self.parts]
-        column = np.zeros(self.rows, dtype=np.min_scalar_type(max(int(most[0]) for *_, most in found)))
-        for part, (first, last, _) in zip(self.parts, found, strict=True):
+        cached_column = self._columns.get(term)
+        if cached_column is not None or _COMMON * int(self._document_frequency[term]) < self.rows:
+            return cached_column
+        ranges = [part.find(np.array([term])) for part in self.parts]
+        column = np.zeros(self.rows, dtype=np.min_scalar_type(max(int(maxima[0]) for *_, maxima in ranges)))
+        for part, (first, last, _) in zip(self.parts, ranges, strict=True):
             span = slice(int(first[0]), int(last[0]))
             column[part.rows[span]] = part.frequencies[span]
         if len(self._columns) >= _COLUMNS:

@@ -238,9 +238,9 @@ class Store:
             IndexCorruptError: It is not there, and there is no default.
         """
         with self.reading() as database:
-            stored = database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if stored is not None:
-            return json.loads(stored[0])
+            row = database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return json.loads(row[0])
         if default is _MISSING:
             raise IndexCorruptError(f"{self.file} lacks {key!r}; restore it from a copy.")
         return default
@@ -259,7 +259,7 @@ class Store:
 
     def documents(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return id -> document for those ids that are stored."""
-        return {id: _document(id, stored.text, stored.metadata) for id, stored in self.texts(ids).items()}
+        return {id: _document(id, entry.text, entry.metadata) for id, entry in self.texts(ids).items()}
 
     def documents_at(self, rows: Sequence[int], generation: int) -> dict[int, Document] | None:
         """Return row -> document for those rows that hold one, or None if ``generation`` is not the newest commit."""
@@ -319,8 +319,8 @@ class Store:
         if len(numbers) < len(terms):
             # A term keeps its id within an epoch; one that is not there may come: only those that are there are kept.
             with self._statement() as database:
-                others = [term for term in terms if term not in numbers]
-                numbers.update(select_in(database, "SELECT term, id FROM terms WHERE term", others))
+                missing_terms = [term for term in terms if term not in numbers]
+                numbers.update(select_in(database, "SELECT term, id FROM terms WHERE term", missing_terms))
             if len(self._terms) > _TERMS_KEPT:
                 self._terms = {}
             self._terms.update(numbers)
