@@ -67,9 +67,9 @@ def padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[Ids, Ids | None]
         return np.array(rows, dtype=np.int64), None
     ids = np.full((len(rows), width), filler, dtype=np.int64)
     mask = np.zeros((len(rows), width), dtype=np.int64)
-    for at, row in enumerate(rows):
-        ids[at, : len(row)] = row
-        mask[at, : len(row)] = 1
+    for position, row in enumerate(rows):
+        ids[position, : len(row)] = row
+        mask[position, : len(row)] = 1
     return ids, mask
 
 
@@ -97,23 +97,23 @@ def run_batches(
         EncodingError: A single text does not fit, or the model failed.
     """
     ceiling = sys.maxsize
-    waiting = list(batches[::-1])
-    while waiting:
-        batch = waiting.pop()
-        size = len(batch) * max(lengths[at] for at in batch)
+    stack = list(batches[::-1])
+    while stack:
+        batch = stack.pop()
+        size = len(batch) * max(lengths[position] for position in batch)
         if size > ceiling and len(batch) > 1:
             middle = len(batch) // 2
-            waiting += [batch[middle:], batch[:middle]]
+            stack += [batch[middle:], batch[:middle]]
             continue
-        found = _attempt(forward, batch, lengths, device)
-        if found is not None:
-            yield batch, found[0]
+        outcome = _attempt(forward, batch, lengths, device)
+        if outcome is not None:
+            yield batch, outcome[0]
             continue
         if len(batch) == 1:
             raise EncodingError(f"A single text of {size} tokens does not fit into the memory of {device}. {remedy}")
         # What did not fit will not fit a moment later: later batches are cut before they are tried.
         ceiling = max(1, size // 2)
-        waiting.append(batch)
+        stack.append(batch)
 
 
 def _attempt(
@@ -129,7 +129,7 @@ def _attempt(
         if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
             raise EncodingError(
                 f"The model failed on a batch of {len(batch)} texts, the longest of "
-                f"{max(lengths[at] for at in batch)} tokens: {error} "
+                f"{max(lengths[position] for position in batch)} tokens: {error} "
                 "(A model with fewer positions than the recipe's maximum length fails like this.)"
             ) from error
     if device.type == "cuda":

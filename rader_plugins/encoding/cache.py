@@ -44,19 +44,19 @@ class VectorCache(CacheFile):
         Raises:
             InputError: The file is damaged, or a vector has another dimension.
         """
-        found: dict[bytes, Vectors] = {}
+        vectors: dict[bytes, Vectors] = {}
         with self._open() as connection:
             for start in range(0, len(keys), _VARIABLES):
-                some = keys[start : start + _VARIABLES]
-                marks = ",".join("?" * len(some))
+                batch = keys[start : start + _VARIABLES]
+                marks = ",".join("?" * len(batch))
                 query = f"SELECT key, vector, checksum FROM vectors WHERE key IN ({marks})"
-                for key, blob, checksum in connection.execute(query, some):
+                for key, blob, checksum in connection.execute(query, batch):
                     if not isinstance(blob, bytes) or zlib.crc32(blob) != checksum:
                         raise self._damaged("a vector does not match its checksum")
                     if len(blob) != 4 * dimension:
                         raise self._damaged(f"a vector of dimension {len(blob) // 4} was found, {dimension} expected")
-                    found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
-        return found
+                    vectors[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
+        return vectors
 
     def put_many(self, vectors: Mapping[bytes, Vectors]) -> None:
         """Store vectors in one transaction."""
@@ -104,48 +104,48 @@ class CachedEncoder(Encoder):
 
     def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
         """Encode queries; see :meth:`Encoder.encode_queries`."""
-        keys, known, missing = self._look_up("query", texts, instruction)
-        with self._kept_where_some_are_refused(keys, known, missing):
+        keys, hits, missing = self._look_up("query", texts, instruction)
+        with self._kept_where_some_are_refused(keys, hits, missing):
             new = self.encoder.encode_queries(list(missing.values()), instruction=instruction) if missing else None
-        return self._finish(keys, known, missing, new)
+        return self._finish(keys, hits, missing, new)
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
         """Encode documents; see :meth:`Encoder.encode_documents`."""
-        keys, known, missing = self._look_up("document", texts, None)
-        with self._kept_where_some_are_refused(keys, known, missing):
+        keys, hits, missing = self._look_up("document", texts, None)
+        with self._kept_where_some_are_refused(keys, hits, missing):
             new = self.encoder.encode_documents(list(missing.values())) if missing else None
-        return self._finish(keys, known, missing, new)
+        return self._finish(keys, hits, missing, new)
 
     async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
         """As :meth:`encode_queries`, without blocking the event loop."""
-        keys, known, missing = await in_thread(self._look_up, "query", texts, instruction)
+        keys, hits, missing = await in_thread(self._look_up, "query", texts, instruction)
         new = None
         if missing:
-            with self._kept_where_some_are_refused(keys, known, missing):
+            with self._kept_where_some_are_refused(keys, hits, missing):
                 new = await self.encoder.aencode_queries(list(missing.values()), instruction=instruction)
-        return await in_thread(self._finish, keys, known, missing, new)
+        return await in_thread(self._finish, keys, hits, missing, new)
 
     async def aencode_documents(self, texts: Sequence[str]) -> Vectors:
         """As :meth:`encode_documents`, without blocking the event loop."""
-        keys, known, missing = await in_thread(self._look_up, "document", texts, None)
+        keys, hits, missing = await in_thread(self._look_up, "document", texts, None)
         new = None
         if missing:
-            with self._kept_where_some_are_refused(keys, known, missing):
+            with self._kept_where_some_are_refused(keys, hits, missing):
                 new = await self.encoder.aencode_documents(list(missing.values()))
-        return await in_thread(self._finish, keys, known, missing, new)
+        return await in_thread(self._finish, keys, hits, missing, new)
 
     def _look_up(
         self, role: Role, texts: Sequence[str], instruction: str | None
     ) -> tuple[list[bytes], dict[bytes, Vectors], dict[bytes, str]]:
-        given = checked_texts(texts, role)
+        valid_texts = checked_texts(texts, role)
         prefix = self.recipe.query_prefix(instruction) if role == "query" else ""
-        keys = [self._key(role, prefix, text) for text in given]
-        known = self.cache.get_many(list(dict.fromkeys(keys)), self.dimension)
-        missing = {key: text for key, text in zip(keys, given, strict=True) if key not in known}
+        keys = [self._key(role, prefix, text) for text in valid_texts]
+        hits = self.cache.get_many(list(dict.fromkeys(keys)), self.dimension)
+        missing = {key: text for key, text in zip(keys, valid_texts, strict=True) if key not in hits}
         with self._count_lock:
-            self.hits += sum(key in known for key in keys)
+            self.hits += sum(key in hits for key in keys)
             self.misses += len(missing)
-        return keys, known, missing
+        return keys, hits, missing
 
     @contextlib.contextmanager
     def _kept_where_some_are_refused(
@@ -156,28 +156,28 @@ class CachedEncoder(Encoder):
             yield
         except RefusedTextsError as error:
             order = list(missing)
-            made = {order[at]: vector for at, vector in zip(error.positions, error.vectors, strict=True)}
-            self.cache.put_many(made)
-            vectors = {**known, **made}
-            why = {order[at]: reason for at, reason in error.refused.items()}
-            positions = [at for at, key in enumerate(keys) if key in vectors]
+            entries = {order[position]: vector for position, vector in zip(error.positions, error.vectors, strict=True)}
+            self.cache.put_many(entries)
+            vectors = {**known, **entries}
+            why = {order[position]: reason for position, reason in error.refused.items()}
+            positions = [position for position, key in enumerate(keys) if key in vectors]
             raise RefusedTextsError(
                 str(error),
-                {at: why[key] for at, key in enumerate(keys) if key in why},
+                {position: why[key] for position, key in enumerate(keys) if key in why},
                 positions,
-                np.stack([vectors[keys[at]] for at in positions]),
+                np.stack([vectors[keys[position]] for position in positions]),
             ) from error
 
     def _finish(
         self, keys: list[bytes], known: dict[bytes, Vectors], missing: dict[bytes, str], new: Vectors | None
     ) -> Vectors:
         if new is not None:
-            made = dict(zip(missing, new, strict=True))
-            self.cache.put_many(made)
-            known = {**known, **made}
+            entries = dict(zip(missing, new, strict=True))
+            self.cache.put_many(entries)
+            known = {**known, **entries}
         rows = np.empty((len(keys), self.dimension), dtype=np.float32)
-        for at, key in enumerate(keys):
-            rows[at] = known[key]
+        for position, key in enumerate(keys):
+            rows[position] = known[key]
         return rows
 
     def _key(self, role: Role, prefix: str, text: str) -> bytes:

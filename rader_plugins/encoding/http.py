@@ -167,9 +167,9 @@ class HTTPEncoder(Encoder):
 
     def _encode(self, role: Role, texts: Sequence[str], instruction: str | None) -> Vectors:
         call, futures = self._submit(role, texts, instruction)
-        shown = wants_progress(self.show_progress, len(call.texts))
+        visible = wants_progress(self.show_progress, len(call.texts))
         try:
-            with progress(len(call.texts), shown, f"Encoding {role}s") as advance:
+            with progress(len(call.texts), visible, f"Encoding {role}s") as advance:
                 for future in futures:
                     advance(future.result())
         finally:
@@ -280,8 +280,8 @@ def _cancel(futures: Sequence[Future[int]]) -> None:
 def _check_numbers(counts: Mapping[str, int | None], max_retries: int, timeout: float, backoff: float) -> None:
     optional = {"batch_tokens", "max_tokens"}
     for name, value in {**counts, "max_retries": max_retries}.items():
-        least = 0 if name == "max_retries" else 1
-        if not (value is None and name in optional) and (not isinstance(value, int) or value < least):
-            raise InputError(f"{name} must be an integer of at least {least}, not {value!r}.")
+        minimum = 0 if name == "max_retries" else 1
+        if not (value is None and name in optional) and (not isinstance(value, int) or value < minimum):
+            raise InputError(f"{name} must be an integer of at least {minimum}, not {value!r}.")
     if not timeout > 0 or not backoff >= 0:
         raise InputError("timeout must be positive and backoff not negative (seconds).")

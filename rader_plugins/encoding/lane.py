@@ -83,9 +83,9 @@ class LoadedModel:
         """Run as many of the questions of a kind as fit, until none is left."""
         while True:
             with self._lock:
-                waiting = self._questions.get(kind, [])
-                batch = _fitting(waiting, budget)
-                self._questions[kind] = waiting[len(batch) :]
+                questions = self._questions.get(kind, [])
+                batch = _fitting(questions, budget)
+                self._questions[kind] = questions[len(batch) :]
                 if not self._questions[kind]:
                     del self._questions[kind]
             if not batch:
@@ -153,7 +153,7 @@ class _Shelf:
 
     def drop(self, loaded: LoadedModel) -> None:
         with self._lock:
-            for key in [key for key, each in self._models.items() if each is loaded]:
+            for key in [key for key, model in self._models.items() if model is loaded]:
                 del self._models[key]
 
 

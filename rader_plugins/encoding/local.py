@@ -86,8 +86,8 @@ class LocalEncoder(Encoder):
         where = os.fspath(location) if location is not None else recipe.model
         self.location: str = where
         if model is None:
-            chosen = pick_device(device)
-            options = LoadOptions(chosen, pick_dtype(dtype, recipe, chosen), attn_implementation, trust_remote_code)
+            target = pick_device(device)
+            options = LoadOptions(target, pick_dtype(dtype, recipe, target), attn_implementation, trust_remote_code)
             loaded = self._load(options, shared=shared)
         else:
             loaded = LoadedModel(model, model.device.type)
@@ -176,11 +176,11 @@ class LocalEncoder(Encoder):
         save_encoder(self, path)
 
     def _encode(self, role: Role, texts: Sequence[str], instruction: str | None) -> Vectors:
-        given = checked_texts(texts, role)
+        valid_texts = checked_texts(texts, role)
         if role == "query":
             self.recipe.query_prefix(instruction)  # an unusable instruction is an error even without a text
         unique: dict[str, int] = {}
-        places = [unique.setdefault(text, len(unique)) for text in given]
+        positions = [unique.setdefault(text, len(unique)) for text in valid_texts]
         distinct = list(unique)
         if not distinct:
             return np.zeros((0, self._dimension), dtype=np.float32)
@@ -189,7 +189,7 @@ class LocalEncoder(Encoder):
         else:
             rows = self._encode_strings(role, distinct, instruction)
         self._check(rows)
-        return rows if len(distinct) == len(given) else rows[places]
+        return rows if len(distinct) == len(valid_texts) else rows[positions]
 
     def _reads_tokens(self) -> bool:
         """Whether the model takes token ids of plain text; static embeddings, routers and chat inputs do not."""
@@ -211,14 +211,14 @@ class LocalEncoder(Encoder):
             run = partial(self._forward, prompt=skipped)
             return np.stack(self._loaded.ask(tokens.ids, lengths, run, kind=kind, budget=self.batch_tokens))
         # A text that its prompt left no room for has nothing else to pool: the prompt stays in.
-        groups = [(skipped, [at for at, length in enumerate(lengths) if length > skipped])]
+        groups = [(skipped, [index for index, length in enumerate(lengths) if length > skipped])]
         if skipped:
-            groups.append((0, [at for at, length in enumerate(lengths) if length <= skipped]))
+            groups.append((0, [index for index, length in enumerate(lengths) if length <= skipped]))
         rows = np.empty((len(texts), self._dimension), dtype=np.float32)
         with progress(len(texts), wants_progress(self.show_progress, len(texts)), f"Encoding {role}s") as advance:
             for prompt, members in groups:
-                plan = plan_batches([lengths[at] for at in members], self.batch_tokens)
-                batches = [[members[place] for place in batch] for batch in plan]
+                plan = plan_batches([lengths[index] for index in members], self.batch_tokens)
+                batches = [[members[offset] for offset in batch] for batch in plan]
                 self._run(batches, tokens.ids, prompt, rows, advance)
         return rows
 
@@ -237,7 +237,7 @@ class LocalEncoder(Encoder):
         for batch, vectors in run_batches(
             batches,
             lengths,
-            lambda batch: self._loaded.run(partial(self._forward, [ids[at] for at in batch], prompt)),
+            lambda batch: self._loaded.run(partial(self._forward, [ids[position] for position in batch], prompt)),
             self._model.device,
             remedy=remedy,
         ):
@@ -284,14 +284,14 @@ class LocalEncoder(Encoder):
 
     def _pad_id(self) -> int:
         # Padding is masked, so any token will do where the tokenizer has none of its own.
-        found = self._model.tokenizer.pad_token_id
-        return int(found) if found is not None else 0
+        pad_id = self._model.tokenizer.pad_token_id
+        return int(pad_id) if pad_id is not None else 0
 
     def _find_dimension(self) -> int:
-        found = self._model.get_embedding_dimension()
-        if not isinstance(found, int):
+        dimension = self._model.get_embedding_dimension()
+        if not isinstance(dimension, int):
             raise InputError(f"The model in {self.location!r} does not say how long its vectors are.")
-        return found
+        return dimension
 
     def _report_truncated(self, texts: Sequence[str], role: Role) -> None:
         report_truncated(texts)

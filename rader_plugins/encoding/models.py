@@ -74,11 +74,11 @@ def pick_dtype(dtype: str | torch.dtype | None, recipe: Recipe, device: str) -> 
     On a CPU without a matrix unit for it, bfloat16 is the slower one.
     """
     torch = import_extra("torch", "local")
-    wanted = dtype if dtype is not None else (recipe.dtype or "bfloat16") if device.startswith("cuda") else "float32"
-    found = getattr(torch, wanted, None) if isinstance(wanted, str) else wanted
-    if found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+    setting = dtype if dtype is not None else (recipe.dtype or "bfloat16") if device.startswith("cuda") else "float32"
+    precision = getattr(torch, setting, None) if isinstance(setting, str) else setting
+    if precision not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise InputError(f"dtype is {dtype!r}; it must be float32, bfloat16, float16 or float64.")
-    return found
+    return precision
 
 
 def local_folder(location: str, revision: str | None, *, remote_code: bool = False) -> Path:
@@ -89,10 +89,10 @@ def local_folder(location: str, revision: str | None, *, remote_code: bool = Fal
 
 def base_folder(base: str, *, remote_code: bool = False) -> Path:
     """Return the folder of the model that an adapter is put on; a registered one may come with a package."""
-    known = None if Path(base).is_dir() else named_recipe(base)
-    if known is None:
+    recipe = None if Path(base).is_dir() else named_recipe(base)
+    if recipe is None:
         return local_folder(base, None, remote_code=remote_code)
-    return local_folder(resolve(known, kind=known.kind).location, known.revision, remote_code=remote_code)
+    return local_folder(resolve(recipe, kind=recipe.kind).location, recipe.revision, remote_code=remote_code)
 
 
 def build_model(recipe: Recipe, location: str, options: LoadOptions) -> SentenceTransformer:

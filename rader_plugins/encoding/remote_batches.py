@@ -105,15 +105,18 @@ class RemoteCall:
         """
         if not self._refused:
             return np.stack([self._vectors[row] for row in self.rows])
-        refused = {at: self._refused[row] for at, row in enumerate(self.rows) if row in self._refused}
+        refused = {position: self._refused[row] for position, row in enumerate(self.rows) if row in self._refused}
         first = next(iter(refused))
-        names = [f"{self.role} {at} ({len(self.texts[self.rows[at]]):,} characters)" for at in list(refused)[:_NAMED]]
-        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-        message = f"The server refuses {', '.join(names)}{more}: {refused[first]}"
-        encoded = [at for at, row in enumerate(self.rows) if row in self._vectors]
+        names = [
+            f"{self.role} {position} ({len(self.texts[self.rows[position]]):,} characters)"
+            for position in list(refused)[:_NAMED]
+        ]
+        remainder = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        message = f"The server refuses {', '.join(names)}{remainder}: {refused[first]}"
+        encoded = [position for position, row in enumerate(self.rows) if row in self._vectors]
         if not encoded:
             raise EncodingError(message)
-        vectors = np.stack([self._vectors[self.rows[at]] for at in encoded])
+        vectors = np.stack([self._vectors[self.rows[position]] for position in encoded])
         raise RefusedTextsError(
             f"{message} The vectors of the other {len(encoded)} are in this error.", refused, encoded, vectors
         )

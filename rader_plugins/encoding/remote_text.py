@@ -62,8 +62,8 @@ class RemoteText:
 
     def limit(self, role: Role) -> int:
         """Return how many tokens of a text are sent."""
-        most = self._recipe.max_length(role)
-        return most if self._max_tokens is None else min(most, self._max_tokens)
+        limit = self._recipe.max_length(role)
+        return limit if self._max_tokens is None else min(limit, self._max_tokens)
 
     def prepare(self, role: Role, texts: Sequence[str], instruction: str | None) -> tuple[list[str], list[int]]:
         """Return what to send for each text, and the positions of those that were cut."""

@@ -164,17 +164,20 @@ def _with_suffix(processor: dict[str, Any] | None, token: str, end: int) -> dict
     kind = processor["type"] if processor else None
     if processor is not None and kind == "Sequence":
         inner = processor["processors"]
-        for at, part in enumerate(inner):
+        for index, part in enumerate(inner):
             if part["type"] == "TemplateProcessing":
-                return {**processor, "processors": [*inner[:at], _with_suffix(part, token, end), *inner[at + 1 :]]}
+                return {
+                    **processor,
+                    "processors": [*inner[:index], _with_suffix(part, token, end), *inner[index + 1 :]],
+                }
         return {**processor, "processors": [*inner, _template([], token, end)]}
     if processor is not None and kind == "TemplateProcessing":
-        known = {**processor["special_tokens"], token: {"id": token, "ids": [end], "tokens": [token]}}
+        special_tokens = {**processor["special_tokens"], token: {"id": token, "ids": [end], "tokens": [token]}}
         return {
             **processor,
             "single": [*processor["single"], {"SpecialToken": {"id": token, "type_id": 0}}],
             "pair": [*processor["pair"], {"SpecialToken": {"id": token, "type_id": 1}}],
-            "special_tokens": known,
+            "special_tokens": special_tokens,
         }
     if processor is None:
         return _template([], token, end)

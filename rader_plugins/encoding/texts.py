@@ -24,7 +24,7 @@ def checked_texts(texts: Sequence[str], role: Role) -> list[str]:
     """
     if isinstance(texts, (str, bytes)):
         raise InputError(f"Pass a list of {role} texts, not one string: [text].")
-    return [check_text(text, f"{role} {at}") for at, text in enumerate(texts)]
+    return [check_text(text, f"{role} {number}") for number, text in enumerate(texts)]
 
 
 def wants_progress(show: bool | None, count: int) -> bool:

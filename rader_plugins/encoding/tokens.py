@@ -98,13 +98,13 @@ def eos_id(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> int:
         InputError: The recipe's ``eos_token`` is not a token of this tokenizer, or neither of them names one.
     """
     if recipe.eos_token is None:
-        found: Any = tokenizer.eos_token_id
-        if found is None:
+        default_id: Any = tokenizer.eos_token_id
+        if default_id is None:
             raise InputError(
                 f"Recipe {recipe.name!r} appends an end-of-sequence token, but the tokenizer of {recipe.model!r} "
                 "has none. Name it: dataclasses.replace(recipe, eos_token='<|endoftext|>')."
             )
-        return int(found)
+        return int(default_id)
     named: Any = tokenizer.convert_tokens_to_ids(recipe.eos_token)
     if named is None or (named == tokenizer.unk_token_id and recipe.eos_token != tokenizer.unk_token):
         raise InputError(
@@ -180,14 +180,14 @@ def prompt_length(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prefix: st
 def _chunks(texts: Iterable[str], most: int) -> Iterator[list[str]]:
     """Yield texts in parts of which at most ``most`` characters each are going to be tokenised."""
     chunk: list[str] = []
-    read = held = 0
+    read = total = 0
     for text in texts:
         chunk.append(text)
         read += min(len(text), most)
-        held += len(text)
-        if len(chunk) >= _CHUNK or read >= _CHUNK_CHARACTERS or held >= _HELD_CHARACTERS:
+        total += len(text)
+        if len(chunk) >= _CHUNK or read >= _CHUNK_CHARACTERS or total >= _HELD_CHARACTERS:
             yield chunk
-            chunk, read, held = [], 0, 0
+            chunk, read, total = [], 0, 0
     if chunk:
         yield chunk
 
@@ -196,28 +196,28 @@ def _rows(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int, end: int | None
 ) -> tuple[list[list[int]], list[int]]:
     """Return the token ids of texts and the positions of those that were cut, from as much of each as it takes."""
-    most = limit * _CHARACTERS
-    shown = [_beginning(text, most) for text in texts]
+    characters = limit * _CHARACTERS
+    beginnings = [_beginning(text, characters) for text in texts]
     rows: list[list[int]] = [[] for _ in texts]
     cut: set[int] = set()
     pending = list(range(len(texts)))
     while pending:
-        some = [shown[at] for at in pending]
+        batch = [beginnings[position] for position in pending]
         with lock_of(tokenizer):
             tokenized = (
-                _own_special_tokens(tokenizer, some, limit) if end is None else _with_eos(tokenizer, some, limit, end)
+                _own_special_tokens(tokenizer, batch, limit) if end is None else _with_eos(tokenizer, batch, limit, end)
             )
-        again = []
-        for at, (row, behind) in zip(pending, tokenized, strict=True):
-            rows[at] = row
+        retries = []
+        for position, (row, behind) in zip(pending, tokenized, strict=True):
+            rows[position] = row
             if behind > 0:
-                cut.add(at)
-            if behind < _MARGIN and len(shown[at]) < len(texts[at]):
-                again.append(at)
-        most *= 8
-        for at in again:
-            shown[at] = _beginning(texts[at], most)
-        pending = again
+                cut.add(position)
+            if behind < _MARGIN and len(beginnings[position]) < len(texts[position]):
+                retries.append(position)
+        characters *= 8
+        for position in retries:
+            beginnings[position] = _beginning(texts[position], characters)
+        pending = retries
     return rows, sorted(cut)
 
 
@@ -262,11 +262,11 @@ def _own_special_tokens(
     special = tokenizer.num_special_tokens_to_add(pair=False)
     left_out = [0] * len(rows)
     # Only a row of full length can have been cut; asking every encoding for its rest would copy it.
-    for at in (at for at, row in enumerate(rows) if len(row) >= limit):
+    for position in (position for position, row in enumerate(rows) if len(row) >= limit):
         if encodings is not None:
-            left_out[at] = sum(len(rest.ids) - special for rest in encodings[at].overflowing)
+            left_out[position] = sum(len(overflow.ids) - special for overflow in encodings[position].overflowing)
         else:
-            left_out[at] = len(tokenizer(texts[at], truncation=False, verbose=False)["input_ids"]) - limit
+            left_out[position] = len(tokenizer(texts[position], truncation=False, verbose=False)["input_ids"]) - limit
     return list(zip(rows, left_out, strict=True))
 
 

@@ -94,27 +94,27 @@ def ask_all(
     verdict = _Verdict(give_up, items)
     workers = concurrency if isinstance(concurrency, Workers) else Workers(_checked(concurrency), "rader-asking")
     source = enumerate(items)
-    ended: SimpleQueue[Future[Asked[T, R]]] = SimpleQueue()
+    queue: SimpleQueue[Future[Asked[T, R]]] = SimpleQueue()
     under_way: set[Future[Asked[T, R]]] = set()
     results: dict[int, Asked[T, R]] = {}
     following = 0
-    more = True
+    has_next = True
     try:
         while True:
-            while more and len(under_way) + len(results) < _AHEAD * workers.threads:
+            while has_next and len(under_way) + len(results) < _AHEAD * workers.threads:
                 if (entry := next(source, None)) is None:
-                    more = False
+                    has_next = False
                     break
                 future = workers.submit(_call, work, entry[0], entry[1], give_up.caught)
                 under_way.add(future)
-                future.add_done_callback(ended.put)
+                future.add_done_callback(queue.put)
             if not under_way:
                 return
-            future = ended.get()
+            future = queue.get()
             under_way.remove(future)
-            asked = future.result()
-            results[asked.position] = asked
-            stop = verdict.of(asked)
+            outcome = future.result()
+            results[outcome.position] = outcome
+            stop = verdict.of(outcome)
             while results and (stop or not in_order or following in results):
                 following = min(results)
                 yield results.pop(following)
@@ -145,35 +145,35 @@ async def aask_all(
     workers = concurrency if isinstance(concurrency, Workers) else Workers(_checked(concurrency), "rader-asking")
     limit = workers.threads if on_loop else _AHEAD * workers.threads
 
-    ended: list[Asked[T, R]] = []  # in the order in which they ended
+    outcomes: list[Asked[T, R]] = []  # in the order in which they ended
 
     async def ask(position: int, item: T) -> None:
         if not on_loop:
-            ended.append(await workers.call(_call, cast("Callable[[T], R]", work), position, item, give_up.caught))
+            outcomes.append(await workers.call(_call, cast("Callable[[T], R]", work), position, item, give_up.caught))
             return
         try:
-            ended.append(Asked(position, item, await cast("Callable[[T], Awaitable[R]]", work)(item)))
+            outcomes.append(Asked(position, item, await cast("Callable[[T], Awaitable[R]]", work)(item)))
         except give_up.caught as error:
-            ended.append(Asked(position, item, error=error))
+            outcomes.append(Asked(position, item, error=error))
 
     source = enumerate(items)
     under_way: set[asyncio.Task[None]] = set()
-    more = True
+    has_next = True
     try:
         while True:
-            while more and len(under_way) < limit:
+            while has_next and len(under_way) < limit:
                 if (entry := next(source, None)) is None:
-                    more = False
+                    has_next = False
                     break
                 under_way.add(asyncio.ensure_future(ask(*entry)))
             if not under_way:
                 return
             done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             stop: BaseException | None = None
-            while ended:
-                asked = ended.pop(0)
-                stop = stop or verdict.of(asked)
-                yield asked
+            while outcomes:
+                outcome = outcomes.pop(0)
+                stop = stop or verdict.of(outcome)
+                yield outcome
             raised = [error for task in done if (error := task.exception())]  # of all: asyncio complains of others
             if stop := stop or next(iter(raised), None):
                 raise stop

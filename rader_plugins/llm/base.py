@@ -141,7 +141,7 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Add up two counts."""
-        return Usage(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+        return Usage(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
 
     def describe(self) -> str:
         """Return the counts in words, for people.
@@ -150,15 +150,15 @@ class Usage:
             >>> Usage(2, 1200, 30, empty=1).describe()
             '2 requests, 1,200 tokens read, 30 written; 1 empty answer'
         """
-        said = [f"{_count(self.requests, 'request')}, {self.prompt_tokens:,} tokens read"]
-        said[0] += f", {self.completion_tokens:,} written"
+        parts = [f"{_count(self.requests, 'request')}, {self.prompt_tokens:,} tokens read"]
+        parts[0] += f", {self.completion_tokens:,} written"
         if self.estimated:
-            said[0] += f" (estimated for {_count(self.estimated, 'request')}: the server does not count)"
+            parts[0] += f" (estimated for {_count(self.estimated, 'request')}: the server does not count)"
         if self.empty:
-            said.append(_count(self.empty, "empty answer"))
+            parts.append(_count(self.empty, "empty answer"))
         if self.cut:
-            said.append(f"{_count(self.cut, 'answer')} cut at the most tokens")
-        return "; ".join(said)
+            parts.append(f"{_count(self.cut, 'answer')} cut at the most tokens")
+        return "; ".join(parts)
 
 
 @runtime_checkable
@@ -224,8 +224,8 @@ def without_thoughts(text: str) -> str | None:
         >>> without_thoughts("<think>2 or 3?</think>Grade: 3")
         'Grade: 3'
     """
-    rest = _THOUGHTS_END.sub("", text, count=1)
-    return None if _THOUGHTS_BEGIN.search(rest) else rest
+    answer = _THOUGHTS_END.sub("", text, count=1)
+    return None if _THOUGHTS_BEGIN.search(answer) else answer
 
 
 def check_messages(messages: Sequence[Message]) -> list[Message]:
@@ -237,9 +237,9 @@ def check_messages(messages: Sequence[Message]) -> list[Message]:
     if isinstance(messages, (str, bytes)) or not messages:
         raise InputError("messages must be a list with at least one {'role': 'user', 'content': '...'}.")
     checked: list[Message] = []
-    for at, message in enumerate(messages):
+    for number, message in enumerate(messages):
         if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            raise InputError(f"Message {at} must be a dict with the keys 'role' and 'content' and no others.")
-        role, content = check_text(message["role"], f"the role of message {at}"), message["content"]
-        checked.append({"role": role, "content": check_text(content, f"message {at}")})
+            raise InputError(f"Message {number} must be a dict with the keys 'role' and 'content' and no others.")
+        role, content = check_text(message["role"], f"the role of message {number}"), message["content"]
+        checked.append({"role": role, "content": check_text(content, f"message {number}")})
     return checked

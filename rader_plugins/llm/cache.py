@@ -48,8 +48,8 @@ class ChatCache(CacheFile):
         """Keep answers, and return those that are kept: where there are some already, these."""
         blob = json.dumps([asdict(answer) for answer in answers], ensure_ascii=False)
         with self._open() as connection, connection:
-            made = connection.execute("INSERT OR IGNORE INTO chats VALUES (?, ?)", (key, blob)).rowcount
-        return list(answers) if made else self.get(key) or list(answers)
+            inserted = connection.execute("INSERT OR IGNORE INTO chats VALUES (?, ?)", (key, blob)).rowcount
+        return list(answers) if inserted else self.get(key) or list(answers)
 
 
 class CachedChat(WrappedLLM):

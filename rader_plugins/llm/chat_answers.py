@@ -53,8 +53,8 @@ def read_continuation(choice: Any, server: str) -> Completion:
 def _raise_error(choice: Any, server: str) -> None:
     error = choice.get("error") if isinstance(choice, dict) else None
     if error:
-        said = error.get("message", error) if isinstance(error, dict) else error
-        raise LLMError(f"{server} answered with an error: {str(said)[:300]!r}.")
+        message = error.get("message", error) if isinstance(error, dict) else error
+        raise LLMError(f"{server} answered with an error: {str(message)[:300]!r}.")
 
 
 def _content(content: object, server: str) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def _content(content: object, server: str) -> tuple[str, str]:
 def _plain(value: object) -> str:
     """Return the text in a block's value: a text, or blocks again."""
     if isinstance(value, list):
-        return "".join(_plain(each.get("text")) if isinstance(each, dict) else _plain(each) for each in value)
+        return "".join(_plain(block.get("text")) if isinstance(block, dict) else _plain(block) for block in value)
     return value if isinstance(value, str) else ""
 
 
@@ -93,18 +93,18 @@ def _completion(choice: dict[str, Any], text: str, thoughts: str, refused: bool)
 def read_usage(answer: Mapping[str, Any], prompt: object, completions: Sequence[Completion]) -> Usage:
     """Return what an answer cost; where the server does not count, an estimate by characters that says so."""
     counts = answer.get("usage")
-    read, written = (
+    prompt_tokens, completion_tokens = (
         (counts.get("prompt_tokens"), counts.get("completion_tokens")) if isinstance(counts, dict) else (None, None)
     )
-    empty = sum(is_empty(each) for each in completions)
-    cut = sum(each.finish_reason == "length" for each in completions)
-    if isinstance(read, int) and isinstance(written, int):
-        return Usage(1, max(read, 0), max(written, 0), empty=empty, cut=cut)
+    empty = sum(is_empty(completion) for completion in completions)
+    cut = sum(completion.finish_reason == "length" for completion in completions)
+    if isinstance(prompt_tokens, int) and isinstance(completion_tokens, int):
+        return Usage(1, max(prompt_tokens, 0), max(completion_tokens, 0), empty=empty, cut=cut)
     turns = [prompt] if isinstance(prompt, str) else [turn["content"] for turn in prompt]  # type: ignore[attr-defined]
-    characters = sum(len(each.text) + len(each.thoughts) for each in completions)
-    read = read if isinstance(read, int) else -(-sum(map(len, turns)) // _CHARACTERS)
-    written = written if isinstance(written, int) else -(-characters // _CHARACTERS)
-    return Usage(1, read, written, empty=empty, cut=cut, estimated=1)
+    characters = sum(len(completion.text) + len(completion.thoughts) for completion in completions)
+    prompt_tokens = prompt_tokens if isinstance(prompt_tokens, int) else -(-sum(map(len, turns)) // _CHARACTERS)
+    completion_tokens = completion_tokens if isinstance(completion_tokens, int) else -(-characters // _CHARACTERS)
+    return Usage(1, prompt_tokens, completion_tokens, empty=empty, cut=cut, estimated=1)
 
 
 def is_empty(completion: Completion) -> bool:
@@ -127,7 +127,7 @@ def cut_at_stop(completion: Completion, stop: Sequence[str]) -> Completion:
     body = completion.text[begin:]
     if end is not None:  # the line breaks between thoughts and answer are no part of it
         body = body.lstrip()
-    places = [place for each in stop if (place := body.find(each)) >= 0]
-    if not places:
+    positions = [position for string in stop if (position := body.find(string)) >= 0]
+    if not positions:
         return completion
-    return Completion(completion.text[:begin] + body[: min(places)], "stop", completion.refusal, completion.thoughts)
+    return Completion(completion.text[:begin] + body[: min(positions)], "stop", completion.refusal, completion.thoughts)

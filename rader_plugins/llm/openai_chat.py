@@ -100,10 +100,10 @@ class OpenAIChat(GeneratorBase):
         headers: Mapping[str, str] | None = None,
         thinking: bool | None = None,
     ) -> None:
-        least_of = (("concurrency", concurrency, 1), ("max_retries", max_retries, 0), ("max_n", max_n or 1, 1))
-        for name, value, least in least_of:
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"{name} must be an integer of at least {least}, not {value!r}.")
+        minima = (("concurrency", concurrency, 1), ("max_retries", max_retries, 0), ("max_n", max_n or 1, 1))
+        for name, value, minimum in minima:
+            if not isinstance(value, int) or value < minimum:
+                raise InputError(f"{name} must be an integer of at least {minimum}, not {value!r}.")
         if not timeout > 0 or not backoff >= 0:
             raise InputError("timeout must be positive and backoff not negative (seconds).")
         self._server = ServerClient(
@@ -195,18 +195,20 @@ class OpenAIChat(GeneratorBase):
         """
         n = request.n
         step = 1 if n >= self._refused_n else min(self.max_n or n, n)
-        heads = [(at, min(step, n - at)) for at in range(0, n, step)]
+        heads = [(offset, min(step, n - offset)) for offset in range(0, n, step)]
         first = self._together(request, heads)
         # What a part lacks is asked for one by one, all at once.
         missing = [
-            (at + have, 1) for (at, size), got in zip(heads, first, strict=True) for have in range(len(got), size)
+            (offset + have, 1)
+            for (offset, size), got in zip(heads, first, strict=True)
+            for have in range(len(got), size)
         ]
-        rest = iter(self._together(request, missing))
+        singles = iter(self._together(request, missing))
         answers: list[Completion] = []
         for (_, size), got in zip(heads, first, strict=True):
             answers += got
             for _ in range(len(got), size):
-                answers += next(rest)
+                answers += next(singles)
         return answers
 
     async def _agenerate(self, request: Request) -> list[Completion]:
@@ -305,8 +307,8 @@ class OpenAIChat(GeneratorBase):
             count = self._empty_in_a_row
         if count < _MOST_EMPTY:
             return
-        thinking = any(each.thoughts or each.text.strip() for each in completions)
-        cut = any(each.finish_reason == "length" for each in completions)
+        thinking = any(completion.thoughts or completion.text.strip() for completion in completions)
+        cut = any(completion.finish_reason == "length" for completion in completions)
         if thinking or cut:
             why = "its tokens went into thoughts" if thinking else "they are cut before they begin"
             remedy = (

@@ -57,12 +57,12 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("n", 1), ("max_tokens", 1), ("top_k", 1), ("seed", None)):
+        for name, minimum in (("n", 1), ("max_tokens", 1), ("top_k", 1), ("seed", None)):
             value = getattr(self, name)
             if value is None and name != "n":
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
-                at_least = "" if least is None else f" of at least {least}"
+            if not isinstance(value, int) or isinstance(value, bool) or (minimum is not None and value < minimum):
+                at_least = "" if minimum is None else f" of at least {minimum}"
                 raise InputError(f"{name} must be a whole number{at_least}, not {value!r}.")
         if not isinstance(self.temperature, (int, float)) or not self.temperature >= 0:
             raise InputError(f"temperature must not be negative, not {self.temperature!r}.")

@@ -30,5 +30,5 @@ def fill_template(template: str, values: Mapping[str, str]) -> str:
         >>> fill_template("{query} in {1, 2} {document}", {"query": "{document}?", "document": "d"})
         '{document}? in {1, 2} d'
     """
-    places = "|".join(re.escape(f"{{{name}}}") for name in values)
-    return re.sub(places, lambda place: values[place.group()[1:-1]], template)
+    pattern = "|".join(re.escape(f"{{{name}}}") for name in values)
+    return re.sub(pattern, lambda place: values[place.group()[1:-1]], template)

@@ -161,8 +161,8 @@ class VLLMGenerator(GeneratorBase):
             for call in calls:
                 self._answer([call])
             return
-        for call, one in zip(calls, answers, strict=True):
-            call.answers.set_result(one)
+        for call, completions in zip(calls, answers, strict=True):
+            call.answers.set_result(completions)
 
     def _run(self, requests: Sequence[Request]) -> list[list[Completion]]:
         contents: list[Any] = [request.content for request in requests]
@@ -172,11 +172,13 @@ class VLLMGenerator(GeneratorBase):
         if len(outputs) != len(requests):
             raise LLMError(f"vLLM gave {len(outputs)} answers to {len(requests)} requests.")
         with self._usage_lock:
-            read = sum(len(output.prompt_token_ids or ()) for output in outputs)
-            written = sum(len(choice.token_ids) for output in outputs for choice in output.outputs)
+            prompt_tokens = sum(len(output.prompt_token_ids or ()) for output in outputs)
+            completion_tokens = sum(len(choice.token_ids) for output in outputs for choice in output.outputs)
             before = self._usage
             self._usage = Usage(
-                before.requests + len(requests), before.prompt_tokens + read, before.completion_tokens + written
+                before.requests + len(requests),
+                before.prompt_tokens + prompt_tokens,
+                before.completion_tokens + completion_tokens,
             )
         return [_completions(output, request) for output, request in zip(outputs, requests, strict=True)]
 

@@ -73,8 +73,8 @@ def as_hits(texts: Sequence[str], *, ids: Sequence[str | None], scores: Sequence
         ids: Their ids; where one is missing or stands twice, all are numbered instead.
         scores: Their scores of the first stage; where one is missing or no finite number, all count as 0.
     """
-    known = [name for name in ids if name]
-    names = known if len(set(known)) == len(texts) else [str(place) for place in range(len(texts))]
+    own_ids = [name for name in ids if name]
+    names = own_ids if len(set(own_ids)) == len(texts) else [str(position) for position in range(len(texts))]
     numbers = [float(score) for score in scores if isinstance(score, int | float) and math.isfinite(score)]
     first = numbers if len(numbers) == len(texts) else [0.0] * len(texts)
     return [

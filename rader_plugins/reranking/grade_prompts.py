@@ -69,7 +69,7 @@ Grade: N"""
 
 
 def _prompt(task: str, criterion: str, grades: tuple[str, ...]) -> GradePrompt:
-    lines = "\n".join(f"{HIGHEST_GRADE - at} - {meaning}" for at, meaning in enumerate(grades))
+    lines = "\n".join(f"{HIGHEST_GRADE - offset} - {meaning}" for offset, meaning in enumerate(grades))
     return GradePrompt(_FRAME.format(task=task, criterion=criterion, grades=lines))
 
 
@@ -149,9 +149,9 @@ def read_grade(answer: str, marker: str = "Grade:") -> int | None:
     if text is None:
         return None
     word = marker.strip().rstrip(":=：").strip()
-    found = list(re.finditer(rf"(?<!\w){re.escape(word)}[*_`\"']*\s*[:=：]", text, re.IGNORECASE)) if word else []
-    if found:
-        number = _NUMBER.match(text, found[-1].end())
+    markers = list(re.finditer(rf"(?<!\w){re.escape(word)}[*_`\"']*\s*[:=：]", text, re.IGNORECASE)) if word else []
+    if markers:
+        number = _NUMBER.match(text, markers[-1].end())
     else:
         number = _NUMBER.match(text) if _ALONE.fullmatch(text) else None
     if number is None or number["sign"] or number["range"]:

@@ -56,7 +56,7 @@ class GradingReport:
 
     def __add__(self, other: GradingReport) -> GradingReport:
         """Add up two reports."""
-        names = [each.name for each in fields(self)]
+        names = [field.name for field in fields(self)]
         return GradingReport(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
@@ -182,12 +182,12 @@ class LLMReranker(Reranker):
         pairs = _pairs(queries, hits)
         grading = _Grading(len(pairs))
         answers = ask_all(pairs, self._grade, concurrency=self._workers, give_up=self._give_up, in_order=False)
-        shown = wants_progress(self.show_progress, len(pairs))
+        visible = wants_progress(self.show_progress, len(pairs))
         # Where it gave up, the report counts what was not asked.
-        with progress(len(pairs), shown, "Grading") as advance, suppress(LLMError):
-            for asked in answers:
+        with progress(len(pairs), visible, "Grading") as advance, suppress(LLMError):
+            for outcome in answers:
                 advance(1)
-                grading.add(asked)
+                grading.add(outcome)
         return self._finish(hits, grading)
 
     async def arerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
@@ -197,8 +197,8 @@ class LLMReranker(Reranker):
         answers = aask_all(pairs, self._grade, concurrency=self._workers, give_up=self._give_up)
         async with aclosing(answers):
             with suppress(LLMError):
-                async for asked in answers:
-                    grading.add(asked)
+                async for outcome in answers:
+                    grading.add(outcome)
         return self._finish(hits, grading)
 
     def _grade(self, pair: _Pair) -> _Outcome:
@@ -217,7 +217,7 @@ class LLMReranker(Reranker):
 
     def _finish(self, hits: Sequence[Sequence[Hit]], grading: _Grading) -> list[list[Hit]]:
         grades = iter(grading.grades())
-        ranked = [placed(some, [next(grades) for _ in some], self.weight) for some in hits]
+        ranked = [placed(candidates, [next(grades) for _ in candidates], self.weight) for candidates in hits]
         report = grading.report()
         with self._report_lock:
             self._report += report
@@ -254,8 +254,8 @@ class _Grading:
         parts = []
         for kind in ("unparsable", "refused", "failed", "not_asked"):
             if count := getattr(report, kind):
-                said = next((outcome.said for outcome in self._outcomes if outcome and outcome.kind == kind), "")
-                example = f", for example {said[:_QUOTED]!r}" if said else ""
+                reason = next((outcome.said for outcome in self._outcomes if outcome and outcome.kind == kind), "")
+                example = f", for example {reason[:_QUOTED]!r}" if reason else ""
                 parts.append(f"{count} {kind.replace('_', ' ')}{example}")
         return f"{report.ungraded} of {report.documents} documents got no grade ({'; '.join(parts)})."
 
@@ -276,9 +276,9 @@ def _pairs(queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[_Pair]
     if len(queries) != len(hits):
         raise InputError(f"There are {len(queries)} queries and {len(hits)} lists of hits.")
     pairs = []
-    for number, (query, some) in enumerate(zip(queries, hits, strict=True)):
+    for number, (query, candidates) in enumerate(zip(queries, hits, strict=True)):
         check_text(query, f"query {number}")
-        for hit in some:
+        for hit in candidates:
             if not math.isfinite(hit.score):
                 raise InputError(f"Document {hit.document.id!r} of query {number} has the score {hit.score}.")
             pairs.append(_Pair(query, check_text(hit.document.text, f"document {hit.document.id!r}")))

@@ -46,13 +46,13 @@ def reads_last_token(model: Any) -> bool:
 
 def last_place(row: Sequence[int], recipe: Recipe, model: Any) -> int:
     """Return the place of the token of a pair that :func:`last_token_logits` reads."""
-    place = len(row) - 1
+    position = len(row) - 1
     if recipe.pair_template is None:
         # A cross-encoder was trained with transformers' own reading.
         padding = model.config.get_text_config().pad_token_id
-        while place > 0 and row[place] == padding:
-            place -= 1
-    return place
+        while position > 0 and row[position] == padding:
+            position -= 1
+    return position
 
 
 def last_token_logits(model: Any, features: Mapping[str, Tensor], last: Tensor) -> Tensor:
@@ -95,18 +95,18 @@ def build_classifier(recipe: Recipe, location: str, options: LoadOptions) -> Cla
     try:
         with quiet():
             if (folder / "adapter_config.json").is_file():
-                found = _with_adapter(recipe, folder, options)
+                classifier = _with_adapter(recipe, folder, options)
             else:
                 check_classifier(folder, location)
-                found = Classifier(_load(folder, options, may_lack_head=False), _tokenizer(folder, options))
+                classifier = Classifier(_load(folder, options, may_lack_head=False), _tokenizer(folder, options))
     except loading_errors() as error:
         raise _unloadable(error, recipe, location) from error
     if recipe.pair_template is None and not (folder / "modules.json").is_file():
-        _check_separates(found.tokenizer, location)
-    model: Any = found.model
+        _check_separates(classifier.tokenizer, location)
+    model: Any = classifier.model
     model.config.use_cache = False  # a cache of keys and values serves generation; here it only takes memory
     model.to(options.device).eval().requires_grad_(False)
-    return found
+    return classifier
 
 
 def build_cross_encoder(recipe: Recipe, location: str, options: LoadOptions) -> Any:
@@ -167,7 +167,7 @@ def _with_adapter(recipe: Recipe, folder: Path, options: LoadOptions) -> Classif
 
 def _heads_of(adapter: Adapter) -> dict[str, Any]:
     """Return the weight of every head that an adapter holds, by module name."""
-    found = {}
+    heads = {}
     for head in _HEADS:
         weight = adapter.state.get(f"base_model.model.{head}.weight")
         if weight is not None:
@@ -176,8 +176,8 @@ def _heads_of(adapter: Adapter) -> dict[str, Any]:
                     f"The adapter in {str(adapter.folder)!r} is a classifier of {weight.shape[0]} labels. A reranker "
                     "has one: its score."
                 )
-            found[head] = weight
-    return found
+            heads[head] = weight
+    return heads
 
 
 def _load(folder: Path, options: LoadOptions, *, may_lack_head: bool) -> Any:
@@ -216,11 +216,11 @@ def _check_stored_head(model: Any, folder: Path, location: str) -> None:
     if model is None or not type(model).__name__.endswith("ForSequenceClassification"):
         return
     safe_open = import_extra("safetensors", "local").safe_open
-    stored: set[str] = set()
+    names: set[str] = set()
     for file in folder.glob("*.safetensors"):
         with safe_open(str(file), framework="pt") as tensors:
-            stored |= set(tensors.keys())
+            names |= set(tensors.keys())
     body = model.base_model_prefix + "."
-    missing = [name for name, _ in model.named_parameters() if not name.startswith(body) and name not in stored]
+    missing = [name for name, _ in model.named_parameters() if not name.startswith(body) and name not in names]
     if missing:
         raise InputError(f"{location!r} lacks the tensors {', '.join(missing[:3])}, which would be random numbers.")

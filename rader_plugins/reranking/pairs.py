@@ -59,17 +59,19 @@ def tokenize_pairs(
     if recipe.pair_template is None:
         return _joined(tokenizer, pairs, positions)
     limit = recipe.max_document_length
-    given = _with_short_queries(tokenizer, recipe, pairs, limit)
-    cut = {at for at, (short, pair) in enumerate(zip(given, pairs, strict=True)) if short != pair}
-    formatted = [recipe.format_pair(query, document) for query, document in given]
+    fitted_pairs = _with_short_queries(tokenizer, recipe, pairs, limit)
+    cut = {position for position, (short, pair) in enumerate(zip(fitted_pairs, pairs, strict=True)) if short != pair}
+    formatted = [recipe.format_pair(query, document) for query, document in fitted_pairs]
     tokens = tokenize_formatted(tokenizer, recipe, formatted, limit)
     behind = recipe.pair_template.partition("{document}")[2]
     if behind and tokens.truncated:
         # The end of the template must stay: shorten the documents themselves and tokenise these pairs again.
-        again = [_with_short_document(tokenizer, recipe, given[at], limit) for at in tokens.truncated]
-        rows = tokenize_formatted(tokenizer, recipe, [recipe.format_pair(*pair) for pair in again], limit).ids
-        for at, row in zip(tokens.truncated, rows, strict=True):
-            tokens.ids[at] = row
+        retries = [
+            _with_short_document(tokenizer, recipe, fitted_pairs[position], limit) for position in tokens.truncated
+        ]
+        rows = tokenize_formatted(tokenizer, recipe, [recipe.format_pair(*pair) for pair in retries], limit).ids
+        for position, row in zip(tokens.truncated, rows, strict=True):
+            tokens.ids[position] = row
     return TokenizedPairs(tokens.ids, None, len(cut.union(tokens.truncated)), limit)
 
 
@@ -84,15 +86,15 @@ def _with_short_queries(
     if not long:
         return list(pairs)
     frame = _count(tokenizer, recipe.format_pair("", ""))
-    shown: list[tuple[str, str]] = []
+    fitted_pairs: list[tuple[str, str]] = []
     for query, document in pairs:
         if query in long:
             # A short document needs no more room than it has tokens.
             share = limit - min(limit // _DOCUMENT_SHARE, _count(tokenizer, document) + 1)
             room = min(recipe.max_query_length, share) - frame
             query = _first_tokens(tokenizer, query, max(1, room)) if lengths[query] > room + frame else query
-        shown.append((query, document))
-    return shown
+        fitted_pairs.append((query, document))
+    return fitted_pairs
 
 
 def _with_short_document(
@@ -142,7 +144,7 @@ def _joined(
 
 
 def _cut(encoded: Any, rows: list[list[int]], limit: int) -> int:
-    full = [at for at, row in enumerate(rows) if len(row) >= limit]
+    full = [position for position, row in enumerate(rows) if len(row) >= limit]
     if encoded.encodings is None:
         return len(full)
-    return sum(bool(encoded.encodings[at].overflowing) for at in full)
+    return sum(bool(encoded.encodings[position].overflowing) for position in full)

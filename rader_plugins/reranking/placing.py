@@ -59,13 +59,13 @@ def _between(scores: Sequence[float | None], upper: float, lower: float) -> list
     """Fill gaps in falling scores with evenly spaced ones."""
     filled: list[float] = []
     for missing, run in groupby(range(len(scores)), key=lambda at: scores[at] is None):
-        places = list(run)
+        positions = list(run)
         if not missing:
-            filled += [score for at in places if (score := scores[at]) is not None]
+            filled += [score for at in positions if (score := scores[at]) is not None]
             continue
-        above = filled[-1] if filled else upper
-        below = scores[places[-1] + 1] if places[-1] + 1 < len(scores) else lower
-        floor = lower if below is None else below
-        step = (above - floor) / (len(places) + 1)
-        filled += [max(floor, above - step * number) for number in range(1, len(places) + 1)]
+        ceiling = filled[-1] if filled else upper
+        next_score = scores[positions[-1] + 1] if positions[-1] + 1 < len(scores) else lower
+        floor = lower if next_score is None else next_score
+        step = (ceiling - floor) / (len(positions) + 1)
+        filled += [max(floor, ceiling - step * number) for number in range(1, len(positions) + 1)]
     return filled

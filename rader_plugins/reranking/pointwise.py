@@ -128,8 +128,8 @@ class PointwiseReranker(Reranker):
         attn_implementation: str | None,
         trust_remote_code: bool,
     ) -> Classifier:
-        chosen = pick_device(device)
-        options = LoadOptions(chosen, pick_dtype(dtype, self.recipe, chosen), attn_implementation, trust_remote_code)
+        target = pick_device(device)
+        options = LoadOptions(target, pick_dtype(dtype, self.recipe, target), attn_implementation, trust_remote_code)
         if not has_own_modules(self.recipe, self.location):
             return build_classifier(self.recipe, self.location, options)
         self._cross_encoder = build_cross_encoder(self.recipe, self.location, options)
@@ -152,14 +152,14 @@ class PointwiseReranker(Reranker):
         if len(queries) != len(hits):
             raise InputError(f"There are {len(queries)} queries, but {len(hits)} lists of hits.")
         scores = self.score_pairs(
-            [(query, hit.document.text) for query, found in zip(queries, hits, strict=True) for hit in found]
+            [(query, hit.document.text) for query, candidates in zip(queries, hits, strict=True) for hit in candidates]
         )
         results: list[list[Hit]] = []
         start = 0
-        for found in hits:
-            own = scores[start : start + len(found)].tolist()
-            start += len(found)
-            results.append(reordered(found, own, [{"rerank": score} for score in own]))
+        for candidates in hits:
+            own = scores[start : start + len(candidates)].tolist()
+            start += len(candidates)
+            results.append(reordered(candidates, own, [{"rerank": score} for score in own]))
         return results
 
     def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> Scores:
@@ -173,9 +173,9 @@ class PointwiseReranker(Reranker):
             InputError: An element is not a pair of valid strings.
             EncodingError: The model failed or gave NaN. No score is made up.
         """
-        given = _checked(pairs)
+        valid_pairs = _checked(pairs)
         unique: dict[tuple[str, str], int] = {}
-        places = [unique.setdefault(pair, len(unique)) for pair in given]
+        positions = [unique.setdefault(pair, len(unique)) for pair in valid_pairs]
         distinct = list(unique)
         if not distinct:
             return np.zeros(0, dtype=np.float32)
@@ -185,17 +185,17 @@ class PointwiseReranker(Reranker):
             # In float64, exp() of a float32 logit cannot overflow before it is negligible.
             with np.errstate(over="ignore"):
                 scores = (1 / (1 + np.exp(-scores.astype(np.float64)))).astype(np.float32)
-        return scores if len(distinct) == len(given) else scores[places]
+        return scores if len(distinct) == len(valid_pairs) else scores[positions]
 
     def _by_modules(self, pairs: list[tuple[str, str]]) -> Scores:
-        found = self._loaded.run(
+        scores = self._loaded.run(
             lambda: self._cross_encoder.predict(
                 pairs,
                 activation_fn=self._torch.nn.Identity(),
                 show_progress_bar=wants_progress(self.show_progress, len(pairs)),
             )
         )
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(scores, dtype=np.float32)
 
     def _by_tokens(self, pairs: list[tuple[str, str]]) -> Scores:
         positions = getattr(self.model.config, "max_position_embeddings", None)
@@ -208,20 +208,20 @@ class PointwiseReranker(Reranker):
         remedy = "Shorten max_document_length of the recipe, load with dtype='bfloat16', or free memory."
         scores = np.empty(len(pairs), dtype=np.float32)
         with progress(len(pairs), wants_progress(self.show_progress, len(pairs)), "Reranking") as advance:
-            for batch, found in run_batches(
+            for batch, batch_scores in run_batches(
                 plan_batches(lengths, self.batch_tokens),
                 lengths,
                 lambda batch: self._loaded.run(
                     partial(
                         self._forward,
-                        [tokens.ids[at] for at in batch],
-                        None if tokens.types is None else [tokens.types[at] for at in batch],
+                        [tokens.ids[index] for index in batch],
+                        None if tokens.types is None else [tokens.types[index] for index in batch],
                     )
                 ),
                 self.model.device,
                 remedy=remedy,
             ):
-                scores[batch] = found
+                scores[batch] = batch_scores
                 advance(len(batch))
         return scores
 
@@ -249,8 +249,8 @@ class PointwiseReranker(Reranker):
 
     def _pad_id(self) -> int:
         # Padding is masked, so any token will do where the tokenizer has none of its own.
-        found = self.tokenizer.pad_token_id
-        return int(found) if found is not None else 0
+        pad_id = self.tokenizer.pad_token_id
+        return int(pad_id) if pad_id is not None else 0
 
     def _report_truncated(self, tokens: TokenizedPairs) -> None:
         with self._count_lock:
@@ -279,9 +279,9 @@ def _checked(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     if isinstance(pairs, (str, bytes)):
         raise InputError("score_pairs() takes a list of (query, document) pairs.")
     checked = []
-    for at, pair in enumerate(pairs):
+    for number, pair in enumerate(pairs):
         if isinstance(pair, str) or len(pair) != 2:
-            raise InputError(f"Pair {at} must hold a query and a document: (query, document).")
+            raise InputError(f"Pair {number} must hold a query and a document: (query, document).")
         query, document = pair
-        checked.append((check_text(query, f"the query of pair {at}"), check_text(document, f"document {at}")))
+        checked.append((check_text(query, f"the query of pair {number}"), check_text(document, f"document {number}")))
     return checked
