@@ -93,12 +93,12 @@ class _Crew:
     def stop(self, *, cancel: bool = True) -> None:
         with self.changed:
             self.stopped = True
-            waiting = [*self.urgent, *self.jobs] if cancel else []
+            pending_jobs = [*self.urgent, *self.jobs] if cancel else []
             if cancel:
                 self.urgent.clear()
                 self.jobs.clear()
             self.changed.notify_all()
-        for job in waiting:
+        for job in pending_jobs:
             job.future.cancel()
 
 
@@ -292,17 +292,17 @@ def close(patience: float = _PATIENCE) -> bool:
     _at_exit.call()
     # Stop all before waiting for any.
     workers = list(_workers)
-    for each in workers:
-        each._crew.stop()
-    ended = [each._end(until) for each in workers]  # every one, also after one that did not end
-    return all(ended)
+    for worker in workers:
+        worker._crew.stop()
+    outcomes = [worker._end(until) for worker in workers]  # every one, also after one that did not end
+    return all(outcomes)
 
 
 def _forked() -> None:
     global _forks
     _forks += 1
-    for each in list(_workers):
-        each._after_fork()
+    for worker in list(_workers):
+        worker._after_fork()
     _after_fork.call()
 
 

@@ -20,9 +20,9 @@ class ByConstruction:
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Remember the arguments."""
-        made = super().__new__(cls)
-        made._arguments = (arguments, options)
-        return made
+        instance = super().__new__(cls)
+        instance._arguments = (arguments, options)
+        return instance
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments, options = self._arguments

@@ -127,8 +127,8 @@ def json_form(value: object) -> Any:
     if isinstance(value, uuid.UUID | PurePath):
         return str(value)
     if isinstance(value, decimal.Decimal):
-        whole = value.is_finite() and value == value.to_integral_value()
-        return json_form(int(value) if whole else float(value))
+        is_whole = value.is_finite() and value == value.to_integral_value()
+        return json_form(int(value) if is_whole else float(value))
     if isinstance(value, list):
         return [json_form(element) for element in value]
     if isinstance(value, Mapping):

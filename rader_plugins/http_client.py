@@ -168,12 +168,12 @@ class ServerClient:
                     self._client = httpx.Client(timeout=self._timeout, limits=limits)
                 except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
                     # A proxy's address holds a password as often as not.
-                    said = re.sub(r"//[^/@\s]*@", "//***@", str(error))
+                    message = re.sub(r"//[^/@\s]*@", "//***@", str(error))
                     socks = (
                         " A SOCKS proxy needs: pip install 'httpx[socks]'." if isinstance(error, ImportError) else ""
                     )
                     raise InputError(
-                        f"Nothing can be sent with the settings of this environment: {said}.{socks} Look at "
+                        f"Nothing can be sent with the settings of this environment: {message}.{socks} Look at "
                         "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY (http://, https:// and socks5:// proxies work), "
                         "SSL_CERT_FILE and SSL_CERT_DIR."
                     ) from None
@@ -182,7 +182,7 @@ class ServerClient:
     def _request(self, method: str, endpoint: str, payload: dict[str, Any] | None) -> Any:
         failure = ""
         for attempt in range(self._max_retries + 1):
-            asked: float | None = None
+            retry_after: float | None = None
             try:
                 response = self._send(method, endpoint, payload)
             except httpx.TransportError as error:
@@ -193,23 +193,23 @@ class ServerClient:
                 raise ServerError(f"The client of {self.url} is closed.") from error
             else:
                 self._answered = True
-                status, said = _status_of(response)
+                status, message = _status_of(response)
                 if status == 200:
                     return self._json(response)
                 if status == _NO_STATUS:
-                    raise ServerError(f"{self.url} answered with an error: {self._shown(said)}")
-                if status not in _RETRIED or (status == 429 and _SPENT.search(said)):
-                    raise self._refusal(response, status, said)
-                if status >= 500 and _TOO_LARGE.search(said):  # llama.cpp calls it an error of its own
-                    raise self._refusal(response, status, said)
-                failure = f"status {status}: {self._shown(said)}"
-                asked = _retry_after(response)
+                    raise ServerError(f"{self.url} answered with an error: {self._shown(message)}")
+                if status not in _RETRIED or (status == 429 and _SPENT.search(message)):
+                    raise self._refusal(response, status, message)
+                if status >= 500 and _TOO_LARGE.search(message):  # llama.cpp calls it an error of its own
+                    raise self._refusal(response, status, message)
+                failure = f"status {status}: {self._shown(message)}"
+                retry_after = _retry_after(response)
             if attempt == self._max_retries:
                 break
-            if asked is not None and asked > _LONGEST_WAIT:
-                raise ServerError(f"{self.url} asks to wait {asked:.0f} s before the next request ({failure}).")
+            if retry_after is not None and retry_after > _LONGEST_WAIT:
+                raise ServerError(f"{self.url} asks to wait {retry_after:.0f} s before the next request ({failure}).")
             wait = min(_LONGEST_WAIT, self._backoff * 2**attempt) * random.uniform(0.5, 1.5)
-            if self._closed.wait(max(wait, asked or 0.0)):
+            if self._closed.wait(max(wait, retry_after or 0.0)):
                 raise ServerError(f"The client of {self.url} was closed while a request waited ({failure}).")
         raise ServerError(
             f"{self.url} failed {self._max_retries + 1} times, last with {failure}. Is the server up and able to take "
@@ -292,11 +292,13 @@ def _status_of(response: httpx.Response) -> tuple[int, str]:
     error = body.get("error") if isinstance(body, dict) else None
     if response.is_success and not (error and not body.get("choices") and not body.get("data")):
         return 200, ""
-    told = error if isinstance(error, dict) else {}
-    message = str(told.get("message") or error or (body if body is not None else response.text))
-    codes = " ".join(str(told[name]) for name in ("code", "type") if told.get(name) and str(told[name]) not in message)
+    details = error if isinstance(error, dict) else {}
+    message = str(details.get("message") or error or (body if body is not None else response.text))
+    codes = " ".join(
+        str(details[name]) for name in ("code", "type") if details.get(name) and str(details[name]) not in message
+    )
     if response.is_success:
-        code = str(told.get("code") or told.get("status"))
+        code = str(details.get("code") or details.get("status"))
         status = int(code) if code.isdigit() and 400 <= int(code) < 600 else _NO_STATUS
     else:
         status = response.status_code
@@ -345,11 +347,11 @@ class _QueryFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(shown_url(each) if isinstance(each, httpx.URL) else each for each in record.args)
+            record.args = tuple(shown_url(value) if isinstance(value, httpx.URL) else value for value in record.args)
         return True
 
 
 def _hide_queries() -> None:
     logger = logging.getLogger("httpx")
-    if not any(isinstance(each, _QueryFilter) for each in logger.filters):
+    if not any(isinstance(log_filter, _QueryFilter) for log_filter in logger.filters):
         logger.addFilter(_QueryFilter())

@@ -85,7 +85,7 @@ class Dialect:
         if not _REFUSES.search(message):
             return False
         candidates = [name for name in named if name in sent] or [name for name in _mentioned(message) if name in sent]
-        name = next((each for each in candidates if each in _OPTIONAL), None)
+        name = next((candidate for candidate in candidates if candidate in _OPTIONAL), None)
         if name is None:
             return False
         with self._lock:
@@ -130,5 +130,5 @@ def _read(refusal: str) -> tuple[str, list[str]]:
 
 def _mentioned(message: str) -> Iterator[str]:
     pattern = "|".join(sorted(_OPTIONAL, key=len, reverse=True))
-    for place in re.finditer(rf"(?<!\w)({pattern})(?!\w)", message):
-        yield place.group()
+    for match in re.finditer(rf"(?<!\w)({pattern})(?!\w)", message):
+        yield match.group()

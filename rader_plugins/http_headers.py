@@ -79,12 +79,12 @@ class RequestHeaders:
     def _expanded(self, name: str, value: str) -> str:
         def read(match: re.Match[str]) -> str:
             variable = match.group(1) or match.group(2)
-            found = os.environ.get(variable, "").strip()
-            if not found:
+            content = os.environ.get(variable, "").strip()
+            if not content:
                 raise InputError(
                     f"The header {name!r} is read from the environment variable {variable}, which is unset."
                 )
-            return found
+            return content
 
         expanded = _VARIABLE.sub(read, value)
         return _check_value(expanded, f"The header {name!r} holds no usable value: it")

@@ -88,13 +88,13 @@ def _problem(row: Mapping[str, Any], where: str) -> Problem:
         if isinstance(answer, bool) or not isinstance(answer, str | int | float):
             raise InputError(f"{where}: 'answer' must be a text or a number, not {type(answer).__name__}.")
         answer = check_text(str(answer), f"the answer in {where}").strip() or None
-    others = {
+    extra_fields = {
         key: value for key, value in row.items() if key not in (*_IDS, *_QUESTIONS, "answer", "choices", "metadata")
     }
     nested = row.get("metadata")
     if nested is not None and not isinstance(nested, Mapping):
         raise InputError(f"{where}: 'metadata' must be a JSON object, not {type(nested).__name__}.")
-    metadata = {**others, **(nested or {})}
+    metadata = {**extra_fields, **(nested or {})}
     metadata_json(metadata, where)
     return Problem(str(id), question, answer, _choices(row.get("choices"), where), metadata)
 
@@ -110,7 +110,7 @@ def _choices(given: object, where: str) -> dict[str, str]:
     if given is None:
         return {}
     if isinstance(given, list) and len(given) <= 26:
-        given = {chr(ord("A") + at): text for at, text in enumerate(given)}
+        given = {chr(ord("A") + position): text for position, text in enumerate(given)}
     if not isinstance(given, Mapping):
         raise InputError(f"{where}: 'choices' must be a list of texts, or an object from letters to texts.")
     return {str(letter): check_text(text, f"choice {letter} in {where}") for letter, text in given.items()}

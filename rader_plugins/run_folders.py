@@ -85,9 +85,9 @@ class Journal:
             start = self._end
             os.lseek(self._descriptor, start, os.SEEK_SET)
             try:
-                written = 0
-                while written < len(line):
-                    written += os.write(self._descriptor, line[written:])
+                offset = 0
+                while offset < len(line):
+                    offset += os.write(self._descriptor, line[offset:])
             except BaseException:
                 os.ftruncate(self._descriptor, start)
                 raise

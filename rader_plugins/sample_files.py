@@ -174,16 +174,16 @@ def sample_files(path: str | os.PathLike[str], split: str = "train") -> list[Pat
     Raises:
         InputError: There is no such file or split; the message names the splits that there are.
     """
-    place = Path(path)
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise InputError(f"There is no file or folder {place}. Samples are what `rader samples` writes.")
-    split_files = _split_files(place)
+    source = Path(path)
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise InputError(f"There is no file or folder {source}. Samples are what `rader samples` writes.")
+    split_files = _split_files(source)
     if not split_files:
-        raise InputError(f"{place} holds no samples: no data/*.parquet, *.parquet or *.jsonl.")
+        raise InputError(f"{source} holds no samples: no data/*.parquet, *.parquet or *.jsonl.")
     if split not in split_files:
-        raise InputError(f"{place} has no split {split!r}; it has {', '.join(sorted(split_files))}.")
+        raise InputError(f"{source} has no split {split!r}; it has {', '.join(sorted(split_files))}.")
     return split_files[split]
 
 

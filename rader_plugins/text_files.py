@@ -188,10 +188,10 @@ def _lines(stream: IO[bytes], name: object, encoding: str | None) -> Iterator[tu
     codec = encoding or encoding_of_mark(first) or "utf-8"
     if codecs.lookup(codec).name.startswith(("utf-16", "utf-32")):
         # Their line ends are no single bytes.
-        rest = io.TextIOWrapper(io.BytesIO(first + stream.read()), encoding=codec, newline="\n")
+        text_stream = io.TextIOWrapper(io.BytesIO(first + stream.read()), encoding=codec, newline="\n")
         number = 0
         try:
-            for number, line in enumerate(rest, start=1):
+            for number, line in enumerate(text_stream, start=1):
                 yield number, line.rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise _undecodable(name, number + 1, error, b"") from None

@@ -108,9 +108,9 @@ class ChoiceChecker:
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether both name the same choice, or the same choices."""
-        one, other = self._letters(answer), self._letters(gold)
-        if one is not None and other is not None:
-            return one == other
+        answer_letters, gold_letters = self._letters(answer), self._letters(gold)
+        if answer_letters is not None and gold_letters is not None:
+            return answer_letters == gold_letters
         return bool(normalized(answer)) and normalized(answer) == normalized(gold)
 
     def _letters(self, text: str) -> str | None:

@@ -110,7 +110,7 @@ def _read(pipe: IO[str], answers: queue.SimpleQueue[str | None]) -> None:
 
 
 def serve() -> None:
-    """Answer comparisons from the standard input, one JSON list [given, right] a line, until it is closed."""
+    """Answer comparisons from the standard input, one JSON list [answer, gold] a line, until it is closed."""
     # An expression may ask for more memory than there is: better an error here than a machine without any.
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
@@ -127,14 +127,14 @@ def serve() -> None:
     answers.write("ready\n")
     answers.flush()
     for line in sys.stdin:
-        given, right = json.loads(line)
+        answer, gold = json.loads(line)
         try:
-            one, other = parsed(given), parsed(right)
-            same = bool(one and other) and (
-                math_verify.verify(other, one, timeout_seconds=_INNER)
-                or math_verify.verify(one, other, timeout_seconds=_INNER)
+            answer_forms, gold_forms = parsed(answer), parsed(gold)
+            same = bool(answer_forms and gold_forms) and (
+                math_verify.verify(gold_forms, answer_forms, timeout_seconds=_INNER)
+                or math_verify.verify(answer_forms, gold_forms, timeout_seconds=_INNER)
             )
-            same = same and not _are_apart(one[0], other[0])
+            same = same and not _are_apart(answer_forms[0], gold_forms[0])
         except Exception:  # noqa: BLE001 - SymPy raises whatever it likes; such a pair is not equal
             same = False
         answers.write(json.dumps(bool(same)) + "\n")

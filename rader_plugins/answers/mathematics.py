@@ -76,17 +76,17 @@ class MathChecker:
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether both answers are mathematically the same."""
         reference = boxed(gold) or trimmed(gold)
-        given, right = tidy_formula(answer), tidy_formula(reference)
-        if not given or not right or max(len(given), len(right)) > _LONGEST:
+        answer_formula, gold_formula = tidy_formula(answer), tidy_formula(reference)
+        if not answer_formula or not gold_formula or max(len(answer_formula), len(gold_formula)) > _LONGEST:
             return False
-        if given == right:
+        if answer_formula == gold_formula:
             return True
-        one, other = as_text(answer), as_text(reference)
-        if one is not None or other is not None:
-            return (one or given.lower()) == (other or right.lower())
-        if (same := _same_numbers(given, right)) is not None:
+        answer_text, gold_text = as_text(answer), as_text(reference)
+        if answer_text is not None or gold_text is not None:
+            return (answer_text or answer_formula.lower()) == (gold_text or gold_formula.lower())
+        if (same := _same_numbers(answer_formula, gold_formula)) is not None:
             return same
-        return self._compare(*sorted((given, right)))
+        return self._compare(*sorted((answer_formula, gold_formula)))
 
     def _compared(self, given: str, right: str) -> bool:
         worker = self._workers.get()
@@ -105,6 +105,6 @@ class MathChecker:
 
 def _same_numbers(given: str, right: str) -> bool | None:
     """Compare two numbers, perhaps after "x ="; None if one is something else or they are of different letters."""
-    one, other = (exact_number(_ASSIGNED.sub("", text)) for text in (given, right))
+    first, second = (exact_number(_ASSIGNED.sub("", text)) for text in (given, right))
     letters = {match[1] for text in (given, right) if (match := _ASSIGNED.match(text))}
-    return None if one is None or other is None or len(letters) > 1 else same_number(one, other)
+    return None if first is None or second is None or len(letters) > 1 else same_number(first, second)

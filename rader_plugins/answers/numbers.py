@@ -112,16 +112,16 @@ def read_number(text: str, *, units: bool = True, short_units: bool = False) -> 
     if abs(power) > _MOST_DIGITS or len(exponent) > 8:
         return None
     value = Fraction(digits) * Fraction(10) ** power
-    places: int | None = max(0, len(digits.partition(".")[2]) - power)
+    decimals: int | None = max(0, len(digits.partition(".")[2]) - power)
     if match["bottom"] is not None:
         bottom = Fraction(re.sub(rf",|{_BLANK}", "", match["bottom"]))
         if not bottom:
             return None
-        value, places = value / bottom + int(match["mixed"] or 0), None
+        value, decimals = value / bottom + int(match["mixed"] or 0), None
     return Number(
         -value if match["sign"] == "-" else value,
         match["percent"] is not None,
-        places,
+        decimals,
         len(digits.replace(".", "").lstrip("0")),
         unit,
     )
@@ -152,14 +152,16 @@ def same_number(first: Number, second: Number) -> bool:
 
 def _close(first: Number, second: Number, factor: int) -> bool:
     """Compare ``first`` with ``factor`` times ``second``."""
-    one, other = first.value, second.value * factor
-    if one == other:
+    first_value, second_value = first.value, second.value * factor
+    if first_value == second_value:
         return True
     if (first.places is None) == (second.places is None):
         return False
-    decimal, written, exact, step = (first, one, other, 1) if second.places is None else (second, other, one, factor)
+    decimal, decimal_value, exact_value, step = (
+        (first, first_value, second_value, 1) if second.places is None else (second, second_value, first_value, factor)
+    )
     if decimal.places is None or decimal.places < _PLACES or decimal.digits < _SIGNIFICANT:
         return False
-    unit, difference = Fraction(step, 10**decimal.places), abs(one - other)
+    unit, difference = Fraction(step, 10**decimal.places), abs(first_value - second_value)
     # Rounded to its last place, or cut off there.
-    return 2 * difference <= unit or (abs(written) < abs(exact) and difference < unit)
+    return 2 * difference <= unit or (abs(decimal_value) < abs(exact_value) and difference < unit)

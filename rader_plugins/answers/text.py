@@ -47,8 +47,8 @@ class ExactChecker:
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether the normalised texts are the same."""
-        one, other = normalized(answer), normalized(gold)
-        return one == other if one or other else answer.strip() == gold.strip()
+        answer_text, gold_text = normalized(answer), normalized(gold)
+        return answer_text == gold_text if answer_text or gold_text else answer.strip() == gold.strip()
 
 
 class NumericChecker:
@@ -87,19 +87,19 @@ class NumericChecker:
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether both are numbers that differ by no more than the tolerance."""
-        one, other = _number(answer), _number(gold)
-        if one is None or other is None:
+        number, right = _number(answer), _number(gold)
+        if number is None or right is None:
             # Out of all bounds: the same digits are the same number.
-            return one is other and bool(answer.strip()) and last_number(answer) is not None and answer == gold
-        if same_number(one, other):
+            return number is right and bool(answer.strip()) and last_number(answer) is not None and answer == gold
+        if same_number(number, right):
             return True
-        if converted(one.unit, other.unit) != (1, 1):
+        if converted(number.unit, right.unit) != (1, 1):
             return False  # compared already, or of another quantity
-        if one.is_exact and other.is_exact and self.tolerance <= _ROUNDING:
+        if number.is_exact and right.is_exact and self.tolerance <= _ROUNDING:
             return False  # a million and one is not a million
         share = Fraction(self.tolerance)
-        scale = {False: (1,), True: (1, Fraction(1, 100) if one.percent else 100)}[one.percent != other.percent]
-        return any(abs(one.value * by - other.value) <= share * abs(other.value) for by in scale)
+        scale = {False: (1,), True: (1, Fraction(1, 100) if number.percent else 100)}[number.percent != right.percent]
+        return any(abs(number.value * by - right.value) <= share * abs(right.value) for by in scale)
 
 
 def _number(text: str) -> Number | None:
@@ -145,14 +145,14 @@ class RegexChecker:
     def extract(self, text: str) -> str | None:
         """Return the last match."""
         matches = self._pattern.finditer(after_thoughts(text))
-        found = [match[1] if self._pattern.groups else match[0] for match in matches]
-        return next((value.strip() for value in reversed(found) if value is not None), None)
+        values = [match[1] if self._pattern.groups else match[0] for match in matches]
+        return next((value.strip() for value in reversed(values) if value is not None), None)
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
         """Whether the texts are the same, white space aside; a gold answer that matches the pattern is extracted."""
-        right = " ".join((self.extract(gold) or gold).split())
-        given = " ".join(answer.split())
-        return given.lower() == right.lower() if self.ignore_case else given == right
+        gold_text = " ".join((self.extract(gold) or gold).split())
+        answer_text = " ".join(answer.split())
+        return answer_text.lower() == gold_text.lower() if self.ignore_case else answer_text == gold_text
 
 
 class CallableChecker:

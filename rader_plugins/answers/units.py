@@ -50,10 +50,10 @@ def converted(first: str, second: str) -> tuple[Fraction | int, Fraction | int] 
         >>> converted("km", "metres"), converted("apples", "pears"), converted("km", "hours")
         ((Fraction(1000, 1), Fraction(1, 1)), (1, 1), None)
     """
-    one, other = _known(first), _known(second)
-    if one is None or other is None or one == other:
+    first_unit, second_unit = _known(first), _known(second)
+    if first_unit is None or second_unit is None or first_unit == second_unit:
         return 1, 1
-    return (one[1], other[1]) if one[0] == other[0] else None
+    return (first_unit[1], second_unit[1]) if first_unit[0] == second_unit[0] else None
 
 
 def _known(unit: str) -> tuple[str, Fraction] | None:

@@ -123,16 +123,16 @@ class _Form:
             return RaderIndex.create(out, encoder, dtype=storage, ann=self.ann.value if self.ann else None, bm25=bm25)
         index = open_index(out, choice)
         stats = index.stats()
-        for option, requested, stored in (
+        for option, requested, value in (
             ("--dtype", self.dtype and self.dtype.value, stats["dtype"]),
             ("--ann", self.ann and self.ann.value, stats["ann"] or "(none: exact search)"),
             ("--language", self.language, stats["bm25"]["language"]),
             ("--identifiers", self.identifiers, stats["bm25"]["identifiers"]),
         ):
-            if requested not in (None, stored):
+            if requested not in (None, value):
                 index.close()
                 raise InputError(
-                    f"{out} was built with {option} {stored}, not {requested}. Leave the option out, or build a new "
+                    f"{out} was built with {option} {value}, not {requested}. Leave the option out, or build a new "
                     "index in another folder."
                 )
         return index

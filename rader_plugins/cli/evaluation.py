@@ -138,8 +138,8 @@ def evaluate(
     }
     with resumable(lambda: f"the index and the finished queries are kept in {out}"):
         if len(names) == 1:
-            found = _load(names[0], split, data_dir, queries_file)
-            _show(plan.run(found, index or out / "index", out, options), out, json=json)
+            data = _load(names[0], split, data_dir, queries_file)
+            _show(plan.run(data, index or out / "index", out, options), out, json=json)
             return
         _show_suite(_run_all(plan, names, split, data_dir, out, options), out, json=json)
 
@@ -176,8 +176,8 @@ class _Plan:
         from rader_plugins.retrieval import RaderRetriever
 
         # Before the corpus is indexed, which may take hours.
-        judged = {query: dataset.qrels[query] for query in dataset.judged}
-        check_measures(at_cutoffs(options["measures"], options["k_values"]), judged, dataset.aspects)
+        judgements = {query: dataset.qrels[query] for query in dataset.judged}
+        check_measures(at_cutoffs(options["measures"], options["k_values"]), judgements, dataset.aspects)
         reranker = load_reranker(self.rerank, device=self.choice.device) if self.rerank is not None else None
         with self._index(index) as opened:
             with progress("Indexing", len(dataset.corpus)) as advance:

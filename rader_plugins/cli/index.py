@@ -59,26 +59,26 @@ def delete(
     if ids_file is not None:
         names += [line for _, line in read_lines(sys.stdin.buffer if ids_file == Path("-") else ids_file)]
     names = list(dict.fromkeys(filter(None, names)))
-    given = bool(ids) or ids_file is not None
-    if not names and (given or condition is None):
+    has_ids = bool(ids) or ids_file is not None
+    if not names and (has_ids or condition is None):
         raise InputError("Name the documents to delete: as arguments, with --ids-file, or by a --filter.")
     passing = parse_filter(condition)
     with open_index(folder) as index:
         if chunks:
             parents_named = set(names)
             names += [doc.id for doc in index.documents() if doc.metadata.get("parent_id") in parents_named]
-        stored = {document.id: document for document in index.get(names)}
-        parents = {document.metadata.get("parent_id") for document in stored.values()} if chunks else set()
-        missing = [name for name in names if name not in stored and name not in parents]
-        deleted = index.delete(names if given else None, filter=passing)
-        left = len(index)
+        documents = {document.id: document for document in index.get(names)}
+        parents = {document.metadata.get("parent_id") for document in documents.values()} if chunks else set()
+        missing = [name for name in names if name not in documents and name not in parents]
+        deleted = index.delete(names if has_ids else None, filter=passing)
+        document_count = len(index)
     if json:
-        emit_json({"deleted": deleted, "missing": missing, "documents": left})
+        emit_json({"deleted": deleted, "missing": missing, "documents": document_count})
         return
-    typer.echo(f"Deleted {count(deleted, 'document')}; {left:,} left.")
+    typer.echo(f"Deleted {count(deleted, 'document')}; {document_count:,} left.")
     if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        note(f"Not stored: {shown} ({count(len(missing), 'id')}).")
+        examples = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        note(f"Not stored: {examples} ({count(len(missing), 'id')}).")
 
 
 @app.command()

@@ -93,8 +93,8 @@ class LLMChoice:
             InputError: Options of a server were given without one.
         """
         if self.llm_url is None and self != NO_LLM:
-            chosen = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+            names = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
             raise InputError(f"{options}: name the server of the language model, --llm-url URL.")
         return self.llm_url is not None
 

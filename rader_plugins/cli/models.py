@@ -39,20 +39,20 @@ def models(json: JsonOutput = False) -> None:
         rows,
         right="llrrlll",
     )
-    shown = [lines[0]]
+    parts = [lines[0]]
     for line, recipe in zip(lines[1:], RECIPES.values(), strict=True):
-        shown += [line, f"    {recipe.model}"]
-    shown += ["", "Sources of the recipes (templates, pooling, lengths):"]
+        parts += [line, f"    {recipe.model}"]
+    parts += ["", "Sources of the recipes (templates, pooling, lengths):"]
     for source, number in sources.items():
-        shown += wrap(source, first=f"{f'[{number}]':>5} ", rest=" " * 6)
+        parts += wrap(source, first=f"{f'[{number}]':>5} ", rest=" " * 6)
     data = {recipe.model: training_data(recipe.model) for recipe in RECIPES.values()}
     remarks = dict.fromkeys(of_model.remark for of_model in data.values() if of_model is not None)
-    shown += ["", "What they were trained on, as far as it is stated (figures of a model that saw BRIGHT's corpora are"]
-    shown += ["higher on BRIGHT than on a corpus of one's own):"]
+    parts += ["", "What they were trained on, as far as it is stated (figures of a model that saw BRIGHT's corpora are"]
+    parts += ["higher on BRIGHT than on a corpus of one's own):"]
     for remark in remarks:
         names = [recipe.name for recipe in RECIPES.values() if (of := data[recipe.model]) and of.remark == remark]
-        shown += wrap(f"{', '.join(names)}: {remark}", first="  ", rest="    ")
-    typer.echo("\n".join(shown))
+        parts += wrap(f"{', '.join(names)}: {remark}", first="  ", rest="    ")
+    typer.echo("\n".join(parts))
 
 
 def _saw_bright(model: str) -> str:
@@ -64,5 +64,5 @@ def _saw_bright(model: str) -> str:
 
 def _as_object(recipe: Recipe) -> dict[str, Any]:
     data = training_data(recipe.model)
-    known = {"saw_bright": None if data is None else data.saw_bright, "trained_on": data.remark if data else None}
-    return {**recipe.to_dict(), "fingerprint": recipe.fingerprint, **known}
+    training = {"saw_bright": None if data is None else data.saw_bright, "trained_on": data.remark if data else None}
+    return {**recipe.to_dict(), "fingerprint": recipe.fingerprint, **training}

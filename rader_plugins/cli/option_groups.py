@@ -39,11 +39,11 @@ def with_option_groups(command: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def expanded(**arguments: Any) -> R:
-        chosen = {
+        group_values = {
             name: kind(**{field.name: arguments.pop(field.name, field.default) for field in fields(kind)})
             for name, kind in groups.items()
         }
-        return command(**arguments, **chosen)
+        return command(**arguments, **group_values)
 
     expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

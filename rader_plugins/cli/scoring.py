@@ -160,8 +160,8 @@ def _judgements(run: Path, qrels: Path | None, split: str | None) -> tuple[Qrels
         return evaluation.judgements, {}, {}, f" ({evaluation.title})"
     if qrels.is_dir():
         dataset = RetrievalDataset.from_folder(qrels, split)
-        judged = {query: dataset.qrels[query] for query in dataset.judged}
-        return judged, dataset.aspects, dataset.excluded, f" ({dataset.title})"
+        judgements = {query: dataset.qrels[query] for query in dataset.judged}
+        return judgements, dataset.aspects, dataset.excluded, f" ({dataset.title})"
     return read_qrels(qrels), read_aspects(qrels), {}, ""
 
 
@@ -201,14 +201,14 @@ def compare(
     if json and (latex or cite):
         raise InputError("--json goes without --latex and --cite.")
     comparison = put_together(folders, measure=measure)
-    written = comparison.write(out) if out is not None else []
+    paths = comparison.write(out) if out is not None else []
     if json:
-        emit_json({**_comparison_object(comparison), "written": [str(path) for path in written]})
+        emit_json({**_comparison_object(comparison), "written": [str(path) for path in paths]})
         return
     typer.echo((comparison.latex() if latex else str(comparison)).rstrip())
     if cite:
         typer.echo("\n" + comparison.bibtex())
-    for path in written:
+    for path in paths:
         note(f"Wrote {path}")
 
 

@@ -164,7 +164,7 @@ def _table(hits: Sequence[Hit]) -> list[str]:
             for line, text in zip(lines, texts, strict=True)
         ]
     # Long ids leave no room: the text goes below.
-    shown = [lines[0]]
+    output = [lines[0]]
     for line, text in zip(lines[1:], texts[1:], strict=True):
-        shown += [line, "      " + clip(text, max(_LEAST_TEXT, width() - 6))]
-    return shown
+        output += [line, "      " + clip(text, max(_LEAST_TEXT, width() - 6))]
+    return output

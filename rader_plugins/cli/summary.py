@@ -67,7 +67,7 @@ def ingested_facts(
             outcome.truncated,
         ),
     ]
-    return [(name, value) for name, value, shown in lines if shown] + _findings_facts(survey, limit)
+    return [(name, value) for name, value, condition in lines if condition] + _findings_facts(survey, limit)
 
 
 def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
@@ -94,18 +94,18 @@ def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
 
 def names_text(names: Mapping[str, str], limit: int | None = _NAMES_SHOWN) -> str:
     """Return names with their details; of more than ``limit`` only the first, and how many there are more."""
-    shown = [
+    labels = [
         one_line(name) + (f" ({one_line(detail)})" if detail else "") for name, detail in list(names.items())[:limit]
     ]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more (--verbose)" if more else "")
+    remainder = len(names) - len(labels)
+    return ", ".join(labels) + (f" and {remainder:,} more (--verbose)" if remainder else "")
 
 
 def _endings(names: Mapping[str, str]) -> str:
     endings = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name, detail in names.items() if not detail)
     common = [f"{number:,} {ending}" for ending, number in endings.most_common(5)]
-    rest = len(endings) - len(common)
-    return f" ({', '.join(common)}{f', {rest} more' if rest else ''})" if common else ""
+    remainder = len(endings) - len(common)
+    return f" ({', '.join(common)}{f', {remainder} more' if remainder else ''})" if common else ""
 
 
 def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:

