@@ -22,7 +22,7 @@ def shortfall(totals: Mapping[str, int]) -> str | None:
     searched = totals.get("solved", 0) + totals.get("unsolved", 0)
     if not searched:
         return "No problem was searched to its end: see problems.jsonl for the reasons."
-    found = f"Nothing came out that could be trained on: {totals.get('solved', 0):,} of {searched:,} problems solved"
+    summary = f"Nothing came out that could be trained on: {totals.get('solved', 0):,} of {searched:,} problems solved"
     causes = [*_silent(totals, _MOSTLY), *_unreadable(totals, _MOSTLY)]
     if not totals.get("right_rollouts"):
         causes.append(
@@ -40,7 +40,7 @@ def shortfall(totals: Mapping[str, int]) -> str | None:
         )
     else:
         causes.append("right answers came without a document that was kept: more --rollouts find more ways.")
-    return f"{found}; {'; '.join(causes)}"
+    return f"{summary}; {'; '.join(causes)}"
 
 
 def remarks(totals: Mapping[str, int]) -> list[str]:
@@ -75,7 +75,7 @@ def _silent(totals: Mapping[str, int], share: float) -> list[str]:
 def _unreadable(totals: Mapping[str, int], share: float) -> list[str]:
     """Return a sentence where so many judgements of documents say neither yes nor no."""
     unreadable = totals.get("unreadable_reflections", 0)
-    judged = unreadable + totals.get("documents_kept", 0) + totals.get("documents_rejected", 0)
-    if unreadable < _FEWEST or unreadable < share * judged:
+    total = unreadable + totals.get("documents_kept", 0) + totals.get("documents_rejected", 0)
+    if unreadable < _FEWEST or unreadable < share * total:
         return []
-    return [f"{unreadable:,} of {judged:,} judgements of documents cannot be read: see the prompt file reflect.toml."]
+    return [f"{unreadable:,} of {total:,} judgements of documents cannot be read: see the prompt file reflect.toml."]

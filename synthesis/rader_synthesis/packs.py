@@ -214,13 +214,15 @@ def load_prompt(path: Path, places: Sequence[str], pack: PromptPack) -> ActionPr
     rows = table.values.get("examples")
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path} has no [[examples]]: small models do not follow a format that they were not shown.")
-    examples = tuple(_example(row, f"{path}, example {at}", places, pack) for at, row in enumerate(rows, start=1))
+    examples = tuple(
+        _example(row, f"{path}, example {number}", places, pack) for number, row in enumerate(rows, start=1)
+    )
     return ActionPrompt(table.text("system"), user, examples, max_tokens, table.texts("stop"), temperature)
 
 
 def _example(row: Any, where: str, places: Sequence[str], pack: PromptPack) -> Example:
     table = _Table(row, where, {*places, "output"})
-    values = {place: table.text(place) for place in places if place != "steps"}
+    values = {name: table.text(name) for name in places if name != "steps"}
     if "steps" in places:
         values |= step_values(table.texts("steps"), pack)
     return Example(values, table.text("output"))
@@ -253,7 +255,7 @@ class _Table:
 
     def texts(self, key: str, *, needed: bool = False) -> tuple[str, ...]:
         value = self.values.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
             raise InputError(f"{self.where}: {key!r} must be a list of texts.")
         if needed and not value:
             raise InputError(f"{self.where}: {key!r} must hold at least one text.")

@@ -219,14 +219,14 @@ class _Runner:
         return reason
 
     def _actions(self, problem: Problem, tree: Tree) -> Actions:
-        shown = problem.text
+        problem_text = problem.text
         return Actions(
             Calls(self.llm, self.pack, self.config, tree),
-            Grading(self.checker, shown, problem.answer or ""),
+            Grading(self.checker, problem_text, problem.answer or ""),
             self.front,
             self.summaries,
             self.config,
-            shown,
+            problem_text,
         )
 
     def _note(self, id: str, solved: bool, failed: str) -> None:

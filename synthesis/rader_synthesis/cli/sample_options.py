@@ -146,8 +146,8 @@ class SamplingOptions:
             "positives": None if self.positives is None else self.positives.value,
             "mine": None if self.negatives is None else self.negatives.value,
         }
-        others = {field.name for field in fields(self)} - {"kinds", "positives", "negatives"}
-        options |= {name: getattr(self, name) for name in others}
+        names = {field.name for field in fields(self)} - {"kinds", "positives", "negatives"}
+        options |= {name: getattr(self, name) for name in names}
         return {name: value for name, value in options.items() if value is not None}
 
 
@@ -258,15 +258,15 @@ class WritingOptions:
         from rader_synthesis.sampling import QueryWriter
         from rader_synthesis.sampling.ledger import Ledger
 
-        written = [name for name in config.kinds if query_kind(name).written]
+        written_kinds = [name for name in config.kinds if query_kind(name).written]
         if not llm.is_given:
-            if written:
-                raise InputError(f"--kinds {','.join(written)} needs a language model: --llm-url URL.")
+            if written_kinds:
+                raise InputError(f"--kinds {','.join(written_kinds)} needs a language model: --llm-url URL.")
             if self != WritingOptions():
                 raise InputError("Options of how a language model is asked need one: --llm-url URL.")
             yield None
             return
-        if not written:
+        if not written_kinds:
             raise InputError("--llm-url is for the kinds llm and lexical, which are left out here.")
         calls = self.calls or out.with_name(f"{out.name}.calls.sqlite")
         with llm.connect(concurrency=self.concurrency, max_retries=self.retries) as server:

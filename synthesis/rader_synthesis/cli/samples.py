@@ -76,12 +76,12 @@ def samples(
     from rader_synthesis.sampling import load_evaluation_set, make_samples
     from rader_synthesis.sampling.workspace import check_output
 
-    chosen = sampling.config(config, has_llm=llm.is_given)
+    sampling_config = sampling.config(config, has_llm=llm.is_given)
     documents.check()
     check_output(out, overwrite=overwrite)
-    sets = [load_evaluation_set(source, ngram=chosen.ngram) for source in against or []]
+    sets = [load_evaluation_set(source, ngram=sampling_config.ngram) for source in against or []]
     with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(writing.writer(llm, chosen, out))
+        writer = stack.enter_context(writing.writer(llm, sampling_config, out))
         index, dense = stack.enter_context(documents.opened())
         try:
             report = make_samples(
@@ -89,7 +89,7 @@ def samples(
                 out,
                 index=index,
                 dense=dense,
-                config=chosen,
+                config=sampling_config,
                 writer=writer,
                 reranker=load_reranker(guard, device=documents.device) if guard is not None else None,
                 evaluation_sets=sets,

@@ -143,8 +143,8 @@ def synthesize(
     from rader_synthesis.run import synthesize as run_all
     from rader_synthesis.run_folder import CALLS, check_folder
 
-    given = {"rollouts": rollouts, "seed": seed, "style": style.value if style else None}
-    search, run = _configs(config, given, without_answer, concurrency)
+    overrides = {"rollouts": rollouts, "seed": seed, "style": style.value if style else None}
+    search, run = _configs(config, overrides, without_answer, concurrency)
     pack = load_pack(prompts)
     selected = read_problems(problems, need_answers=False)[:limit]
     if (corpus is None) == (index is None):
@@ -212,9 +212,9 @@ def _checker(name: str, llm: Generator, calls: Path) -> AnswerChecker:
     from rader_plugins.llm import CachedChat
     from rader_synthesis.importing import load_function
 
-    kind, colon, rest = name.partition(":")
+    kind, colon, pattern = name.partition(":")
     if kind == "regex" and colon:
-        return load_checker("regex", pattern=rest)
+        return load_checker("regex", pattern=pattern)
     if colon:
         function: Any = load_function(name)
         return load_checker(function)
@@ -235,7 +235,7 @@ def _documents(
     from rader_plugins.ingestion import ingest, open_source, survey
     from rader_synthesis.searchers import corpus_digest
 
-    found = survey(open_source(corpus or Path()), progress=progress)
+    corpus_survey = survey(open_source(corpus or Path()), progress=progress)
     folder = out / "index"
     # BM25 alone needs no model, nor has one to be installed.
     without = mode is SearchMode.bm25 and not choice.given
@@ -246,10 +246,10 @@ def _documents(
         opened = RaderIndex.create(folder, None if without else replace(choice, model=choice.model or "mini").load())
     with opened:
         if not (out / "config.json").exists():  # nothing was searched yet: it may be a build that was interrupted
-            outcome = ingest(opened, found, prune=True, progress=progress)
+            outcome = ingest(opened, corpus_survey, prune=True, progress=progress)
             if outcome.added or outcome.replaced or outcome.removed:
                 opened.optimize()
-        elif corpus_digest(opened.documents()) != corpus_digest(found.source.documents()):
+        elif corpus_digest(opened.documents()) != corpus_digest(corpus_survey.source.documents()):
             raise InputError(f"{out} holds a run over other documents than {corpus}. Choose another folder.")
         yield opened
 

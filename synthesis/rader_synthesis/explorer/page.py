@@ -85,7 +85,7 @@ def write_page(
     source = source if isinstance(source, Source) else read_source(source)
     if most < 1:
         raise InputError(f"most must be at least 1, not {most!r}.")
-    wanted = set(problems)
+    problem_ids = set(problems)
     before, _, after = _shell(source.path.resolve().name).partition(_DATA)
     documents = _Documents()
     index: list[dict[str, Any]] = []
@@ -93,14 +93,14 @@ def write_page(
     with atomic_write(out) as stream:
         stream.write(before.encode("utf-8"))
         for problem in source.problems():
-            if wanted and problem.id not in wanted:
+            if problem_ids and problem.id not in problem_ids:
                 continue
             if len(index) == most:
                 left_out += 1
                 continue
             _block(stream, f"p{len(index)}", _problem(problem, documents))
             index.append(_entry(problem))
-        if missing := sorted(wanted - {entry["id"] for entry in index}):
+        if missing := sorted(problem_ids - {entry["id"] for entry in index}):
             raise InputError(f"{source.path} holds no problem {', '.join(map(repr, missing[:5]))}.")
         _block(stream, "documents", documents.rows)
         facts = {"exploration": source.exploration, "left_out": left_out, "kind": source.kind}
@@ -120,8 +120,8 @@ def _shell(name: str) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     parts = {"policy": policy, "style": style, "script": script, "name": escape(name)}
-    for place, text in parts.items():
-        html = html.replace(f"[[{place}]]", text, 1 if place != "name" else -1)
+    for key, text in parts.items():
+        html = html.replace(f"[[{key}]]", text, 1 if key != "name" else -1)
     return html
 
 
@@ -145,7 +145,7 @@ def _entry(problem: Shown) -> dict[str, Any]:
     else:
         right = [bool(is_right(trajectory.reward)) for trajectory in problem.trajectories]
         searches = [step.considered for trajectory in problem.trajectories for step in trajectory.retrievals]
-    labels = Counter(one.relevant for considered in searches for one in considered)
+    labels = Counter(document.relevant for considered in searches for document in considered)
     entry: dict[str, Any] = {
         "id": problem.id,
         "question": problem.question,
@@ -187,11 +187,13 @@ def _node(node: Node, tree: Tree, documents: _Documents) -> dict[str, Any]:
     if node.answers:
         row["answers"] = node.answers
     if node.considered is not None:
-        row["considered"] = [_considered(one, documents) for one in node.considered]
+        row["considered"] = [_considered(document, documents) for document in node.considered]
     if node.document_id is not None:
         row["id"] = node.document_id
-        above = tree.nodes[node.parent].considered if node.parent is not None else None
-        row["document"] = next((_place(one, documents) for one in above or () if one.id == node.document_id), None)
+        candidates = tree.nodes[node.parent].considered if node.parent is not None else None
+        row["document"] = next(
+            (_place(document, documents) for document in candidates or () if document.id == node.document_id), None
+        )
     return row
 
 
@@ -211,7 +213,10 @@ def _step(step: Step, documents: _Documents) -> dict[str, Any]:
     if step.kind == "open":
         row["id"] = step.document_id
     if step.kind == "retrieval":
-        row |= {"id": step.document_id, "considered": [_considered(one, documents) for one in step.considered]}
+        row |= {
+            "id": step.document_id,
+            "considered": [_considered(document, documents) for document in step.considered],
+        }
     return row
 
 

@@ -170,9 +170,9 @@ def _of_journal(path: Path) -> Iterator[Shown]:
             if line.endswith(b"\n"):
                 last[str(_journal_row(line, path, start).get("id"))] = start
             start += len(line)
-        for id, place in last.items():
-            stream.seek(place)
-            row = _journal_row(stream.readline(), path, place)
+        for id, offset in last.items():
+            stream.seek(offset)
+            row = _journal_row(stream.readline(), path, offset)
             if row.get("tree"):
                 yield _of_tree(Tree.from_row(row["tree"], f"{path}, problem {id!r}"))
             else:

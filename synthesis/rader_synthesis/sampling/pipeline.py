@@ -126,10 +126,10 @@ class Pipeline:
         considered = {document.id: document for step in trajectory.retrievals for document in reversed(step.considered)}
         used = {step.document_id for step in trajectory.retrievals if step.document_id is not None}
         missing = self.spool.unknown_documents(dict.fromkeys([*considered, *sorted(used)]))
-        stored = {document.id: document for document in self.index.get(missing)} if self.index and missing else {}
+        documents = {document.id: document for document in self.index.get(missing)} if self.index and missing else {}
         for id in missing:
             logged = considered.get(id)
-            if (document := stored.get(id)) is not None:
+            if (document := documents.get(id)) is not None:
                 title, text = title_and_text(document)
                 self.spool.add_document(id, title, text)
                 if logged and logged.text.strip() and digest(f"{logged.title} {logged.text}") != digest(document.text):
@@ -168,14 +168,14 @@ class Pipeline:
         """
         checks = Checks(self.config, RaderRetriever(self.index, mode="bm25") if self.index is not None else None)
         dropped = self.statistics.dropped
-        for problem, request, written in writer.write(self._requests(), checks):
-            for fault in written.faults if written.query else written.faults[:-1]:
+        for problem, request, outcome in writer.write(self._requests(), checks):
+            for fault in outcome.faults if outcome.query else outcome.faults[:-1]:
                 dropped[f"{request.kind} query asked again: {fault}"] += 1
-            if written.query:
-                self._add_draft(problem, request.draft(written.query))
-                self.statistics.written(request, written.query, self.spool.text_of(request.document))
+            if outcome.query:
+                self._add_draft(problem, request.draft(outcome.query))
+                self.statistics.written(request, outcome.query, self.spool.text_of(request.document))
             else:
-                dropped[f"{request.kind} query given up: {written.faults[-1]}"] += 1
+                dropped[f"{request.kind} query given up: {outcome.faults[-1]}"] += 1
             on_asked(1)
 
     def _requests(self) -> Iterator[tuple[int, QueryRequest, str]]:
@@ -215,26 +215,26 @@ class Pipeline:
         for batch in self.spool.drafts(_BATCH):
             self._relevant.clear()
             ready = [
-                (stored, positives, self._rejected(stored))
-                for stored in batch
-                if (positives := self._positives(stored.draft)) and self._is_new(stored, positives, near)
+                (stored_draft, positives, self._rejected(stored_draft))
+                for stored_draft in batch
+                if (positives := self._positives(stored_draft.draft)) and self._is_new(stored_draft, positives, near)
             ]
             mined = self._mined(ready, miner) if miner is not None else {}
-            for stored, positives, rejected in ready:
-                sample = _sample(stored, positives, [*rejected, *mined.get(stored.number, [])])
-                samples.add(stored.split, sample)
-                self.statistics.sample(stored.split, sample)
+            for stored_draft, positives, rejected in ready:
+                sample = _sample(stored_draft, positives, [*rejected, *mined.get(stored_draft.number, [])])
+                samples.add(stored_draft.split, sample)
+                self.statistics.sample(stored_draft.split, sample)
                 self._maybe_keep(sample)
                 self.spool.mark_positives(passage.id for passage in positives)
             on_written(len(batch))
 
     def _maybe_keep(self, sample: Sample) -> None:
         """Keep each sample with the same probability (reservoir sampling)."""
-        written = sum(map(self.statistics.count, self.statistics.samples))
+        total = sum(map(self.statistics.count, self.statistics.samples))
         if len(self.examples) < _EXAMPLES:
             self.examples.append(sample)
-        elif (place := self._draw.randrange(written)) < _EXAMPLES:
-            self.examples[place] = sample
+        elif (slot := self._draw.randrange(total)) < _EXAMPLES:
+            self.examples[slot] = sample
 
     def _positives(self, draft: Draft) -> list[Passage]:
         dropped = self.statistics.dropped
@@ -299,17 +299,17 @@ class Pipeline:
     ) -> dict[int, list[Passage]]:
         """Return the negatives that were searched, by number of draft."""
         requests: dict[int, MiningRequest] = {}
-        for stored, positives, rejected in ready:
-            draft, kind = stored.draft, query_kind(stored.draft.kind)
+        for stored_draft, positives, rejected in ready:
+            draft, kind = stored_draft.draft, query_kind(stored_draft.draft.kind)
             fill = self.config.mine == "auto" and kind.judged
             limit = self.config.enough - len(rejected) if fill else None
             if limit is None or limit > 0:
-                requests[stored.number] = MiningRequest(
+                requests[stored_draft.number] = MiningRequest(
                     draft.query_id,
                     draft.query,
-                    self.spool.question_of(stored.number) if kind.opens_with_question else draft.query,
+                    self.spool.question_of(stored_draft.number) if kind.opens_with_question else draft.query,
                     positives,
-                    self._relevant_to(stored),
+                    self._relevant_to(stored_draft),
                     {passage.id for passage in rejected},
                     limit,
                 )

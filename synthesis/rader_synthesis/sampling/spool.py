@@ -326,19 +326,19 @@ class Spool:
 def _stored(
     n: int, problem_id: str, family: int, split: str, kind: Any, query_id: str, query: str, trajectory: str, about: str
 ) -> StoredDraft:
-    stored = json.loads(about)
+    details = json.loads(about)
     draft = Draft(
         kind,
         query_id,
         query,
-        stored["positives"],
-        stored["negatives"],
+        details["positives"],
+        details["negatives"],
         trajectory,
-        stored["source"],
-        stored["step"],
-        stored["weight"],
+        details["source"],
+        details["step"],
+        details["weight"],
     )
-    return StoredDraft(n, problem_id, family, split, draft, stored["trajectories"])
+    return StoredDraft(n, problem_id, family, split, draft, details["trajectories"])
 
 
 def _bounded(text: str) -> str:

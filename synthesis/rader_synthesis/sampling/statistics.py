@@ -120,8 +120,8 @@ class Statistics:
     @property
     def right_share(self) -> float | None:
         """Share of right answers among those that were judged."""
-        judged = self.rewards["right"] + self.rewards["wrong"]
-        return _share(self.rewards["right"], judged) if judged else None
+        total = self.rewards["right"] + self.rewards["wrong"]
+        return _share(self.rewards["right"], total) if total else None
 
     @property
     def rejection_rate(self) -> float | None:
