@@ -35,7 +35,7 @@ def models(json: JsonOutput = False) -> None:
             ]
         )
     lines = table(
-        ["name", "kind", "dim", "tokens (query / doc)", "licence", "saw BRIGHT's corpora", "source"],
+        ["name", "kind", "dim", "tokens (q/doc)", "licence", "saw BRIGHT's corpora", "source"],
         rows,
         right="llrrlll",
     )

@@ -55,7 +55,8 @@ def retriever(principles_index: RaderIndex) -> RaderRetriever:
 def same(found: Any, expected: Any) -> None:
     assert found.run.keys() == expected.run.keys()
     for query, scores in expected.run.items():
-        assert found.run[query] == pytest.approx(scores)
+        # Queries that wait are encoded together, which changes the last bits of their scores.
+        assert found.run[query] == pytest.approx(scores, abs=1e-5)
         assert list(found.run[query]) == list(scores)
 
 
