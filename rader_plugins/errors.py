@@ -21,6 +21,7 @@ __all__ = [
     "MissingExtraError",
     "RaderError",
     "RaderWarning",
+    "RefusedDocumentsError",
     "RefusedTextsError",
     "TruncationWarning",
     "import_extra",
@@ -58,6 +59,21 @@ class RefusedTextsError(EncodingError):
         self.refused = dict(refused)
         self.positions = list(positions)
         self.vectors = vectors
+
+
+class RefusedDocumentsError(EncodingError):
+    """An embedding server refused the texts of some documents; all others of the call are stored.
+
+    Args:
+        message: Which and why.
+        refused: Id of each document that is not stored as it was given -> why.
+        report: What became of the others.
+    """
+
+    def __init__(self, message: str, refused: Mapping[str, str], report: Any) -> None:
+        super().__init__(message)
+        self.refused = dict(refused)
+        self.report = report
 
 
 class LLMError(RaderError):

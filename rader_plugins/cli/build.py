@@ -300,7 +300,7 @@ def _report(
     verbose: bool,
     json: bool,
 ) -> None:
-    """Say what was done; exit code 1 if a part of the source could not be read."""
+    """Say what was done; exit code 1 if a part of the source could not be read or stored."""
     seconds = time.monotonic() - started
     stats = index.stats()
     if json:
@@ -314,6 +314,9 @@ def _report(
         typer.echo("\n".join(facts(lines, indent="  ")))
     if outcome.not_pruned:
         fail(f"Nothing was removed, as a part of the source could not be seen ({outcome.not_pruned}).")
+        raise typer.Exit(1)
+    if outcome.refused:
+        fail(f"The server refuses the texts of {len(outcome.refused):,} documents, which were not stored.")
         raise typer.Exit(1)
     if unreadable := surveyed.findings.count("unreadable"):
         fail(f"{surveyed.source.path} was not read completely: {unreadable:,} files or folders could not be.")

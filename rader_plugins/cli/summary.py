@@ -66,6 +66,12 @@ def ingested_facts(
             f"(--chunk-size splits): {names_text(dict.fromkeys(outcome.truncated, ''), limit)}",
             outcome.truncated,
         ),
+        (
+            "refused",
+            f"{count(len(outcome.refused), noun)} not stored, as the server refuses the text: "
+            f"{names_text(outcome.refused, limit)}",
+            outcome.refused,
+        ),
     ]
     return [(name, value) for name, value, condition in lines if condition] + _findings_facts(survey, limit)
 

@@ -165,7 +165,7 @@ class CachedEncoder(Encoder):
                 str(error),
                 {position: why[key] for position, key in enumerate(keys) if key in why},
                 positions,
-                np.stack([vectors[keys[position]] for position in positions]),
+                np.stack([vectors[keys[position]] for position in positions]) if positions else error.vectors,
             ) from error
 
     def _finish(

@@ -9,7 +9,7 @@ import numpy as np
 from rader_plugins import background
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.encoding.client import InputRefusedError
-from rader_plugins.errors import EncodingError, RefusedTextsError
+from rader_plugins.errors import RefusedTextsError
 from rader_plugins.recipes import Role
 
 __all__ = ["BatchLimits", "RemoteCall"]
@@ -100,8 +100,7 @@ class RemoteCall:
         """Return the vectors, shape (len(rows), dimension).
 
         Raises:
-            RefusedTextsError: Some texts were refused.
-            EncodingError: All were.
+            RefusedTextsError: Some texts were refused, or all of them.
         """
         if not self._refused:
             return np.stack([self._vectors[row] for row in self.rows])
@@ -115,7 +114,7 @@ class RemoteCall:
         message = f"The server refuses {', '.join(names)}{remainder}: {refused[first]}"
         encoded = [position for position, row in enumerate(self.rows) if row in self._vectors]
         if not encoded:
-            raise EncodingError(message)
+            raise RefusedTextsError(message, refused, [], np.zeros((0, 0), dtype=np.float32))
         vectors = np.stack([self._vectors[self.rows[position]] for position in encoded])
         raise RefusedTextsError(
             f"{message} The vectors of the other {len(encoded)} are in this error.", refused, encoded, vectors

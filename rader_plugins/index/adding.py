@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rader_plugins.documents import Document, check_text, metadata_json, same_metadata
 from rader_plugins.encoding.base import Encoder
-from rader_plugins.errors import IndexLockedError, InputError
+from rader_plugins.errors import IndexLockedError, InputError, RefusedTextsError
 from rader_plugins.index.dense import gather
 from rader_plugins.index.encoders import EncoderSlot
 from rader_plugins.index.home import Home, renew_terms
@@ -21,9 +21,10 @@ from rader_plugins.index.lock import WriteLock
 from rader_plugins.index.protocol import AddReport
 from rader_plugins.index.storage import StoredText, checksum
 
-__all__ = ["Adder", "Prepared", "id_list", "in_batches", "prepare", "prepare_all", "storable"]
+__all__ = ["Adder", "Prepared", "id_list", "in_batches", "prepare", "prepare_all", "refusal_message", "storable"]
 
 Array = npt.NDArray[Any]
+_NAMED = 10  # refused documents in a message
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,13 @@ class Adder:
         self._spare: dict[str, Array] = {}
 
     def add(
-        self, batch: Sequence[Prepared], vectors: Array | None, timeout: float, *, renew: bool = False
+        self,
+        batch: Sequence[Prepared],
+        vectors: Array | None,
+        timeout: float,
+        *,
+        refused: dict[str, str],
+        renew: bool = False,
     ) -> AddReport:
         """Store what differs, as one commit.
 
@@ -80,6 +87,7 @@ class Adder:
             batch: Documents of different ids.
             vectors: Theirs in the storage type, shape (n, dimension), if they are known: these win over stored ones.
             timeout: Seconds to wait for another writer: once before anything is encoded, once to write.
+            refused: Takes id -> why of documents whose texts a server refuses; the others are stored.
             renew: Write every document anew, whatever is stored.
 
         Raises:
@@ -96,9 +104,18 @@ class Adder:
                 if missing := [text for text in dict.fromkeys(texts) if text not in encoded]:
                     with self._lock.held(timeout):
                         pass  # refused before anything is paid
-                    missing_vectors = storable(encoder.encode_documents(missing), len(missing), self._home)
-                    encoded |= zip(missing, missing_vectors, strict=True)
-                    count += len(missing)
+                    new_vectors, reasons = self._encode(encoder, missing)
+                    encoded |= new_vectors
+                    count += len(new_vectors)
+                    if reasons:
+                        items = [batch[position] for position in difference.rewritten]
+                        refused |= {
+                            item.document.id: reasons[item.document.text]
+                            for item in items
+                            if item.document.text in reasons
+                        }
+                        batch = [item for item in batch if item.document.id not in refused]
+                        continue
             try:
                 with self._lock.held(timeout):
                     # Another writer may have come first, and changed what has to be done.
@@ -116,6 +133,18 @@ class Adder:
                 raise
             self._spare = {}
             return AddReport(now.added, now.replaced, now.unchanged, count)
+
+    def _encode(self, encoder: Encoder, texts: list[str]) -> tuple[dict[str, Array], dict[str, str]]:
+        """Return text -> vector, and text -> why it has none, of different texts."""
+        refused: dict[int, str] = {}
+        positions = list(range(len(texts)))
+        try:
+            vectors = encoder.encode_documents(texts)
+        except RefusedTextsError as error:
+            vectors, positions, refused = error.vectors, error.positions, error.refused
+        rows = storable(vectors, len(positions), self._home)
+        encoded = {texts[position]: row for position, row in zip(positions, rows, strict=True)}
+        return encoded, {texts[position]: reason for position, reason in refused.items()}
 
     def _encoder_for(self, difference: _Difference) -> Encoder | None:
         return self._encoders.get() if difference.rewritten else None
@@ -259,6 +288,17 @@ def storable(vectors: npt.ArrayLike, count: int, home: Home) -> Array:
     if np.abs(lengths - 1).max(initial=0) > 1e-4:
         array = (array / lengths[:, None]).astype(np.float32)
     return array.astype(dtype)
+
+
+def refusal_message(refused: Mapping[str, str], report: AddReport) -> str:
+    """Say which documents a server refused and why: the first ten by their ids."""
+    reasons = "\n".join(f"  {id}: {reason}" for id, reason in itertools.islice(refused.items(), _NAMED))
+    remainder = f"\n  and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+    others = report.added + report.replaced + report.unchanged
+    return (
+        f"The server refuses the text of {len(refused)} of {len(refused) + others} documents; the other {others} are "
+        f"stored. Shorten or split these, and add them again:\n{reasons}{remainder}"
+    )
 
 
 def id_list(ids: Iterable[str]) -> list[str]:

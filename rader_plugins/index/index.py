@@ -18,8 +18,8 @@ from rader_plugins.arguments import check_flag
 from rader_plugins.background import after_fork, in_thread
 from rader_plugins.documents import Document, Hit
 from rader_plugins.encoding.base import Encoder
-from rader_plugins.errors import AlreadyExistsError, IndexCorruptError, InputError
-from rader_plugins.index.adding import Adder, id_list, in_batches, prepare, prepare_all, storable
+from rader_plugins.errors import AlreadyExistsError, IndexCorruptError, InputError, RefusedDocumentsError
+from rader_plugins.index.adding import Adder, id_list, in_batches, prepare, prepare_all, refusal_message, storable
 from rader_plugins.index.copying import mirror
 from rader_plugins.index.dense import AnnConfig, ann_config, gather
 from rader_plugins.index.encoders import EncoderSlot, as_encoder
@@ -424,6 +424,7 @@ class RaderIndex:
         Raises:
             InputError: An id twice in one call, an unusable document, or vectors of a wrong shape, not finite or zero.
             EncodingError: The encoder failed.
+            RefusedDocumentsError: A server refused the texts of some documents; all others are stored.
             IndexLockedError: Another writer was at work for longer than ``lock_timeout``. Nothing is lost: what was
                 encoded serves the next call on this object.
             IndexWriteError: The disk is full or the folder read-only.
@@ -437,15 +438,19 @@ class RaderIndex:
         prepared = prepare_all(documents, at_once=vectors is not None)
         array = None if vectors is None else storable(vectors, len(list(prepared)), self._home)
         reports: list[AddReport] = []
+        refused: dict[str, str] = {}
         position = 0
         for batch in in_batches(prepared, min(commit_every, sys.maxsize)):
             part = None if array is None else array[position : position + len(batch)]
-            reports.append(self._adder.add(batch, part, timeout))
+            reports.append(self._adder.add(batch, part, timeout, refused=refused))
             if reports[-1] and lexical_is_behind(self._home):
                 with self._write_lock.held(timeout):
                     store_derived(self._home, self.snapshot(), None)
             position += len(batch)
-        return AddReport.total(reports)
+        report = AddReport.total([*reports, AddReport(skipped=len(refused))])
+        if refused:
+            raise RefusedDocumentsError(refusal_message(refused, report), refused, report)
+        return report
 
     def _timeout(self, lock_timeout: float | None) -> float:
         return self._lock_timeout if lock_timeout is None else check_timeout(lock_timeout)
@@ -510,8 +515,14 @@ class RaderIndex:
             fill_missing(index._home)
             damaged = set(damaged_rows(index._home))
             batch = [prepare(document) for row, document in index._home.store.scan() if row in damaged]
-            for part in in_batches(batch, 8192):
-                index._adder.add(part, None, index._lock_timeout, renew=True)
+            refused: dict[str, str] = {}
+            reports = [
+                index._adder.add(part, None, index._lock_timeout, refused=refused, renew=True)
+                for part in in_batches(batch, 8192)
+            ]
+            if refused:  # their vectors stay known as damaged
+                report = AddReport.total(reports)
+                raise RefusedDocumentsError(refusal_message(refused, report), refused, report)
             index.optimize()
         index.close()
         return len(batch)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rader_plugins.documents import Document
-from rader_plugins.errors import InputError, TruncationWarning
+from rader_plugins.errors import InputError, RefusedDocumentsError, TruncationWarning
 from rader_plugins.ingestion.chunking import parent_id
 from rader_plugins.ingestion.findings import Findings
 from rader_plugins.ingestion.survey import Progress, Survey, no_progress
@@ -33,6 +33,7 @@ class Outcome:
         added, replaced, unchanged, removed: Numbers of documents.
         encoded: How many texts the model read; a text that stands under its id already keeps its vector.
         truncated: Ids of those encoded that were longer than the model reads.
+        refused: Id -> why of documents whose texts the model's server refuses; the others are stored.
         not_pruned: Why nothing was removed although that was asked for.
     """
 
@@ -42,6 +43,7 @@ class Outcome:
     removed: int = 0
     encoded: int = 0
     truncated: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
     not_pruned: str | None = None
 
     @property
@@ -113,7 +115,11 @@ def _add(index: Index, documents: list[Document], outcome: Outcome) -> None:
     with warnings.catch_warnings(), collect_truncated() as truncated:
         # The encoder warns once, with the figure of its first batch; the summary has them all.
         warnings.simplefilter("ignore", TruncationWarning)
-        report = index.add(documents)
+        try:
+            report = index.add(documents)
+        except RefusedDocumentsError as error:
+            report = error.report
+            outcome.refused |= error.refused
     outcome.added += report.added
     outcome.replaced += report.replaced
     outcome.unchanged += report.unchanged
