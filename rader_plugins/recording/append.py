@@ -37,9 +37,9 @@ def append_rows(path: Path, rows: bytes, max_bytes: int | None = None) -> None:
             end = _sound_end(descriptor)
             os.lseek(descriptor, end, os.SEEK_SET)
             try:
-                left = memoryview(rows)
-                while left:
-                    left = left[os.write(descriptor, left) :]
+                remainder = memoryview(rows)
+                while remainder:
+                    remainder = remainder[os.write(descriptor, remainder) :]
             except OSError:
                 os.ftruncate(descriptor, end)
                 raise
@@ -51,9 +51,11 @@ def recorded_files(path: str | os.PathLike[str]) -> list[Path]:
     """Return the files of a recording, oldest first: those that were renamed when they had grown, then the file."""
     file = Path(path)
     numbered = [
-        (number, one) for one in file.parent.glob(f"{file.stem}.*{file.suffix}") if (number := _number(file, one))
+        (number, sibling)
+        for sibling in file.parent.glob(f"{file.stem}.*{file.suffix}")
+        if (number := _number(file, sibling))
     ]
-    return [one for _, one in sorted(numbered)] + ([file] if file.exists() or not numbered else [])
+    return [sibling for _, sibling in sorted(numbered)] + ([file] if file.exists() or not numbered else [])
 
 
 def _number(path: Path, other: Path) -> int:
@@ -62,7 +64,7 @@ def _number(path: Path, other: Path) -> int:
 
 
 def _next_name(path: Path) -> Path:
-    last = max((_number(path, one) for one in path.parent.glob(f"{path.stem}.*{path.suffix}")), default=0)
+    last = max((_number(path, sibling) for sibling in path.parent.glob(f"{path.stem}.*{path.suffix}")), default=0)
     return path.with_name(f"{path.stem}.{last + 1:05d}{path.suffix}")
 
 
@@ -76,9 +78,9 @@ def _sound_end(descriptor: int) -> int:
         os.lseek(descriptor, start - step, os.SEEK_SET)
         tail = os.read(descriptor, step) + tail
         start -= step
-        if (found := tail.rfind(b"\n")) >= 0:
-            start += found + 1
-            tail = tail[found + 1 :]
+        if (line_break := tail.rfind(b"\n")) >= 0:
+            start += line_break + 1
+            tail = tail[line_break + 1 :]
             break
     if not tail:
         return size

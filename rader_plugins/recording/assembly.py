@@ -132,9 +132,9 @@ class RunAssembly:
             text: The query of a retriever.
             hidden: Whether nothing of it and of what runs below is a step: its work belongs to another's.
         """
-        above = self._nodes.get(parent) if parent is not None else None
-        hidden = hidden or (above is not None and (above.hidden or above.kind == "retriever"))
-        node = _Node(parent if above is not None else None, kind, hidden, self._begun)
+        parent_node = self._nodes.get(parent) if parent is not None else None
+        hidden = hidden or (parent_node is not None and (parent_node.hidden or parent_node.kind == "retriever"))
+        node = _Node(parent if parent_node is not None else None, kind, hidden, self._begun)
         self._begun += 1
         self._nodes[id] = node
         if hidden or kind == "chain":
@@ -241,8 +241,8 @@ class RunAssembly:
             del self._nodes[id]
         if node.parent is None:
             self.error = error
-            for below, writer in list(self._nodes.items()):
-                self.thought(below, "".join(writer.parts), answers=not writer.remark)
+            for writer_id, writer in list(self._nodes.items()):
+                self.thought(writer_id, "".join(writer.parts), answers=not writer.remark)
         entry = self._entries.get(node.order)
         if entry is not None and error is not None and node.kind == "retriever":
             entry.failed = True
@@ -320,4 +320,6 @@ class RunAssembly:
             self._truncated = True
             documents = documents[: self._limits.documents]
         distinct = without_repeats(documents)
-        return Step("retrieval", considered=tuple(replace(each, text=self._cut(each.text)) for each in distinct))
+        return Step(
+            "retrieval", considered=tuple(replace(document, text=self._cut(document.text)) for document in distinct)
+        )

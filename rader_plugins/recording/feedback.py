@@ -156,11 +156,16 @@ def _continued(first: Trajectory, second: Trajectory) -> Trajectory:
     metadata["seconds"] = round(sum(float(part.metadata.get("seconds") or 0) for part in (first, second)), 3)
     metadata["started"] = first.metadata.get("started", second.metadata.get("started"))
     # A node that was interrupted runs anew from its beginning, so that its searches are made twice.
-    again = {step.text for step in second.steps if step.kind == "query"}
+    repeated_queries = {step.text for step in second.steps if step.kind == "query"}
     steps = list(first.steps)
     while steps and (
-        (steps[-1].kind == "query" and steps[-1].text in again)
-        or (len(steps) > 1 and steps[-1].kind == "retrieval" and steps[-2].kind == "query" and steps[-2].text in again)
+        (steps[-1].kind == "query" and steps[-1].text in repeated_queries)
+        or (
+            len(steps) > 1
+            and steps[-1].kind == "retrieval"
+            and steps[-2].kind == "query"
+            and steps[-2].text in repeated_queries
+        )
     ):
         steps.pop()
     return replace(second, question=first.question, steps=(*steps, *second.steps), metadata=metadata)
@@ -179,7 +184,7 @@ def _with(trajectory: Trajectory, given: Mapping[str, Any]) -> Trajectory:
 
 
 def _read_feedback(path: str | os.PathLike[str], counts: MergeReport) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    feedback: dict[str, dict[str, Any]] = {}
     file = feedback_path(path)
     for where, row in _rows(file, counts) if file.exists() else ():
         reward, gold = row.get("reward"), row.get("gold_answer")
@@ -188,12 +193,12 @@ def _read_feedback(path: str | os.PathLike[str], counts: MergeReport) -> dict[st
             raise InputError(f"{where} is no row of feedback ({FEEDBACK_SCHEMA}).")
         if gold is not None and not isinstance(gold, str):
             raise InputError(f"{where}: 'gold_answer' must be a text.")
-        one = found.setdefault(row["run_id"], {"reward": None, "gold_answer": None, "comments": []})
-        one["reward"] = one["reward"] if reward is None else float(reward)
-        one["gold_answer"] = one["gold_answer"] if gold is None else gold
+        entry = feedback.setdefault(row["run_id"], {"reward": None, "gold_answer": None, "comments": []})
+        entry["reward"] = entry["reward"] if reward is None else float(reward)
+        entry["gold_answer"] = entry["gold_answer"] if gold is None else gold
         if row.get("comment"):
-            one["comments"].append(row["comment"])
-    return found
+            entry["comments"].append(row["comment"])
+    return feedback
 
 
 def _rows(

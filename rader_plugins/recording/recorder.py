@@ -167,13 +167,13 @@ class Recorder:
     @guarded
     def note_search(self, key: str, query: str, documents: Sequence[Any]) -> None:
         """Record a search of a run that is under way."""
-        found = read_documents(list(documents), plain=False)
-        if found is None:
+        considered = read_documents(list(documents), plain=False)
+        if considered is None:
             self.tracker.leave_out(key, len(documents))
             return
         search = f"search-{uuid4()}"
         self.tracker.start(search, key, "retriever", query)
-        self.tracker.retrieved(search, found)
+        self.tracker.retrieved(search, considered)
         self.tracker.finish(search)
 
     @guarded

@@ -23,10 +23,10 @@ def redacted(trajectory: Trajectory, redact: Redact) -> Trajectory:
     """
 
     def clean(text: str) -> str:
-        found = redact(text) if text else text
-        if not isinstance(found, str):
-            raise TypeError(f"the redaction hook returned {type(found).__name__}, not a text")
-        return found
+        replacement = redact(text) if text else text
+        if not isinstance(replacement, str):
+            raise TypeError(f"the redaction hook returned {type(replacement).__name__}, not a text")
+        return replacement
 
     def maybe(text: str | None) -> str | None:
         return None if text is None else clean(text)
@@ -35,16 +35,16 @@ def redacted(trajectory: Trajectory, redact: Redact) -> Trajectory:
         if isinstance(value, str):
             return clean(value)
         if isinstance(value, Mapping):
-            return {key: within(one) for key, one in value.items()}
-        return [within(one) for one in value] if isinstance(value, list | tuple) else value
+            return {key: within(item) for key, item in value.items()}
+        return [within(item) for item in value] if isinstance(value, list | tuple) else value
 
     steps = tuple(
         replace(
             step,
             text=clean(step.text),
             considered=tuple(
-                replace(one, text=clean(one.text), title=clean(one.title), reason=clean(one.reason))
-                for one in step.considered
+                replace(item, text=clean(item.text), title=clean(item.title), reason=clean(item.reason))
+                for item in step.considered
             ),
         )
         for step in trajectory.steps

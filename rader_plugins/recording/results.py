@@ -78,9 +78,9 @@ def query_of(arguments: object) -> str | None:
     if not isinstance(arguments, Mapping):
         return _joined(arguments)
     for key in _QUERY_KEYS:
-        if (found := _joined(arguments.get(key))) is not None:
-            return found
-    texts = [found for value in arguments.values() if isinstance(value, str) and (found := value.strip())]
+        if (query := _joined(arguments.get(key))) is not None:
+            return query
+    texts = [query for value in arguments.values() if isinstance(value, str) and (query := value.strip())]
     return texts[0] if len(texts) == 1 else None
 
 
@@ -158,10 +158,10 @@ def text_of_content(content: object) -> str:
 
 def without_repeats(documents: Iterable[Considered]) -> tuple[Considered, ...]:
     """Return the documents, each id at its first place only."""
-    kept: dict[str, Considered] = {}
-    for one in documents:
-        kept.setdefault(one.id, one)
-    return tuple(kept.values())
+    documents_by_id: dict[str, Considered] = {}
+    for document in documents:
+        documents_by_id.setdefault(document.id, document)
+    return tuple(documents_by_id.values())
 
 
 def split_title(text: str, title: object) -> tuple[str, str]:
@@ -196,16 +196,18 @@ def _joined(value: object) -> str | None:
 def _document(row: Mapping[str, Any]) -> Considered | None:
     nothing: Mapping[str, Any] = {}
     inner = next((fields for key in _INNER_KEYS if (fields := fields_of(row.get(key))) is not None), nothing)
-    metadata = next((one["metadata"] for one in (inner, row) if isinstance(one.get("metadata"), Mapping)), nothing)
-    places = (inner, row, metadata)
-    texts = (text_of_content(one.get(key)).strip() for key in _TEXT_KEYS for one in (inner, row))
-    text = next((found for found in texts if found), "")
-    id = next((found for key in _ID_KEYS for one in places if (found := _name(one.get(key)))), "")
+    metadata = next((item["metadata"] for item in (inner, row) if isinstance(item.get("metadata"), Mapping)), nothing)
+    mappings = (inner, row, metadata)
+    texts = (text_of_content(item.get(key)).strip() for key in _TEXT_KEYS for item in (inner, row))
+    text = next((candidate for candidate in texts if candidate), "")
+    id = next((candidate for key in _ID_KEYS for item in mappings if (candidate := _name(item.get(key)))), "")
     if not id and not text:
         return None
-    title = next((one[key] for key in _TITLE_KEYS for one in places if isinstance(one.get(key), str)), "")
-    scores = (finite(one.get(key)) for key in _SCORE_KEYS for one in (row, *places))
-    return Considered(id or digest_id(text), text, next((one for one in scores if one is not None), None), title=title)
+    title = next((item[key] for key in _TITLE_KEYS for item in mappings if isinstance(item.get(key), str)), "")
+    scores = (finite(item.get(key)) for key in _SCORE_KEYS for item in (row, *mappings))
+    return Considered(
+        id or digest_id(text), text, next((item for item in scores if item is not None), None), title=title
+    )
 
 
 def _name(value: object) -> str:
@@ -227,19 +229,19 @@ def _of_text(text: str, id: str = "", title: str = "") -> Considered | None:
 
 
 def _plain(text: str) -> list[Considered] | None:
-    found: list[Considered | None]
+    documents: list[Considered | None]
     if tagged := list(_TAGGED.finditer(text)):
-        found = []
+        documents = []
         for match in tagged:
             named = {key.lower(): value for key, value in _ATTRIBUTE.findall(match[2])}
             id = next((named[key] for key in (*_ID_KEYS, "source") if named.get(key)), "")
-            found.append(_of_text(match[3], id, named.get("title", "")))
+            documents.append(_of_text(match[3], id, named.get("title", "")))
     else:
         starts = [match.start() for match in _NUMBERED.finditer(text)]
         if starts:
             blocks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-            found = [_of_text(_NUMBERED.sub("", block, count=1)) for block in blocks]
+            documents = [_of_text(_NUMBERED.sub("", block, count=1)) for block in blocks]
         else:
             divided = _RULED.split(text)
-            found = [_of_text(block) for block in (divided if len(divided) > 1 else _BLANK.split(text))]
-    return [one for one in found if one is not None] or None
+            documents = [_of_text(block) for block in (divided if len(divided) > 1 else _BLANK.split(text))]
+    return [document for document in documents if document is not None] or None

@@ -123,21 +123,21 @@ class RunTracker:
             metadata: Of the trajectory, if this is a root.
         """
         with self._lock:
-            above = self._members.get(parent) if parent is not None else None
-            if above is None and parent in self._gone:
+            parent_member = self._members.get(parent) if parent is not None else None
+            if parent_member is None and parent in self._gone:
                 self._forget_id(id)
                 return
-            if above is None:
+            if parent_member is None:
                 run = self._open(root_id or id, text, metadata)
             else:
-                run = above.run
+                run = parent_member.run
                 if run.assembly.full:
                     self._forget_id(id)
                     return
                 self._touch(run)
             run.assembly.start(id, parent, kind, text, hidden)
             run.members.add(id)
-            self._members[id] = _Member(run, above is None)
+            self._members[id] = _Member(run, parent_member is None)
 
     def knows(self, id: str | None) -> bool:
         """Whether a run is under way."""
@@ -215,11 +215,11 @@ class RunTracker:
                 return
             self._close(run)
             trajectory = self._trajectory(run)
-            made = trajectory is not None
+            has_trajectory = trajectory is not None
             self._counts = replace(
                 self._counts,
-                finished=self._counts.finished + made,
-                skipped=self._counts.skipped + (not made),
+                finished=self._counts.finished + has_trajectory,
+                skipped=self._counts.skipped + (not has_trajectory),
                 unread=self._counts.unread + run.assembly.unread,
             )
         if trajectory is not None:

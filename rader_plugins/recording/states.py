@@ -43,7 +43,7 @@ def fields_of(value: object) -> Mapping[str, Any] | None:
         return None
     names: Iterable[str]
     if dataclasses.is_dataclass(value):
-        names = [each.name for each in dataclasses.fields(value)]
+        names = [field.name for field in dataclasses.fields(value)]
     elif (declared := _declared(value)) is not None:
         names = declared
     else:
