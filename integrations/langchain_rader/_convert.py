@@ -65,13 +65,13 @@ def to_core(documents: Iterable[LangChainDocument], ids: Sequence[str | None] | 
     """
     if isinstance(documents, LangChainDocument | str):
         raise InputError(f"Pass a list of documents, not one {type(documents).__name__}: [document].")
-    given = list(documents)
-    names: list[str | None] = [None] * len(given) if ids is None else list(_id_list(ids))
-    if len(names) != len(given):
-        raise InputError(f"There are {len(names)} ids for {len(given)} documents or texts; give one for each.")
+    originals = list(documents)
+    names: list[str | None] = [None] * len(originals) if ids is None else list(_id_list(ids))
+    if len(names) != len(originals):
+        raise InputError(f"There are {len(names)} ids for {len(originals)} documents or texts; give one for each.")
     converted: list[Document] = []
     first: dict[str, Document] = {}
-    for number, (document, name) in enumerate(zip(given, names, strict=True)):
+    for number, (document, name) in enumerate(zip(originals, names, strict=True)):
         core = _converted(document, name, number)
         earlier = first.setdefault(core.id, core)
         if earlier is not core and not same_document(earlier, core):
@@ -96,9 +96,9 @@ def _converted(document: object, name: str | None, number: int) -> Document:
             "go to from_texts() or add_texts()."
         )
     id = document.id if name is None else name
-    shown = f"document {number}" if id is None else f"document {id!r} (number {number})"
-    text = check_text(document.page_content, shown)
-    metadata = json.loads(metadata_json(document.metadata, shown))  # as it will be stored
+    label = f"document {number}" if id is None else f"document {id!r} (number {number})"
+    text = check_text(document.page_content, label)
+    metadata = json.loads(metadata_json(document.metadata, label))  # as it will be stored
     if id is None:
         id = fingerprint({"text": text, "metadata": metadata})
     if not isinstance(id, str) or not id:
@@ -113,13 +113,13 @@ def to_documents(
     """Make LangChain documents of texts and their metadata (as many, or none at all)."""
     if isinstance(texts, str):
         raise InputError("Pass a list of texts, not one string: [text].")
-    given = [check_text(text, f"text {number}") for number, text in enumerate(texts)]
-    others = [None] * len(given) if metadatas is None else list(metadatas)
-    if len(others) != len(given):
-        raise InputError(f"There are {len(others)} metadatas for {len(given)} texts; give one for each.")
+    page_contents = [check_text(text, f"text {number}") for number, text in enumerate(texts)]
+    metadata_list = [None] * len(page_contents) if metadatas is None else list(metadatas)
+    if len(metadata_list) != len(page_contents):
+        raise InputError(f"There are {len(metadata_list)} metadatas for {len(page_contents)} texts; give one for each.")
     return [
         LangChainDocument(page_content=text, metadata=dict(metadata or {}))
-        for text, metadata in zip(given, others, strict=True)
+        for text, metadata in zip(page_contents, metadata_list, strict=True)
     ]
 
 

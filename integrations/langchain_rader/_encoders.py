@@ -38,12 +38,12 @@ def as_encoder(model: Model, options: Mapping[str, Any] | None = None) -> Encode
         model: See :data:`Model`.
         options: Of :func:`rader_plugins.load_encoder`; only where ``model`` has still to be loaded.
     """
-    given = dict(options or {})
+    arguments = dict(options or {})
     if not isinstance(model, Encoder | Embeddings):
-        return load_encoder(model, **given)
-    if given:
+        return load_encoder(model, **arguments)
+    if arguments:
         raise InputError(
-            f"{type(model).__name__} is loaded already and takes no encoder_options ({', '.join(sorted(given))})."
+            f"{type(model).__name__} is loaded already and takes no encoder_options ({', '.join(sorted(arguments))})."
         )
     if isinstance(model, Encoder):
         return model
@@ -147,19 +147,19 @@ def _settings(embedding: Embeddings) -> dict[str, Any]:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in values.items():
         if not isinstance(name, str) or name == "token" or any(part in name.lower() for part in _RUNTIME):
             continue
         if isinstance(value, Embeddings):
-            kept[name] = _settings(value)
+            settings[name] = _settings(value)
         elif isinstance(value, Mapping):
             # An empty mapping says as much as none, which is what one of runtime settings alone comes to.
             if inner := _plain(value):
-                kept[name] = inner
+                settings[name] = inner
         elif _is_json(value):
-            kept[name] = value
-    return kept
+            settings[name] = value
+    return settings
 
 
 def _is_json(value: object) -> bool:

@@ -26,7 +26,7 @@ _GRAPH_STEP = "graph:step:"
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether an exception is how LangGraph pauses a graph or leaves a subgraph, known by name."""
-    return any(each.__name__ == "GraphBubbleUp" for each in type(error).__mro__)
+    return any(base.__name__ == "GraphBubbleUp" for base in type(error).__mro__)
 
 
 @dataclass
@@ -125,30 +125,30 @@ class ChainNodes:
         query = question_of(inputs)
         seen = document_keys(document for document, _ in documents_of(inputs) or ())
         with self._lock:
-            above = self._nodes.get(parent) if parent is not None else None
-            node = ChainNode(above, Root() if above is None else above.root, query, seen)
-            if above is None and (thread := metadata.get("thread_id")) is not None:
+            parent_node = self._nodes.get(parent) if parent is not None else None
+            node = ChainNode(parent_node, Root() if parent_node is None else parent_node.root, query, seen)
+            if parent_node is None and (thread := metadata.get("thread_id")) is not None:
                 node.root.thread = fingerprint({"thread": str(thread), "name": name})[:16]
                 node.root.resumed = inputs is None or (is_command(inputs) and inputs.resume is not None)
-            if above is not None and any(tag.startswith(_GRAPH_STEP) for tag in tags):
-                above.has_steps = True
-                _mark_above(above, "is_graph")
+            if parent_node is not None and any(tag.startswith(_GRAPH_STEP) for tag in tags):
+                parent_node.has_steps = True
+                _mark_above(parent_node, "is_graph")
                 if metadata.get("langgraph_node") != "__start__":  # that one is given the input, not the state
                     node.is_step = True
                     node.given = fields_of(inputs) or {}
-                    if above.before is None:
-                        above.before, above.old = node.given, seen - above.seen
+                    if parent_node.before is None:
+                        parent_node.before, parent_node.old = node.given, seen - parent_node.seen
             # Documents of an earlier run of the conversation may be found again: only this run's were passed on.
-            node.seen -= _old_documents(above)
+            node.seen -= _old_documents(parent_node)
             self._keep(id, node)
 
     def enter_tool(self, id: UUID, parent: UUID | None) -> None:
         """A tool begins: what chains above it return of its results is its own to tell."""
         with self._lock:
-            above = self._nodes.get(parent) if parent is not None else None
-            if above is not None:
-                _mark_above(above, "has_tools")
-            self._keep(id, ChainNode(above, Root() if above is None else above.root))
+            parent_node = self._nodes.get(parent) if parent is not None else None
+            if parent_node is not None:
+                _mark_above(parent_node, "has_tools")
+            self._keep(id, ChainNode(parent_node, Root() if parent_node is None else parent_node.root))
 
     def leave(self, id: UUID, outputs: Any) -> ChainNode | None:
         """A chain or tool ended; returns what was kept of it."""

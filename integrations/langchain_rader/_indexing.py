@@ -29,8 +29,8 @@ def open_index(path: str | os.PathLike[str], encoder: Encoder) -> RaderIndex | N
 
 def open_or_create(path: str | os.PathLike[str] | None, encoder: Encoder, **options: Any) -> RaderIndex:
     """Open the index at ``path``, or make one (with ``options``); None keeps it in memory."""
-    found = open_index(path, encoder) if path is not None else None
-    return found or RaderIndex.create(path, encoder=encoder, **options)
+    index = open_index(path, encoder) if path is not None else None
+    return index or RaderIndex.create(path, encoder=encoder, **options)
 
 
 def add(
@@ -57,13 +57,13 @@ async def aadd(
     index: Index, documents: Sequence[Document], *, commit_every: int = COMMIT_EVERY, source_id_key: str | None = None
 ) -> list[str]:
     """As :func:`add`, without blocking the event loop."""
-    each = unique(documents)
+    unique_documents = unique(documents)
     size = _checked(commit_every)
-    for start in range(0, len(each), size):
-        part = each[start : start + size]
+    for start in range(0, len(unique_documents), size):
+        part = unique_documents[start : start + size]
         before = await in_thread(index.get, [document.id for document in part])
-        stored = {document.id: document.text for document in before}
-        fresh = [document for document in part if stored.get(document.id) != document.text]
+        stored_texts = {document.id: document.text for document in before}
+        fresh = [document for document in part if stored_texts.get(document.id) != document.text]
         vectors = None
         if fresh and index.recipe is not None:
             encoder = await in_thread(encoder_of, index)  # may have to load a model

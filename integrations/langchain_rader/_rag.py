@@ -98,12 +98,12 @@ class RagRunnable:
         collector = RunCollector()
         recorder = TrajectoryRecorder(collector, limits=UNLIMITED, only_with_retrieval=False)
         run_id = uuid4()
-        given: Any = [HumanMessage(question)] if self.input_key == "messages" else question
+        prompt: Any = [HumanMessage(question)] if self.input_key == "messages" else question
         config: RunnableConfig = {"callbacks": [recorder], "run_id": run_id}
         if self._remembers:
             config["configurable"] = {"thread_id": str(run_id)}
         output = await self.runnable.ainvoke(
-            {self.input_key: given} if self.input_key else given, merge_configs(self.config, config)
+            {self.input_key: prompt} if self.input_key else prompt, merge_configs(self.config, config)
         )
         return _as_answer(self._text(output), self._documents(output, collector.take(str(run_id))))
 
@@ -154,10 +154,12 @@ def question_key(runnable: Runnable[Any, Any]) -> str | None:
     fields = list(schema.get("properties", {})) if schema.get("type") == "object" else []
     if not fields:
         return None
-    known = [key for key in _QUESTIONS if key in fields] or (fields if len(fields) == 1 and fields != ["root"] else [])
-    if not known:
+    candidates = [key for key in _QUESTIONS if key in fields] or (
+        fields if len(fields) == 1 and fields != ["root"] else []
+    )
+    if not candidates:
         raise InputError(
             f"The chain takes {', '.join(fields)}, and it is not clear which of them is the question: wrap it in "
             "RagRunnable(chain, input_key=...)."
         )
-    return known[0]
+    return candidates[0]

@@ -56,11 +56,11 @@ def unwrap(value: Any) -> list[Any]:
     """Return what a node or tool put into the state: the updates of ``Command`` objects, other values as they are."""
     if is_command(value):
         update = value.update
-        if isinstance(update, Sequence) and not isinstance(update, str) and all(_is_pair(each) for each in update):
+        if isinstance(update, Sequence) and not isinstance(update, str) and all(_is_pair(item) for item in update):
             return [dict(update)]
         return [] if update is None else [update]
-    if isinstance(value, list | tuple) and any(is_command(each) for each in value):
-        return [inner for each in value for inner in unwrap(each)]
+    if isinstance(value, list | tuple) and any(is_command(item) for item in value):
+        return [inner for item in value for inner in unwrap(item)]
     return [value]
 
 
@@ -81,7 +81,7 @@ def question_of(value: Any) -> str | None:
         inner = fields.get(key)
         if isinstance(inner, str | BaseMessage | list | tuple) and (text := question_of(inner)) is not None:
             return text
-    texts = [each for each in fields.values() if isinstance(each, str) and each]
+    texts = [field for field in fields.values() if isinstance(field, str) and field]
     return texts[0] if len(texts) == 1 else None
 
 
@@ -102,11 +102,11 @@ def answer_of(value: Any, keys: Sequence[str] = ANSWER_KEYS, stale: Iterable[str
     if isinstance(value, BaseMessage):
         return _said([value])
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        if is_command(value) or not any(_role(each) for each in value):
+        if is_command(value) or not any(_role(item) for item in value):
             return None
         return _said(value)
     if is_command(value):
-        return next((text for each in unwrap(value) if (text := answer_of(each, keys)) is not None), None)
+        return next((text for item in unwrap(value) if (text := answer_of(item, keys)) is not None), None)
     fields = fields_of(value)
     if fields is None:
         return None
@@ -121,7 +121,7 @@ def answer_of(value: Any, keys: Sequence[str] = ANSWER_KEYS, stale: Iterable[str
     if not isinstance(value, Mapping):  # a model object that a chain or parser returned
         return None if documents_of(value) else json_text(value)
     passed_on = left_out.union(QUESTION_KEYS)
-    texts = [each for key, each in fields.items() if isinstance(each, str) and each and key not in passed_on]
+    texts = [item for key, item in fields.items() if isinstance(item, str) and item and key not in passed_on]
     return texts[0] if len(texts) == 1 else None
 
 
@@ -138,7 +138,7 @@ def documents_of(value: Any, keys: Sequence[str] = DOCUMENT_KEYS, depth: int = _
     if isinstance(value, BaseMessage):
         return documents_of(getattr(value, "artifact", None), keys, depth - 1)
     if is_command(value):
-        return _first([documents_of(each, keys, depth - 1) for each in unwrap(value)])
+        return _first([documents_of(item, keys, depth - 1) for item in unwrap(value)])
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return _of_list(value, keys, depth)
     fields = fields_of(value)
@@ -146,11 +146,11 @@ def documents_of(value: Any, keys: Sequence[str] = DOCUMENT_KEYS, depth: int = _
         return None
     named = [fields[key] for key in keys if key in fields]
     named += [fields["messages"]] if "messages" in fields else []
-    reports = [documents_of(each, keys, depth - 1) for each in named if isinstance(each, list | tuple | Mapping)]
+    reports = [documents_of(item, keys, depth - 1) for item in named if isinstance(item, list | tuple | Mapping)]
     if any(reports):
         return _first(reports)
-    others = [each for key, each in fields.items() if key not in keys and isinstance(each, list | tuple) and each]
-    return _first([found for each in others if (found := documents_of(each, keys, 1))]) or _first(reports)
+    other_lists = [item for key, item in fields.items() if key not in keys and isinstance(item, list | tuple) and item]
+    return _first([documents for item in other_lists if (documents := documents_of(item, keys, 1))]) or _first(reports)
 
 
 def document_keys(documents: Iterable[Document]) -> frozenset[tuple[str, str]]:
@@ -182,19 +182,23 @@ def _own_score(document: Document) -> object:
 
 
 def _first(reports: Sequence[Scored | None]) -> Scored | None:
-    return next((each for each in reports if each), next((each for each in reports if each is not None), None))
+    return next(
+        (report for report in reports if report), next((report for report in reports if report is not None), None)
+    )
 
 
 def _of_list(values: Sequence[Any], keys: Sequence[str], depth: int) -> Scored | None:
-    if any(isinstance(each, BaseMessage) for each in values):
-        asked = max((place for place, each in enumerate(values) if _role(each) == "human"), default=0)
-        reports = [documents_of(each, keys, depth - 1) for each in values[asked:] if isinstance(each, ToolMessage)]
+    if any(isinstance(item, BaseMessage) for item in values):
+        question_index = max((index for index, item in enumerate(values) if _role(item) == "human"), default=0)
+        reports = [
+            documents_of(item, keys, depth - 1) for item in values[question_index:] if isinstance(item, ToolMessage)
+        ]
         if all(report is None for report in reports):
             return None if reports else []
-        return [each for report in reports if report is not None for each in report]
+        return [item for report in reports if report is not None for item in report]
     documents: Scored = []
-    for each in values:
-        document, score = each if isinstance(each, tuple) and len(each) == 2 else (each, None)
+    for item in values:
+        document, score = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not isinstance(document, Document):
             return None
         documents.append((document, _own_score(document) if score is None else score))
@@ -205,7 +209,7 @@ def _value(value: Any, keys: Sequence[str]) -> str | None:
     """Return the answer that a field holds: a text, a message, a structure with an answer of its own, else its JSON."""
     if isinstance(value, str):
         return value
-    if isinstance(value, BaseMessage) or (isinstance(value, list | tuple) and any(_role(each) for each in value)):
+    if isinstance(value, BaseMessage) or (isinstance(value, list | tuple) and any(_role(message) for message in value)):
         return answer_of(value)
     fields = fields_of(value)
     if fields is not None and "messages" in fields:
@@ -225,7 +229,7 @@ def _said(messages: Sequence[Any]) -> str:
 
 
 def _last_human(messages: Sequence[Any]) -> str | None:
-    humans = (_content(each) for each in reversed(messages) if _role(each) == "human")
+    humans = (_content(message) for message in reversed(messages) if _role(message) == "human")
     return next((text for text in humans if text), None)
 
 

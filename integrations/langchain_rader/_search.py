@@ -58,10 +58,10 @@ def near(
     """Search by a query's vector (and its words, where the mode asks for them); no index gives no hits."""
     if index is None:
         return []
-    others = dict(options)
-    excluded = [others.pop("exclude_ids", ())]
+    search_options = dict(options)
+    excluded = [search_options.pop("exclude_ids", ())]
     retriever = RaderRetriever(index)
-    return retriever.search_batch([query], k, exclude_ids=excluded, query_vectors=vector[None, :], **others)[0]
+    return retriever.search_batch([query], k, exclude_ids=excluded, query_vectors=vector[None, :], **search_options)[0]
 
 
 def search_diverse(
@@ -99,12 +99,12 @@ def _diverse(query: Vector, vectors: npt.NDArray[np.float32], k: int, lambda_mul
     """
     similarity = vectors @ query
     redundancy = np.full(len(vectors), -np.inf, dtype=np.float32)
-    waiting = np.ones(len(vectors), dtype=bool)
-    chosen: list[int] = []
-    while len(chosen) < min(k, len(vectors)):
-        worth = lambda_mult * similarity - (1 - lambda_mult) * redundancy if chosen else similarity
-        best = int(np.argmax(np.where(waiting, worth, -np.inf)))
-        chosen.append(best)
-        waiting[best] = False
+    candidate_mask = np.ones(len(vectors), dtype=bool)
+    selection: list[int] = []
+    while len(selection) < min(k, len(vectors)):
+        worth = lambda_mult * similarity - (1 - lambda_mult) * redundancy if selection else similarity
+        best = int(np.argmax(np.where(candidate_mask, worth, -np.inf)))
+        selection.append(best)
+        candidate_mask[best] = False
         redundancy = np.maximum(redundancy, vectors @ vectors[best])
-    return chosen
+    return selection

@@ -21,25 +21,27 @@ def read_tool_result(output: Any, searches: bool) -> ToolResult:
         output: What the tool's callback was given.
         searches: Whether the tool is known to search, so that a text that it returns holds documents.
     """
-    values = [each for value in unwrap(output) for each in (value if _are_messages(value) else [value])]
-    messages = [each for value in values for each in _messages(value)]
+    values = [item for value in unwrap(output) for item in (value if _are_messages(value) else [value])]
+    messages = [item for value in values for item in _messages(value)]
     if any(getattr(message, "status", None) == "error" for message in messages):
         return ToolResult(None, _text(messages))
     for value in values:
-        if found := documents_of(value):
-            return ToolResult([as_considered(document, score) for document, score in found], None)
+        if scored_documents := documents_of(value):
+            return ToolResult([as_considered(document, score) for document, score in scored_documents], None)
     return read_tool_text(_text(messages) if messages else output, None, searches)
 
 
 def _are_messages(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, BaseMessage) for each in value)
+    return (
+        isinstance(value, list | tuple) and bool(value) and all(isinstance(message, BaseMessage) for message in value)
+    )
 
 
 def _messages(value: Any) -> list[ToolMessage]:
     if isinstance(value, ToolMessage):
         return [value]
     inner = (fields_of(value) or {}).get("messages")
-    return [each for each in inner if isinstance(each, ToolMessage)] if isinstance(inner, list | tuple) else []
+    return [message for message in inner if isinstance(message, ToolMessage)] if isinstance(inner, list | tuple) else []
 
 
 def _text(messages: list[ToolMessage]) -> str:

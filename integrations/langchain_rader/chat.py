@@ -123,8 +123,10 @@ class LangChainChat(ByConstruction):
                 self._usage.prompt_tokens + int(used.get("input_tokens", 0)),
                 self._usage.completion_tokens + int(used.get("output_tokens", 0)),
             )
-        told = answer.response_metadata
-        reason = next((told[key] for key in ("finish_reason", "stop_reason", "done_reason") if told.get(key)), "")
+        metadata = answer.response_metadata
+        reason = next(
+            (metadata[key] for key in ("finish_reason", "stop_reason", "done_reason") if metadata.get(key)), ""
+        )
         refusal = bool(answer.additional_kwargs.get("refusal")) or str(reason).lower() in _DECLINED
         return Completion(str(answer.text), str(reason), refusal)
 

@@ -122,8 +122,8 @@ class Searchable:
             if not isinstance(output, Mapping) or self.sources not in output:
                 raise UnusableResultsError(f"There is no {self.sources!r} (sources=) in {_shown(output)}.")
             output = output[self.sources]
-        found = documents_of(output)
-        if found is None:
+        scored_documents = documents_of(output)
+        if scored_documents is None:
             raise UnusableResultsError(
                 f"{self._name()} returned {_shown(output)}, which reports no documents. Looked for are a list of "
                 f"documents, a dict or state that holds one under {', '.join(map(repr, DOCUMENT_KEYS[:4]))}, ... and "
@@ -132,18 +132,18 @@ class Searchable:
                 "searchable(system, sources='key'), or sources=function of the output; or let the chain return them "
                 "beside its answer (RunnablePassthrough.assign)."
             )
-        ids = [self._id(document) for document, _ in found]
-        return in_order(ids, [score for _, score in found])
+        ids = [self._id(document) for document, _ in scored_documents]
+        return in_order(ids, [score for _, score in scored_documents])
 
     def _id(self, document: Document) -> str:
-        shown = f"The document {document.page_content[:60]!r}"
+        label = f"The document {document.page_content[:60]!r}"
         if self.id_key is not None:
             if self.id_key not in document.metadata:
                 raise UnusableResultsError(
-                    f"{shown} has no {self.id_key!r} (id_key) in its metadata, which holds {sorted(document.metadata)}."
+                    f"{label} has no {self.id_key!r} (id_key) in its metadata, which holds {sorted(document.metadata)}."
                 )
-            return source_id(document.metadata[self.id_key], shown, f"It stands under {self.id_key!r} (id_key).")
-        return source_id(document.metadata.get("doc_id") or document.id, shown, _ID_REMEDY)
+            return source_id(document.metadata[self.id_key], label, f"It stands under {self.id_key!r} (id_key).")
+        return source_id(document.metadata.get("doc_id") or document.id, label, _ID_REMEDY)
 
 
 def searchable(

@@ -72,5 +72,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict) and value.get("type") in ("date", "datetime"):
         return next((value[key] for key in ("date", "datetime") if key in value), None)
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return value.isoformat() if isinstance(value, datetime.date) else value

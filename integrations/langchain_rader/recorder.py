@@ -336,8 +336,8 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool returned."""
         try:
-            if (asked := self._asked.pop(run_id, None)) is not None:
-                name, call, unread, query = asked
+            if (tool_call := self._asked.pop(run_id, None)) is not None:
+                name, call, unread, query = tool_call
                 result = read_tool_result(
                     output, is_retrieval_name(name) if self._tools is None else name in self._tools
                 )
@@ -371,13 +371,13 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
         self, run_id: UUID, parent: UUID | None, kind: Any, text: str | None, tags: Sequence[str] | None
     ) -> None:
         recorded = self._parent(parent)
-        above = str(recorded or parent) if recorded or parent else None
+        parent_id = str(recorded or parent) if recorded or parent else None
         manual = self._within.get()
         if recorded is None and manual is not None and self.tracker.knows(manual):
-            above = manual
+            parent_id = manual
             self.tracker.ask_first(manual, text)
         hidden = INNER_TAG in (tags or ())
-        self.tracker.start(str(run_id), above, kind, text, hidden=hidden, metadata=self.metadata)
+        self.tracker.start(str(run_id), parent_id, kind, text, hidden=hidden, metadata=self.metadata)
 
     def _finish(self, run_id: UUID, answer: str | None = None, error: str | None = None) -> None:
         self.tracker.finish(str(run_id), answer, error)
@@ -386,7 +386,7 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
 def _written(response: LLMResult) -> tuple[str, bool]:
     """Return what a model wrote, and whether it may be an answer: not with calls of tools beside it."""
     texts, answers = [], True
-    for generation in (one for several in response.generations for one in several[:1]):
+    for generation in (candidate for candidates in response.generations for candidate in candidates[:1]):
         message = getattr(generation, "message", None)
         texts.append(text_of_content(message.content) if message is not None else generation.text)
         answers = answers and not getattr(message, "tool_calls", None)

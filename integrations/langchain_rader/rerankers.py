@@ -114,8 +114,8 @@ class RaderReranker(BaseDocumentCompressor):
         """
         hits = _hits(documents)
         with inner_runs(callbacks):
-            found = self._reranker.rerank(query, hits, self.top_n) if hits else []
-        return self._documents(found, hits, documents)
+            ranking = self._reranker.rerank(query, hits, self.top_n) if hits else []
+        return self._documents(ranking, hits, documents)
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -123,8 +123,8 @@ class RaderReranker(BaseDocumentCompressor):
         """As :meth:`compress_documents`, without blocking the event loop."""
         hits = await in_thread(_hits, documents)
         with inner_runs(callbacks):
-            found = await self._reranker.arerank(query, hits, self.top_n) if hits else []
-        return self._documents(found, hits, documents)
+            ranking = await self._reranker.arerank(query, hits, self.top_n) if hits else []
+        return self._documents(ranking, hits, documents)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self.model_copy()  # the model is shared: it is made for many users

@@ -286,8 +286,8 @@ class RaderVectorStore(ByConstruction, VectorStore):
 
     def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **kwargs: Any) -> list[Document]:
         """As :meth:`similarity_search_with_score_by_vector`, without the cosines."""
-        found = self.similarity_search_with_score_by_vector(embedding, k, **kwargs)
-        return [document for document, _ in found]
+        scored_documents = self.similarity_search_with_score_by_vector(embedding, k, **kwargs)
+        return [document for document, _ in scored_documents]
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
@@ -344,15 +344,15 @@ class RaderVectorStore(ByConstruction, VectorStore):
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         scale = relevance(kwargs.get("mode") or self._defaults["mode"])
-        found = self.similarity_search_with_score(query, k, **kwargs)
-        return [(document, scale(score)) for document, score in found]
+        scored_documents = self.similarity_search_with_score(query, k, **kwargs)
+        return [(document, scale(score)) for document, score in scored_documents]
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         scale = relevance(kwargs.get("mode") or self._defaults["mode"])
-        found = await self.asimilarity_search_with_score(query, k, **kwargs)
-        return [(document, scale(score)) for document, score in found]
+        scored_documents = await self.asimilarity_search_with_score(query, k, **kwargs)
+        return [(document, scale(score)) for document, score in scored_documents]
 
     # Making one
 

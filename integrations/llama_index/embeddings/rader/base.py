@@ -89,13 +89,13 @@ class RaderEmbedding(BaseEmbedding):
     ) -> None:
         _refuse_cache(embeddings_cache)
         options = {**(encoder_options or {}), **more_encoder_options}
-        given = {name: value for name, value in (("dtype", dtype), ("model", served_model)) if value is not None}
+        load_options = {name: value for name, value in (("dtype", dtype), ("model", served_model)) if value is not None}
         if isinstance(model, Encoder):
-            if recipe is not None or options or given:
-                _reject_options(model, recipe, {**options, **given}, fingerprint)
+            if recipe is not None or options or load_options:
+                _reject_options(model, recipe, {**options, **load_options}, fingerprint)
             encoder = model
         else:
-            encoder = _load(model, recipe, {**options, **given}, fingerprint)
+            encoder = _load(model, recipe, {**options, **load_options}, fingerprint)
         if fingerprint is not None and encoder.fingerprint != fingerprint:
             raise FingerprintMismatchError(
                 f"{_place(model, encoder)!r} makes vectors of fingerprint {encoder.fingerprint}, but those recorded "
@@ -247,7 +247,7 @@ def _place(model: str | os.PathLike[str] | Recipe | Encoder, encoder: Encoder) -
         return model.model
     if not isinstance(model, Encoder):
         return os.fspath(model)
-    known = named_recipe(encoder.recipe.name)
-    if known == encoder.recipe:
+    recipe = named_recipe(encoder.recipe.name)
+    if recipe == encoder.recipe:
         return encoder.recipe.name
     return str(getattr(encoder, "location", encoder.recipe.model))

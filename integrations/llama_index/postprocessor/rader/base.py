@@ -121,15 +121,15 @@ class RaderRerank(BaseNodePostprocessor):
     @contextmanager
     def _reported(self, nodes: list[NodeWithScore], bundle: QueryBundle) -> Iterator[list[NodeWithScore]]:
         """Report start and end to LlamaIndex's instrumentation and to its callbacks; yields a list to fill."""
-        kept = len(nodes) if self.top_n is None else self.top_n
+        top_n = len(nodes) if self.top_n is None else self.top_n
         payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
             EventPayload.MODEL_NAME: self.model,
             EventPayload.QUERY_STR: bundle.query_str,
-            EventPayload.TOP_K: kept,
+            EventPayload.TOP_K: top_n,
         }
         reranked: list[NodeWithScore] = []
-        dispatcher.event(ReRankStartEvent(query=bundle, nodes=nodes, top_n=kept, model_name=self.model))
+        dispatcher.event(ReRankStartEvent(query=bundle, nodes=nodes, top_n=top_n, model_name=self.model))
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             yield reranked
             event.on_end(payload={EventPayload.NODES: reranked})

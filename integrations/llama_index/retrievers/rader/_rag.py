@@ -130,13 +130,13 @@ class RagWorkflow:
                 "answer=, a function of it."
             )
         steps = () if run is None else run.retrievals
-        found = without_repeats(each for step in steps for each in step.considered)
-        scores = [each.score for each in found if each.score is not None]
+        documents = without_repeats(document for step in steps for document in step.considered)
+        scores = [document.score for document in documents if document.score is not None]
         return RagAnswer(
             text,
-            tuple(each.text for each in found),
-            tuple(each.id for each in found),
-            tuple(scores) if len(scores) == len(found) else (),
+            tuple(document.text for document in documents),
+            tuple(document.id for document in documents),
+            tuple(scores) if len(scores) == len(documents) else (),
         )
 
     async def arun(self, question: str) -> tuple[Any, Trajectory | None]:

@@ -206,10 +206,10 @@ class RaderRetriever(BaseRetriever):
             InputError: There is nothing to index and no index at ``path``.
             FingerprintMismatchError: The index at ``path`` holds vectors of another model.
         """
-        found = storing.gather_nodes(nodes, index, docstore)
+        gathered_nodes = storing.gather_nodes(nodes, index, docstore)
         folder = Path(path) if path is not None else None
         exists = folder is not None and RaderIndex.exists(folder)
-        if not found and not documents and not exists and not is_index(index):
+        if not gathered_nodes and not documents and not exists and not is_index(index):
             raise InputError(
                 "There are no nodes to index. Pass nodes, documents, a docstore or a LlamaIndex index that keeps its "
                 "nodes in its docstore; or the path of an existing index."
@@ -225,8 +225,8 @@ class RaderRetriever(BaseRetriever):
         else:
             target = RaderIndex.create(folder, _encoder("mini" if model is None else model))
         retriever = cls(target, similarity_top_k, **options)
-        retriever.object_map = {**storing.objects_of([*found, *split]), **retriever.object_map}
-        storing.add_nodes(target, found)
+        retriever.object_map = {**storing.objects_of([*gathered_nodes, *split]), **retriever.object_map}
+        storing.add_nodes(target, gathered_nodes)
         storing.replace_documents(target, documents or (), split)
         return retriever
 

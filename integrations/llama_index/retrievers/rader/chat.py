@@ -93,8 +93,8 @@ class LlamaIndexChat(ByConstruction):
             raise LLMError(f"{self.llm.class_name()} failed with {type(error).__name__}: {str(error)[:300]}") from error
 
     def _forwarded(self, sampling: Sampling, number: int) -> dict[str, Any]:
-        given = sampling.options()
-        options: dict[str, Any] = {name: value for name, value in given.items() if name in self.forward}
+        sampling_options = sampling.options()
+        options: dict[str, Any] = {name: value for name, value in sampling_options.items() if name in self.forward}
         if "seed" in options:
             options["seed"] += number
         return options

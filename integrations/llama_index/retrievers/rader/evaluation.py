@@ -73,13 +73,13 @@ class Searchable:
             raise InputError("A workflow can only be awaited.")
         if isinstance(system, BaseRetriever):
             return [self._pairs(system.retrieve(query)) for query in queries]
-        found = []
+        pairs = []
         for query in queries:
             response: Any = system.query(query)
             if isinstance(response, StreamingResponse):
                 response = response.get_response()  # the answer is part of what a user waits for
-            found.append(self._pairs(_sources(response)))
-        return found
+            pairs.append(self._pairs(_sources(response)))
+        return pairs
 
     async def _asearch(self, system: BaseRetriever | BaseQueryEngine | Workflow, queries: Sequence[str]) -> Pairs:
         async def one(query: str) -> list[tuple[str, float]]:
@@ -122,11 +122,11 @@ class Searchable:
             return self.system
         deeper: Any = copy.copy(self.system)
         deeper.similarity_top_k = k
-        found: BaseRetriever = deeper
-        return found
+        retriever: BaseRetriever = deeper
+        return retriever
 
     def _pairs(self, nodes: Sequence[NodeWithScore]) -> list[tuple[str, float]]:
-        return in_order([self._id(each) for each in nodes], [each.score for each in nodes])
+        return in_order([self._id(node) for node in nodes], [node.score for node in nodes])
 
     def _of_run(self, result: Any, run: Trajectory | None) -> list[tuple[str, float]]:
         """Read what a workflow found from what it returned, else from what its steps and tools did."""
@@ -137,22 +137,24 @@ class Searchable:
                 f"The workflow returned {type(result).__name__}, which holds no nodes, so that {self.id_key!r} "
                 "(id_key) cannot be read. Let it return them: StopEvent(result={'answer': ..., 'source_nodes': nodes})."
             )
-        found = without_repeats(each for step in (run.retrievals if run else ()) for each in step.considered)
-        return in_order([each.id for each in found], [each.score for each in found])
+        documents = without_repeats(
+            document for step in (run.retrievals if run else ()) for document in step.considered
+        )
+        return in_order([document.id for document in documents], [document.score for document in documents])
 
     def _id(self, scored: NodeWithScore) -> str:
         node = scored.node
         if self.id_key is None:
             return node.ref_doc_id or node.node_id
-        shown = f"Node {node.node_id!r}"
+        label = f"Node {node.node_id!r}"
         remedy = "id_key is 'ref_doc_id', 'node_id' or a metadata key that every node has."
         if self.id_key in (_NODE_ID, _REF_DOC_ID):
-            return source_id(node.node_id if self.id_key == _NODE_ID else node.ref_doc_id, shown, remedy)
+            return source_id(node.node_id if self.id_key == _NODE_ID else node.ref_doc_id, label, remedy)
         if self.id_key not in node.metadata:
             raise UnusableResultsError(
-                f"{shown} has no {self.id_key!r} (id_key) in its metadata, only {sorted(node.metadata)}. {remedy}"
+                f"{label} has no {self.id_key!r} (id_key) in its metadata, only {sorted(node.metadata)}. {remedy}"
             )
-        return source_id(node.metadata[self.id_key], f"{shown}, under {self.id_key!r},", remedy)
+        return source_id(node.metadata[self.id_key], f"{label}, under {self.id_key!r},", remedy)
 
 
 def searchable(
@@ -197,8 +199,8 @@ def adapt(system: object) -> Searchable | None:
     """Return the search for an object that ``evaluate`` was given; None if it is nothing of LlamaIndex's to search."""
     if isinstance(system, Searchable):
         return system
-    known = isinstance(system, BaseRetriever | BaseQueryEngine | BaseIndex | BaseChatEngine | Workflow)
-    return Searchable(system) if known else None  # type: ignore[arg-type]
+    is_searchable = isinstance(system, BaseRetriever | BaseQueryEngine | BaseIndex | BaseChatEngine | Workflow)
+    return Searchable(system) if is_searchable else None  # type: ignore[arg-type]
 
 
 def _sources(response: Any) -> Sequence[NodeWithScore]:

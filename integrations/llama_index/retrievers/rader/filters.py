@@ -92,11 +92,11 @@ def _all_of(index: Index, conditions: Sequence[Filter]) -> Filter | None:
 def _with_ids(index: Index, node_ids: Sequence[str]) -> Filter:
     if isinstance(node_ids, str):
         raise InputError(f"node_ids must be a list of strings: [{node_ids!r}].")
-    wanted = set(node_ids)
-    if all(NODE_KEY in document.metadata for document in index.get(sorted(wanted))):
-        return {ID_KEY: {"$in": sorted(wanted)}}
+    ids = set(node_ids)
+    if all(NODE_KEY in document.metadata for document in index.get(sorted(ids))):
+        return {ID_KEY: {"$in": sorted(ids)}}
     # Documents that did not come from LlamaIndex carry their id in no field that a dict filter could name.
-    return lambda document: document.id in wanted
+    return lambda document: document.id in ids
 
 
 def _without_reserved(function: Callable[[Document], bool]) -> Callable[[Document], bool]:
@@ -186,15 +186,15 @@ def _predicate(filters: MetadataFilters) -> Callable[[Document], bool]:
 def _matches(filters: MetadataFilters, metadata: Mapping[str, Any]) -> bool:
     if not filters.filters:
         return True
-    found = (
+    matches = (
         _matches(part, metadata) if isinstance(part, MetadataFilters) else _meets(part, metadata.get(part.key))
         for part in filters.filters
     )
     if filters.condition == FilterCondition.OR:
-        return any(found)
+        return any(matches)
     if filters.condition == FilterCondition.NOT:
-        return not any(found)
-    return all(found)
+        return not any(matches)
+    return all(matches)
 
 
 def _meets(part: MetadataFilter, found: Any) -> bool:

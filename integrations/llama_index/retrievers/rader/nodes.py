@@ -139,8 +139,8 @@ def hit_to_node(hit: Hit) -> NodeWithScore:
     models. A key that the node's own metadata hold already stays as it is.
     """
     node = _restore(hit.document, 1)
-    found = {"node_id": hit.document.id, "score": hit.score, "scores": dict(hit.scores)}
-    added = {name: value for name, value in found.items() if name not in node.metadata}
+    hit_metadata = {"node_id": hit.document.id, "score": hit.score, "scores": dict(hit.scores)}
+    added = {name: value for name, value in hit_metadata.items() if name not in node.metadata}
     node.metadata = {**node.metadata, **added}
     node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, *added]
     node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, *added]
@@ -156,12 +156,12 @@ def user_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _restore(document: Document, variant: int) -> BaseNode:
     metadata = user_metadata(document.metadata)
-    stored = document.metadata.get(NODE_KEY)
-    if stored is None:
+    node_json = document.metadata.get(NODE_KEY)
+    if node_json is None:
         text_node = (TextNode, RetrievedTextNode)[variant]
         return text_node.from_dict({"id_": document.id, "text": document.text, "metadata": metadata})
     try:
-        record = json.loads(stored)
+        record = json.loads(node_json)
         kind = next(pair[variant] for pair in _CLASSES if pair[0].class_name() == record["class"])
         fields = record["fields"]
         if "span" in record or "text" in record:

@@ -88,8 +88,8 @@ def unpack_filters(packed: Mapping[str, Any] | None) -> NodeFilter | None:
             "from_persist_dir(path, filters=...)."
         )
     if "dict" in packed:
-        found: dict[str, Any] = packed["dict"]
-        return found
+        filters: dict[str, Any] = packed["dict"]
+        return filters
     return MetadataFilters.model_validate(packed["metadata_filters"])
 
 
@@ -98,8 +98,8 @@ def pack_reranker(given: object) -> dict[str, Any] | None:
     if given is None:
         return None
     if isinstance(given, str | os.PathLike):
-        place = Path(given)
-        return {"name": str(place.resolve()) if place.is_dir() else os.fspath(given)}
+        path = Path(given)
+        return {"name": str(path.resolve()) if path.is_dir() else os.fspath(given)}
     return {"object": type(given).__name__}
 
 

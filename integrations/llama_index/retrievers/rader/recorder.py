@@ -148,8 +148,10 @@ class TrajectoryRecorder(Recorder):
         """Stop recording and write what is queued; False if that took longer than ``timeout`` seconds."""
         spans, events = self._handlers
         # By identity: these are pydantic models, and two recorders' handlers may be equal.
-        self._dispatcher.span_handlers = [one for one in self._dispatcher.span_handlers if one is not spans]
-        self._dispatcher.event_handlers = [one for one in self._dispatcher.event_handlers if one is not events]
+        self._dispatcher.span_handlers = [handler for handler in self._dispatcher.span_handlers if handler is not spans]
+        self._dispatcher.event_handlers = [
+            handler for handler in self._dispatcher.event_handlers if handler is not events
+        ]
         return super().close(timeout)
 
     # What the handlers tell
@@ -157,34 +159,34 @@ class TrajectoryRecorder(Recorder):
     @guarded
     def entered(self, id: str, bound: inspect.BoundArguments, instance: Any, parent: str | None) -> None:
         """A span begins."""
-        above = self._spans.get(parent) if parent is not None else None
+        parent_span = self._spans.get(parent) if parent is not None else None
         manual = self._within.get()
         tool = instance if isinstance(instance, BaseTool) and method_of(id) in ("call", "acall") else None
-        if tool is not None and above is not None and above.tool is tool:
+        if tool is not None and parent_span is not None and parent_span.tool is tool:
             tool = None  # acall of a tool that passes the work on to call
         kind: Literal["chain", "retriever", "tool"] = "chain"
         text = query = None
-        given: frozenset[str] = frozenset()
+        input_ids: frozenset[str] = frozenset()
         if isinstance(instance, BaseRetriever) and method_of(id) in ("retrieve", "aretrieve"):
             kind, text = "retriever", question_of(bound.arguments)
         elif tool is not None:
             kind, text = "tool", query_of(arguments_of(bound))
             self._mark_tools(parent)
         else:
-            given, query = node_ids(list(arguments_of(bound).values())), question_of(bound.arguments)
-        if above is None and manual is not None and self.tracker.knows(manual):
+            input_ids, query = node_ids(list(arguments_of(bound).values())), question_of(bound.arguments)
+        if parent_span is None and manual is not None and self.tracker.knows(manual):
             parent = manual
             if not isinstance(instance, BaseLLM):
                 self.tracker.ask_first(manual, self._question(bound.arguments))
-        elif above is None and text is None:
+        elif parent_span is None and text is None:
             try:
                 text = self._question(bound.arguments)
             except Exception:
                 self._open(id, id, tool, parent, kind, None)
                 raise
-        self._open(id, id if above is None else above.top, tool, parent, kind, text)
+        self._open(id, id if parent_span is None else parent_span.top, tool, parent, kind, text)
         if (span := self._spans.get(id)) is not None:
-            span.nodes, span.query, span.above = given, query, parent
+            span.nodes, span.query, span.above = input_ids, query, parent
 
     def _mark_tools(self, id: str | None) -> None:
         while id is not None and (span := self._spans.get(id)) is not None and not span.has_tools:
@@ -196,8 +198,8 @@ class TrajectoryRecorder(Recorder):
         self.tracker.start(id, parent, kind, text, hidden=hidden, root_id=id[-36:], metadata=self.metadata)
         if self.tracker.knows(id):
             self._spans[id] = _Span(top, tool)
-            if top != id and (above := self._spans.get(top)) is not None:
-                above.below.add(id)
+            if top != id and (top_span := self._spans.get(top)) is not None:
+                top_span.below.add(id)
             while len(self._spans) > 100_000:  # spans that never ended
                 self._spans.pop(next(iter(self._spans)))
 
@@ -218,7 +220,7 @@ class TrajectoryRecorder(Recorder):
             return
         try:
             if isinstance(instance, BaseRetriever) and is_nodes(result):
-                self.tracker.retrieved(id, [considered(one) for one in result])
+                self.tracker.retrieved(id, [considered(node) for node in result])
             elif span.tool is not None:
                 self._tool(id, span.tool, bound, result)
             else:
@@ -286,30 +288,30 @@ class TrajectoryRecorder(Recorder):
     # Streams: the application reads through these, so they pass on everything, errors included.
 
     def _listen(self, id: str, stream: Generator[str, None, None]) -> Generator[str, None, None]:
-        said: list[str] = []
+        tokens: list[str] = []
         error: BaseException | None = None
         try:
             for token in stream:
-                said.append(token)
+                tokens.append(token)
                 yield token
         except BaseException as caught:
             error = caught
             raise
         finally:
-            self._read(id, said, error)
+            self._read(id, tokens, error)
 
     async def _alisten(self, id: str, stream: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-        said: list[str] = []
+        tokens: list[str] = []
         error: BaseException | None = None
         try:
             async for token in stream:
-                said.append(token)
+                tokens.append(token)
                 yield token
         except BaseException as caught:
             error = caught
             raise
         finally:
-            self._read(id, said, error)
+            self._read(id, tokens, error)
 
     @guarded
     def _read(self, id: str, said: Sequence[object], error: BaseException | None) -> None:
@@ -323,8 +325,8 @@ class TrajectoryRecorder(Recorder):
     def _close_span(self, id: str, answer: str | None, error: str | None) -> None:
         span = self._spans.pop(id, None)
         if span is not None and span.top == id:
-            for one in span.below:
-                self._spans.pop(one, None)
+            for child_id in span.below:
+                self._spans.pop(child_id, None)
         elif span is not None and (top := self._spans.get(span.top)) is not None:
             top.below.discard(id)
         self.tracker.finish(id, answer, error)
@@ -332,20 +334,20 @@ class TrajectoryRecorder(Recorder):
     def _tool(self, id: str, tool: BaseTool, bound: inspect.BoundArguments, result: Any) -> None:
         name = tool.metadata.name or type(tool).__name__
         arguments = {key: value for key, value in arguments_of(bound).items() if not isinstance(value, Context)}
-        found = read_tool_result(result, is_retrieval_name(name) if self._tools is None else name in self._tools)
-        if found.documents is not None:
-            self.tracker.retrieved(id, found.documents, query_of(arguments))
+        tool_result = read_tool_result(result, is_retrieval_name(name) if self._tools is None else name in self._tools)
+        if tool_result.documents is not None:
+            self.tracker.retrieved(id, tool_result.documents, query_of(arguments))
             return
         call, unread = describe_call(name, arguments)
-        self.tracker.tool_result(id, call, found.text, found.unread + unread)
+        self.tracker.tool_result(id, call, tool_result.text, tool_result.unread + unread)
 
     def _note_search(self, id: str, span: _Span, result: Any) -> None:
         """Record nodes that a step or function returned and was not given: it searched by itself."""
         if span.has_tools:
             return
-        fresh = [each for each in nodes_of(result, scored=True) or () if each.node.node_id not in span.nodes]
+        fresh = [hit for hit in nodes_of(result, scored=True) or () if hit.node.node_id not in span.nodes]
         if fresh:
-            self.tracker.retrieved(id, [considered(each) for each in fresh], span.query)
+            self.tracker.retrieved(id, [considered(hit) for hit in fresh], span.query)
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -57,7 +57,7 @@ def arguments_of(bound: inspect.BoundArguments) -> dict[str, Any]:
         if name == "kwargs" and isinstance(value, Mapping):
             arguments |= value
         elif name == "args" and isinstance(value, tuple):
-            arguments |= {f"input{number or ''}": each for number, each in enumerate(value)}
+            arguments |= {f"input{number or ''}": argument for number, argument in enumerate(value)}
         elif name != "self":
             arguments[name] = value
     return arguments
@@ -97,7 +97,7 @@ def answer_of(result: Any) -> str | None:
         return "" if calls_tools(message) else message.content or ""
     if isinstance(result, CompletionResponse):
         return result.text
-    if isinstance(result, list | tuple) and result and all(isinstance(each, ChatMessage) for each in result):
+    if isinstance(result, list | tuple) and result and all(isinstance(turn, ChatMessage) for turn in result):
         return answer_of(result[-1]) if result[-1].role == MessageRole.ASSISTANT else ""
     return _of_state(result)
 
@@ -121,12 +121,14 @@ def nodes_of(value: Any, depth: int = _DEPTH, *, scored: bool = False) -> list[N
         return nodes_of(value.raw_output, depth - 1, scored=scored)
     if type(value) is StopEvent:
         return nodes_of(value.result, depth - 1, scored=scored)
-    if isinstance(value, list | tuple) and value and all(hasattr(each, "tool_output") for each in value):
-        outputs = [nodes_of(each.tool_output, depth - 1, scored=scored) for each in value]
-        return [node for each in outputs for node in each or ()] if any(outputs) else None
+    if isinstance(value, list | tuple) and value and all(hasattr(item, "tool_output") for item in value):
+        outputs = [nodes_of(item.tool_output, depth - 1, scored=scored) for item in value]
+        return [node for item in outputs for node in item or ()] if any(outputs) else None
     if isinstance(value, list | tuple):
-        found = [nodes_of(each, 1, scored=scored) for each in value]
-        return None if any(each is None for each in found) else [node for each in found for node in each or ()]
+        node_lists = [nodes_of(item, 1, scored=scored) for item in value]
+        return (
+            None if any(item is None for item in node_lists) else [node for item in node_lists for node in item or ()]
+        )
     fields = _fields(value)
     if fields is None:
         source = getattr(value, "source_nodes", None)
@@ -155,7 +157,7 @@ def read_tool_result(output: Any, searches: bool) -> ToolResult:
     if isinstance(output, ToolOutput) and output.is_error:
         return ToolResult(None, output.content)
     if nodes := nodes_of(raw):
-        return ToolResult([considered(each) for each in nodes], None)
+        return ToolResult([considered(node) for node in nodes], None)
     text = output.content if isinstance(output, ToolOutput) else None
     response = answer_of(raw) if hasattr(raw, "response") else None
     return read_tool_text(response or (text if isinstance(raw, str) or raw is None else raw), text, searches)
@@ -163,7 +165,7 @@ def read_tool_result(output: Any, searches: bool) -> ToolResult:
 
 def is_nodes(result: Any) -> TypeGuard[list[NodeWithScore]]:
     """Whether a result is a list of scored nodes."""
-    return isinstance(result, list) and all(isinstance(each, NodeWithScore) for each in result)
+    return isinstance(result, list) and all(isinstance(node, NodeWithScore) for node in result)
 
 
 def considered(scored: NodeWithScore) -> Considered:
@@ -189,7 +191,7 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
 
 def _question(value: Any) -> str | None:
     if isinstance(value, list | tuple):
-        users = [each for each in value if isinstance(each, ChatMessage) and each.role == MessageRole.USER]
+        users = [message for message in value if isinstance(message, ChatMessage) and message.role == MessageRole.USER]
         value = users[-1] if users else None
     text = getattr(value, "query_str", None) or getattr(value, "content", None) or value
     return text if isinstance(text, str) and text else None
@@ -210,7 +212,7 @@ def _of_state(result: Any) -> str | None:
         return ""
     if not isinstance(result, Mapping) and not isinstance(result, Event):
         return None if nodes_of(result) else json_text(result)
-    texts = [each for key, each in fields.items() if isinstance(each, str) and each and key not in QUESTION_KEYS]
+    texts = [text for key, text in fields.items() if isinstance(text, str) and text and key not in QUESTION_KEYS]
     return texts[0] if len(texts) == 1 else None
 
 
@@ -235,4 +237,4 @@ def _is_container(value: Any) -> bool:
 
 def node_ids(values: Sequence[Any]) -> frozenset[str]:
     """Return the ids of the nodes in some values."""
-    return frozenset(each.node.node_id for value in values for each in nodes_of(value) or ())
+    return frozenset(scored.node.node_id for value in values for scored in nodes_of(value) or ())

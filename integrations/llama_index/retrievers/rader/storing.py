@@ -28,21 +28,21 @@ def gather_nodes(
     nodes: Sequence[BaseNode] | None, index: Index | BaseIndex[Any] | None, docstore: BaseDocumentStore | None
 ) -> list[BaseNode]:
     """Return the nodes of all sources."""
-    found = list(nodes or ())
+    all_nodes = list(nodes or ())
     if isinstance(index, BaseIndex):
         if not index.docstore.docs:
             raise InputError(
                 "This LlamaIndex index keeps its nodes in its vector store, not in its docstore. Pass the nodes "
                 "themselves, or build it with store_nodes_override=True."
             )
-        found += index.docstore.docs.values()
+        all_nodes += index.docstore.docs.values()
     elif index is not None and not is_index(index):
         raise InputError(
             f"index must be a LlamaIndex index, a RaderIndex or another Index, not {type(index).__name__}."
         )
     if docstore is not None:
-        found += docstore.docs.values()
-    return found
+        all_nodes += docstore.docs.values()
+    return all_nodes
 
 
 def split(
@@ -85,8 +85,8 @@ def replace_documents(index: Index, sources: Sequence[LlamaDocument], nodes: Seq
     fresh = [document for name, group in now.items() if name not in same for document in group]
     index.add(fresh)
     # Deleted last: a process killed in between leaves a document twice, and the next run mends it.
-    kept = {document.id for document in fresh}
-    index.delete([old.id for name in names - same for old in before[name] if old.id not in kept])
+    fresh_ids = {document.id for document in fresh}
+    index.delete([old.id for name in names - same for old in before[name] if old.id not in fresh_ids])
 
 
 def _contents(documents: Sequence[Document]) -> list[tuple[str, str]]:
