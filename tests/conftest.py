@@ -10,6 +10,9 @@ import pytest
 # No test may wait for a hub; what a test needs is installed, made by it or skipped.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# What a command prints is as wide as in a pipe, however wide the terminal is that the tests were started from.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 from rader_plugins import Document, Encoder, load_encoder  # noqa: E402
 
