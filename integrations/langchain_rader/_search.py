@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from langchain_core.documents import Document
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from langchain_rader._convert import from_core
 from rader_plugins.documents import Hit
@@ -82,29 +83,5 @@ def search_diverse(
     vectors = index.vectors([hit.document.id for hit in hits])
     hits = [hit for hit in hits if hit.document.id in vectors]  # one may have been deleted since
     rows = np.array([vectors[hit.document.id] for hit in hits], dtype=np.float32).reshape(len(hits), -1)
-    return [from_core(hits[row].document) for row in _diverse(vector, rows, k, lambda_mult)]
-
-
-def _diverse(query: Vector, vectors: npt.NDArray[np.float32], k: int, lambda_mult: float) -> list[int]:
-    """Choose rows by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
-
-    Args:
-        query: Vector of length 1.
-        vectors: Vectors of length 1, shape (n, dimension).
-        k: How many.
-        lambda_mult: 1 looks at similarity to the query only, 0 at difference from what was chosen.
-
-    Returns:
-        Row numbers in the order of choice; the first is the most similar to the query.
-    """
-    similarity = vectors @ query
-    redundancy = np.full(len(vectors), -np.inf, dtype=np.float32)
-    candidate_mask = np.ones(len(vectors), dtype=bool)
-    selection: list[int] = []
-    while len(selection) < min(k, len(vectors)):
-        worth = lambda_mult * similarity - (1 - lambda_mult) * redundancy if selection else similarity
-        best = int(np.argmax(np.where(candidate_mask, worth, -np.inf)))
-        selection.append(best)
-        candidate_mask[best] = False
-        redundancy = np.maximum(redundancy, vectors @ vectors[best])
-    return selection
+    chosen_rows = maximal_marginal_relevance(vector, list(rows), lambda_mult=lambda_mult, k=k)
+    return [from_core(hits[row].document) for row in chosen_rows]

@@ -311,6 +311,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(language_model: Path, sam
     assert (resumed.model / name).read_bytes() == (expected.model / name).read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.RaderWarning")
 def test_bm25_is_the_first_stage_by_default(language_model: Path, samples: Path, tmp_path: Path) -> None:
     config = reranker_config(max_steps=1)
     whole = dataset()

@@ -237,6 +237,7 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
 
 
 @pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.TruncationWarning")
 def test_a_retriever_learns_and_drops_back_in(tiny: Path, samples: Path, tmp_path: Path, lora: bool) -> None:
     config = retriever_config(
         epochs=9,

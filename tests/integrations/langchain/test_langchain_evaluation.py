@@ -83,6 +83,7 @@ def test_our_retriever_ranks_as_in_the_core(
     assert found.name == "RaderRetriever"
 
 
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.RaderWarning")
 def test_excluded_documents_do_not_shorten_the_ranking(retriever: RaderRetriever, dataset: RetrievalDataset) -> None:
     first = evaluate(retriever, dataset, k_values=[5])
     gone = list(first.run["ramsey"])[:2]

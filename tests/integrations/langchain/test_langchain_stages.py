@@ -51,6 +51,7 @@ async def test_a_call_may_rerank_more_or_fewer(principles_index: RaderIndex) -> 
         retriever.invoke(QUESTION, rerank_top=0)
 
 
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.TruncationWarning")
 def test_a_reranker_by_its_directory_and_in_a_compressor(tmp_path: Path, principles_index: RaderIndex) -> None:
     pytest.importorskip("sentence_transformers")
     folder = tiny_cross_encoder(tmp_path / "model")

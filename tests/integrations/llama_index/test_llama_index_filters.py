@@ -97,6 +97,7 @@ def _check(encoder: HashEncoder, rows: list[dict[str, Any]], filters: MetadataFi
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(METADATA, min_size=1, max_size=6), filters=FLAT)
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
 def test_filters_pass_what_llama_index_lets_pass(
     encoder: HashEncoder, rows: list[dict[str, Any]], filters: MetadataFilters
 ) -> None:
