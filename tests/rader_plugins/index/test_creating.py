@@ -49,20 +49,23 @@ print("done")
 """
 
 
-def test_processes_that_create_at_once_make_one_whole_index(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("processes", "rounds"), [(3, 5), pytest.param(8, 200, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+)
+def test_processes_that_create_at_once_make_one_whole_index(tmp_path: Path, processes: int, rounds: int) -> None:
     import subprocess
     import sys
 
     from tests.support.kill import ROOT
 
-    folders = [tmp_path / f"i{number}" for number in range(5)]
+    folders = [tmp_path / f"i{number}" for number in range(rounds)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-c", CREATOR, ":".join(map(str, folders))]
     workers = [
         subprocess.Popen(
             [*command, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )
-        for n in range(3)
+        for n in range(processes)
     ]
     for worker in workers:
         assert worker.stdout is not None
@@ -74,7 +77,9 @@ def test_processes_that_create_at_once_make_one_whole_index(tmp_path: Path) -> N
     for worker in workers:
         assert worker.communicate()[0] == "done\n"
     for folder in folders:
-        assert sorted(document.id for document in RaderIndex.open(folder, HashEncoder()).documents()) == ["0", "1", "2"]
+        assert sorted(document.id for document in RaderIndex.open(folder, HashEncoder()).documents()) == [
+            str(number) for number in range(processes)
+        ]
         assert not list(folder.glob(".*")), "no leftovers"
 
 
