@@ -25,6 +25,7 @@ from rader_plugins.cli.options import (
 )
 from rader_plugins.cli.output import cell_width, clip, emit_json, note, one_line, table, width
 from rader_plugins.errors import InputError
+from rader_plugins.text_files import read_lines
 
 if TYPE_CHECKING:
     from rader_plugins.documents import Hit
@@ -122,8 +123,8 @@ def _instruction(text: str | None) -> str | None:
 
 def _lines() -> Iterator[list[str]]:
     """Yield the queries on the standard input in batches; blank lines are skipped."""
-    raw = (line.decode("utf-8", "replace").strip() for line in sys.stdin.buffer)
-    queries = (line for line in raw if line)
+    lines = (line.strip() for _, line in read_lines(sys.stdin.buffer))
+    queries = (line for line in lines if line)
     while batch := list(itertools.islice(queries, _BATCH)):
         yield batch
 

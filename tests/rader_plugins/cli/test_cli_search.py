@@ -86,12 +86,15 @@ def test_filter_and_exclude(rader: Rader, built: Path) -> None:
     assert {hit["id"] for hit in json.loads(rest.stdout)} == {hit["id"] for hit in hits} - {first, second}
 
 
-def test_queries_from_the_standard_input(rader: Rader, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_queries_from_the_standard_input(
+    rader: Rader, built: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
     monkeypatch.setattr(search_module, "_BATCH", 2)
-    given = b"double counting\n\n  stars and bars  \nbad byte \xff\n"
+    given = "double counting\n\n  stars and bars  \npigeons\n".encode(encoding)
     result = rader("search", built, "-", "-k", 2, "--json", input=given)
     found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [row["query"] for row in found] == ["double counting", "stars and bars", "bad byte \ufffd"]
+    assert [row["query"] for row in found] == ["double counting", "stars and bars", "pigeons"]
     assert [row["hits"][0]["id"] for row in found[:2]] == ["double-counting", "stars-and-bars"]
     single = json.loads(rader("search", built, "stars and bars", "-k", 2, "--json").stdout)
     assert [hit["id"] for hit in found[1]["hits"]] == [hit["id"] for hit in single]
@@ -99,9 +102,15 @@ def test_queries_from_the_standard_input(rader: Rader, built: Path, monkeypatch:
     assert [line for line in text.splitlines() if line.startswith("> ")] == [
         "> double counting",
         "> stars and bars",
-        "> bad byte \ufffd",
+        "> pigeons",
     ]
     assert rader("search", built, "-", "--json", input="").stdout == ""
+
+
+def test_queries_that_are_not_utf8_are_not_searched_for_with_holes(rader: Rader, built: Path) -> None:
+    result = rader("search", built, "-", "-k", 1, input="one\nna\u00efve caf\u00e9\n".encode("cp1252"), code=2)
+    assert "line 2" in result.stderr
+    assert "WINDOWS-1252" in result.stderr
 
 
 @pytest.mark.parametrize(
