@@ -111,6 +111,22 @@ def test_an_index_that_appears_meanwhile_is_not_replaced(
     assert not list(folder.glob(".*"))
 
 
+def test_giving_a_database_its_name_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "i"
+    RaderIndex.create(folder, HashEncoder()).add([Document("precious", "text")])
+    try:
+        os.link(folder / "index.db", tmp_path / "link")
+    except OSError:
+        pytest.skip("this file system has no links, so that the lock alone keeps others away")
+    settings = home.open_home(folder).settings
+    monkeypatch.setattr(home, "_check_free", lambda _: None)
+    with pytest.raises(AlreadyExistsError, match="another process made"):
+        home.create_home(folder, settings, 1.0)
+    monkeypatch.undo()
+    assert len(RaderIndex.open(folder, HashEncoder())) == 1
+    assert not list(folder.glob(".*"))
+
+
 def test_a_creator_that_is_refused_the_lock_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "i").mkdir()
     with WriteLock(tmp_path / "i").held(0), pytest.raises(IndexLockedError):
