@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import logging
 import random
 import re
@@ -72,6 +73,7 @@ class ServerClient:
         remedies: Status -> what to do about it, beside those for 401, 403 and 404; may hold ``{key}`` and ``{url}``.
         api_key_env: Name of the environment variable that holds the key; read at each request, never kept.
         headers: Further headers; see :class:`~rader_plugins.http_headers.RequestHeaders`.
+        extra: Fields that every request is going to have, checked here; what they call a key is in no message.
         concurrency: Most connections at once.
         timeout: Seconds without a byte from the server until a request counts as failed.
         max_retries: Attempts after the first, for 429, 5xx, timeouts and broken connections. What will not change (a
@@ -79,7 +81,7 @@ class ServerClient:
         backoff: Seconds before the first retry; doubles each time, with jitter, up to a minute.
 
     Raises:
-        InputError: The URL or a header is unusable.
+        InputError: The URL, a header or a field is unusable.
     """
 
     def __init__(
@@ -95,10 +97,12 @@ class ServerClient:
         max_retries: int,
         backoff: float,
         headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
+        _check_fields(extra)
         self._endpoint = endpoint
         self._endpoints = Endpoints(url, (endpoint, *others))
-        self._headers = RequestHeaders(self._endpoints.url, api_key_env, headers)
+        self._headers = RequestHeaders(self._endpoints.url, api_key_env, headers, extra)
         self._remedies = {**_REMEDIES, **remedies}
         self._api_key_env = api_key_env
         self._concurrency = concurrency
@@ -189,6 +193,8 @@ class ServerClient:
                 failure = self._headers.scrub(f"{type(error).__name__}: {error}")
                 if (remedy := _permanent(error, answered=self._answered)) is not None:
                     raise ServerError(f"{self.url} cannot be reached ({failure}). {remedy}", refused=True) from None
+            except httpx.DecodingError as error:
+                failure = self._headers.scrub(f"an answer that cannot be unpacked ({error})")
             except RuntimeError as error:
                 raise ServerError(f"The client of {self.url} is closed.") from error
             else:
@@ -197,12 +203,12 @@ class ServerClient:
                 if status == 200:
                     return self._json(response)
                 if status == _NO_STATUS:
-                    raise ServerError(f"{self.url} answered with an error: {self._shown(message)}")
+                    raise ServerError(f"{self.url} answered with an error: {self.shown(message)}.")
                 if status not in _RETRIED or (status == 429 and _SPENT.search(message)):
                     raise self._refusal(response, status, message)
                 if status >= 500 and _TOO_LARGE.search(message):  # llama.cpp calls it an error of its own
                     raise self._refusal(response, status, message)
-                failure = f"status {status}: {self._shown(message)}"
+                failure = f"status {status}: {self.shown(message)}."
                 retry_after = _retry_after(response)
             if attempt == self._max_retries:
                 break
@@ -267,31 +273,36 @@ class ServerClient:
                 if stream
                 else "Is it an OpenAI-compatible server?"
             )
-            raise ServerError(f"{self.url} did not answer with JSON: {self._shown(response.text)} {remedy}") from None
+            raise ServerError(f"{self.url} did not answer with JSON: {self.shown(response.text)}. {remedy}") from None
 
     def _refusal(self, response: httpx.Response, status: int, said: str) -> ServerError:
         remedy = self._remedies.get(status, "").format(key=self._api_key_env or "(none)", url=self.url)
         if status == 429 or status == 402:
             remedy = _REMEDIES[402]
-        message = f"{self.url} refused with status {status}: {self._shown(said)} {remedy}".strip()
+        message = f"{self.url} refused with status {status}: {self.shown(said)}. {remedy}".strip()
         return ServerError(message, refused=True, status=status, said=self._headers.scrub(response.text))
 
-    def _shown(self, said: str) -> str:
-        return f"{self._headers.scrub(said)[:_QUOTED]!r}."
+    def shown(self, answer: object) -> str:
+        """Return the beginning of what the server said, as it may stand in a message: without what is secret in it."""
+        return repr(self._headers.scrub(str(answer))[:_QUOTED])
 
 
 def _status_of(response: httpx.Response) -> tuple[int, str]:
     """Return the status that an answer stands for, and the server's own words unless all is well.
 
-    Gateways hand on what went wrong behind them as an ``error`` in an answer of status 200.
+    Gateways hand on what went wrong behind them as an ``error`` in an answer of status 200, or in one of its choices.
     """
     try:
         body = response.json()
     except ValueError:
         body = None
-    error = body.get("error") if isinstance(body, dict) else None
-    if response.is_success and not (error and not body.get("choices") and not body.get("data")):
+    fields = body if isinstance(body, dict) else {}
+    in_choice = _error_of_choice(fields.get("choices"))
+    error = in_choice or fields.get("error")
+    if response.is_success and not in_choice and not (error and not fields.get("choices") and not fields.get("data")):
         return 200, ""
+    if not error and isinstance(fields.get("message"), str):  # older servers put it right into the answer
+        error = fields
     details = error if isinstance(error, dict) else {}
     message = str(details.get("message") or error or (body if body is not None else response.text))
     codes = " ".join(
@@ -299,10 +310,29 @@ def _status_of(response: httpx.Response) -> tuple[int, str]:
     )
     if response.is_success:
         code = str(details.get("code") or details.get("status"))
-        status = int(code) if code.isdigit() and 400 <= int(code) < 600 else _NO_STATUS
+        status = int(code) if re.fullmatch("[45][0-9][0-9]", code) else _NO_STATUS
+        if in_choice and status in _RETRIED:  # it broke while it wrote: that was paid for
+            status = _NO_STATUS
     else:
         status = response.status_code
     return status, f"{message} ({codes})" if codes else message
+
+
+def _check_fields(extra: Mapping[str, Any] | None) -> None:
+    if extra is not None and not isinstance(extra, Mapping):
+        raise InputError(f"extra= must be a mapping of names to values, not {type(extra).__name__}.")
+    if wrong := [name for name in extra or {} if not isinstance(name, str)]:
+        raise InputError(f"A field of extra= has a text as its name, not {wrong[0]!r}.")
+    try:
+        json.dumps(dict(extra or {}), allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = "cannot be sent as JSON" if not isinstance(error, UnicodeError) else "holds what is no Unicode text"
+        raise InputError(f"extra= {kind}: numbers, texts, lists and objects of them can.") from None
+
+
+def _error_of_choice(choices: object) -> Any:
+    entries = choices if isinstance(choices, list) else []
+    return next((entry["error"] for entry in entries if isinstance(entry, dict) and entry.get("error")), None)
 
 
 def _permanent(error: httpx.TransportError, *, answered: bool) -> str | None:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from rader_plugins.errors import InputError
@@ -23,6 +23,8 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEYS = {"authorization", "api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"}
 _SECRET_NAME = re.compile(r"key|token|secret|auth|pass|sig|cookie", re.IGNORECASE)
 _PUBLIC_QUERY = {"api-version", "version"}
+_PUBLIC_HEADERS = {"accept", "accept-language", "content-type", "user-agent", "referer", "http-referer", "x-title"}
+_SHORTEST_KEY = 12
 
 
 class RequestHeaders:
@@ -33,15 +35,27 @@ class RequestHeaders:
         api_key_env: Environment variable with the key that is sent as a bearer token; none is sent where it is unset,
             or where ``headers`` hold a key already.
         headers: Further headers. ``$NAME`` or ``${NAME}`` in a value is read from the environment at each request.
+        fields: Of the requests; what their names call a key, at any depth, is scrubbed too.
 
     Raises:
         InputError: A header's name or value is unusable.
     """
 
-    def __init__(self, url: httpx.URL, api_key_env: str, headers: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        api_key_env: str,
+        headers: Mapping[str, str] | None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(api_key_env, str):
+            raise InputError(f"api_key_env is the name of an environment variable, not {type(api_key_env).__name__}.")
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InputError(f"headers must be a mapping of names to texts, not {type(headers).__name__}.")
         self._url = url
         self._api_key_env = api_key_env
         self._headers = dict(headers or {})
+        self._fields = dict(fields or {})
         for name, value in self._headers.items():
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise InputError(f"{name!r} cannot be the name of a header.")
@@ -97,12 +111,25 @@ class RequestHeaders:
         for name, value in self._headers.items():
             for match in _VARIABLE.finditer(value):
                 candidates.append(os.environ.get(match.group(1) or match.group(2), "").strip())
-            if _SECRET_NAME.search(name):
+            # Who knows what a header of one's own is called: a short value of a harmless name is no key.
+            if _SECRET_NAME.search(name) or len(value) >= _SHORTEST_KEY and name.lower() not in _PUBLIC_HEADERS:
                 candidates += [value, *value.split()[1:]]
+        candidates += _named_secrets(self._fields)
         for candidate in candidates:
             # A word of one or two letters stands in every text.
             if len(candidate) > 2:
                 yield candidate
+
+
+def _named_secrets(fields: object) -> Iterator[str]:
+    """Yield the texts in a JSON value that stand under the name of a key, a token, a password, ..."""
+    entries = fields.items() if isinstance(fields, Mapping) else ()
+    for name, value in entries:
+        if isinstance(value, str) and _SECRET_NAME.search(str(name)):
+            yield value
+        yield from _named_secrets(value)
+    for entry in fields if isinstance(fields, list) else ():
+        yield from _named_secrets(entry)
 
 
 def _plain(userinfo: bytes) -> bytes:

@@ -50,7 +50,7 @@ class EmbeddingClient:
     """
 
     def __init__(self, url: str, *, extra: Mapping[str, Any] | None = None, **options: Any) -> None:
-        self._server = ServerClient(url, _ENDPOINT, remedies=_REMEDIES, **options)
+        self._server = ServerClient(url, _ENDPOINT, remedies=_REMEDIES, extra=extra, **options)
         self._extra = dict(extra or {})
         self._dialect = Dialect(self._server.url)
 
@@ -71,7 +71,7 @@ class EmbeddingClient:
         while True:
             fields = self._dialect.apply(payload)
             try:
-                return _rows(self._server.post(fields), len(texts), self.url)
+                return self._rows(self._server.post(fields), len(texts))
             except ServerError as error:
                 learnable = {name: value for name, value in fields.items() if name not in self._extra}
                 if error.status in (400, 422) and self._dialect.learn(learnable, error.said):
@@ -90,28 +90,32 @@ class EmbeddingClient:
         """End waiting requests and close the connections."""
         self._server.close()
 
-
-def _rows(answer: Any, count: int, url: str) -> Vectors:
-    """Return the vectors of an answer in the order of the request, shape (count, dimension)."""
-    data = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(data, list):
-        raise EncodingError(f"{url} did not answer with embeddings: {str(answer)[:300]!r}.")
-    if len(data) != count:
-        raise EncodingError(f"{url} gave {len(data)} vectors for {count} texts.")
-    ordered: list[Any] = [None] * count
-    for entry in data:
-        index = entry.get("index") if isinstance(entry, dict) else None
-        if not isinstance(index, int) or not 0 <= index < count or ordered[index] is not None:
-            raise EncodingError(f"{url} gave a missing, doubled or impossible index ({index!r}) among {count}.")
-        ordered[index] = entry.get("embedding")
-    try:
-        with np.errstate(over="ignore"):
-            rows = np.array(ordered, dtype=np.float64).astype(np.float32)
-    except (TypeError, ValueError) as error:
-        raise EncodingError(f"{url} gave embeddings that are no lists of numbers of one length: {error}") from error
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise EncodingError(
-            f"{url} gave embeddings of shape {rows.shape[1:]} instead of one vector a text. Start the server with a "
-            "pooling that fits the recipe."
-        )
-    return rows
+    def _rows(self, answer: Any, count: int) -> Vectors:
+        """Return the vectors of an answer in the order of the request, shape (count, dimension)."""
+        data = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(data, list):
+            raise EncodingError(f"{self.url} did not answer with embeddings: {self._server.shown(answer)}.")
+        if len(data) != count:
+            raise EncodingError(f"{self.url} gave {len(data)} vectors for {count} texts.")
+        ordered: list[Any] = [None] * count
+        for entry in data:
+            index = entry.get("index") if isinstance(entry, dict) else None
+            if not isinstance(index, int) or not 0 <= index < count or ordered[index] is not None:
+                raise EncodingError(
+                    f"{self.url} gave a missing, doubled or impossible index ({self._server.shown(index)}) among "
+                    f"{count}."
+                )
+            ordered[index] = entry.get("embedding")
+        try:
+            with np.errstate(over="ignore"):
+                rows = np.array(ordered, dtype=np.float64).astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise EncodingError(
+                f"{self.url} gave embeddings that are no lists of numbers of one length: {self._server.shown(error)}."
+            ) from None
+        if rows.ndim != 2 or rows.shape[1] == 0:
+            raise EncodingError(
+                f"{self.url} gave embeddings of shape {rows.shape[1:]} instead of one vector a text. Start the server "
+                "with a pooling that fits the recipe."
+            )
+        return rows

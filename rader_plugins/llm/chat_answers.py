@@ -6,63 +6,79 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rader_plugins.errors import LLMError
 from rader_plugins.llm.base import Completion, Usage, without_thoughts
 
-__all__ = ["cut_at_stop", "is_cut_in_thoughts", "is_empty", "read_chat", "read_continuation", "read_usage"]
+__all__ = [
+    "UnreadableError",
+    "cut_at_stop",
+    "in_order",
+    "is_cut_in_thoughts",
+    "is_empty",
+    "read_chat",
+    "read_continuation",
+    "read_usage",
+]
 
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _TEXT_BLOCKS = {"text", "output_text"}
 _THOUGHT_BLOCKS = {"thinking", "reasoning", "reasoning_content"}
 _THOUGHTS_BEGIN = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
 _THOUGHTS_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_FILTERED = "content_filter"
 # Where a server counts no tokens: so many characters are about one.
 _CHARACTERS = 4
 
 
-def read_chat(choice: Any, server: str) -> Completion:
+class UnreadableError(ValueError):
+    """A choice is of no form that is known here; the message says what it lacks."""
+
+
+def in_order(choices: Sequence[Any]) -> list[Any]:
+    """Return choices by the numbers that the server gave them; where it gave none, as they are."""
+    numbers = [choice.get("index") if isinstance(choice, dict) else None for choice in choices]
+    if sorted(number for number in numbers if isinstance(number, int)) != list(range(len(choices))):
+        return list(choices)
+    return [choice for _, choice in sorted(zip(numbers, choices, strict=True), key=lambda pair: pair[0] or 0)]
+
+
+def read_chat(choice: Any) -> Completion:
     """Return the completion in a choice of a chat answer.
 
     Raises:
-        LLMError: It holds none, or an error instead of one.
+        UnreadableError: It holds none.
     """
-    _raise_error(choice, server)
     message = choice.get("message") if isinstance(choice, dict) else None
+    if message is None and isinstance(choice, dict) and choice.get("finish_reason") == _FILTERED:
+        message = {}  # nothing was written: the filter says why
     if not isinstance(message, dict):
-        raise LLMError(f"{server} answered with a choice that holds no message: {str(choice)[:300]!r}.")
-    text, thoughts = _content(message.get("content"), server)
+        raise UnreadableError("holds no message")
+    text, thoughts = _content(message.get("content"))
     for name in _THOUGHT_FIELDS:
         if isinstance(field := message.get(name), str) and field:
             thoughts = thoughts or field
     return _completion(choice, text, thoughts, bool(message.get("refusal")))
 
 
-def read_continuation(choice: Any, server: str) -> Completion:
+def read_continuation(choice: Any) -> Completion:
     """Return the completion in a choice of an answer that continues raw text.
 
     Raises:
-        LLMError: It holds none, or an error instead of one.
+        UnreadableError: It holds none.
     """
-    _raise_error(choice, server)
     if not isinstance(choice, dict) or "text" not in choice:
-        raise LLMError(f"{server} answered with a choice that holds no text: {str(choice)[:300]!r}.")
-    text, thoughts = _content(choice["text"], server)
+        raise UnreadableError("holds no text")
+    text, thoughts = _content(choice["text"])
     return _completion(choice, text, thoughts, False)
 
 
-def _raise_error(choice: Any, server: str) -> None:
-    error = choice.get("error") if isinstance(choice, dict) else None
-    if error:
-        message = error.get("message", error) if isinstance(error, dict) else error
-        raise LLMError(f"{server} answered with an error: {str(message)[:300]!r}.")
-
-
-def _content(content: object, server: str) -> tuple[str, str]:
-    """Return text and thoughts of a content, which is a text, a list of blocks, or nothing."""
+def _content(content: object) -> tuple[str, str]:
+    """Return text and thoughts of a content, which is a text, a block, a list of blocks, or nothing."""
     if content is None or isinstance(content, str):
         return content or "", ""
+    if isinstance(content, dict) and "type" in content:
+        content = [content]
     if not isinstance(content, list):
-        raise LLMError(f"{server} answered with a content that is no text: {str(content)[:300]!r}.")
+        raise UnreadableError("has a content that is no text")
     texts: list[str] = []
     thoughts: list[str] = []
     for block in content:
@@ -87,7 +103,7 @@ def _plain(value: object) -> str:
 def _completion(choice: dict[str, Any], text: str, thoughts: str, refused: bool) -> Completion:
     reason = choice.get("finish_reason")
     reason = reason if isinstance(reason, str) else ""
-    return Completion(text, reason, refused or reason == "content_filter", thoughts)
+    return Completion(text, reason, refused or reason == _FILTERED, thoughts)
 
 
 def read_usage(answer: Mapping[str, Any], prompt: object, completions: Sequence[Completion]) -> Usage:

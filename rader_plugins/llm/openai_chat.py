@@ -23,7 +23,9 @@ from rader_plugins.llm.base import (
     refusal,
 )
 from rader_plugins.llm.chat_answers import (
+    UnreadableError,
     cut_at_stop,
+    in_order,
     is_cut_in_thoughts,
     is_empty,
     read_chat,
@@ -117,6 +119,7 @@ class OpenAIChat(GeneratorBase):
             max_retries=max_retries,
             backoff=backoff,
             headers=headers,
+            extra=extra,
         )
         self.concurrency = concurrency
         self.max_n = max_n
@@ -292,9 +295,14 @@ class OpenAIChat(GeneratorBase):
     def _read(self, answer: Any, request: Request) -> list[Completion]:
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list) or not choices:
-            raise LLMError(f"{self._server.url} answered without a choice: {str(answer)[:300]!r}.")
+            raise LLMError(f"{self._server.url} answered without a choice: {self._server.shown(answer)}.")
         read = read_continuation if isinstance(request.content, str) else read_chat
-        completions = [read(choice, self._server.url) for choice in choices]
+        try:
+            completions = [read(choice) for choice in in_order(choices)]
+        except UnreadableError as error:
+            raise LLMError(
+                f"{self._server.url} answered with a choice that {error}: {self._server.shown(choices)}."
+            ) from None
         with self._usage_lock:
             self._usage += read_usage(answer, request.content, completions)
         return completions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict, cast
@@ -64,8 +65,8 @@ class Sampling:
             if not isinstance(value, int) or isinstance(value, bool) or (minimum is not None and value < minimum):
                 at_least = "" if minimum is None else f" of at least {minimum}"
                 raise InputError(f"{name} must be a whole number{at_least}, not {value!r}.")
-        if not isinstance(self.temperature, (int, float)) or not self.temperature >= 0:
-            raise InputError(f"temperature must not be negative, not {self.temperature!r}.")
+        if not isinstance(self.temperature, (int, float)) or not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature must be a number of at least 0, not {self.temperature!r}.")
         if self.top_p is not None and not (isinstance(self.top_p, (int, float)) and 0 < self.top_p <= 1):
             raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p!r}.")
         if isinstance(self.stop, (str, bytes)) or not all(isinstance(string, str) for string in self.stop):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rader_plugins.errors import InputError
+from rader_plugins.encoding.http import HTTPEncoder
+from rader_plugins.errors import InputError, RaderError
 from rader_plugins.http_client import ServerClient, ServerError
 from rader_plugins.http_urls import endpoint_url, is_url, shown_url
+from rader_plugins.llm import OpenAIChat
 from tests.support.http_server import AnsweringServer, HTTPRequest, Reply
 
 SECRETS = ("s3cret-key", "pa55word", "query-key")
@@ -91,6 +94,59 @@ def test_keys_are_in_no_message_and_no_log(
     assert server.requests[-1].headers["api-key"] == SECRETS[0]
     for secret in SECRETS:
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda url, options: OpenAIChat(url, **options).chat([{"role": "user", "content": "a"}]),
+        lambda url, options: HTTPEncoder(url, recipe="plain", **options).encode_queries(["a"]),
+    ],
+)
+def test_a_server_that_echoes_what_it_got_makes_no_key_known(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the form of an unusable answer: its beginning is quoted."""
+    monkeypatch.setenv("OPENAI_API_KEY", SECRETS[0])
+    extra = {"provider": {"api_key": SECRETS[1]}}
+    headers = {"X-Gateway": "gateway-" + SECRETS[2]}
+    forms: list[Callable[[Any], Any]] = [
+        lambda told: told,
+        lambda told: [told],
+        lambda told: {"choices": told, "data": told},
+        lambda told: {"choices": [told], "data": [told]},
+        lambda told: {"choices": [{"message": {"content": told}}], "data": [{"index": 0, "embedding": told}]},
+        lambda told: {"choices": [{"error": told}], "data": [{"index": 0, "embedding": [told]}]},
+        lambda told: {"choices": [{"text": told}], "data": [{"index": 0, "embedding": [str(told)]}]},
+        lambda told: {"error": told},
+        lambda told: str(told),
+    ]
+    for form in forms:
+
+        def echo(request: HTTPRequest, form: Callable[[Any], Any] = form) -> Reply:
+            return Reply(form({**request.headers, **request.body}))
+
+        options: Any = {"model": "m", "extra": extra, "headers": headers, "max_retries": 0}
+        with AnsweringServer(echo) as server, pytest.raises(RaderError) as caught:
+            ask(server.url, options)
+        assert not [secret for secret in SECRETS if secret in told(caught.value)], str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"a": float("nan")}, {"a": object()}, {1: "a"}, {"a": "\ud800"}, [("a", 1)], "a=1", {"a": {1, 2}}]
+)
+def test_fields_that_cannot_be_sent_are_refused_at_once(extra: Any) -> None:
+    with pytest.raises(InputError, match="extra="):
+        client("http://h", extra=extra)
+
+
+def test_an_answer_that_cannot_be_unpacked_is_tried_again() -> None:
+    replies = [Reply("no gzip", headers={"Content-Encoding": "gzip"}), Reply({"data": []})]
+    with AnsweringServer(lambda request: replies[len(server.requests) - 1]) as server:
+        assert client(server.url).post({}) == {"data": []}
+    with (
+        AnsweringServer(lambda request: replies[0]) as server,
+        pytest.raises(ServerError, match="cannot be unpacked"),
+    ):
+        client(server.url).post({})
 
 
 @pytest.mark.parametrize("key", ["s3cret\nkey", "s3cret-kéy", "s3cret\x00"])

@@ -151,6 +151,7 @@ def test_stop_strings_count_behind_the_thoughts(thoughts: str) -> None:
         ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "b"}]}, "a"]}, "a", "b"),
         ({"content": ["a", {"type": "image_url", "image_url": {}}]}, "a", ""),
         ({"content": []}, "", ""),
+        ({"content": {"type": "text", "text": "a"}}, "a", ""),
     ],
 )  # fmt: skip
 def test_contents_of_all_forms(message: Any, text: str, thoughts: str) -> None:
@@ -179,6 +180,30 @@ def test_errors_in_answers_without_a_number_and_in_choices() -> None:
             with pytest.raises(LLMError, match=words):
                 llm.chat(HELLO)
             assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("code", "kind"), [(401, "access"), (402, "access"), (404, "model"), (400, "request")])
+def test_a_refusal_in_a_choice_is_that_refusal(code: int, kind: str) -> None:
+    choice = {"error": {"message": "no", "code": code}, "finish_reason": "error", "message": {"content": ""}}
+    with (
+        AnsweringServer(lambda request: Reply({"choices": [choice]})) as server,
+        connect(server) as llm,
+        pytest.raises(RequestRefusedError) as caught,
+    ):
+        llm.chat(HELLO)
+    assert caught.value.kind == kind
+
+
+def test_choices_are_ordered_by_their_numbers() -> None:
+    choices = [{"index": number, "message": {"content": str(number)}} for number in (2, 0, 1)]
+    with AnsweringServer(lambda request: Reply({"choices": choices})) as server, connect(server) as llm:
+        assert [answer.text for answer in llm.chat(HELLO, n=3)] == ["0", "1", "2"]
+
+
+def test_a_filter_that_leaves_no_message_is_a_refusal() -> None:
+    body = {"choices": [{"index": 0, "finish_reason": "content_filter", "content_filter_results": {}}]}
+    with AnsweringServer(lambda request: Reply(body)) as server, connect(server) as llm:
+        assert llm.chat(HELLO)[0].refusal
 
 
 @pytest.mark.parametrize(
