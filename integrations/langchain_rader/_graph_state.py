@@ -18,14 +18,19 @@ from langchain_rader._reading import document_keys, documents_of, is_command, qu
 from rader_plugins.files import fingerprint
 from rader_plugins.recording import fields_of
 
-__all__ = ["ChainNode", "ChainNodes", "is_interrupt"]
+__all__ = ["ChainNode", "ChainNodes", "is_interrupt", "is_passed_on"]
 
 _MOST = 20_000
 _GRAPH_STEP = "graph:step:"
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether an exception is how LangGraph pauses a graph or leaves a subgraph, known by name."""
+    """Whether an exception is how LangGraph pauses a graph, to be resumed later; known by name."""
+    return any(base.__name__ in ("GraphInterrupt", "GraphDrained") for base in type(error).__mro__)
+
+
+def is_passed_on(error: BaseException) -> bool:
+    """Whether an exception is how LangGraph leaves a node: paused, or handed over to a node of the graph above."""
     return any(base.__name__ == "GraphBubbleUp" for base in type(error).__mro__)
 
 
@@ -34,12 +39,14 @@ class Root:
     """What concerns the whole of a run.
 
     Args:
-        thread: Digest of graph and thread, which is the same for an interrupted run and the one that resumes it.
+        thread: Digest of the thread, which is the same for an interrupted run and the one that resumes it.
+        graph: What the run is called: the graph's name, if the application did not choose another for this run.
         resumed: Whether the run was begun to go on with an earlier one.
         interrupted: Whether it was paused.
     """
 
     thread: str | None = None
+    graph: str | None = None
     resumed: bool = False
     interrupted: bool = False
 
@@ -128,7 +135,7 @@ class ChainNodes:
             parent_node = self._nodes.get(parent) if parent is not None else None
             node = ChainNode(parent_node, Root() if parent_node is None else parent_node.root, query, seen)
             if parent_node is None and (thread := metadata.get("thread_id")) is not None:
-                node.root.thread = fingerprint({"thread": str(thread), "name": name})[:16]
+                node.root.thread, node.root.graph = fingerprint({"thread": str(thread)})[:16], name
                 node.root.resumed = inputs is None or (is_command(inputs) and inputs.resume is not None)
             if parent_node is not None and any(tag.startswith(_GRAPH_STEP) for tag in tags):
                 parent_node.has_steps = True

@@ -32,6 +32,7 @@ __all__ = [
     "document_keys",
     "documents_of",
     "is_command",
+    "question_in_state",
     "question_of",
     "unwrap",
 ]
@@ -65,7 +66,12 @@ def unwrap(value: Any) -> list[Any]:
 
 
 def question_of(value: Any) -> str | None:
-    """Return the question in the input of a run: a text or message, the last human message, or a field of a state."""
+    """Return the question in the input of a run: a text or message, the last human message, or a field of a state.
+
+    What resumes an interrupted run is the answer to the graph's question, not one of its own.
+    """
+    if is_command(value):
+        return next((text for item in unwrap(value) if (text := question_of(item)) is not None), None)
     if isinstance(value, str):
         return value or None
     if isinstance(value, BaseMessage):
@@ -83,6 +89,13 @@ def question_of(value: Any) -> str | None:
             return text
     texts = [field for field in fields.values() if isinstance(field, str) and field]
     return texts[0] if len(texts) == 1 else None
+
+
+def question_in_state(outputs: Any) -> str | None:
+    """Return the question in the state that a graph returned; nothing that might as well be its answer."""
+    fields = fields_of(outputs) or {}
+    keys = [key for key in (*QUESTION_KEYS, "messages") if key not in ANSWER_KEYS and fields.get(key) is not None]
+    return question_of({key: fields[key] for key in keys})
 
 
 def answer_of(value: Any, keys: Sequence[str] = ANSWER_KEYS, stale: Iterable[str] = ()) -> str | None:

@@ -16,9 +16,16 @@ from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 
-from langchain_rader._graph_state import ChainNode, ChainNodes, is_interrupt
+from langchain_rader._graph_state import ChainNode, ChainNodes, is_interrupt, is_passed_on
 from langchain_rader._inner import INNER_TAG
-from langchain_rader._reading import NO_ANSWER, answer_of, as_considered, documents_of, question_of
+from langchain_rader._reading import (
+    NO_ANSWER,
+    answer_of,
+    as_considered,
+    documents_of,
+    question_in_state,
+    question_of,
+)
 from langchain_rader._tool_results import read_tool_result
 from rader_plugins.construction import ByConstruction
 from rader_plugins.recording import (
@@ -207,7 +214,7 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
         """Return the answer in a root's output, and note what its trajectory says of a graph's thread."""
         self._mark_thread(run_id, chain)
         if chain.root.resumed:
-            self.tracker.ask_first(str(run_id), question_of(outputs))
+            self.tracker.ask_first(str(run_id), question_in_state(outputs))
         if chain.root.interrupted:
             return NO_ANSWER
         if self._answer is not None:
@@ -215,7 +222,8 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
         return answer_of(outputs, stale=chain.stale_fields(outputs))
 
     def _mark_thread(self, run_id: UUID, chain: ChainNode) -> None:
-        facts = {"interrupted": chain.root.interrupted, "resumed": chain.root.resumed, "thread": chain.root.thread}
+        root = chain.root
+        facts = {"interrupted": root.interrupted, "resumed": root.resumed, "thread": root.thread, "graph": root.graph}
         self.tracker.mark(str(run_id), **{name: value for name, value in facts.items() if value})
 
     def _note_search(self, run_id: str, chain: ChainNode, outputs: Any, inputs: Any) -> None:
@@ -394,4 +402,4 @@ def _written(response: LLMResult) -> tuple[str, bool]:
 
 
 def _failure(error: BaseException) -> str | None:
-    return None if is_control_flow(error) or is_interrupt(error) else named_error(error)
+    return None if is_control_flow(error) or is_passed_on(error) else named_error(error)

@@ -111,6 +111,12 @@ class RunAssembly:
         self._truncated = False
 
     @property
+    def is_part(self) -> bool:
+        """Whether it may be a part of a run that goes on, or began, elsewhere: in a thread, paused or resumed."""
+        facts = self.metadata
+        return bool("thread" in facts and (facts.get("interrupted") or facts.get("resumed") or self.answer == ""))
+
+    @property
     def nodes(self) -> frozenset[str]:
         """Ids of the nodes that are under way."""
         return frozenset(self._nodes)
@@ -248,7 +254,7 @@ class RunAssembly:
             entry.failed = True
 
     def trajectory(self, metadata: Mapping[str, Any] | None = None) -> Trajectory | None:
-        """Return the run as it is now; None if there is neither a question nor a query.
+        """Return the run as it is now; None if there is neither a question nor a query, and it is no part of a run.
 
         Where no node told an answer, what a model wrote last is it. ``question_from``, ``error``, ``truncated``,
         ``failed_searches`` and ``unread`` (how many results were left out) are in the metadata where they apply.
@@ -262,8 +268,9 @@ class RunAssembly:
         question = self.question
         if not question or not question.strip():
             question = next((step.text for step in steps if step.kind == "query"), None)
-            facts["question_from"] = "query"
-        if not question:
+            if question:
+                facts["question_from"] = "query"
+        if not question and not self.is_part:
             return None
         if failed := sum(entry.failed for entry in self._entries.values()):
             facts["failed_searches"] = failed
@@ -282,7 +289,7 @@ class RunAssembly:
                 if last is not None and last.kind == "thought" and last.text.strip() == answer.strip():
                     steps.pop()
                 steps.append(Step("answer", answer))
-        question = self._cut(question)
+        question = self._cut(question or "")
         if self._truncated:
             facts["truncated"] = True
         return Trajectory(self.id, "", question, tuple(steps), answer, None, None, self.source, facts)

@@ -31,6 +31,8 @@ class MergeReport:
         unmatched: Run ids of feedback whose run is not recorded.
         unfinished: Files whose last row was not whole, because its writer was killed; that row is left out.
         resumed: How many continued an interrupted run, and are one with it.
+        fragments: Ids of parts of interrupted runs that were left out: the parts that are recorded searched for
+            nothing, or nothing tells their question.
     """
 
     trajectories: int = 0
@@ -38,6 +40,7 @@ class MergeReport:
     unmatched: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     resumed: int = 0
+    fragments: list[str] = field(default_factory=list)
 
 
 def feedback_path(path: str | os.PathLike[str]) -> Path:
@@ -69,7 +72,8 @@ def read_recorded(
     Reward and right answer come from the feedback, the latest of each; comments are under ``feedback`` in the metadata.
     Files that were renamed because they had grown are read too, oldest first. A last row that is not whole is left
     out. A run that was interrupted and the one that resumed it are one, with the question of the first, the answer and
-    id of the last and feedback for either; ``runs`` in the metadata has the ids of all.
+    id of the last and feedback for either; ``runs`` in the metadata has the ids of all. A part without a search or a
+    question is left out if what it belongs to has none either.
 
     Args:
         paths: What recorders wrote; their feedback files lie beside them.
@@ -84,6 +88,9 @@ def read_recorded(
         feedback = _read_feedback(path, counts)
         used: set[str] = set()
         for trajectory in _joined(_recorded(path, counts, on_fault), counts):
+            if trajectory.metadata.get("fragment"):
+                counts.fragments.append(trajectory.id)
+                continue
             ids = trajectory.metadata.get("runs", [trajectory.id])
             notes = [feedback[id] for id in ids if id in feedback]
             used.update(id for id in ids if id in feedback)
@@ -125,22 +132,26 @@ def _recorded(
 
 def _joined(trajectories: Iterable[Trajectory], counts: MergeReport) -> Iterator[Trajectory]:
     """Put interrupted runs together with what resumed them; the others pass in their order."""
-    open_runs: OrderedDict[str, Trajectory] = OrderedDict()
+    open_runs: OrderedDict[tuple[str, object], Trajectory] = OrderedDict()
     for trajectory in trajectories:
         thread = trajectory.metadata.get("thread")
         if not isinstance(thread, str):
             yield trajectory
             continue
-        if (earlier := open_runs.pop(thread, None)) is not None:
-            if trajectory.metadata.get("resumed"):
-                trajectory = _continued(earlier, trajectory)
+        key = (thread, trajectory.metadata.get("graph"))
+        if trajectory.metadata.get("resumed"):
+            # An application may call each of its calls something else; two graphs may have threads of one name.
+            others = [other for other in open_runs if other[0] == thread]
+            earlier_key = key if key in open_runs else others[0] if len(others) == 1 else None
+            if earlier_key is not None:
+                key, trajectory = earlier_key, _continued(open_runs.pop(earlier_key), trajectory)
                 counts.resumed += 1
-            else:
-                yield earlier  # nobody went on with it
+        elif (earlier := open_runs.pop(key, None)) is not None:
+            yield earlier  # nobody went on with it
         if trajectory.answer is not None:
             yield trajectory
             continue
-        open_runs[thread] = trajectory
+        open_runs[key] = trajectory
         if len(open_runs) > _MOST_OPEN:
             yield open_runs.popitem(last=False)[1]
     yield from open_runs.values()
@@ -168,7 +179,10 @@ def _continued(first: Trajectory, second: Trajectory) -> Trajectory:
         )
     ):
         steps.pop()
-    return replace(second, question=first.question, steps=(*steps, *second.steps), metadata=metadata)
+    run = replace(second, question=first.question or second.question, steps=(*steps, *second.steps), metadata=metadata)
+    if run.question and run.retrievals:
+        metadata.pop("fragment", None)
+    return run
 
 
 def _with(trajectory: Trajectory, given: Mapping[str, Any]) -> Trajectory:

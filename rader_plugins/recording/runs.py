@@ -272,9 +272,13 @@ class RunTracker:
                 "seconds": round(time.monotonic() - run.clock, 3),
             }
         )
-        if trajectory is None or (self._only_with_retrieval and not trajectory.retrievals):
+        if trajectory is None or (run.assembly.error is not None and not self._record_failed):
             return None
-        return None if run.assembly.error is not None and not self._record_failed else trajectory
+        if trajectory.question and (trajectory.retrievals or not self._only_with_retrieval):
+            return trajectory
+        # Another part may have what this one lacks; read_recorded leaves out what stays without.
+        fragment = replace(trajectory, metadata={**trajectory.metadata, "fragment": True})
+        return fragment if run.assembly.is_part else None
 
 
 _trackers: weakref.WeakSet[RunTracker] = weakref.WeakSet()

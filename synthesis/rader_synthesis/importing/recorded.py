@@ -69,6 +69,8 @@ class Recorded(FileImporter):
             )
         for count, what in (
             (merged.with_feedback, "run with feedback"),
+            (merged.resumed, "run that continued an interrupted one"),
+            (len(merged.fragments), "part of an interrupted run without a search or a question"),
             (len(merged.unmatched), "feedback for a run that is not recorded"),
             (len(merged.unfinished), "unfinished last row of a killed recorder"),
         ):
