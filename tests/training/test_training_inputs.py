@@ -10,6 +10,7 @@ import torch
 from rader_training import prepare_retriever
 from rader_training.data.batches import Collator
 from rader_training.data.development import development_set
+from rader_training.data.formats import find_format
 from rader_training.data.groups import Group, Groups
 from rader_training.data.pairs import PairCollator
 from rader_training.data.rows import load_samples
@@ -70,6 +71,26 @@ def test_other_columns_are_listed_with_those_that_are_wanted(row: dict[str, Any]
         load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
     for column in (*row, "positive_passages", "pos", "anchor"):
         assert column in str(error.value)
+
+
+@pytest.mark.parametrize("label", ["label", "score"])
+def test_labelled_pairs_are_not_all_positives(label: str, tmp_path: Path) -> None:
+    row = {"query": "q", "passage": "right", label: 0}
+    with pytest.raises(InputError, match=f"column '{label}'"):
+        find_format(list(row), "the set")
+    assert find_format([*row, "negative"], "the set").unread == (label,), "the margin of a triplet"
+
+
+@pytest.mark.parametrize("name", ["neg", "negatives", "negative_2", "negative2", "neg_2", "hard_negatives"])
+def test_names_of_negatives(name: str) -> None:
+    assert find_format(["query", "pos", name, "prompt"], "the set").unread == ("prompt",)
+
+
+@pytest.mark.parametrize("content", ["caf\xe9".encode("latin-1"), "x".encode("utf-16")])
+def test_samples_in_another_encoding(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_bytes(b'{"query": "' + content + b'", "pos": ["p"], "neg": ["n"]}\n')
+    with pytest.raises(InputError, match="UTF-8"):
+        load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
 
 
 @pytest.mark.parametrize("value", [5, [1, 2], {"text": "right"}])
@@ -180,3 +201,23 @@ def test_the_validation_split_is_taken_and_what_is_trained_on_left_out_of_it(tmp
     assert not found.held_out
     assert list(found.dataset.queries) == ["v1"]
     assert set(found.dataset.corpus) == set(ANIMALS)
+
+
+def test_ids_of_documents_that_each_row_counts_anew(tmp_path: Path) -> None:
+    samples = [
+        Sample(
+            f"q{number}",
+            f"question {number}",
+            "question",
+            (Passage("0", f"right {number}"),),
+            (Passage("1", f"wrong {number}"),),
+        )
+        for number in range(30)
+    ]
+    write_jsonl(tmp_path / "s.jsonl", [sample.row() for sample in samples])
+    rows = load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
+    held = development_set([tmp_path / "s.jsonl"], rows, tmp_path / "cache", seed=0, most_documents=100)
+    assert held is not None
+    for query in held.dataset.judged:
+        (relevant,) = held.dataset.qrels[query]
+        assert held.dataset.corpus[relevant].text == f"right {query[1:]}"

@@ -16,9 +16,11 @@ from rader_training.run.plan import count_steps
 from rader_training.run.verdict import judge, not_compared
 from typer.testing import CliRunner
 
+from rader_plugins import Document
 from rader_plugins.cli import build_app
 from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.files import write_jsonl
+from rader_plugins.recipes.resolve import read_directory
 from tests.support.tiny_models import tiny_bert
 from tests.training.support import FAST, reranker_config, retriever_config, train_reranker, train_retriever
 from tests.training.test_training_retriever import toy_dataset
@@ -217,6 +219,16 @@ def test_queries_of_one_problem_count_once() -> None:
     assert (alone.outcome, alone.problems, alone.queries) == ("no difference", 1, 10)
 
 
+def test_a_mean_of_queries_is_not_confirmed_by_a_test_of_problems_that_says_the_opposite() -> None:
+    """One problem of many queries gains, all others lose; and the reverse."""
+    many, few = [f"q{number}" for number in range(100)], [f"p{number}" for number in range(20)]
+    low = {**dict.fromkeys(many, 0.5), **dict.fromkeys(few, 0.6)}
+    high = {**dict.fromkeys(many, 0.6), **dict.fromkeys(few, 0.4)}
+    problems = dict.fromkeys(many, "the one")
+    assert judge("the base", low, high, problems=problems).outcome == "no difference"
+    assert judge("the base", high, low, problems=problems).outcome == "no difference"
+
+
 @pytest.mark.parametrize("outcome", ["better", "no difference", "worse", "unchanged"])
 def test_verdicts_are_told_in_words(outcome: Any) -> None:
     verdict = dataclasses.replace(judge("its first stage", values(0.5), values(0.4)), outcome=outcome)
@@ -275,6 +287,34 @@ def test_a_finished_run_trains_nothing_more(
         third = run(True)
         assert third.steps == first.steps
         assert (third.model / "model.safetensors").read_bytes() == weights
+
+
+def test_a_finished_run_gives_what_it_is_asked_for_later(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    def run(**options: Any) -> Any:
+        return train_retriever(
+            samples, str(tiny), tmp_path / "run", retriever_config(), device="cpu", resume=bool(options), **options
+        )
+
+    run()
+    later = run(keep_adapter=True, name="other")
+    assert later.resumed == "finished"
+    assert (later.adapter / "adapter_model.safetensors").is_file()
+    assert read_directory(later.model).name == "other"
+    modified = (later.model / "model.safetensors").stat().st_mtime_ns
+    assert run(keep_adapter=True).adapter == later.adapter
+    assert (later.model / "model.safetensors").stat().st_mtime_ns == modified, "nothing is written twice"
+
+
+@pytest.mark.parametrize("lost", ["grade", "text"])
+@pytest.mark.parametrize("kind", ["retriever", "reranker"])
+def test_an_evaluation_that_could_show_nothing(kind: str, lost: str, tiny: Path, samples: Path, tmp_path: Path) -> None:
+    whole = toy_dataset()
+    qrels = {query: dict.fromkeys(grades, 0) for query, grades in whole.qrels.items()}
+    corpus = {name: Document(name, " ") for name in whole.corpus}
+    changed = {"grade": {"qrels": qrels}, "text": {"corpus": corpus}}[lost]
+    prepare = prepare_retriever if kind == "retriever" else prepare_reranker
+    with pytest.raises(InputError, match="cannot show whether a training helps"):
+        prepare(samples, str(tiny), tmp_path / "run", evaluate_on=dataclasses.replace(whole, **changed), device="cpu")
 
 
 def test_checkpoints_are_made_by_time(

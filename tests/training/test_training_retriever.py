@@ -83,6 +83,13 @@ def test_a_positive_of_a_query_is_never_its_negative(tiny: Path) -> None:
     ]
 
 
+def test_positives_of_a_query_that_come_in_several_rows_are_no_negatives_of_it(tiny: Path) -> None:
+    encoder = encoder_of(tiny)
+    rows = [Group("q", text, ("c",), frozenset({text})) for text in ("a", "b")]
+    label = Collator(encoder.tokenizer, encoder.recipe)(rows)["label"].tolist()
+    assert label == [[POSITIVE, NEGATIVE, MASKED, NEGATIVE], [MASKED, NEGATIVE, POSITIVE, NEGATIVE]]
+
+
 def test_groups_are_drawn_by_seed_and_epoch(samples: Path, tmp_path: Path) -> None:
     rows = load_samples(samples, tmp_path / "cache")
     groups = Groups(rows, size=2, weights={}, seed=1)

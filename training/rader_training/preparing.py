@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe
@@ -31,12 +31,16 @@ from rader_training.run.precision import uses_bf16
 from rader_training.run.processes import process_count
 from rader_training.run.record import stored_settings
 
+if TYPE_CHECKING:
+    from rader_plugins.evaluation import RetrievalDataset
+
 __all__ = ["Prepared", "SamplePaths", "check_options", "make_plan", "prepare_data", "read_config", "with_lengths"]
 
 SamplePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Config = TypeVar("Config", bound=TrainingConfig)
 
 _DOCUMENTS_SMALL, _DOCUMENTS_LARGE = 2_000, 500
+_TOO_FEW = "the samples have fewer than ten problems, or all queries that could be held out are trained on as well"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Prepared(Generic[Config]):
         groups: To train on.
         development: To choose the best weights by.
         cache: Where memory-mapped copies go.
+        notes: What else should be known of the samples and what they are judged on.
+        unjudged: Why nothing is to be held out.
     """
 
     config: Config
@@ -56,6 +62,8 @@ class Prepared(Generic[Config]):
     groups: Groups
     development: Development | None
     cache: Path
+    notes: Sequence[str] = ()
+    unjudged: str = ""
 
 
 def read_config(config: Config, folder: Path, resume: bool) -> tuple[Config, Mapping[str, Any] | None]:
@@ -104,7 +112,8 @@ def prepare_data(
     paths = [samples] if isinstance(samples, str | os.PathLike) else list(samples)
     cache = folder.with_name(f"{folder.name}.cache")
     rows = load_samples(paths, cache)
-    development = _development(paths, rows, cache, config, options, parameters, earlier)
+    unjudged = _unjudged(config, options, earlier)
+    development = None if unjudged else _development(paths, rows, cache, config, options, parameters)
     if config.patience and development is None:
         raise InputError("patience ends a training by its evaluations, and there is nothing to evaluate on.")
     if config.evaluate_every and development is None:
@@ -124,7 +133,21 @@ def prepare_data(
     steps = count_steps(config, len(groups), process_count(), epochs_stated=epochs_stated)
     config = fitted_steps(config, facts, steps, evaluated=development is not None)
     check_plan(config, groups, steps)
-    return Prepared(config, steps, groups, development, cache)
+    notes = _notes(rows, groups, development, hard_only=hard_only)
+    return Prepared(config, steps, groups, development, cache, notes, unjudged)
+
+
+def _unjudged(config: TrainingConfig, options: RunOptions, earlier: Mapping[str, Any] | None) -> str:
+    """Return why nothing is evaluated on; empty where something may be."""
+    if options.evaluate_on is not None:
+        return ""
+    if not options.holdout:
+        return "all samples are trained on"
+    if isinstance(config, RetrieverConfig) and config.sharded:
+        return "a model that is cut apart is not evaluated"
+    if earlier is not None and "held_out" not in earlier:
+        return "the run was begun by a version that held nothing out"
+    return ""
 
 
 def _development(
@@ -134,17 +157,43 @@ def _development(
     config: TrainingConfig,
     options: RunOptions,
     parameters: int,
-    earlier: Mapping[str, Any] | None,
 ) -> Development | None:
     named = options.evaluate_on
     if named is not None:
+        if not _findable(named):
+            raise InputError(
+                f"{named.title} cannot show whether a training helps: none of its {len(named.judged)} judged queries "
+                "has a relevant document with a text. Name another data set or split."
+            )
         return Development(named, {}, f"{named.name}:{named.split}")
-    sharded = isinstance(config, RetrieverConfig) and config.sharded
-    of_before = earlier is not None and "held_out" not in earlier  # a run of a version that held nothing out
-    if not options.holdout or sharded or of_before:
-        return None
     most_documents = _DOCUMENTS_SMALL if parameters < SMALL else _DOCUMENTS_LARGE
     return development_set(paths, rows, cache, seed=config.seed, most_documents=most_documents)
+
+
+def _findable(dataset: RetrievalDataset) -> int:
+    """Return how many judged queries have a relevant document that could be found."""
+    return sum(
+        any(
+            grade > 0 and name not in dataset.excluded.get(query, ()) and dataset.corpus[name].text.strip()
+            for name, grade in dataset.qrels[query].items()
+        )
+        for query in dataset.judged
+    )
+
+
+def _notes(rows: SampleRows, groups: Groups, development: Development | None, *, hard_only: bool) -> list[str]:
+    report, notes = groups.report, []
+    if rows.unread:
+        notes.append(f"columns that are not read: {', '.join(rows.unread)}")
+    if report.negatives_dropped:
+        notes.append(f"{report.negatives_dropped:,} negatives are left out: positives of their own query, or empty")
+    if hard_only and report.without_negatives:
+        notes.append(f"{report.without_negatives:,} samples without a hard negative are left out")
+    if report.weighted:
+        notes.append("samples have weights: the loss of each counts by its own")
+    if development is not None and (idle := len(development.dataset.judged) - _findable(development.dataset)):
+        notes.append(f"{idle:,} queries that are evaluated have no relevant document and count as 0")
+    return notes
 
 
 def with_lengths(recipe: Recipe, config: TrainingConfig, positions: int | None) -> Recipe:
@@ -213,9 +262,7 @@ def make_plan(
         minutes = None
     how = ("a LoRA adapter" if config.lora else "all weights") + f" on {device}" + (", bfloat16" if in_bf16 else "")
     idle = kinds_without_samples(config.kinds, groups.report)
-    notes = [f"kinds has a weight for {name}, and no sample is of it" for name in idle]
-    if groups.report.weighted:
-        notes.append("samples have weights: the loss of each counts by its own")
+    notes = [*prepared.notes, *(f"kinds has a weight for {name}, and no sample is of it" for name in idle)]
     return TrainingPlan(
         kind=kind,
         base=recipe.name,
@@ -229,7 +276,7 @@ def make_plan(
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
         negatives=negatives,
-        evaluation="none: the result is compared with nothing"
+        evaluation=f"none ({prepared.unjudged or _TOO_FEW}): the result is compared with nothing"
         if development is None
         else (
             f"{len(development.dataset.judged):,} queries over {len(development.dataset.corpus):,} documents "

@@ -164,7 +164,7 @@ def retriever(
             anchor=anchor,
             resume=resume,
             set_weights=_numbers(weights),
-            evaluate_on=_dataset(evaluate_on, split, samples),
+            evaluate_on=_dataset(evaluate_on, split, samples, no_holdout),
             holdout=not no_holdout,
             check_against=check_against or [],
             allow_overlap=allow_overlap,
@@ -230,7 +230,7 @@ def reranker(
             first_stage=stage,
             resume=resume,
             set_weights=_numbers(weights),
-            evaluate_on=_dataset(evaluate_on, split, samples),
+            evaluate_on=_dataset(evaluate_on, split, samples, no_holdout),
             holdout=not no_holdout,
             check_against=check_against or [],
             allow_overlap=allow_overlap,
@@ -316,7 +316,7 @@ def _base(base: str, recipe: str | None, pooling: str | None = None) -> Any:
     return replace(restated(base, recipe), name=name, dimension=None, base_model=None)
 
 
-def _dataset(folder: Path | None, split: str | None, samples: list[str]) -> Any:
+def _dataset(folder: Path | None, split: str | None, samples: list[str], no_holdout: bool) -> Any:
     if folder is None:
         if split is not None:
             raise InputError("--split is that of --evaluate-on, which is missing.")
@@ -329,6 +329,12 @@ def _dataset(folder: Path | None, split: str | None, samples: list[str]) -> Any:
         if split_name != VALIDATION:
             raise InputError(
                 f"{folder} is trained on: of the samples themselves the split {VALIDATION!r} alone is kept."
+            )
+        if no_holdout:
+            raise InputError("--no-holdout compares with nothing, and --evaluate-on names the samples: leave one out.")
+        if len(samples) > 1:
+            raise InputError(
+                "Of several sample sets the validation splits of all are evaluated on: leave --evaluate-on out."
             )
         return None  # what is taken where nothing is named
     return RetrievalDataset.from_folder(folder, split=split_name)

@@ -26,7 +26,8 @@ class Collator:
 
     The passages are those of the groups, in their order, then those drawn from the corpus. ``label`` has the shape
     (queries, passages): :data:`POSITIVE` for a query's own positive, :data:`MASKED` for other passages with the text of
-    one of its positives and for what is to be no negative of it, :data:`NEGATIVE` for the rest.
+    one of its positives and for what is to be no negative of it, :data:`NEGATIVE` for the rest. Groups of one query are
+    one in this: pairs come as a row for each positive of a query.
 
     Args:
         tokenizer: Of the checkpoint.
@@ -67,11 +68,14 @@ class Collator:
         own.append(len(texts))
         if self.corpus is not None:
             texts += self.corpus.draw(groups, self.drawn)
+        positives: dict[str, set[str]] = {}
+        for group in groups:
+            positives.setdefault(group.query, set()).update(group.positive_texts)
         label = torch.zeros((len(groups), len(texts)), dtype=torch.int64)
         for row, group in enumerate(groups):
             for column, text in enumerate(texts):
                 of_other_query = column < own[-1] and not own[row] <= column < own[row + 1]
-                if text in group.positive_texts or (of_other_query and not self.in_batch):
+                if text in positives[group.query] or (of_other_query and not self.in_batch):
                     label[row, column] = MASKED
             label[row, own[row]] = POSITIVE
         queries = self._features("query", [group.query for group in groups])

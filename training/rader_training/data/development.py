@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.sample_files import sample_files
-from rader_plugins.samples import Sample
+from rader_plugins.samples import Passage, Sample
 from rader_training.data.rows import SampleRows, load_samples
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ def _development(
         return None
     texts: dict[str, str] = {}
     for sample in candidates:
-        texts.update(_texts(sample))
+        for name, text in _texts(sample):
+            texts.setdefault(_document_id(texts, name, text), text)
     texts |= _others(rows, texts, seed, most_documents - len(texts))
     queries = {sample.query_id: sample.query for sample in candidates}
     if len(queries) < len(candidates):
@@ -122,7 +123,7 @@ def _development(
         corpus={name: Document(name, text) for name, text in texts.items()},
         queries=queries,
         qrels={
-            sample.query_id: {passage.id: 1 for passage in sample.positives if passage.id in texts}
+            sample.query_id: {_document_id(texts, *text): 1 for text in _nonempty(sample.positives)}
             for sample in candidates
         },
         name="samples",
@@ -136,8 +137,19 @@ def _normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def _document_id(texts: Mapping[str, str], name: str, text: str) -> str:
+    """Return the id of a text: another than its own where that stands for another text (counted anew in each row)."""
+    if texts.get(name, text) == text:
+        return name
+    return f"{name} {hashlib.blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
+
+
 def _texts(sample: Sample) -> Iterator[tuple[str, str]]:
-    for passage in (*sample.positives, *sample.negatives):
+    return _nonempty((*sample.positives, *sample.negatives))
+
+
+def _nonempty(passages: Sequence[Passage]) -> Iterator[tuple[str, str]]:
+    for passage in passages:
         if passage.full_text.strip():
             yield passage.id, passage.full_text
 

@@ -18,7 +18,9 @@ _OURS = ("schema", "query_id", "query", "query_kind", "problem_id", "trajectory_
 _PASSAGES = ("positives", "positive_passages", "negatives", "negative_passages")
 _ANCHORS = ("anchor", "query", "question")
 _POSITIVES = ("positive", "pos", "answer", "response", "passage", "document")
-_NEGATIVE = re.compile(r"negatives?(_\d+)?|neg")
+_NEGATIVE = re.compile(r"(hard_)?neg(ative)?s?_?\d*")
+_LABELS = ("label", "labels", "score", "similarity", "relevance")
+"""Columns that say whether, or how much, a passage is a positive at all."""
 _IDS = ("query_id", "id", "_id")
 _WANTED = (
     "query, positive_passages, negative_passages (`rader samples`, Tevatron, sets on the hub: lists of docid, title, "
@@ -35,11 +37,13 @@ class Format:
         name: Whose format it is.
         columns: What is read; other columns are left out.
         read: Makes a sample of a row and its number, from 0.
+        unread: The other columns.
     """
 
     name: str
     columns: tuple[str, ...]
     read: Callable[[Mapping[str, Any], int], Sample]
+    unread: tuple[str, ...] = ()
 
 
 def find_format(columns: Sequence[str], where: str) -> Format:
@@ -50,7 +54,8 @@ def find_format(columns: Sequence[str], where: str) -> Format:
         where: How to call it in the message.
 
     Raises:
-        InputError: It is none that is known; the message lists the columns that there are and those that are wanted.
+        InputError: It is none that is known; the message lists the columns that there are and those that are wanted. Or
+            a column of labels says which pairs are positives: they would all be taken for some.
 
     Example:
         >>> find_format(["anchor", "positive"], "pairs.jsonl").name
@@ -58,7 +63,8 @@ def find_format(columns: Sequence[str], where: str) -> Format:
     """
     names = set(columns)
     if "query" in names and names & {"positives", "positive_passages"}:
-        return Format("Tevatron", tuple(name for name in columns if name in (*_OURS, *_PASSAGES)), _read_passages)
+        read_columns = tuple(name for name in columns if name in (*_OURS, *_PASSAGES))
+        return Format("Tevatron", read_columns, _read_passages, _others(columns, (*read_columns, "provenance")))
     anchor = next((name for name in _ANCHORS if name in names), None)
     positive = next((name for name in _POSITIVES if name in names), None)
     if anchor is None or positive is None:
@@ -66,6 +72,13 @@ def find_format(columns: Sequence[str], where: str) -> Format:
             f"{where} has the columns {', '.join(columns) or '(none)'}; training reads {_WANTED}. Rename its columns."
         )
     negatives = tuple(name for name in columns if _NEGATIVE.fullmatch(name))
+    label = next((name for name in _LABELS if name in names), None)
+    if label is not None and not negatives:
+        raise InputError(
+            f"{where} has the column {label!r}: its pairs are labelled, and training takes every {positive!r} for a "
+            f"positive. Keep the rows of positives and leave {label!r} out; other passages of a query go into a column "
+            "'negative'."
+        )
     identity = next((name for name in _IDS if name in names), None)
     names_of_more = (identity, "query_kind", "problem_id", "weight")
     more = tuple(name for name in names_of_more if name is not None and name in names)
@@ -84,7 +97,12 @@ def find_format(columns: Sequence[str], where: str) -> Format:
         )
 
     name = "FlagEmbedding" if positive == "pos" else "sentence-transformers"
-    return Format(name, (anchor, positive, *negatives, *more), read)
+    read_columns = (anchor, positive, *negatives, *more)
+    return Format(name, read_columns, read, _others(columns, read_columns))
+
+
+def _others(columns: Sequence[str], read_columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in columns if name not in read_columns)
 
 
 def _read_passages(row: Mapping[str, Any], number: int) -> Sample:

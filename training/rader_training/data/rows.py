@@ -36,6 +36,11 @@ class SampleRows:
         """Name of the format of each set."""
         return [form.name for _, form in self._tables]
 
+    @property
+    def unread(self) -> list[str]:
+        """The columns of any set that training does not read."""
+        return list(dict.fromkeys(name for _, form in self._tables for name in form.unread))
+
     def __len__(self) -> int:
         return self._starts[-1]
 
@@ -88,10 +93,19 @@ def _load(name: str, cache: Path, split: str) -> tuple[Any, Format]:
                 files = [str(file) for file in sample_files(name, split)]
                 kind = "parquet" if files[0].endswith(".parquet") else "json"
                 rows = datasets.load_dataset(kind, data_files=files, split="train", cache_dir=str(cache))
+                if kind == "json":
+                    rows.data.validate(full=True)  # texts that are no UTF-8 pass its reader
     except InputError:
         raise
-    except Exception as error:
-        raise InputError(f"{name!r} cannot be loaded as training samples: {error}") from error
+    except Exception as error:  # of datasets and of what it reads with; the reason is the first of them
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        if isinstance(reason, StopIteration) or not str(reason):
+            raise InputError(f"{name!r} holds no samples: there are no rows to train on.") from error
+        raise InputError(
+            f"{name!r} cannot be loaded as training samples: {reason}. Samples are JSONL in UTF-8, or Parquet."
+        ) from error
     if not len(rows):
         raise InputError(f"{name!r} holds no samples: there are no rows to train on.")
     form = find_format(rows.column_names, repr(name))

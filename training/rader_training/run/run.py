@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rader_plugins.errors import import_extra
 from rader_plugins.recipes import Recipe
+from rader_plugins.recipes.resolve import read_directory
 from rader_training.config import TrainingConfig
 from rader_training.data.development import Development
 from rader_training.data.groups import Groups
@@ -154,7 +155,7 @@ class TrainingRun(ABC):
         with contextlib.ExitStack() as stack:
             from_main(lambda: self._open(stack, resume))
             earlier = from_main(lambda: self.record.end) if resume else None
-            if earlier is not None and earlier.get("exported") and (self.folder / "model").is_dir():
+            if earlier is not None and earlier.get("exported") and self._is_delivered():
                 return self._earlier_report(earlier, overlap)
             self._choose_weights()
             before = from_main(self._probes)
@@ -162,8 +163,7 @@ class TrainingRun(ABC):
                 end = self._train(arguments, resume)
             else:
                 end = self._take_up(earlier)
-            resumed = "" if earlier is None else "finished"
-            report = from_main(lambda: self._finish(end, before, overlap, resumed))
+            report = from_main(lambda: self._finish(end, before, overlap, earlier))
         if end.diverged:
             raise TrainingDivergedError(f"{end.diverged} {report.model} holds the weights of step {report.best_step}.")
         return report
@@ -343,12 +343,26 @@ class TrainingRun(ABC):
 
     # The end
 
+    def _is_delivered(self) -> bool:
+        """Whether all that is asked for lies there: also what an earlier sitting was not asked for."""
+        model = self.folder / "model"
+        if not model.is_dir() or self.options.push_to_hub is not None:
+            return False
+        if self.adapter_of is not None and not (self.folder / "adapter").is_dir():
+            return False
+        return self.options.name in (None, read_directory(model, self.recipe.kind).name)
+
     def _finish(
-        self, end: _End, before: NDArray[np.float32], overlap: dict[str, Any] | None, resumed: str
+        self,
+        end: _End,
+        before: NDArray[np.float32],
+        overlap: dict[str, Any] | None,
+        earlier: Mapping[str, Any] | None,
     ) -> TrainingReport:
         """Judge the best weights and write the model, unless it is of no use."""
         verdict = self._judge(end.best_step, before)
-        report = self._report(end, verdict, overlap, resumed, exported=verdict.usable or self.options.export_anyway)
+        exported = verdict.usable or self.options.export_anyway or bool(earlier and earlier.get("exported"))
+        report = self._report(end, verdict, overlap, "" if earlier is None else "finished", exported=exported)
         if not report.exported:
             message = f"{verdict.sentence} Nothing was exported; --export-anyway (export_anyway=True) does it."
             raise WorseThanBaseError(f"{end.diverged} {message}".strip(), report)

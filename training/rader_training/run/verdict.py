@@ -101,10 +101,11 @@ def judge(
     outcome: Outcome = "no difference"
     if moved is not None and moved < _UNMOVED:
         outcome = "unchanged"
-    elif mean_after > mean_before and test.p_permutation < _SIGNIFICANT:
-        outcome = "better"
-    elif mean_after < _COLLAPSE * mean_before or (mean_after < mean_before and test.p_permutation < _SIGNIFICANT):
+    elif mean_after < _COLLAPSE * mean_before:
         outcome = "worse"
+    elif test.p_permutation < _SIGNIFICANT and test.difference * (mean_after - mean_before) > 0:
+        # What was tested is the mean over problems: it says nothing of a mean over queries that moved the other way.
+        outcome = "better" if test.difference > 0 else "worse"
     return Verdict(
         outcome=outcome,
         reference=reference,
