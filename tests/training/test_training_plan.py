@@ -21,7 +21,9 @@ from rader_plugins.cli import build_app
 from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.files import write_jsonl
 from rader_plugins.recipes.resolve import read_directory
+from rader_plugins.sample_files import SampleWriter
 from tests.support.tiny_models import tiny_bert
+from tests.training.conftest import toy_samples
 from tests.training.support import FAST, reranker_config, retriever_config, train_reranker, train_retriever
 from tests.training.test_training_retriever import toy_dataset
 
@@ -177,6 +179,31 @@ def test_the_plan_alone_is_printed_and_nothing_written(tiny: Path, samples: Path
     assert found["data"]["samples"] == 15
     assert found["config"]["learning_rate"] == found["learning_rate"] > 0
     assert found["minutes"] > 0
+
+
+def test_evaluating_on_the_samples_themselves(tiny: Path, samples: Path, tmp_path: Path) -> None:
+    def plan(*arguments: str | Path) -> Any:
+        command = [*arguments, "--base", tiny, "--out", tmp_path / "run", "--device", "cpu", "--plan"]
+        return CliRunner().invoke(build_app(), ["train", "retriever", *map(str, command)])
+
+    with SampleWriter(tmp_path / "own") as writer:
+        for sample in toy_samples():
+            writer.add("train", sample)
+        unseen = dataclasses.replace(toy_samples()[0], query_id="v", query="an unseen query", problem_id="v")
+        writer.add("validation", unseen)
+    own = tmp_path / "own"
+    evaluated = plan(own, "--evaluate-on", own)
+    assert evaluated.exit_code == 0, evaluated.output
+    assert "1 queries over 8 documents (the validation split" in " ".join(evaluated.output.split())
+    for arguments, message in (
+        ([samples, "--evaluate-on", samples], "'validation' alone"),
+        ([own, "--evaluate-on", own, "--split", "train"], "'validation' alone"),
+        ([own, "--evaluate-on", own, "--no-holdout"], "leave one out"),
+        ([own, samples, "--evaluate-on", own], "leave --evaluate-on out"),
+    ):
+        refused = plan(*arguments)
+        assert refused.exit_code == 2, refused.output
+        assert message in refused.output
 
 
 def test_a_plain_checkpoint_with_a_pooling(samples: Path, tmp_path: Path) -> None:
