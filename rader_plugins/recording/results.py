@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from rader_plugins.recording.printed import is_printed, parse_printed
+from rader_plugins.recording.remarks import says_failed, says_nothing_found
 from rader_plugins.recording.states import fields_of
 from rader_plugins.trajectories import Considered
 
@@ -43,11 +44,6 @@ _NUMBERED = re.compile(
 )
 _RULED = re.compile(r"\n[ \t]*(?:-{3,}|={3,}|\*{3,})[ \t]*(?:\n|$)")
 _BLANK = re.compile(r"\n[ \t]*\n")
-_NOTHING = re.compile(
-    r"\A(?:sorry,? )?(?:no|0|zero) (?:\w+ ){0,2}?(?:results?|documents?|matches|hits|passages?|information|entries)\b"
-    r"[^.\n]{0,80}[.!]?\Z|\A(?:nothing|not|none) found[.!]?\Z",
-    re.IGNORECASE,
-)
 _HEADER = re.compile(r"\A(?:document |doc )?id[ \t]*:[ \t]*(\S+)[ \t]*\n+", re.IGNORECASE)
 
 
@@ -125,7 +121,7 @@ def _read_text(text: str, plain: bool) -> list[Considered] | None:
         return read_documents(data, plain=plain)
     if not plain or is_printed(text):
         return None
-    return [] if _NOTHING.match(text.strip()) else _plain(text)
+    return [] if says_nothing_found(text) or says_failed(text) else _plain(text)
 
 
 def _of_item(item: object, plain: bool) -> Considered | None:

@@ -115,8 +115,9 @@ def label_by_opened(trajectory: Trajectory, report: LabelReport | None = None) -
 
     Relevant is what was opened; how much it counts (``weight``) the import has set by the reasoning that followed. Not
     relevant is what stood above an opened document and was not opened itself: it was seen and passed over. What stood
-    below the last opened document stays unlabelled, since nobody may have looked so far down; a search of which nothing
-    was opened labels nothing. That is how the bias by position is met: rank alone makes no document negative.
+    below the last opened document stays unlabelled, since nobody may have looked so far down, and so does what could
+    not be opened (``opened`` is None); a search of which nothing was opened labels nothing. That is how the bias by
+    position is met: rank alone makes no document negative.
     """
     counts = report if report is not None else LabelReport()
     steps = []
@@ -124,7 +125,7 @@ def label_by_opened(trajectory: Trajectory, report: LabelReport | None = None) -
         opened = [rank for rank, document in enumerate(step.considered) if document.opened]
         labelled = [
             document
-            if document.relevant is not None or not opened or rank > opened[-1]
+            if document.relevant is not None or document.opened is None or not opened or rank > opened[-1]
             else _judged(document, True, "it was opened", "opened")
             if document.opened
             else _judged(document, False, "one below it was opened, this one was passed over", "opened")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def _cleaned(events: Sequence[Event], result: Any) -> Iterable[Event]:
             continue
         if isinstance(event, Result):
             documents = _links(result) or _links_in(event.content) or _files(result)
-            yield Result(event.call, documents, searched=True) if documents else event
+            yield replace(event, content=documents, searched=True) if documents and not event.failed else event
         elif isinstance(event, Call) and isinstance(event.arguments, Mapping) and "pattern" in event.arguments:
             yield Call(event.id, event.name, event.arguments["pattern"])
         else:

@@ -104,14 +104,18 @@ class Result:
     """What a tool returned.
 
     Args:
-        call: Id of the call; empty where the format has none, which makes it that of the last call without a result.
+        call: Id of the call; empty where the format has none: see :class:`.pending.PendingCalls`.
         content: JSON value, or text.
         searched: Whether the format says that this is what a search found, whatever the tool is called.
+        tool: Name of the tool, if the format has it in place of an id.
+        failed: Whether the format says that the call failed: what it returned is a message, and no document.
     """
 
     call: str
     content: Any
     searched: bool = False
+    tool: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True)

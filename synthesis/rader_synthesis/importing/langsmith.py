@@ -73,7 +73,7 @@ class LangSmithRuns(TraceImporter):
             input=parsed_cell(value.get("inputs")),
             output=_tool_output(outputs) if kind == "tool" else outputs,
             start=value.get("dotted_order") or value.get("start_time"),
-            failed=bool(value.get("error")),
+            failed=bool(value.get("error")) or _is_error(outputs),
             scores=[score for entry in feedback for score in (entry.values() if isinstance(entry, Mapping) else entry)],
             gold=next((str(reference[key]) for key in _GOLD_KEYS if reference.get(key)), None)
             if isinstance(reference, Mapping)
@@ -92,6 +92,13 @@ def _flat(run: Mapping[str, Any], above: Mapping[str, Any] | None) -> Iterator[d
     for child in run.get("child_runs") or []:
         if isinstance(child, Mapping):
             yield from _flat(child, {**own, "trace_id": own.get("trace_id") or own.get("id")})
+
+
+def _is_error(outputs: Any) -> bool:
+    """Whether the message of a tool says that it failed, which the run then does not."""
+    inner = outputs.get("output") if isinstance(outputs, Mapping) else None
+    inner = inner["kwargs"] if isinstance(inner, Mapping) and isinstance(inner.get("kwargs"), Mapping) else inner
+    return isinstance(inner, Mapping) and inner.get("type") == "tool" and inner.get("status") == "error"
 
 
 def _tool_output(outputs: Any) -> Any:

@@ -96,7 +96,6 @@ class MessageReader:
         self.instructions = ""
         self._where = where
         self._report = report
-        self._names: dict[str, str] = {}
         self._documents = 0
         self._ids: set[str] = set()
 
@@ -122,7 +121,7 @@ class MessageReader:
             arguments = next((item[key] for key in ("arguments", "input", "action", "operation") if item.get(key)), "")
             self._call(_key(item, "call_id", "id"), str(item.get("name") or kind.removesuffix("_call")), arguments)
         elif kind.endswith("_output") and kind not in _WITHOUT_CONTENT:
-            self.events.append(Result(_key(item, "call_id", "id"), item.get("output")))
+            self.events.append(Result(_key(item, "call_id", "id"), item.get("output"), failed=_failed(item)))
         elif kind == "mcp_call":
             self._whole_call(item, item.get("arguments"), item.get("output") or item.get("error"))
         elif kind == "code_interpreter_call":
@@ -144,7 +143,7 @@ class MessageReader:
         if role == "system":
             self.instructions = f"{self.instructions}\n{_text(content)}".strip()
         elif role == "tool":
-            key = _key(item, "tool_call_id", "call_id") or self._names.get(str(item.get("name") or ""), "")
+            key = _key(item, "tool_call_id", "call_id")
             if not key and _key(item, "id") in self._ids:
                 key = _key(item, "id")
             blocks = content if isinstance(content, list) else []
@@ -154,9 +153,9 @@ class MessageReader:
                 self._block_result(block)
             if not nested:
                 artifact = item.get("artifact")
-                self.events.append(
-                    Result(key, artifact if isinstance(artifact, list | Mapping) and artifact else content)
-                )
+                content = artifact if isinstance(artifact, list | Mapping) and artifact else content
+                tool = str(item.get("name") or item.get("tool_name") or "")
+                self.events.append(Result(key, content, tool=tool, failed=_failed(item)))
         else:
             if role == "assistant":
                 for name in ("reasoning_content", "reasoning", "thinking"):
@@ -219,7 +218,8 @@ class MessageReader:
         )
         if isinstance(content, Mapping) and content.get("type") == "web_fetch_result":
             content = _fetched(content)
-        self.events.append(Result(_key(block, "tool_use_id", "tool_call_id", "call_id", "id"), content))
+        key = _key(block, "tool_use_id", "tool_call_id", "call_id", "id")
+        self.events.append(Result(key, content, failed=_failed(block) or str(block.get("type")).endswith("_error")))
 
     def _document(self, block: Mapping[str, Any]) -> list[SearchResult]:
         source = block.get("source")
@@ -257,7 +257,6 @@ class MessageReader:
 
     def _call(self, id: str, name: str, arguments: object) -> None:
         id = id or f"{name}{len(self.events)}"
-        self._names[name] = id
         self._ids.add(id)
         event = Call(id, name, parsed_cell(arguments))
         if event not in self.events[-20:]:  # LangChain says a call in its content and beside it
@@ -266,7 +265,7 @@ class MessageReader:
     def _whole_call(self, item: Mapping[str, Any], arguments: object, output: object) -> None:
         id = _key(item, "id") or f"item{len(self.events)}"
         self._call(id, str(item.get("name") or ""), arguments)
-        self.events.append(Result(id, output if output is not None else ""))
+        self.events.append(Result(id, output if output is not None else "", failed=_failed(item)))
 
     def _file_search(self, item: Mapping[str, Any]) -> None:
         rows = item.get("results")
@@ -298,6 +297,13 @@ class MessageReader:
             self._think(text)
         elif role == "assistant" and (text.strip() or citations):
             self.events.append(Answer(text, citations))
+
+
+def _failed(item: Mapping[str, Any]) -> bool:
+    """Whether a message, block or item says that the call failed whose result it is."""
+    return item.get("is_error") is True or item.get("isError") is True or bool(item.get("error")) or (
+        str(item.get("status")).lower() in ("error", "failed")
+    )  # fmt: skip
 
 
 def _citations(block: Mapping[str, Any]) -> tuple[Citation, ...]:

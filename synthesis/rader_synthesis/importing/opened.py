@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from rader_plugins.text_matching import words
@@ -25,8 +25,13 @@ def reading_weight(following: int) -> float:
     return max(0.1, round(2 * following / (following + _HALF_WEIGHT_WORDS), 3))
 
 
-def with_opened(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps, documents marked with whether they were opened and how much reasoning followed."""
+def with_opened(steps: Sequence[Step], unread: Collection[str] = ()) -> list[Step]:
+    """Return the steps, documents marked with whether they were opened and how much reasoning followed.
+
+    Args:
+        steps: Of a turn.
+        unread: Documents that somebody tried to open in vain: they were neither read nor passed over.
+    """
     opened: dict[int, dict[str, int]] = {}
     texts: dict[str, str] = {}
     reasoned = False
@@ -59,7 +64,7 @@ def with_opened(steps: Sequence[Step]) -> list[Step]:
             considered=tuple(
                 replace(
                     document,
-                    opened=document.id in counts,
+                    opened=document.id in counts or (None if document.id in unread else False),
                     weight=reading_weight(counts[document.id]) if reasoned and document.id in counts else 1.0,
                     text=document.text or texts.get(document.id, ""),
                 )

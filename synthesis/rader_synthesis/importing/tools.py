@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rader_plugins.recording.remarks import says_failed, says_nothing_found
 from rader_plugins.recording.results import digest_id, is_retrieval_name, read_documents, text_of_content
 from rader_plugins.trajectories import Considered
 from rader_synthesis.importing.conversation import SearchResult
@@ -16,6 +17,7 @@ from rader_synthesis.importing.rows import parsed_cell
 
 __all__ = [
     "as_text",
+    "is_failure",
     "result_of",
     "is_open_name",
     "looks_like_documents",
@@ -47,13 +49,6 @@ _TARGET_KEYS = (
     "id", "ids", "doc_id", "docid", "document_id", "documentId", "document", "url", "urls", "link", "uri", "path",
     "file_path", "file", "filename", "page", "title", "name", "source", "key", "__arg1", "input",
 )  # fmt: skip
-_NOTHING = re.compile(
-    r"\s*(?:none|null|n/a|\[\]|\{\}|nothing (?:was )?found.*|(?:could|can)(?: ?not|n't) find .*|(?:search )?error: .*|"
-    r"(?:sorry, )?(?:no|0|zero) (?:\w+ ){0,3}(?:results?|documents?|matches|hits|pages|articles|information|entries)"
-    r"(?: (?:(?:was|were|could be) )?(?:found|matched|available|returned)\b.*|\W*| for .*))?\s*",
-    re.IGNORECASE,
-)
-_LONGEST_NOTHING = 200
 
 
 def searches_by_name(name: str, tools: frozenset[str] | None) -> bool:
@@ -81,6 +76,18 @@ def opened_target(arguments: object) -> list[str]:
             if isinstance(result, str | int) and not isinstance(result, bool) and str(result).strip():
                 targets.append(str(result).strip())
     return targets
+
+
+def is_failure(content: object) -> bool:
+    """Whether what a tool returned says that it failed: an object of an error, or the text of one."""
+    content = parsed_cell(content)
+    if isinstance(content, list):
+        content = text_of_content(content) if content else None
+    if isinstance(content, Mapping):
+        return str(content.get("type")).endswith("_error") or (
+            bool(content.get("error")) and not content.get("results")
+        )
+    return isinstance(content, str) and says_failed(content)
 
 
 def looks_like_documents(results: Sequence[SearchResult]) -> bool:
@@ -180,7 +187,7 @@ def _of_text(text: str, plain: bool) -> list[SearchResult] | None:
     numbers = [next(filter(None, match.groups())) for match in _NUMBERED.finditer(text)]
     if not plain and len(numbers) < 2:
         return None
-    if len(text) <= _LONGEST_NOTHING and _NOTHING.fullmatch(text):
+    if says_nothing_found(text) or says_failed(text):
         return [] if plain else None
     documents = read_documents(text) or []
     if len(numbers) == len(documents) and numbers:

@@ -123,7 +123,7 @@ class TraceReader:
             elif span.kind == "tool" and not self._within_search(span) and not self._around_search(span):
                 events += [
                     Call(span.id, span.name, span.input),
-                    Result(span.id, "" if span.output is None else span.output),
+                    Result(span.id, "" if span.output is None else span.output, failed=span.failed),
                 ]
         return self._with_root_answer(events), instructions
 

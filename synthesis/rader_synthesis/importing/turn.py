@@ -14,10 +14,12 @@ from rader_synthesis.importing.conversation import Answer, Call, Citation, Event
 from rader_synthesis.importing.corpus import Corpus
 from rader_synthesis.importing.feedback import Scale
 from rader_synthesis.importing.opened import with_opened
+from rader_synthesis.importing.pending import Pending, PendingCalls
 from rader_synthesis.importing.prompts import PromptDocuments
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.tools import (
     as_text,
+    is_failure,
     is_open_name,
     looks_like_documents,
     opened_target,
@@ -56,14 +58,6 @@ class Reading:
 
 
 @dataclass
-class _Pending:
-    slot: int
-    name: str
-    arguments: Any
-    answered: bool = False
-
-
-@dataclass
 class _Slot:
     """The steps of one event, wherever its result stands."""
 
@@ -82,8 +76,8 @@ class Turn:
         self._reading = reading
         self._report = report
         self._where = where
-        self._calls: dict[str, _Pending] = {} if before is None else before._calls
-        self._owner: dict[str, Turn] = {} if before is None else before._owner
+        self._calls: PendingCalls = PendingCalls() if before is None else before._calls
+        self._unread: set[str] = set()
         self._names: dict[str, list[str]] = {}
         self._before = before
 
@@ -95,11 +89,12 @@ class Turn:
     @property
     def unanswered(self) -> int:
         """How many calls of search tools, of this and earlier turns, have no result."""
-        pending = (call for call in self._calls.values() if not call.answered)
-        return sum(searches_by_name(call.name, self._reading.tools) for call in pending)
+        return sum(searches_by_name(call.name, self._reading.tools) for call in self._calls.unanswered())
 
     def add(self, event: Event) -> None:
         """Take what happened next."""
+        if not isinstance(event, Call):
+            self._calls.end_batch()
         if isinstance(event, Thought):
             self._think(event.text)
         elif isinstance(event, Answer):
@@ -143,7 +138,7 @@ class Turn:
                 elif ids:
                     report.notes["number cited that several searches gave to different documents"] += 1
         steps = [step for slot in self.slots for step in slot.steps]
-        return [_labelled(step, cited) for step in with_opened(steps)], answer
+        return [_labelled(step, cited) for step in with_opened(steps, self._unread)], answer
 
     def _think(self, text: str, is_said: bool = False, citations: tuple[Citation, ...] = ()) -> None:
         if text.strip():
@@ -160,39 +155,38 @@ class Turn:
         self._think(_THOUGHTS.sub("", text), True, event.citations)
 
     def _call(self, event: Call) -> None:
-        pending = _Pending(len(self.slots), event.name, event.arguments)
-        self._calls[event.id] = pending
-        self._owner[event.id] = self
+        pending = self._calls.add(self, len(self.slots), event)
         searches = searches_by_name(event.name, self._reading.tools)
         query = query_of(event.arguments) if searches else None
         self.slots.append(_Slot([Step("query", query) if query else Step("thought", self._called(pending))]))
 
     def _result(self, event: Result) -> None:
-        key = event.call
-        if not key:
-            key = next((id for id, pending in reversed(self._calls.items()) if not pending.answered), "")
-        pending = self._calls.get(key)
-        if pending is None and not event.call:  # a format without ids, an observation that nothing was asked for
-            self._think(as_text(event.content))
-            return
-        if pending is None:
+        pending = self._calls.answered_by(event)
+        if pending is not None:
+            pending.turn._answer_call(pending, event)
+        elif event.call:
             raise InputError(f"{self._where} has a result of the call {event.call!r}, which no message before it made.")
-        pending.answered = True
-        self._owner[key]._answer_call(pending, event)
+        else:  # a format without ids, an observation that nothing was asked for
+            self._think(as_text(event.content))
 
-    def _answer_call(self, pending: _Pending, event: Result) -> None:
+    def _answer_call(self, pending: Pending, event: Result) -> None:
         use, content = self._report.tool(pending.name), event.content
         searches = event.searched or searches_by_name(pending.name, self._reading.tools)
+        failed = event.failed or is_failure(content)
         if is_open_name(pending.name) and not (searches and self._reading.tools is not None):
             opened = self._opened(pending, content)
-            if opened is not None:
+            if opened is not None and failed and opened.document_id is not None:
+                self._report.notes["document that could not be opened"] += 1
+                self._unread.add(opened.document_id)
+            elif opened is not None:
                 use.opened += 1
                 self.slots[pending.slot] = _Slot([opened])
                 return
         results = read_results(content, plain=searches) if searches or self._reading.tools is None else None
-        if searches and results is None:
+        if searches and (results is None or failed):
+            self._report.notes["search that failed"] += failed
             results = []
-        if results is None or not (searches or looks_like_documents(results)):
+        if results is None or (failed and not searches) or not (searches or looks_like_documents(results)):
             use.unsearched += 1
             text = f"{self._called(pending)} -> {as_text(content, _LONGEST_RESULT)}"
             self.slots[pending.slot] = _Slot([Step("thought", text)])
@@ -201,7 +195,7 @@ class Turn:
         query = query_of(pending.arguments)
         self.slots[pending.slot] = _Slot([*([Step("query", query)] if query else []), self._retrieval(results)])
 
-    def _opened(self, pending: _Pending, content: Any) -> Step | None:
+    def _opened(self, pending: Pending, content: Any) -> Step | None:
         """Return the step of a call that opened a document, if an earlier search found it or the call names it."""
         targets = opened_target(pending.arguments)
         id = next((id for target in targets if (id := self._resolve(target)) is not None), None)
@@ -276,7 +270,7 @@ class Turn:
         document = self._documents().get(id)
         return document is not None and " ".join(text.split()) in " ".join(document.text.split())
 
-    def _called(self, pending: _Pending) -> str:
+    def _called(self, pending: Pending) -> str:
         arguments = pending.arguments
         return f"{pending.name}({arguments if isinstance(arguments, str) else as_text(arguments)})"
 
