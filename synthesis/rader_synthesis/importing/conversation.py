@@ -7,7 +7,7 @@ where a turn ends and which document an answer cites is decided in one place for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "Citation",
     "Conversation",
     "Event",
+    "Feedback",
     "SearchResult",
     "Question",
     "Result",
@@ -85,6 +86,17 @@ class Thought:
 
 
 @dataclass(frozen=True)
+class Feedback:
+    """What was answered last was rated.
+
+    Args:
+        fields: As :func:`~rader_synthesis.importing.feedback.read_reward` reads them.
+    """
+
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Call:
     """A tool was called.
 
@@ -135,7 +147,7 @@ class Search:
     open_ended: bool = False
 
 
-Event = Question | Answer | Thought | Call | Result | Search
+Event = Question | Answer | Thought | Call | Result | Search | Feedback
 
 
 @dataclass

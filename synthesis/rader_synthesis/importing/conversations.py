@@ -126,10 +126,12 @@ class ConversationImporter(FileImporter):
         where = conversation.where
         spent = set(used)
         if conversation.reward is None:
-            conversation.reward = read_reward(record, where, self.reading.scale, spent)
+            conversation.reward = read_reward(record, where, self.reading.scale, spent, report.ignored)
         metadata = record.get("metadata")
         if conversation.reward is None and isinstance(metadata, Mapping):
-            conversation.reward = read_reward(metadata, f"The metadata of {where}", self.reading.scale, spent)
+            conversation.reward = read_reward(
+                metadata, f"The metadata of {where}", self.reading.scale, spent, report.ignored
+            )
         if conversation.gold_answer is None:
             conversation.gold_answer = first_text(record, GOLD_KEYS, where)
         count_ignored(record, spent, report.ignored)

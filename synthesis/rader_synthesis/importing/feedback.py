@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rader_plugins.errors import InputError
 
-__all__ = ["GOLD_KEYS", "Scale", "ScaleError", "count_ignored", "read_reward", "read_scores"]
+__all__ = ["GOLD_KEYS", "Scale", "ScaleError", "count_ignored", "rating_in", "read_reward", "read_scores", "score_name"]
 
 GOLD_KEYS = (
     "gold_answer",
@@ -50,6 +51,20 @@ _LOOKS_LIKE = re.compile(
     r"annotat|assess|\beval|satisf|csat|nps",
     re.IGNORECASE,
 )
+_OTHER_QUALITIES = frozenset(
+    (
+        # the more of it the worse
+        "hallucination", "hallucinations", "hallucinated", "toxic", "toxicity", "bias", "harm", "harmful",
+        "harmfulness", "profanity", "pii", "leak", "leakage", "refusal", "error", "errors", "risk", "violation",
+        "injection", "jailbreak",
+        # of the search
+        "retrieval", "retriever", "context", "contextual", "recall", "precision", "ndcg", "mrr", "documents", "chunk",
+        # measured
+        "latency", "cost", "costs", "token", "tokens", "duration", "time", "length", "count", "confidence",
+    )
+)  # fmt: skip
+"""Words in the names of scores that do not say that an answer is right."""
+_NAME_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _GOOD = frozenset(
     (
         "up", "thumbs_up", "thumbsup", "thumbs-up", "thumb_up", "positive", "good", "like", "liked", "yes", "correct",
@@ -111,7 +126,13 @@ class Scale:
         return reward
 
 
-def read_reward(record: Mapping[str, Any], where: str, scale: Scale, used: set[str] | None = None) -> float | None:
+def read_reward(
+    record: Mapping[str, Any],
+    where: str,
+    scale: Scale,
+    used: set[str] | None = None,
+    ignored: Counter[str] | None = None,
+) -> float | None:
     """Return the reward that a record holds in the first of its fields that say one.
 
     These are numbers (on the scale), booleans, words such as ``up`` and ``negative``, and objects of them (``feedback:
@@ -124,6 +145,7 @@ def read_reward(record: Mapping[str, Any], where: str, scale: Scale, used: set[s
         where: How to call it in messages.
         scale: Of numbers.
         used: Gets the name of the field that was read.
+        ignored: Counts named scores that were not read.
 
     Raises:
         InputError: ``reward`` is no number, or ``correct`` not true or false.
@@ -133,7 +155,7 @@ def read_reward(record: Mapping[str, Any], where: str, scale: Scale, used: set[s
         value = record.get(key)
         if value is None:
             continue
-        reward = read_scores(value, where, scale) if key in _SCORE_KEYS else _reward(value, where, scale)
+        reward = read_scores(value, where, scale, ignored) if key in _SCORE_KEYS else _reward(value, where, scale)
         if reward is None and key == "reward":
             raise InputError(f"{where}: 'reward' must be a number, not {value!r}.")
         if reward is None and key in ("correct", "is_correct"):
@@ -145,10 +167,12 @@ def read_reward(record: Mapping[str, Any], where: str, scale: Scale, used: set[s
     return None
 
 
-def read_scores(value: Any, where: str, scale: Scale) -> float | None:
+def read_scores(value: Any, where: str, scale: Scale, ignored: Counter[str] | None = None) -> float | None:
     """Return the mean of the scores in a list of objects, in an object of them by name, or of one; None without any.
 
-    Where the scale names scores, only these count.
+    Where the scale names scores, only these count; else all but those that are called after something else than the
+    answer: what is the worse the more there is of it (``hallucination``), what was found (``context_precision``), what
+    was measured (``latency``).
     """
     if isinstance(value, Mapping) and not _INNER_MARKS & value.keys():
         value = [
@@ -156,10 +180,20 @@ def read_scores(value: Any, where: str, scale: Scale) -> float | None:
             for name, inner in value.items()
         ]
     entries = value if isinstance(value, list) else [value]
-    if scale.names:
-        entries = [entry for entry in entries if score_name(entry) in scale.names]
-    rewards = [reward for entry in entries if (reward := _reward(entry, where, scale)) is not None]
+    rewards = []
+    for entry in entries:
+        name = score_name(entry)
+        counts = name in scale.names if scale.names else not _is_other_quality(name)
+        reward = _reward(entry, where, scale) if counts else None
+        if reward is not None:
+            rewards.append(reward)
+        elif name and ignored is not None:
+            ignored[f"score {name}"] += 1
     return sum(rewards) / len(rewards) if rewards else None
+
+
+def _is_other_quality(name: str) -> bool:
+    return any(word.lower() in _OTHER_QUALITIES for word in _NAME_WORDS.findall(name))
 
 
 def score_name(entry: Any) -> str:
@@ -194,6 +228,11 @@ def _reward(value: Any, where: str, scale: Scale) -> float | None:
             return _reward(value.get("stringValue") or value.get("string_value"), where, scale)
         if isinstance(value.get("thumbs_down"), bool) and value["thumbs_down"]:
             return 0.0
+        if isinstance(value.get("values"), Mapping) and value.get("avg") is None:  # how often each word was given
+            rewards = {word: _reward(word, where, scale) for word in value["values"]}
+            times = {word: number for word, number in value["values"].items() if rewards[word] is not None}
+            total = sum(times.values())
+            return sum((rewards[word] or 0.0) * number for word, number in times.items()) / total if total else None
         for key in _INNER_KEYS:
             if (reward := _reward(value.get(key), where, scale)) is not None:
                 return reward
@@ -201,6 +240,16 @@ def _reward(value: Any, where: str, scale: Scale) -> float | None:
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return read_scores(list(value), where, scale)
     return None
+
+
+def rating_in(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a message, or of its metadata, that rate it; none for most."""
+    metadata = message.get("metadata")
+    levels = [message, metadata if isinstance(metadata, Mapping) else {}]
+    names = (*_REWARD_KEYS, "scores")
+    return next(
+        (fields for level in levels if (fields := {k: level[k] for k in names if level.get(k) is not None})), {}
+    )
 
 
 def count_ignored(record: Mapping[str, Any], used: Iterable[str], counts: Any) -> None:

@@ -63,7 +63,8 @@ class LangfuseTraces(TraceImporter):
     def spans_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Span]:
         """Return a trace or an observation, or the feedback of a score."""
         if _is_score(value):
-            yield Span(id=str(value.get("id") or row.name), trace="", parent="score", scores=[value], where=row.where)
+            rated = str(value.get("observationId") or value.get("observation_id") or "score")
+            yield Span(id=str(value.get("id") or row.name), trace="", parent=rated, scores=[value], where=row.where)
             return
         observed = _trace_id(value) is not None
         parent = value.get("parentObservationId") or value.get("parent_observation_id")

@@ -74,7 +74,7 @@ class LangSmithRuns(TraceImporter):
             output=_tool_output(outputs) if kind == "tool" else outputs,
             start=value.get("dotted_order") or value.get("start_time"),
             failed=bool(value.get("error")) or _is_error(outputs),
-            scores=[score for entry in feedback for score in (entry.values() if isinstance(entry, Mapping) else entry)],
+            scores=[score for entry in feedback for score in _scores(entry)],
             gold=next((str(reference[key]) for key in _GOLD_KEYS if reference.get(key)), None)
             if isinstance(reference, Mapping)
             else None,
@@ -92,6 +92,15 @@ def _flat(run: Mapping[str, Any], above: Mapping[str, Any] | None) -> Iterator[d
     for child in run.get("child_runs") or []:
         if isinstance(child, Mapping):
             yield from _flat(child, {**own, "trace_id": own.get("trace_id") or own.get("id")})
+
+
+def _scores(feedback: Any) -> Iterator[Any]:
+    """Yield named scores, which are a list or an object of them by name."""
+    if isinstance(feedback, Mapping):
+        for name, score in feedback.items():
+            yield {"name": name, **(score if isinstance(score, Mapping) else {"value": score})}
+    elif isinstance(feedback, list):
+        yield from feedback
 
 
 def _is_error(outputs: Any) -> bool:

@@ -19,12 +19,14 @@ from rader_synthesis.importing.conversation import (
     Call,
     Citation,
     Event,
+    Feedback,
     Question,
     Result,
     Search,
     SearchResult,
     Thought,
 )
+from rader_synthesis.importing.feedback import rating_in
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import parsed_cell
 from rader_synthesis.importing.tools import result_of
@@ -164,6 +166,8 @@ class MessageReader:
                         break
             self._content(role, content, _citations(item))
             self._tool_calls(item, where)
+            if role == "assistant" and (rating := rating_in(item)):
+                self.events.append(Feedback(rating))
 
     def _content(self, role: str, content: object, citations: tuple[Citation, ...]) -> None:
         if isinstance(content, str):

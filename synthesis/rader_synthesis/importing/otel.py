@@ -140,7 +140,8 @@ def _scores(span: OtlpSpan) -> list[Any]:
         value = source.get("gen_ai.evaluation.score.value")
         label = source.get("gen_ai.evaluation.score.label")
         if value is not None or label is not None:
-            scores.append({"score": value} if value is not None else {"label": label})
+            name = source.get("gen_ai.evaluation.name")
+            scores.append({"name": name, **({"score": value} if value is not None else {"label": label})})
     return scores
 
 

@@ -75,7 +75,7 @@ class ImportReport:
             names = ", ".join(f"{name} ({number:,})" for name, number in self.ignored.most_common())
             lines.append(
                 f"Fields that look like feedback and were not used: {names}. Feedback is read from 'reward' (0 to 1, "
-                "other scales with --scale 1-5), 'correct', 'feedback', 'thumbs', 'rating' or 'scores'."
+                "other scales with --scale 1-5), 'correct', 'feedback', 'thumbs', 'rating' or 'scores' (--score NAME)."
             )
         return lines
 

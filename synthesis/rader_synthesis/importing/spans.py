@@ -10,7 +10,7 @@ from typing import Any
 from rader_plugins.errors import InputError
 from rader_synthesis.importing.conversation import Answer, Conversation, Question
 from rader_synthesis.importing.conversations import ConversationImporter
-from rader_synthesis.importing.feedback import read_scores
+from rader_synthesis.importing.feedback import read_scores, score_name
 from rader_synthesis.importing.grouping import RowGroups
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row
@@ -110,10 +110,11 @@ class TraceImporter(ConversationImporter):
             for span in spans
             if span.input is not None or span.output is not None or span.messages or span.completion
         ]
-        scores = [score for span in spans for score in span.scores]
+        scores = self._scores(spans, report)
         if not steps:
+            is_rating = any(span.scores for span in spans)
             report.skipped[
-                "feedback for a trace that is not there" if scores else "trace without inputs and outputs"
+                "feedback for a trace that is not there" if is_rating else "trace without inputs and outputs"
             ] += 1
             return None
         where = steps[0].where
@@ -125,11 +126,23 @@ class TraceImporter(ConversationImporter):
             id=trace,
             events=events,
             where=where,
-            reward=read_scores(scores, where, self.reading.scale) if scores else None,
+            reward=read_scores(scores, where, self.reading.scale, report.ignored) if scores else None,
             gold_answer=gold,
             metadata={"session": session} if session else {},
             instructions=instructions,
         )
+
+    def _scores(self, spans: Sequence[Span], report: ImportReport) -> list[Any]:
+        """Return the feedback on the answer: none of a search, which may be good where the answer is wrong."""
+        searches = {span.id for span in spans if span.kind in ("retriever", "reranker")}
+        scores = []
+        for span in spans:
+            if (span.id in searches or span.parent in searches and _only_scores(span)) and not self.reading.scale.names:
+                for score in span.scores:
+                    report.ignored[f"score {score_name(score)} of a search".replace("  ", " ")] += 1
+            else:
+                scores += span.scores
+        return scores
 
 
 def _only_scores(span: Span) -> bool:

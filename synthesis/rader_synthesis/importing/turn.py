@@ -10,9 +10,19 @@ from typing import Any, Literal
 from rader_plugins.errors import InputError
 from rader_plugins.recording.results import query_of
 from rader_plugins.trajectories import Considered, Step
-from rader_synthesis.importing.conversation import Answer, Call, Citation, Event, Result, Search, SearchResult, Thought
+from rader_synthesis.importing.conversation import (
+    Answer,
+    Call,
+    Citation,
+    Event,
+    Feedback,
+    Result,
+    Search,
+    SearchResult,
+    Thought,
+)
 from rader_synthesis.importing.corpus import Corpus
-from rader_synthesis.importing.feedback import Scale
+from rader_synthesis.importing.feedback import Scale, read_reward
 from rader_synthesis.importing.opened import with_opened
 from rader_synthesis.importing.pending import Pending, PendingCalls
 from rader_synthesis.importing.prompts import PromptDocuments
@@ -73,6 +83,7 @@ class Turn:
     def __init__(self, question: str, reading: Reading, report: ImportReport, where: str, before: Turn | None) -> None:
         self.question = question
         self.slots: list[_Slot] = []
+        self.reward: float | None = None
         self._reading = reading
         self._report = report
         self._where = where
@@ -105,6 +116,9 @@ class Turn:
             self._result(event)
         elif isinstance(event, Search):
             self._search(event)
+        elif isinstance(event, Feedback):
+            scale, ignored = self._reading.scale, self._report.ignored
+            self.reward = read_reward(event.fields, self._where, scale, ignored=ignored)
 
     def read_prompt(self, instructions: str) -> None:
         """Find the documents in the message or in the instructions, where nothing was searched for."""

@@ -28,6 +28,8 @@ def trajectories_of(
 ) -> Iterator[Trajectory]:
     """Yield the trajectories of the turns of a conversation, whose reward goes to the last turn that searched.
 
+    A turn whose answer was rated by itself has that rating.
+
     Raises:
         InputError: The conversation contradicts itself; the message names it.
     """
@@ -64,7 +66,7 @@ def trajectories_of(
             steps=settle_steps(steps, reading.corpus, report),
             answer=answer,
             gold_answer=conversation.gold_answer if number == rated else None,
-            reward=conversation.reward if number == rated else None,
+            reward=turn.reward if turn.reward is not None or number != rated else conversation.reward,
             source=source,
             metadata=metadata,
         )
