@@ -96,13 +96,21 @@ def check_path(value: Any, name: str) -> Path:
     """Return a path of the file system.
 
     Raises:
-        InputError: It is none: no string or path object, or it holds a NUL character.
+        InputError: It is none: no string or path object, or with characters that none has.
     """
     if isinstance(value, str | os.PathLike):
         path = os.fspath(value)
-        if isinstance(path, str) and "\x00" not in path:
+        if isinstance(path, str) and "\x00" not in path and _is_encodable(path):
             return Path(path)
     raise InputError(f"{name} must be a path, not {shown(value)}.")
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeError:
+        return False
+    return True
 
 
 def iterate(values: Any, name: str) -> Iterable[Any]:

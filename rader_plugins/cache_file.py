@@ -7,9 +7,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar
 
+from rader_plugins.arguments import check_path
 from rader_plugins.background import Lock
 from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError
@@ -45,7 +45,7 @@ class CacheFile(ByConstruction):
     columns: ClassVar[str]
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = check_path(path, self.what)
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from rader_plugins import background
+from rader_plugins.arguments import check_count, check_number
 from rader_plugins.errors import InputError, RaderError
 from rader_plugins.http_headers import RequestHeaders
 from rader_plugins.http_urls import Endpoints, endpoint_url, shown_url
@@ -81,7 +82,7 @@ class ServerClient:
         backoff: Seconds before the first retry; doubles each time, with jitter, up to a minute.
 
     Raises:
-        InputError: The URL, a header or a field is unusable.
+        InputError: The URL, a header, a field or a number is unusable.
     """
 
     def __init__(
@@ -99,6 +100,11 @@ class ServerClient:
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
+        check_count(concurrency, "concurrency", 1)
+        check_count(max_retries, "max_retries")
+        check_number(backoff, "backoff", 0)
+        if not check_number(timeout, "timeout", 0):
+            raise InputError("timeout must be more than 0 seconds.")
         _check_fields(extra)
         self._endpoint = endpoint
         self._endpoints = Endpoints(url, (endpoint, *others))

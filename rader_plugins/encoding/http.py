@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rader_plugins import background
+from rader_plugins.arguments import check_count, check_flag
 from rader_plugins.background import Workers
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.client import EmbeddingClient
@@ -89,8 +90,11 @@ class HTTPEncoder(Encoder):
         tokenizer: str | os.PathLike[str] | None = None,
         show_progress: bool | None = None,
     ) -> None:
-        counts = {"concurrency": concurrency, "batch_size": batch_size, "batch_tokens": batch_tokens}
-        _check_numbers({**counts, "max_tokens": max_tokens}, max_retries, timeout, backoff)
+        check_count(batch_size, "batch_size", 1)
+        for name, number in (("batch_tokens", batch_tokens), ("max_tokens", max_tokens)):
+            if number is not None:
+                check_count(number, name, 1)
+        check_flag(server_appends_eos, "server_appends_eos")
         if recipe is None:
             raise InputError(
                 "An embedding server does not say how its model wants its texts: pass recipe=, a registered name "
@@ -275,13 +279,3 @@ class HTTPEncoder(Encoder):
 def _cancel(futures: Sequence[Future[int]]) -> None:
     for future in futures:
         future.cancel()
-
-
-def _check_numbers(counts: Mapping[str, int | None], max_retries: int, timeout: float, backoff: float) -> None:
-    optional = {"batch_tokens", "max_tokens"}
-    for name, value in {**counts, "max_retries": max_retries}.items():
-        minimum = 0 if name == "max_retries" else 1
-        if not (value is None and name in optional) and (not isinstance(value, int) or value < minimum):
-            raise InputError(f"{name} must be an integer of at least {minimum}, not {value!r}.")
-    if not timeout > 0 or not backoff >= 0:
-        raise InputError("timeout must be positive and backoff not negative (seconds).")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rader_plugins.arguments import check_flag, check_string, shown
 from rader_plugins.encoding.adapters import merge_adapter, read_adapter
 from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.recipes import Recipe
@@ -46,6 +47,11 @@ class LoadOptions:
     attn_implementation: str | None = None
     trust_remote_code: bool = False
 
+    def __post_init__(self) -> None:
+        if self.attn_implementation is not None:
+            check_string(self.attn_implementation, "attn_implementation")
+        check_flag(self.trust_remote_code, "trust_remote_code")
+
     def model_kwargs(self) -> dict[str, Any]:
         """Return what transformers' ``from_pretrained`` gets; weights in pickle files are never opened."""
         kwargs: dict[str, Any] = {
@@ -62,7 +68,7 @@ def pick_device(device: str | None) -> str:
     """Return the device asked for, else the best one there is."""
     torch = import_extra("torch", "local")
     if device is not None:
-        return device
+        return check_string(device, "device")
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -76,8 +82,9 @@ def pick_dtype(dtype: str | torch.dtype | None, recipe: Recipe, device: str) -> 
     torch = import_extra("torch", "local")
     setting = dtype if dtype is not None else (recipe.dtype or "bfloat16") if device.startswith("cuda") else "float32"
     precision = getattr(torch, setting, None) if isinstance(setting, str) else setting
-    if precision not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-        raise InputError(f"dtype is {dtype!r}; it must be float32, bfloat16, float16 or float64.")
+    allowed = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    if not isinstance(precision, torch.dtype) or precision not in allowed:
+        raise InputError(f"dtype is {shown(dtype)}; it must be float32, bfloat16, float16 or float64.")
     return precision
 
 

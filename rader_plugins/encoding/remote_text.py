@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins import background
+from rader_plugins.arguments import check_path
 from rader_plugins.encoding.tokens import format_texts
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe, Role
@@ -112,7 +113,7 @@ class RemoteText:
 
 
 def _tokenizer_file(tokenizer: str | os.PathLike[str]) -> Path:
-    path = Path(tokenizer)
+    path = check_path(tokenizer, "tokenizer")
     if not path.exists():
         path = fetch(os.fspath(tokenizer), None, configuration_only=True)
     file = path / "tokenizer.json" if path.is_dir() else path

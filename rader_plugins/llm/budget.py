@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rader_plugins.arguments import check_number
 from rader_plugins.background import Lock
 from rader_plugins.errors import InputError, RaderError
 from rader_plugins.llm.base import ChatModel, Completion, Usage
@@ -34,8 +35,8 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("calls", "tokens", "minutes"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InputError(f"The budget's {name} must not be negative, not {value!r}.")
+            if value is not None:
+                check_number(value, f"The budget's {name}", 0)
 
 
 @dataclass(frozen=True)

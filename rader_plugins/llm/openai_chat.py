@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rader_plugins import background
+from rader_plugins.arguments import check_count
 from rader_plugins.background import Workers
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
@@ -102,12 +103,8 @@ class OpenAIChat(GeneratorBase):
         headers: Mapping[str, str] | None = None,
         thinking: bool | None = None,
     ) -> None:
-        minima = (("concurrency", concurrency, 1), ("max_retries", max_retries, 0), ("max_n", max_n or 1, 1))
-        for name, value, minimum in minima:
-            if not isinstance(value, int) or value < minimum:
-                raise InputError(f"{name} must be an integer of at least {minimum}, not {value!r}.")
-        if not timeout > 0 or not backoff >= 0:
-            raise InputError("timeout must be positive and backoff not negative (seconds).")
+        if max_n is not None:
+            check_count(max_n, "max_n", 1)
         self._server = ServerClient(
             url,
             _CHAT,

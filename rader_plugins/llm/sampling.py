@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict, cast
 
 from typing_extensions import Self, Unpack
 
+from rader_plugins.arguments import check_number, iterate
 from rader_plugins.errors import InputError
 
 __all__ = ["Sampling", "SamplingOptions"]
@@ -65,8 +65,7 @@ class Sampling:
             if not isinstance(value, int) or isinstance(value, bool) or (minimum is not None and value < minimum):
                 at_least = "" if minimum is None else f" of at least {minimum}"
                 raise InputError(f"{name} must be a whole number{at_least}, not {value!r}.")
-        if not isinstance(self.temperature, (int, float)) or not 0 <= self.temperature < math.inf:
-            raise InputError(f"temperature must be a number of at least 0, not {self.temperature!r}.")
+        check_number(self.temperature, "temperature", 0)
         if self.top_p is not None and not (isinstance(self.top_p, (int, float)) and 0 < self.top_p <= 1):
             raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p!r}.")
         if isinstance(self.stop, (str, bytes)) or not all(isinstance(string, str) for string in self.stop):
@@ -85,9 +84,9 @@ class Sampling:
         values: dict[str, Any] = dict(options)
         stop = values.pop("stop", None)
         if isinstance(temperature := values.get("temperature"), int):
-            values["temperature"] = float(temperature)  # a cache keys by it
-        if stop is not None and not isinstance(stop, str):
-            stop = tuple(stop)
+            values["temperature"] = float(check_number(temperature, "temperature", 0))  # a cache keys by it
+        if stop is not None and not isinstance(stop, (str, bytes)):
+            stop = tuple(iterate(stop, "stop"))
         return cls(**values, stop=stop or ())
 
     def options(self) -> SamplingOptions:

@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+from rader_plugins.arguments import check_count, check_number
 from rader_plugins.background import Lock, Workers
 from rader_plugins.documents import Hit, check_text
 from rader_plugins.encoding.texts import progress, wants_progress
@@ -17,6 +18,7 @@ from rader_plugins.errors import InputError, LLMError
 from rader_plugins.llm.asking import Asked, GiveUp, aask_all, ask_all
 from rader_plugins.llm.base import ChatModel
 from rader_plugins.llm.cache import CachedChat
+from rader_plugins.llm.sampling import Sampling
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.reranking.grade_prompts import GRADE_PROMPTS, GradePrompt, read_grade
 from rader_plugins.reranking.placing import placed
@@ -141,13 +143,10 @@ class LLMReranker(Reranker):
                 "LlamaIndex's models are adapted in their integration packages."
             )
         for name, share in (("weight", weight), ("max_failures", max_failures)):
-            if not 0 <= share <= 1:
-                raise InputError(f"{name} must lie between 0 and 1, not {share!r}.")
-        for name, value in (("concurrency", concurrency), ("max_tokens", max_tokens)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
-        if not temperature >= 0:
-            raise InputError(f"temperature must not be negative, not {temperature!r}.")
+            check_number(share, name, 0, 1)
+        check_count(concurrency, "concurrency", 1)
+        check_count(max_tokens, "max_tokens", 1)
+        Sampling.of(temperature=temperature, seed=seed)  # checks them
         self.llm: ChatModel = llm if cache is None else CachedChat(llm, cache)
         self.prompt = _find_prompt(prompt)
         self.weight = weight

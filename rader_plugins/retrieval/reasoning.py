@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
 
+from rader_plugins.arguments import check_choice, check_count, check_path
 from rader_plugins.background import Lock, Workers
 from rader_plugins.construction import ByConstruction
 from rader_plugins.documents import check_text
@@ -19,6 +20,7 @@ from rader_plugins.files import fingerprint, read_jsonl
 from rader_plugins.llm.asking import Asked, GiveUp, aask_all, ask_all
 from rader_plugins.llm.base import ChatModel, EmptyAnswersError, without_thoughts
 from rader_plugins.llm.cache import CachedChat
+from rader_plugins.llm.sampling import Sampling
 from rader_plugins.llm.templates import check_template, fill_template
 
 __all__ = ["REASONING_PROMPT", "ReasoningMode", "ReasoningQuery", "ReasoningReport"]
@@ -101,11 +103,9 @@ class ReasoningQuery(ByConstruction):
                 f"llm must be a ChatModel, for example OpenAIChat(url), not {type(llm).__name__}. LangChain's and "
                 "LlamaIndex's models are adapted in their integration packages; ReasoningQuery.from_file() needs none."
             )
-        for name, value in (("concurrency", concurrency), ("max_tokens", max_tokens)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
-        if not temperature >= 0:
-            raise InputError(f"temperature must not be negative, not {temperature!r}.")
+        check_count(concurrency, "concurrency", 1)
+        check_count(max_tokens, "max_tokens", 1)
+        Sampling.of(temperature=temperature, seed=seed)  # checks them
         self._file: tuple[str, ReasoningMode] | None = None
         self.llm: ChatModel | None = llm if cache is None else CachedChat(llm, cache)
         self.prompt = check_template(prompt, ("query",))
@@ -137,7 +137,7 @@ class ReasoningQuery(ByConstruction):
             >>> reasoning.expand(["How many guests must I invite?"], ids=["q1"])  # doctest: +SKIP
         """
         reasoning = cls.__new__(cls)
-        reasoning._file = (os.path.abspath(path), mode)  # noqa: PTH100 - as it is, links and all
+        reasoning._file = (os.path.abspath(check_path(path, "the file of reasoning")), mode)  # noqa: PTH100 - as it is, links and all
         reasoning.llm = None
         reasoning.show_progress = False
         reasoning._set_up(mode, _read(path), 1)
@@ -150,8 +150,7 @@ class ReasoningQuery(ByConstruction):
         return partial(type(self).from_file, path, mode=mode), ()
 
     def _set_up(self, mode: ReasoningMode, written: _Written, concurrency: int) -> None:
-        if mode not in get_args(ReasoningMode):
-            raise InputError(f"mode is one of {', '.join(get_args(ReasoningMode))}, not {mode!r}.")
+        check_choice(mode, "mode", get_args(ReasoningMode))
         self.mode: ReasoningMode = mode
         self._written = written
         self._workers = Workers(concurrency, "rader-reasoning")

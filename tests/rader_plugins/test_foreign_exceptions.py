@@ -17,12 +17,19 @@ import pytest
 
 from rader_plugins import Document, RaderIndex, RaderRetriever, Recipe, create_index, load_encoder, open_index
 from rader_plugins.analysis import Analyzer
+from rader_plugins.encoding.cache import VectorCache
+from rader_plugins.encoding.http import HTTPEncoder
+from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
 from rader_plugins.errors import RaderError
 from rader_plugins.files import read_jsonl, read_toml, write_jsonl
 from rader_plugins.index import Bm25Config
 from rader_plugins.index.dense import AnnConfig
 from rader_plugins.ingestion import Chunking, open_source, survey
+from rader_plugins.llm import Budget, OpenAIChat
+from rader_plugins.llm.sampling import Sampling
 from rader_plugins.problems import read_problems
+from rader_plugins.reranking.llm_grader import LLMReranker
+from rader_plugins.retrieval.reasoning import ReasoningQuery
 from tests.support.encoders import HashEncoder
 
 
@@ -211,4 +218,55 @@ def test_every_argument_may_be_anything(name: str, folder: Path, monkeypatch: py
             except Exception as error:  # noqa: BLE001
                 faults.append(f"{argument}={what}: {type(error).__name__}: {error}")
             index.close()
+    assert not faults, "\n".join(faults)
+
+
+def constructors(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return name -> what makes an encoder, a client or a reranker, and arguments that work."""
+    llm = OpenAIChat("http://127.0.0.1:9", "m")
+    server = {"url": "http://127.0.0.1:9", "model": "m", "api_key_env": "KEY", "headers": None, "extra": None}
+    server |= {"concurrency": 1, "timeout": 1.0, "max_retries": 0, "backoff": 0.1}
+    sampling = {"concurrency": 1, "temperature": 0.0, "max_tokens": 5, "seed": 1, "cache": folder / "cache.sqlite"}
+    return {
+        "llm": (OpenAIChat, {**server, "max_n": 1, "thinking": True}),
+        "encoder": (
+            HTTPEncoder,
+            {**server, "recipe": "plain", "batch_size": 1, "batch_tokens": 1, "server_appends_eos": False}
+            | {"tokenizer": None, "max_tokens": None},
+        ),
+        "grader": (LLMReranker, {"llm": llm, "prompt": "math", "weight": 0.5, "max_failures": 0.5, **sampling}),
+        "reasoning": (ReasoningQuery, {"llm": llm, "mode": "append", "prompt": "{query}", **sampling}),
+        "reasoning file": (ReasoningQuery.from_file, {"path": folder / "reasoning.jsonl", "mode": "append"}),
+        "budget": (Budget, {"calls": 1, "tokens": 1, "minutes": 1.0}),
+        "chat": (
+            lambda **options: Sampling.of(**options),
+            {"n": 1, "temperature": 0.5, "top_p": 0.5, "top_k": 1, "max_tokens": 1, "stop": ["a"], "seed": 1},
+        ),
+        "caches": (VectorCache, {"path": folder / "vectors.sqlite"}),
+        "load": (
+            lambda device, dtype, **options: LoadOptions(
+                pick_device(device), pick_dtype(dtype, Recipe(name="n", model="m"), "cpu"), **options
+            ),
+            {"device": "cpu", "dtype": "float32", "attn_implementation": "sdpa", "trust_remote_code": False},
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(constructors(Path())))
+def test_every_option_of_a_client_or_model_may_be_anything(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "reasoning.jsonl").write_text(json.dumps({"query": "a", "text": "b"}) + "\n")
+    make, options = constructors(folder)[name]
+    make(**options)
+    faults = []
+    for option in options:
+        for what, odd in ODD.items():
+            try:
+                repr(make(**{**options, option: odd()}))
+            except (RaderError, OSError):
+                pass
+            except Exception as error:  # noqa: BLE001
+                faults.append(f"{option}={what}: {type(error).__name__}: {error}")
     assert not faults, "\n".join(faults)
