@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "check_number",
     "check_path",
     "check_string",
+    "expand_path",
     "iterate",
     "shown",
 ]
@@ -111,6 +113,14 @@ def _is_encodable(path: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def expand_path(path: Path) -> Path:
+    """Return a path as a user wrote it: ``~`` and environment variables are replaced, unless it exists as it stands."""
+    with contextlib.suppress(OSError, RuntimeError):  # no home directory: then ~ is a name like any other
+        if not path.exists():
+            return Path(os.path.expandvars(path)).expanduser()
+    return path
 
 
 def iterate(values: Any, name: str) -> Iterable[Any]:

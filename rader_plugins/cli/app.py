@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from rader_plugins import __version__
+from rader_plugins.arguments import shown
 from rader_plugins.cli import doctor, evaluation, index, models, scoring, search
 from rader_plugins.cli.interruption import INTERRUPTED, end_soon_after_interruption, tell_interruption
 from rader_plugins.cli.output import fail, note
@@ -66,8 +67,11 @@ class RaderGroup(TyperGroup):
         except InputError as error:
             fail(str(error))
             raise typer.Exit(_BAD_INPUT) from error
-        except (RaderError, OSError) as error:
+        except RaderError as error:
             fail(str(error))
+            raise typer.Exit(_FAILURE) from error
+        except OSError as error:
+            fail(_system_error(error))
             raise typer.Exit(_FAILURE) from error
         except KeyboardInterrupt as error:
             tell_interruption(error)
@@ -133,6 +137,12 @@ def _root(
     ] = False,
 ) -> None:
     pass
+
+
+def _system_error(error: OSError) -> str:
+    """Say what the system refused, without the numbers and quotes of Python."""
+    names = [shown(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' -> '.join(names)}: {error.strerror}." if names and error.strerror else str(error)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from rader_plugins.cli.options import (
     Model,
     ModelChoice,
     ModelOptions,
+    OutFolder,
     Rechunk,
     RecipeName,
     ServedModel,
@@ -140,7 +141,7 @@ class _Form:
 
 def build(
     path: SourcePath,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the index.", show_default=False)],
+    out: OutFolder,
     model: Model = None,
     recipe: RecipeName = None,
     served_model: ServedModel = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.arguments import expand_path
 from rader_plugins.cli.llm_choice import parse_fields
 from rader_plugins.errors import InputError
 from rader_plugins.http_urls import is_url, shown_url
@@ -25,6 +26,7 @@ __all__ = [
     "ChunkSize",
     "Device",
     "ModelOptions",
+    "OutFolder",
     "FileEncoding",
     "FollowLinks",
     "Globs",
@@ -67,11 +69,19 @@ class SearchMode(str, Enum):
     bm25 = "bm25"
 
 
-IndexFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the index.", show_default=False)]
+# A shell leaves ~ alone in --out=~/index, and everything in quotes.
+IndexFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder of the index.", show_default=False, callback=expand_path)
+]
+OutFolder = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="Folder of the index.", show_default=False, callback=expand_path),
+]
 SourcePath = Annotated[
     Path,
     typer.Argument(
         metavar="PATH",
+        callback=expand_path,
         help="Folder of .txt, .md, .markdown and .rst files; a BEIR folder (corpus.jsonl); a .jsonl file with "
         "'text' in every row; or a single text file.",
         show_default=False,

@@ -19,6 +19,7 @@ __all__ = ["index_facts", "ingested_facts", "ingested_object", "names_text"]
 
 _FIGURES = ("documents", "recipe", "model", "fingerprint", "dimension", "dtype", "bytes")
 _NAMES_SHOWN = 10
+_NO_VECTORS = "none: searched by words alone"
 
 
 def ingested_object(stats: dict[str, Any], outcome: Outcome, survey: Survey) -> dict[str, Any]:
@@ -52,9 +53,8 @@ def ingested_facts(
     chunking = survey.source.chunking
     limit = None if verbose else _NAMES_SHOWN
     noun = "chunk" if chunking else "document"
-    model = f"{stats['recipe']}, {stats['dimension']} dimensions, {stats['dtype']}"
     lines = [
-        ("model", model, True),
+        ("model", f"{stats['recipe']}, {_vectors(stats)}" if stats["recipe"] else _NO_VECTORS, True),
         ("chunks", f"{chunking.size:,} characters, {chunking.overlap:,} shared" if chunking else "", chunking),
         ("added", count(outcome.added, noun), outcome.added or not outcome.unchanged),
         ("replaced", f"{outcome.replaced:,}: text or metadata had changed", outcome.replaced),
@@ -117,13 +117,18 @@ def _endings(names: Mapping[str, str]) -> str:
 def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the statistics of an index as ``(name, value)`` lines."""
     approximate = f"{stats['ann']} over {stats['ann_rows']:,} rows" if stats["ann"] else "none: exact search"
-    lines = [
-        ("path", str(stats["path"])),
-        ("documents", f"{stats['documents']:,}"),
-        ("model", stats["recipe"] if stats["recipe"] == stats["model"] else f"{stats['recipe']} ({stats['model']})"),
-        ("fingerprint", stats["fingerprint"]),
-        ("vectors", f"{stats['dimension']} dimensions, {stats['dtype']}, {count(stats['shards'], 'shard')}"),
-        ("approximate", approximate),
+    model = stats["recipe"] if stats["recipe"] == stats["model"] else f"{stats['recipe']} ({stats['model']})"
+    lines = [("path", str(stats["path"])), ("documents", f"{stats['documents']:,}")]
+    if stats["recipe"] is None:
+        lines.append(("model", _NO_VECTORS))
+    else:
+        lines += [
+            ("model", model),
+            ("fingerprint", stats["fingerprint"]),
+            ("vectors", f"{_vectors(stats)}, {count(stats['shards'], 'shard')}"),
+            ("approximate", approximate),
+        ]
+    lines += [
         ("bm25", ", ".join(f"{key} {value}" for key, value in stats["bm25"].items())),
         ("words", stats["analyzer"] + _outdated_words(stats)),
         ("mean length", f"{stats['mean_terms']} terms"),
@@ -138,6 +143,10 @@ def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
     if "verified" in stats:
         lines.append(("verified", "yes: all vectors match their checksums" if stats["verified"] else "NO"))
     return lines
+
+
+def _vectors(stats: dict[str, Any]) -> str:
+    return f"{stats['dimension']} dimensions, {stats['dtype']}"
 
 
 def _outdated_words(stats: dict[str, Any]) -> str:

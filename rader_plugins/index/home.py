@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rader_plugins.arguments import expand_path, shown
 from rader_plugins.errors import AlreadyExistsError, IndexWriteError, InputError
 from rader_plugins.files import sync_folder
 from rader_plugins.index.dense import AnnConfig
@@ -91,16 +92,19 @@ def as_folder(path: object) -> Path:
         raise InputError(f"An index lies in a folder, named by a path, not {path!r}.")
     if "\x00" in text:
         raise InputError(f"The path {text!r} holds a NUL character.")
-    literal = Path(text)
-    with contextlib.suppress(OSError, RuntimeError):  # no home directory: then ~ is a name like any other
-        if not literal.exists():
-            literal = Path(os.path.expandvars(text)).expanduser()
-    return literal.absolute()
+    return expand_path(Path(text)).absolute()
 
 
 def is_home(folder: Path) -> bool:
-    """Whether a folder holds an index."""
-    return (folder / _DATABASE).is_file()
+    """Whether a folder holds an index.
+
+    Raises:
+        InputError: The system does not let anybody know: a folder that may not be entered, a name that is too long.
+    """
+    try:
+        return (folder / _DATABASE).is_file()
+    except OSError as error:
+        raise InputError(f"Whether {shown(str(folder))} holds an index cannot be seen: {error.strerror}.") from None
 
 
 def create_home(folder: Path | None, settings: Settings, lock_timeout: float) -> Home:

@@ -402,3 +402,43 @@ def test_delete_by_filter(rader: Rader, tmp_path: Path) -> None:
     rader("index", "delete", out, "--ids-file", tmp_path / "empty", "--filter", '{"source": "new"}', code=2)
     with RaderIndex.open(out) as index:
         assert list(index.ids()) == ["0", "2", "4"]
+
+
+def test_an_index_without_vectors_is_shown_and_extended(rader: Rader, tmp_path: Path) -> None:
+    with RaderIndex.create(tmp_path / "index", None) as index:
+        index.add([Document("a", "six people")])
+    for arguments in (
+        ("info",),
+        ("add", write_rows(tmp_path / "b.jsonl", {"id": "b", "text": "pigeon"})),
+        ("optimize",),
+    ):
+        output = rader("index", arguments[0], tmp_path / "index", *arguments[1:]).stdout
+        assert "None" not in output
+    assert "none: searched by words alone" in rader("index", "info", tmp_path / "index").stdout
+    assert json.loads(rader("search", tmp_path / "index", "pigeon", "--mode", "bm25", "--json").stdout)[0]["id"] == "b"
+
+
+def test_folders_are_meant_as_a_shell_would_have_written_them(
+    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("TEXTS", "texts")
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "texts.jsonl", {"id": "a", "text": "six people"})
+    for _ in range(2):
+        rader("index", "build", "~/${TEXTS}.jsonl", "--out=~/index")
+    rader("index", "add", "~/index", "$TEXTS.jsonl")
+    assert rader("index", "info", "~/index").stdout.split()[1] == str(tmp_path / "index")
+    assert {path.name for path in tmp_path.iterdir()} == {"texts.jsonl", "index"}
+
+
+def test_what_the_system_refuses_is_told_in_a_short_line(rader: Rader, tmp_path: Path) -> None:
+    for arguments in (("index", "info", "x" * 5000), ("index", "build", "x" * 5000, "--out", tmp_path / "index")):
+        error = rader(*arguments, code=2).stderr
+        assert "too long" in error
+        assert len(error) < 300
+        assert "Errno" not in error
+    RaderIndex.create(tmp_path / "index", None).close()
+    error = rader("index", "delete", tmp_path / "index", "--ids-file", tmp_path / "none", code=1).stderr
+    assert error == f"Error: '{tmp_path / 'none'}': No such file or directory.\n"
