@@ -8,7 +8,6 @@ anywhere: it looks at all bytes of a file and says how they are to be read, and 
 from __future__ import annotations
 
 import codecs
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,10 @@ from typing import IO
 from rader_plugins.arguments import check_path, check_string
 from rader_plugins.errors import InputError
 
-__all__ = ["Encoding", "check_encoding", "decode", "detect_encoding", "encoding_of_mark", "read_lines", "read_text"]
+__all__ = [
+    "Encoding", "binary_kind", "check_encoding", "decode", "detect_encoding", "encoding_of_mark", "has_byte_lines",
+    "read_lines", "read_text",
+]  # fmt: skip
 
 # The longest first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -39,6 +41,7 @@ _SIGNATURES = (
     (b"\x7fELF", "a program"),
     (b"SQLite format 3\x00", "SQLite"),
 )
+_JAPANESE_MAIL = "iso2022_jp_ext"  # all of its bytes are ASCII
 _CONTROLS = bytes(code for code in range(32) if chr(code) not in "\t\n\r\f\v\x1a\x1b")
 _MOST_CONTROLS = 0.01  # share of control characters from which on bytes are no text
 _MOST_DAMAGED = 0.25  # damaged places in UTF-8, as a share of its intact characters beyond ASCII
@@ -68,7 +71,9 @@ def check_encoding(name: str) -> str:
         InputError: It has not.
     """
     try:
-        b"x".decode(check_string(name, "encoding"), "replace")  # rot13 and the like, which give no text: LookupError
+        # rot13 and the like, which give no text, raise LookupError; idna and its like UnicodeError.
+        b"\xffx".decode(check_string(name, "encoding"), "replace")
+        has_byte_lines(name)
     except (LookupError, ValueError):
         raise InputError(
             f"The encoding {name!r} is unknown. Names are such as utf-8, cp1252, latin-1, utf-16-le, shift_jis."
@@ -81,38 +86,51 @@ def encoding_of_mark(head: bytes) -> str | None:
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)
 
 
+def binary_kind(head: bytes) -> str | None:
+    """Return what a file is by the signature at its beginning, if that is of no text; None otherwise."""
+    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
+
+
+def has_byte_lines(encoding: str) -> bool:
+    """Whether a line ends at the byte of a line feed: not in UTF-16, UTF-32 and EBCDIC, nor before a mark is read."""
+    return "\n".encode(encoding) == b"\n"
+
+
+def _decodes(raw: bytes, encoding: str) -> bool:
+    try:
+        raw.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def detect_encoding(raw: bytes) -> Encoding:
     """Say how the bytes of a file are to be read.
 
     A byte order mark decides; then flawless UTF-8. UTF-8 with damaged places stays UTF-8. What holds a few bytes above
-    127, none of which form UTF-8, is taken for Windows-1252, and halves of zeros for UTF-16: both are guesses.
+    127, none of which form UTF-8, is taken for Windows-1252, halves of zeros for UTF-16, and what switches to Japanese
+    by escape sequences for ISO-2022-JP: these are guesses.
 
     Args:
         raw: The whole content.
     """
     if mark := encoding_of_mark(raw):
         return Encoding(mark)
-    if kind := next((kind for signature, kind in _SIGNATURES if raw.startswith(signature)), None):
+    if kind := binary_kind(raw):
         return Encoding(None, reason=f"binary content: {kind}")
+    if b"\x1b$" in raw and _decodes(raw, _JAPANESE_MAIL):
+        return Encoding(_JAPANESE_MAIL, certain=False)
     if b"\x00" in raw:
         return _without_mark(raw)
     if len(raw) - len(raw.translate(None, _CONTROLS)) > _MOST_CONTROLS * len(raw):
         return Encoding(None, reason="binary content: control characters")
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return _not_utf8(raw)
-    return Encoding("utf-8")
+    return Encoding("utf-8") if _decodes(raw, "utf-8") else _not_utf8(raw)
 
 
 def _without_mark(raw: bytes) -> Encoding:
     """UTF-16 whose letters are mostly Latin is zeros in every other byte."""
     for name, zeros, letters in (("utf-16-le", raw[1::2], raw[::2]), ("utf-16-be", raw[::2], raw[1::2])):
-        if zeros.count(0) > 0.7 * len(zeros) and not letters.count(0):
-            try:
-                raw.decode(name)
-            except UnicodeDecodeError:
-                continue
+        if zeros.count(0) > 0.7 * len(zeros) and not letters.count(0) and _decodes(raw, name):
             return Encoding(name, certain=False)
     return Encoding(None, reason="binary content: zero bytes")
 
@@ -123,13 +141,8 @@ def _not_utf8(raw: bytes) -> Encoding:
     if replaced <= _MOST_DAMAGED * intact:
         return Encoding("utf-8", certain=False)
     high = len(raw) - len(raw.translate(None, _HIGH))
-    if high <= _MOST_FOREIGN * len(raw):
-        try:
-            raw.decode("cp1252")
-        except UnicodeDecodeError:
-            pass
-        else:
-            return Encoding("cp1252", certain=False)
+    if high <= _MOST_FOREIGN * len(raw) and _decodes(raw, "cp1252"):
+        return Encoding("cp1252", certain=False)
     if high <= _MOST_CONTROLS * len(raw):
         return Encoding("utf-8", certain=False)
     return Encoding(None, reason="neither UTF-8 nor Windows-1252: name its encoding")
@@ -186,15 +199,16 @@ def read_lines(source: str | os.PathLike[str] | IO[bytes], encoding: str | None 
 def _lines(stream: IO[bytes], name: object, encoding: str | None) -> Iterator[tuple[int, str]]:
     first = stream.readline()
     codec = encoding or encoding_of_mark(first) or "utf-8"
-    if codecs.lookup(codec).name.startswith(("utf-16", "utf-32")):
-        # Their line ends are no single bytes.
-        text_stream = io.TextIOWrapper(io.BytesIO(first + stream.read()), encoding=codec, newline="\n")
-        number = 0
+    if codecs.lookup(codec).name != "utf-8-sig" and not has_byte_lines(codec):
+        content = first + stream.read()
         try:
-            for number, line in enumerate(text_stream, start=1):
-                yield number, line.rstrip("\r\n")
+            text = content.decode(codec)
         except UnicodeDecodeError as error:
-            raise _undecodable(name, number + 1, error, b"") from None
+            line = content[: error.start].decode(codec, "replace").count("\n") + 1
+            raise _undecodable(name, line, error, b"") from None
+        lines = text.split("\n")
+        for number, line_text in enumerate(lines if lines[-1] else lines[:-1], start=1):
+            yield number, line_text.rstrip("\r")
         return
     number, raw = 1, first
     while raw:

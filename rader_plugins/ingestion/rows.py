@@ -10,7 +10,7 @@ from typing import Any
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion.findings import Findings
-from rader_plugins.text_files import decode, detect_encoding, encoding_of_mark, read_lines
+from rader_plugins.text_files import decode, detect_encoding, encoding_of_mark, has_byte_lines, read_lines
 
 __all__ = ["encoding_of_rows", "read_rows"]
 
@@ -78,7 +78,7 @@ def read_rows(path: Path, encoding: str, id_keys: Sequence[str], findings: Findi
 
 
 def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str, int]]:
-    if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf-8-sig")):
+    if not has_byte_lines(encoding):
         for number, text in read_lines(path, encoding):
             yield number, text, 0
         return

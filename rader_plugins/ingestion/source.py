@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rader_plugins.arguments import check_flag, check_path, check_string, iterate, shown
+from rader_plugins.arguments import check_flag, check_path, check_string, expand_path, iterate, shown
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion.chunking import Chunking
@@ -16,7 +16,14 @@ from rader_plugins.ingestion.findings import KINDS, Findings
 from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
 from rader_plugins.ingestion.listing import Listing, glob_matcher, list_folder
 from rader_plugins.ingestion.rows import encoding_of_rows, read_rows
-from rader_plugins.text_files import check_encoding, decode, detect_encoding, encoding_of_mark
+from rader_plugins.text_files import (
+    binary_kind,
+    check_encoding,
+    decode,
+    detect_encoding,
+    encoding_of_mark,
+    has_byte_lines,
+)
 
 __all__ = ["JSONL_SUFFIXES", "TEXT_SUFFIXES", "Source", "open_source"]
 
@@ -97,8 +104,7 @@ class Source:
         except OSError as error:
             findings.add("unreadable", name, error.strerror or str(error))
             return None
-        mark = encoding_of_mark(raw)
-        if self.encoding is None or mark or (not raw.isascii() and _is_utf8(raw)):
+        if self.encoding is None or not _is_in(self.encoding, raw):
             detected = detect_encoding(raw)
             if detected.name is None:
                 findings.add("binary", name, detected.reason)
@@ -124,12 +130,17 @@ class Source:
             yield number, document, False
 
 
-def _is_utf8(raw: bytes) -> bool:
+def _is_in(encoding: str, raw: bytes) -> bool:
+    """Whether the encoding that a user names is meant for a file: the bytes do not say themselves what they are."""
+    if encoding_of_mark(raw) or binary_kind(raw):
+        return False
+    if raw.isascii():  # that of 7-bit encodings too, which give something else than the letters of ASCII
+        return has_byte_lines(encoding) or b"\x00" in raw
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
-        return False
-    return True
+        return True
+    return False
 
 
 def open_source(
@@ -143,7 +154,8 @@ def open_source(
     """Find out what ``path`` is.
 
     Args:
-        path: A folder with texts, a BEIR folder, a JSONL file or a single text file.
+        path: A folder with texts, a BEIR folder, a JSONL file or a single text file. ``~`` and environment variables
+            are replaced.
         globs: Which files of a folder to read, in place of :data:`TEXT_SUFFIXES`.
         chunking: How to split documents.
         encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
@@ -152,14 +164,18 @@ def open_source(
     Raises:
         InputError: It is none of these, or holds no such file.
     """
-    path = check_path(path, "path")
+    path = expand_path(check_path(path, "path"))
     globs = [check_string(pattern, "a pattern of globs") for pattern in iterate(globs, "globs")]
     if chunking is not None and not isinstance(chunking, Chunking):
         raise InputError(f"chunking must be a Chunking, not {shown(chunking)}.")
     if encoding is not None:
         encoding = check_encoding(encoding)
     check_flag(follow_links, "follow_links")
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise InputError(f"{shown(str(path))} cannot be looked at: {error.strerror}.") from None
+    if is_folder:
         if not globs and (path / "corpus.jsonl").is_file():
             return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding)
         matcher = glob_matcher(globs) if globs else lambda name: name.lower().endswith(TEXT_SUFFIXES)

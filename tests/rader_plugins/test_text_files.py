@@ -95,3 +95,26 @@ def test_names_of_encodings_are_checked() -> None:
     for name in ("no-such", "rot13", "base64", "", "a\x00b"):
         with pytest.raises(InputError, match="unknown"):
             check_encoding(name)
+
+
+@pytest.mark.parametrize("encoding", ["utf16", "U16", "utf-16", "utf_16_le", "UTF-16LE", "utf32", "cp037", "shift_jis"])
+def test_a_named_encoding_means_the_same_however_it_is_spelt(encoding: str) -> None:
+    lines = ["one \\ two", "three"]
+    content = "\r\n".join([*lines, ""]).encode(encoding)
+    mark = len("".encode(encoding))  # of the machine's own order, as without a mark
+    for raw in (content, content[mark:]):
+        assert [line for _, line in read_lines(io.BytesIO(raw), encoding)] == lines
+
+
+def test_japanese_mail_is_told_by_its_escape_sequences() -> None:
+    text = "鳩の巣原理\nplain\n"
+    guess = detect_encoding(text.encode("iso2022_jp"))
+    assert not guess.certain
+    assert text.encode("iso2022_jp").decode(str(guess.name)) == text
+    assert detect_encoding(b"a shell prints \x1b$ and goes on").name == "utf-8"
+
+
+def test_encodings_that_are_not_of_files_are_refused() -> None:
+    for name in ("idna", "undefined", "punycode\0", "rot13", "hex"):
+        with pytest.raises(InputError, match="unknown"):
+            check_encoding(name)

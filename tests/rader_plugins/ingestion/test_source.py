@@ -92,6 +92,25 @@ def test_an_encoding_that_is_named_is_for_what_does_not_say_otherwise(tmp_path: 
         open_source(tmp_path, encoding="nonesuch")
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "shift_jis", "cp037"])
+def test_a_named_encoding_makes_no_text_of_binary_files_nor_of_plain_ones_something_else(
+    tmp_path: Path, encoding: str
+) -> None:
+    for name, raw in (
+        ("a.txt", b"%PDF-1.4 plain letters"),
+        ("b.txt", b"{\\rtf1 letters}"),
+        ("c.txt", b"plain, all ASCII"),
+    ):
+        (tmp_path / name).write_bytes(raw)
+    (tmp_path / "d.txt").write_text("letters of the encoding", encoding=encoding)
+    documents, findings = read(open_source(tmp_path, encoding=encoding))
+    assert {id: document.text for id, document in documents.items()} == {
+        "c.txt": "plain, all ASCII",
+        "d.txt": "letters of the encoding",
+    }
+    assert list(findings.names["binary"]) == ["a.txt", "b.txt"]
+
+
 def test_rows_in_other_encodings(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     content = '{"id": "a", "text": "Café"}\n{"id": "b", "text": "naïve"}\n'
