@@ -59,8 +59,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         # mkstemp makes files that only the owner may read; an index or a run is meant to be shared like any file.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(target)  # of a full disk the system says no more than that it is full
         raise
     sync_folder(target.parent)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rader_plugins.errors import IndexWriteError
 from rader_plugins.files import atomic_write
 from rader_plugins.index.dense import Approximate, gather
 from rader_plugins.index.home import Home, renew_terms
@@ -34,12 +35,22 @@ def lexical_is_behind(home: Home) -> bool:
 
 
 def store_derived(home: Home, snapshot: Snapshot, approximate: Approximate | None) -> None:
-    """Write a snapshot's postings, and a FAISS structure if one is given, and remove files that nobody refers to."""
+    """Write a snapshot's postings, and a FAISS structure if one is given, and remove files that nobody refers to.
+
+    Raises:
+        IndexWriteError: The disk is full or the folder read-only. Nothing depends on these files but time.
+    """
     if home.derived is None:
         return
-    records = {"lexical": _write_lexical(home.derived, snapshot)}
-    if approximate is not None:
-        records["ann"] = _write_approximate(home.derived, approximate, snapshot)
+    try:
+        records = {"lexical": _write_lexical(home.derived, snapshot)}
+        if approximate is not None:
+            records["ann"] = _write_approximate(home.derived, approximate, snapshot)
+    except (OSError, RuntimeError) as error:  # FAISS raises the latter
+        raise IndexWriteError(
+            f"The search structures in {home.derived} could not be written: {error}. All documents are stored and "
+            "found as before; free some space or make the folder writable, and call optimize()."
+        ) from error
     with home.store.writing() as changes:
         for kind, record in records.items():
             changes.set_derived(kind, record)
@@ -62,8 +73,11 @@ def _write_lexical(folder: Path, snapshot: Snapshot) -> Derived:
 def _write_approximate(folder: Path, approximate: Approximate, snapshot: Snapshot) -> Derived:
     name = f"{approximate.config.kind}-{snapshot.epoch:06d}-{snapshot.generation:010d}.faiss"
     temporary = folder / f".{name}.tmp"
-    approximate.write(temporary)
-    temporary.replace(folder / name)
+    try:
+        approximate.write(temporary)
+        temporary.replace(folder / name)
+    finally:
+        temporary.unlink(missing_ok=True)
     return Derived(name, approximate.rows, (folder / name).stat().st_size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> No
         stream.write(b"new")
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o400
+
+
+def test_a_write_that_the_system_refuses_names_the_file(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_write(tmp_path / "file"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="file") as refusal:
+        fail()
+    assert refusal.value.filename == str(tmp_path / "file")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="uses pipes of POSIX systems")

@@ -158,6 +158,35 @@ def test_full_disk(path: Path, limited: str) -> None:
     assert hits(path) == before
 
 
+OPTIMIZED_ON_A_FULL_DISK = """
+import resource, signal, sys
+from rader_plugins import RaderIndex
+from rader_plugins.errors import IndexWriteError
+from tests.support.encoders import HashEncoder
+
+index = RaderIndex.open(sys.argv[1], HashEncoder())
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for size in (0, 200, 1000, resource.RLIM_INFINITY):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        index.optimize()
+        print("done")
+    except IndexWriteError as error:
+        print("refused:", error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert len(index) == 60
+    index.verify()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="uses the resource limits of POSIX systems")
+def test_optimizing_on_a_full_disk_is_refused_or_done(path: Path) -> None:
+    output, error = start(OPTIMIZED_ON_A_FULL_DISK, str(path)).communicate()
+    assert output.count("The search structures") == 3, (output, error)
+    assert output.endswith("done\n")
+    assert not list((path / "derived").glob("*.tmp"))
+
+
 def test_read_only_folder(path: Path) -> None:
     before = hits(path)
     if os.geteuid() == 0:  # root may write anywhere: only a read-only mount stops it
