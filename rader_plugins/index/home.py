@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.arguments import expand_path, shown
+from rader_plugins.arguments import check_path, expand_path, shown
 from rader_plugins.errors import AlreadyExistsError, IndexWriteError, InputError
 from rader_plugins.files import sync_folder
 from rader_plugins.index.dense import AnnConfig
@@ -88,11 +88,9 @@ def as_folder(path: object) -> Path:
     Raises:
         InputError: It is no path.
     """
-    if not isinstance(path, str | os.PathLike) or not (text := os.fspath(path)) or not isinstance(text, str):
-        raise InputError(f"An index lies in a folder, named by a path, not {path!r}.")
-    if "\x00" in text:
-        raise InputError(f"The path {text!r} holds a NUL character.")
-    return expand_path(Path(text)).absolute()
+    if isinstance(path, str) and not path:  # for pathlib, the working directory
+        raise InputError("The folder of an index must be a path, not ''.")
+    return expand_path(check_path(path, "The folder of an index")).absolute()
 
 
 def is_home(folder: Path) -> bool:
