@@ -38,6 +38,8 @@ _OPTIONAL = {
     "max_completion_tokens": "answers may be long",
     "random_seed": "answers cannot be repeated",
 }
+_SWITCHES = ("reasoning_effort", "chat_template_kwargs")
+_ABOUT_THINKING = re.compile(r"\b(think|reason)", re.IGNORECASE)
 _RENAMED = {"max_tokens": "max_completion_tokens", "seed": "random_seed"}
 # Weaker values to try where a server knows a parameter and not its value.
 _WEAKER = {"reasoning_effort": {"none": "minimal", "minimal": "low"}}
@@ -85,6 +87,8 @@ class Dialect:
         if not _REFUSES.search(message):
             return False
         candidates = [name for name in named if name in sent] or [name for name in _mentioned(message) if name in sent]
+        if not candidates and _ABOUT_THINKING.search(message):  # Ollama: '"llama3" does not support thinking'
+            candidates = [name for name in _SWITCHES if name in sent]
         name = next((candidate for candidate in candidates if candidate in _OPTIONAL), None)
         if name is None:
             return False
@@ -100,9 +104,13 @@ class Dialect:
                 self._values[name] = weaker
                 return True
             self._omitted.add(name)
-        if _OPTIONAL[name]:
+            switches = [switch for switch in _SWITCHES if switch in sent and switch not in self._omitted]
+        loss = _OPTIONAL[name]
+        if name in _SWITCHES and not switches:
+            loss = "no switch for thinking is left, its model thinks or not as it does by itself"
+        if loss:
             warnings.warn(
-                f"{self._server} does not take {name!r}: it is left out from now on ({_OPTIONAL[name]}).",
+                f"{self._server} does not take {name!r}: it is left out from now on ({loss}).",
                 RaderWarning,
                 stacklevel=2,
             )

@@ -85,7 +85,7 @@ def pick_dtype(dtype: str | torch.dtype | None, recipe: Recipe, device: str) -> 
     allowed = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
     if not isinstance(precision, torch.dtype) or precision not in allowed:
         raise InputError(f"dtype is {shown(dtype)}; it must be float32, bfloat16, float16 or float64.")
-    return precision
+    return precision  # type: ignore[no-any-return]
 
 
 def local_folder(location: str, revision: str | None, *, remote_code: bool = False) -> Path:

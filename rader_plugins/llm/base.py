@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from rader_plugins.documents import check_text
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.llm.sampling import SamplingOptions
+from rader_plugins.llm.thoughts import without_thoughts
 
 __all__ = [
     "ChatModel",
@@ -34,8 +35,6 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(r"content[_ ](filter|management|policy)|responsibleai|moderation|safety system", re.IGNORECASE)
-_THOUGHTS_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
 
 RefusalKind = Literal["context", "filter", "model", "access", "server", "request"]
@@ -215,17 +214,6 @@ class Generator(ChatModel, Protocol):
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def without_thoughts(text: str) -> str | None:
-    """Return what follows the ``<think>`` block of a reasoning model, or None if it never came to an end of thinking.
-
-    Example:
-        >>> without_thoughts("<think>2 or 3?</think>Grade: 3")
-        'Grade: 3'
-    """
-    answer = _THOUGHTS_END.sub("", text, count=1)
-    return None if _THOUGHTS_BEGIN.search(answer) else answer
 
 
 def check_messages(messages: Sequence[Message]) -> list[Message]:

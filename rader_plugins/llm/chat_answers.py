@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rader_plugins.llm.base import Completion, Usage, without_thoughts
+from rader_plugins.llm.base import Completion, Usage
+from rader_plugins.llm.thoughts import answer_start, opens_thoughts, without_thoughts
 
 __all__ = [
     "UnreadableError",
     "cut_at_stop",
     "in_order",
-    "is_cut_in_thoughts",
+    "may_be_cut_in_thoughts",
     "is_empty",
     "read_chat",
     "read_continuation",
     "read_usage",
+    "thinks_aloud",
 ]
 
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _TEXT_BLOCKS = {"text", "output_text"}
 _THOUGHT_BLOCKS = {"thinking", "reasoning", "reasoning_content"}
-_THOUGHTS_BEGIN = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-_THOUGHTS_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _FILTERED = "content_filter"
 # Where a server counts no tokens: so many characters are about one.
 _CHARACTERS = 4
@@ -128,21 +127,29 @@ def is_empty(completion: Completion) -> bool:
     return not completion.refusal and not (without_thoughts(completion.text) or "").strip()
 
 
-def is_cut_in_thoughts(completion: Completion) -> bool:
-    """Whether a stop string ended a completion before the answer, while the model was thinking aloud or just after."""
-    if completion.finish_reason == "length" or _THOUGHTS_BEGIN.match(completion.text) is None:
-        return False
-    end = _THOUGHTS_END.search(completion.text)
-    return end is None or not completion.text[end.end() :].strip()
+def thinks_aloud(completion: Completion) -> bool:
+    """Whether a model's thoughts come before its answer, where a stop string may meet them."""
+    text = completion.text
+    return bool(completion.thoughts) or opens_thoughts(text) or answer_start(text) is not None
+
+
+def may_be_cut_in_thoughts(completion: Completion) -> bool:
+    """Whether a stop string may have ended a completion before the answer, while the model was thinking or just after.
+
+    Of thoughts that a server hands over apart from the answer nothing may be left to see.
+    """
+    return completion.finish_reason in ("stop", "") and is_empty(completion)
 
 
 def cut_at_stop(completion: Completion, stop: Sequence[str]) -> Completion:
     """Return a completion that ends before the first stop string behind the thoughts, as if the server had stopped."""
-    end = None if _THOUGHTS_BEGIN.match(completion.text) is None else _THOUGHTS_END.search(completion.text)
-    begin = 0 if end is None else end.end()
+    end = answer_start(completion.text)
+    begin = end or 0
     body = completion.text[begin:]
-    if end is not None:  # the line breaks between thoughts and answer are no part of it
+    if end is not None or completion.thoughts:  # the line breaks between thoughts and answer are no part of it
         body = body.lstrip()
+    elif opens_thoughts(body):  # it never came to an end of them
+        return completion
     positions = [position for string in stop if (position := body.find(string)) >= 0]
     if not positions:
         return completion

@@ -27,11 +27,12 @@ from rader_plugins.llm.chat_answers import (
     UnreadableError,
     cut_at_stop,
     in_order,
-    is_cut_in_thoughts,
     is_empty,
+    may_be_cut_in_thoughts,
     read_chat,
     read_continuation,
     read_usage,
+    thinks_aloud,
 )
 from rader_plugins.llm.generator import GeneratorBase, Request
 
@@ -249,9 +250,9 @@ class OpenAIChat(GeneratorBase):
     def _post(self, request: Request, first: int, size: int) -> list[Completion]:
         prompt = request.content
         raw = isinstance(prompt, str)
+        # A stop string may stand in the thoughts of a model that thinks aloud: it is applied behind them, here.
+        stops_here = not raw and self._thinks_aloud
         while True:
-            # A stop string may stand in the thoughts of a model that thinks aloud: it is applied behind them, here.
-            stops_here = not raw and self._thinks_aloud
             payload: dict[str, Any] = {"model": self.model, "temperature": request.temperature}
             payload |= {"prompt": prompt} if raw else {"messages": prompt}
             payload |= {
@@ -267,9 +268,11 @@ class OpenAIChat(GeneratorBase):
             payload = {name: value for name, value in payload.items() if value is not None}
             answer = self._send(payload, _COMPLETIONS if raw else None)
             completions = self._read(answer, request)[:size]
-            if not (raw or stops_here) and request.stop and any(map(is_cut_in_thoughts, completions)):
-                self._thinks_aloud = True
-                continue
+            if request.stop and not raw:
+                self._thinks_aloud = self._thinks_aloud or any(map(thinks_aloud, completions))
+                if not stops_here and any(map(may_be_cut_in_thoughts, completions)):
+                    stops_here = True
+                    continue
             self._check_emptiness(completions)
             if stops_here or not self._dialect.takes("stop"):
                 completions = [cut_at_stop(completion, request.stop) for completion in completions]

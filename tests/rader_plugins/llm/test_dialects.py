@@ -55,6 +55,10 @@ def value_words(name: str) -> Reply:
     return Reply({"error": {"message": message, "param": name, "code": "unsupported_value"}}, 400)
 
 
+def thinking_words(name: str) -> Reply:
+    return Reply({"error": {"message": '"llama3" does not support thinking', "param": None}}, 400)
+
+
 def strict(refused: set[str], words: Any) -> Any:
     def answer(request: HTTPRequest) -> Reply:
         wrong = sorted(refused & set(request.body))
@@ -126,19 +130,60 @@ def test_the_switch_for_thinking_that_the_server_has() -> None:
         assert "reasoning_effort" not in server.requests[-1].body
 
 
-@pytest.mark.parametrize("thoughts", ["\nOkay.\nLet me see.\n", "one line"])
-def test_stop_strings_count_behind_the_thoughts(thoughts: str) -> None:
+@pytest.mark.parametrize("thinking", [False, True])
+def test_a_server_without_a_switch_for_thinking_is_named(thinking: bool) -> None:
+    """An option that turns out to have no effect is no secret."""
+    servers = (
+        strict({"chat_template_kwargs", "reasoning_effort"}, old_openai_words),
+        strict({"chat_template_kwargs", "reasoning_effort"}, thinking_words),
+    )
+    for answer in servers:
+        with (
+            AnsweringServer(answer) as server,
+            connect(server, thinking=thinking) as llm,
+            pytest.warns(RaderWarning, match="no switch for thinking") as warned,
+        ):
+            assert llm.chat(HELLO)[0].text.startswith("five")
+        assert len(warned) == 1
+
+
+THOUGHTS = ["\nOkay.\nLet me see.\n", "one line"]
+
+
+def thinking_server(before: str, thoughts: str, after: str, *, apart: bool = False) -> AnsweringServer:
+    """A server that applies stop strings to all that its model writes, thoughts included, as vLLM does."""
+
     def answer(request: HTTPRequest) -> Reply:
-        text = f"<think>{thoughts}</think>\n\nfirst line\nsecond line"
+        text = f"{before}{thoughts}{after}\n\nfirst line\nsecond line"
         for stop in request.body.get("stop", []):
             text = text.split(stop)[0]
-        return Reply(completion(text))
+        if not apart:
+            return Reply(completion(text))
+        inner, end, outer = text.removeprefix(before).partition(after)
+        return Reply(completion(outer if end else None, reasoning_content=inner))
 
-    with AnsweringServer(answer) as server, connect(server) as llm:
+    return AnsweringServer(answer)
+
+
+@pytest.mark.parametrize("thoughts", THOUGHTS)
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    "marks", ["<think> </think>", "[THINK] [/THINK]", "<seed:think> </seed:think>", "◁think▷ ◁/think▷"]
+)
+def test_stop_strings_count_behind_the_thoughts(thoughts: str, apart: bool, marks: str) -> None:
+    before, after = marks.split()
+    with thinking_server(before, thoughts, after, apart=apart) as server, connect(server) as llm:
         for _ in range(2):
             (got,) = llm.chat(HELLO, stop=["\n"])
-            assert without_thoughts(got.text) == "first line"
+            assert (without_thoughts(got.text) or "").strip() == "first line"
         assert len(server.requests) <= 3
+
+
+def test_thoughts_that_the_prompt_opened_are_known_from_their_end() -> None:
+    with thinking_server("", THOUGHTS[0], "</think>") as server, connect(server) as llm:
+        llm.chat(HELLO, stop=["second"])
+        (got,) = llm.chat(HELLO, stop=["\n"])
+    assert without_thoughts(got.text) == "first line"
 
 
 @pytest.mark.parametrize(
