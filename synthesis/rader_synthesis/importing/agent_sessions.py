@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_synthesis.importing.conversation import Call, Conversation, Event, Question, Result
-from rader_synthesis.importing.conversations import ConversationImporter
+from rader_synthesis.importing.conversations import EventImporter
 from rader_synthesis.importing.messages import MessageReader
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row
@@ -30,15 +30,21 @@ _CLAUDE_SILENT = frozenset(
     )
 )
 _CODEX_SILENT = frozenset(("session_meta", "turn_context", "event_msg", "compacted"))
-_INSERTED = re.compile(
-    r"\A\s*<(environment_context|user_instructions|permissions instructions|turn_aborted|system-reminder|command-\w+|"
-    r"local-command-\w+|INSTRUCTIONS)\b|\A\s*# AGENTS\.md instructions|\ACaveat: The messages below",
+_TAGS = (
+    r"environment_context|user_instructions|permissions instructions|turn_aborted|system-reminder|command-[\w-]+|"
+    r"local-command-[\w-]+|INSTRUCTIONS|ide_\w+|bash-\w+|task-notification|user-prompt-submit-hook|new-diagnostics|"
+    r"user_shell_command|subagent_notification|collaboration_mode|skill"
+)
+_INSERTED = re.compile(rf"<({_TAGS})\b[^>]*>.*?(?:</\1\s*>|\Z)", re.DOTALL)
+_NOT_SAID = re.compile(
+    r"\A\s*(?:# AGENTS\.md instructions|Caveat: The messages below|\[Request interrupted by user[^\]]*\]|"
+    r"This session is being continued from a previous conversation|\Z)",
 )
 _LINKS = re.compile(r"\{[^{}]*\"(?:title|url)\"[^{}]*\"(?:title|url)\"[^{}]*\}")
 _PATH = re.compile(r"^(?:\./|/|[A-Za-z]:\\)?(?:[\w.@+\- ]+[/\\])*[\w.@+\-]+\.\w{1,8}$")
 
 
-class AgentSessions(ConversationImporter):
+class AgentSessions(EventImporter):
     """Reads the JSONL logs that Claude Code (``~/.claude/projects``) and Codex (``~/.codex/sessions``) keep.
 
     The lines of a session are a conversation; those of Claude Code are told apart by ``sessionId``. Web searches and
@@ -66,6 +72,7 @@ class AgentSessions(ConversationImporter):
         for path in paths:
             sessions: dict[str, MessageReader] = {}
             wheres: dict[str, str] = {}
+            agents: dict[str, str] = {}
             current = path.stem
             for row, value in self.values(path, report):
                 if not isinstance(value, Mapping):
@@ -75,7 +82,7 @@ class AgentSessions(ConversationImporter):
                     current = str(value["payload"].get("id") or current)
                 session = str(value.get("sessionId") or current)
                 if value.get("isSidechain"):
-                    session = f"{session}/{value.get('agentId') or 'sidechain'}"
+                    session = f"{session}/{_agent(value, agents)}"
                 reader = sessions.setdefault(session, MessageReader(row.where, report))
                 wheres.setdefault(session, row.where)
                 self._line(value, reader, row, report)
@@ -86,7 +93,9 @@ class AgentSessions(ConversationImporter):
     def _line(self, value: Mapping[str, Any], reader: MessageReader, row: Row, report: ImportReport) -> None:
         kind = str(value.get("type"))
         if kind in ("user", "assistant") and isinstance(value.get("message"), Mapping):
-            if value.get("isMeta") or value.get("isCompactSummary"):
+            if any(value.get(mark) for mark in ("isMeta", "isCompactSummary", "isApiErrorMessage")):
+                return
+            if value["message"].get("model") == "<synthetic>":  # said by the program in the model's place
                 return
             before = len(reader.events)
             reader.item({"type": "message", **value["message"], "role": kind}, row.where)
@@ -101,18 +110,45 @@ class AgentSessions(ConversationImporter):
             report.unknown[f"line of type {kind}"] += 1
 
 
+def _agent(line: Mapping[str, Any], agents: dict[str, str]) -> str:
+    """Return which agent below the session a line is of: by its name, or by the line before it.
+
+    Args:
+        line: Of an agent.
+        agents: Line -> agent; the line is added.
+    """
+    agent = str(
+        line.get("agentId") or agents.get(str(line.get("parentUuid"))) or f"agent-{len(set(agents.values())) + 1}"
+    )
+    agents[str(line.get("uuid"))] = agent
+    return agent
+
+
 def _cleaned(events: Sequence[Event], result: Any) -> Iterable[Event]:
     """Yield events without what the program inserted as if the user had said it, results with what they found."""
     for event in events:
-        if isinstance(event, Question) and _INSERTED.search(event.text):
-            continue
-        if isinstance(event, Result):
+        if isinstance(event, Question):
+            text = _INSERTED.sub("", event.text).strip()
+            if not _NOT_SAID.match(text):
+                yield Question(text)
+        elif isinstance(event, Result):
             documents = _links(result) or _links_in(event.content) or _files(result)
-            yield replace(event, content=documents, searched=True) if documents and not event.failed else event
+            if documents and not event.failed:
+                yield replace(event, content=documents, searched=True)
+            else:
+                yield replace(event, content=_read(event.content, result))
         elif isinstance(event, Call) and isinstance(event.arguments, Mapping) and "pattern" in event.arguments:
             yield Call(event.id, event.name, event.arguments["pattern"])
         else:
             yield event
+
+
+def _read(content: Any, result: Any) -> Any:
+    """Return what a call returned: of a file its text, without numbers of lines and what the program put behind it."""
+    file = result.get("file") if isinstance(result, Mapping) else None
+    if isinstance(file, Mapping) and isinstance(file.get("content"), str):
+        return file["content"]
+    return _INSERTED.sub("", content) if isinstance(content, str) else content
 
 
 def _links(result: Any) -> list[Any]:

@@ -1,13 +1,25 @@
-"""What interfaces say that an answer cites."""
+"""What interfaces say that an answer cites, and the numbers that it cites itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from rader_synthesis.importing.conversation import Citation
 
-__all__ = ["citation_of"]
+__all__ = ["citation_of", "numbers_cited", "page_key"]
+
+_NO_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]", re.DOTALL)
+_RANGE = r"\d{1,3}(?:\s*[-–—]\s*\d{1,3})?"
+_DOCUMENT = r"(?:doc(?:ument[eo]?)?|dokument|source|quelle|fuente|passage|result|ref|chunk|文档|文献|资料)\.?\s*"
+_NUMBERS = re.compile(
+    rf"[\[［【]\s*\^?((?:{_DOCUMENT})?{_RANGE}(?:\s*[,，、;；]\s*(?:{_DOCUMENT})?{_RANGE})*)\s*(?:†[^】\]]*)?[\]］】]",
+    re.IGNORECASE,
+)
+_REFERENCE = re.compile(r"^[ \t>*+-]*[\[［【]\^?\d{1,3}(?:†[^】\]]*)?[\]］】][:：]?[ \t]*\S.*$", re.MULTILINE)
+_TRACKING = re.compile(r"utm_\w+|gclid|fbclid|msclkid|ref_src|mc_[ce]id", re.IGNORECASE)
 
 _NAMES = ("url", "source", "file_id", "document_id", "id", "title", "filename", "document_title")
 _NO_DOCUMENTS = frozenset(("file_path", "container_file_citation"))
@@ -34,3 +46,42 @@ def citation_of(entry: Mapping[str, Any]) -> Citation | None:
     address = entry.get("url")
     title = next((entry[key] for key in ("title", "filename") if isinstance(entry.get(key), str)), "")
     return Citation(tuple(dict.fromkeys(names)), text, address if isinstance(address, str) else "", title)
+
+
+def numbers_cited(answer: str) -> Iterator[list[str]]:
+    """Yield, for every bracket of an answer that has the form of a citation, the numbers in it.
+
+    These are ``[1]``, ``[2, 3]``, ``[4-6]``, ``[doc7]``, ``【8†source】``; none in code and formulas. Lines that begin
+    with a number list what there is to cite: they count only where the text itself cites nothing.
+
+    Example:
+        >>> list(numbers_cited("Thirty days [1], then none [2-3]. See `rows[4]`."))
+        [['1'], ['2', '3']]
+    """
+    prose = _NO_PROSE.sub(" ", answer)
+    text = _REFERENCE.sub(" ", prose)
+    for match in list(_NUMBERS.finditer(text)) or _NUMBERS.finditer(prose):
+        numbers: list[str] = []
+        for part in re.split(r"[,，、;；]", match[1]):
+            first, *last = re.findall(r"\d+", part)
+            numbers += map(str, range(int(first), int(last[0]) + 1)) if last else [first]
+        if numbers:
+            yield numbers
+
+
+def page_key(address: str) -> str | None:
+    """Return what addresses of one page have in common: no anchor and no marks of who links to it; None for no address.
+
+    Example:
+        >>> page_key("https://Example.org/a/?utm_source=openai&q=1#top")
+        'https://example.org/a?q=1'
+    """
+    if not address.startswith(("http://", "https://")):
+        return None
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    query = [(name, value) for name, value in parse_qsl(parts.query, True) if not _TRACKING.fullmatch(name)]
+    path = parts.path.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.lower()}{path}" + (f"?{urlencode(query)}" if query else "")

@@ -55,8 +55,8 @@ class Continuations:
 
 
 def _prefixes(conversation: Conversation) -> Iterator[bytes]:
-    """Yield a digest of the first event, of the first two, and so on."""
-    content = hashlib.blake2b(digest_size=16)
+    """Yield a digest of what went before with the first event, with the first two, and so on."""
+    content = hashlib.blake2b(repr(tuple(conversation.before)).encode("utf-8", "replace"), digest_size=16)
     for event in conversation.events:
         content.update(repr(event).encode("utf-8", "replace"))
         yield content.digest()

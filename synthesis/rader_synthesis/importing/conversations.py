@@ -1,8 +1,9 @@
-"""`ConversationImporter`: what importers of messages and of spans are derived from."""
+"""`EventImporter` and `ConversationImporter`: what importers of messages and of spans are derived from."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ from rader_synthesis.importing.rows import Row
 from rader_synthesis.importing.turn import FollowUps, Reading
 from rader_synthesis.importing.turns import trajectories_of
 
-__all__ = ["ConversationImporter"]
+__all__ = ["ConversationImporter", "EventImporter"]
 
 
-class ConversationImporter(FileImporter):
+class EventImporter(FileImporter):
     """An importer of messages or spans: it says what happened, and :mod:`.turns` makes trajectories of it.
 
-    A subclass has a ``kind``, a ``summary`` and :meth:`conversations_of`, and where a conversation is spread over rows
-    :meth:`conversations`.
+    A subclass has a ``kind``, a ``summary`` and :meth:`conversations`; one whose rows are conversations derives from
+    :class:`ConversationImporter`.
 
     Args:
         tools: Names of the search tools. Without them a tool is a search if its name says so
@@ -88,29 +89,17 @@ class ConversationImporter(FileImporter):
         """Yield the trajectories of one file."""
         return self.read_files([path], report)
 
+    @abstractmethod
     def conversations(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Conversation]:
-        """Yield the conversations of files, here those of each row."""
-        for path in paths:
-            for row, value in self.values(path, report):
-                try:
-                    results = list(self.conversations_of(value, row, report))
-                except InputError as error:
-                    self.fault(error, report)
-                    continue
-                yield from results
-
-    def conversations_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Conversation]:
-        """Return the conversations of a row.
+        """Yield the conversations of files.
 
         Args:
-            value: Its JSON value.
-            row: Where it stands.
+            paths: The files.
             report: Counts what is not understood.
 
         Raises:
-            InputError: The row is unusable; the message names it.
+            InputError: A row is unusable; the message names it.
         """
-        raise NotImplementedError
 
     def judged(
         self, conversation: Conversation, record: Mapping[str, Any], report: ImportReport, *used: str
@@ -136,6 +125,34 @@ class ConversationImporter(FileImporter):
             conversation.gold_answer = first_text(record, GOLD_KEYS, where)
         count_ignored(record, spent, report.ignored)
         return conversation
+
+
+class ConversationImporter(EventImporter):
+    """An importer whose rows each hold conversations: a subclass has a ``kind``, a ``summary`` and the method below."""
+
+    def conversations(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Conversation]:
+        """Yield the conversations of each row of files."""
+        for path in paths:
+            for row, value in self.values(path, report):
+                try:
+                    results = list(self.conversations_of(value, row, report))
+                except InputError as error:
+                    self.fault(error, report)
+                    continue
+                yield from results
+
+    @abstractmethod
+    def conversations_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Conversation]:
+        """Return the conversations of a row.
+
+        Args:
+            value: Its JSON value.
+            row: Where it stands.
+            report: Counts what is not understood.
+
+        Raises:
+            InputError: The row is unusable; the message names it.
+        """
 
 
 def _content(trajectory: Trajectory) -> bytes:

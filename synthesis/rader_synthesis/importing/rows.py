@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -25,6 +25,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _GZIP = b"\x1f\x8b"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MENDED = "half of a character (an emoji that was cut in two), replaced"
+_NO_NUMBER = "NaN or Infinity, which JSON does not have, taken for null"
 _WRAPPERS = ("data", "traces", "runs", "rows", "spans", "observations", "conversations", "items", "results")
 
 
@@ -54,12 +55,16 @@ class Row:
         return f"{stem}#{self.number}"
 
     def value(self, report: ImportReport | None = None) -> Any:
-        """Return the JSON value; lone surrogates become U+FFFD and are counted.
+        """Return the JSON value; lone surrogates become U+FFFD, NaN and Infinity null, and both are counted.
 
         Raises:
             InputError: It is not JSON.
         """
-        parsed = _load(self.content, self.where) if isinstance(self.content, bytes | str) else self.content
+        constants: list[str] = []
+        is_text = isinstance(self.content, bytes | str)
+        parsed = _load(self.content, self.where, constants.append) if is_text else self.content
+        if report is not None and constants:
+            report.notes[_NO_NUMBER] += len(constants)
         if not _has_surrogates(self.content):
             return parsed
         value, count = _mended(parsed)
@@ -155,8 +160,14 @@ def _line_rows(file: Path, stream: IO[bytes]) -> Iterator[Row]:
 
 def _value_rows(file: Path, stream: IO[bytes]) -> Iterator[Row]:
     content = stream.read()
+    constants: list[float] = []
+
+    def number(constant: str) -> float:
+        constants.append(float(constant))
+        return constants[-1]
+
     try:
-        value = _load(content, str(file))
+        value = _load(content, str(file), number)
     except InputError:
         lines = [line for line in content.splitlines() if line.strip()]
         # JSONL under the name .json, as several tools export it.
@@ -166,11 +177,11 @@ def _value_rows(file: Path, stream: IO[bytes]) -> Iterator[Row]:
             json.loads(lines[0])
         except ValueError:
             raise InputError(f"{file} is not JSON, neither as a whole nor its first line.") from None
-        yield from (Row(file, number, line) for number, line in enumerate(lines, start=1))
+        yield from (Row(file, position, line) for position, line in enumerate(lines, start=1))
         return
-    surrogates = _has_surrogates(content)
-    for number, element in enumerate(_elements(value), start=1):
-        yield Row(file, number, json.dumps(element) if surrogates else element)
+    to_mend = bool(constants) or _has_surrogates(content)
+    for position, element in enumerate(_elements(value), start=1):
+        yield Row(file, position, json.dumps(element) if to_mend else element)
 
 
 def _elements(value: Any) -> list[Any]:
@@ -233,17 +244,13 @@ def parsed_cell(cell: Any) -> Any:
         return cell
 
 
-def _load(content: bytes | str, where: str) -> Any:
+def _load(content: bytes | str, where: str, constant: Callable[[str], Any]) -> Any:
     try:
         if isinstance(content, bytes):
             content = content.decode("utf-8", "surrogatepass")
-        return json.loads(content, parse_constant=_refuse)
+        return json.loads(content, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {error}") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _has_surrogates(content: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_synthesis.importing.conversation import Answer, Conversation, Question
-from rader_synthesis.importing.conversations import ConversationImporter
+from rader_synthesis.importing.conversations import EventImporter
 from rader_synthesis.importing.feedback import read_scores, score_name
 from rader_synthesis.importing.grouping import RowGroups
 from rader_synthesis.importing.report import ImportReport
@@ -19,7 +19,7 @@ from rader_synthesis.importing.tracing import Span, SpanKind, TraceReader
 __all__ = ["Span", "SpanKind", "TraceImporter"]
 
 
-class TraceImporter(ConversationImporter):
+class TraceImporter(EventImporter):
     """An importer of spans, which lie in rows of any order: those of a trace are put together by its id.
 
     A subclass has :meth:`spans_of`. Rows wait in a file beside the trace's id, so that memory does not grow with them.

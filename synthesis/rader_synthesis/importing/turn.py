@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rader_plugins.errors import InputError
 from rader_plugins.recording.results import query_of
 from rader_plugins.trajectories import Considered, Step
+from rader_synthesis.importing.citing import numbers_cited, page_key
 from rader_synthesis.importing.conversation import (
     Answer,
     Call,
@@ -44,7 +45,6 @@ FollowUps = Literal["carry", "leave-out"]
 
 _THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _UNOPENED = re.compile(r"\A(.*?)</(?:think|thinking)>", re.DOTALL | re.IGNORECASE)
-_NUMBERS = re.compile(r"[\[［【]\^?(\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*)(?:†[^】\]]*)?[\]］】]")
 _LONGEST_RESULT = 2000
 
 
@@ -89,6 +89,7 @@ class Turn:
         self._where = where
         self._calls: PendingCalls = PendingCalls() if before is None else before._calls
         self._unread: set[str] = set()
+        self._excerpts: dict[str, list[str]] = {}
         self._names: dict[str, list[str]] = {}
         self._before = before
 
@@ -145,14 +146,19 @@ class Turn:
             for citation in slot.citations:
                 self._cite(citation, cited, report)
         if answer is not None:
-            for number in dict.fromkeys(n for m in _NUMBERS.finditer(answer) for n in re.findall(r"\d+", m[1])):
-                ids = self._names.get(f"[{number}]", [])
+            for number in self._numbers(answer):
+                ids = self._names[f"[{number}]"]
                 if len(ids) == 1:
                     cited.setdefault(ids[0], f"the answer cites number {number}")
-                elif ids:
+                else:
                     report.notes["number cited that several searches gave to different documents"] += 1
         steps = [step for slot in self.slots for step in slot.steps]
-        return [_labelled(step, cited) for step in with_opened(steps, self._unread)], answer
+        return [_labelled(step, cited, self._excerpts) for step in with_opened(steps, self._unread)], answer
+
+    def _numbers(self, answer: str) -> Iterable[str]:
+        """Return the numbers of results that an answer cites; brackets with other numbers are no citations."""
+        brackets = (numbers for numbers in numbers_cited(answer) if all(f"[{n}]" in self._names for n in numbers))
+        return dict.fromkeys(number for numbers in brackets for number in numbers)
 
     def _think(self, text: str, is_said: bool = False, citations: tuple[Citation, ...] = ()) -> None:
         if text.strip():
@@ -221,9 +227,9 @@ class Turn:
         return Step("open", text, id or pages[0])
 
     def _resolve(self, target: str) -> str | None:
-        for name in (target, f"[{target}]"):
-            ids = self._names.get(name, [])
-            if len(set(ids)) == 1:
+        for name in (target, f"[{target}]", page_key(target)):
+            ids = [] if name is None else self._names.get(name, [])
+            if len(ids) == 1:
                 return ids[0]
         return None if self._before is None else self._before._resolve(target)
 
@@ -239,7 +245,9 @@ class Turn:
 
     def _retrieval(self, results: Sequence[SearchResult]) -> Step:
         for result in results:
-            for name in (result.document.id, *result.names):
+            names = (result.document.id, *result.names)
+            pages = (key for name in names if (key := page_key(name)) is not None)
+            for name in dict.fromkeys((*names, *pages)):
                 ids = self._names.setdefault(name, [])
                 if result.document.id not in ids:
                     ids.append(result.document.id)
@@ -260,7 +268,8 @@ class Turn:
 
     def _cite(self, citation: Citation, cited: dict[str, str], report: ImportReport) -> None:
         reason = "the interface says that the answer cites it"
-        ids = next((ids for name in citation.names if (ids := self._names.get(name))), [])
+        names = [*citation.names, *(key for name in citation.names if (key := page_key(name)) is not None)]
+        ids = next((ids for name in names if (ids := self._names.get(name))), [])
         if len(ids) > 1 and citation.text:
             ids = [id for id in ids if self._holds(id, citation.text)] or ids
         if not ids and citation.text:
@@ -274,8 +283,13 @@ class Turn:
             ids = [document.id]
         if not ids:
             report.notes["citation of a document that no search of its turn returned"] += 1
+        if len(ids) > 1:
+            report.notes["citation of a file of which several parts were found, all taken for cited"] += 1
         for id in ids:
             cited[id] = reason
+            excerpts = self._excerpts.setdefault(id, [])
+            if citation.text and citation.text not in excerpts:
+                excerpts.append(citation.text)
 
     def _documents(self) -> dict[str, Considered]:
         return {document.id: document for slot in self.slots for step in slot.steps for document in step.considered}
@@ -289,13 +303,20 @@ class Turn:
         return f"{pending.name}({arguments if isinstance(arguments, str) else as_text(arguments)})"
 
 
-def _labelled(step: Step, cited: dict[str, str]) -> Step:
+def _labelled(step: Step, cited: dict[str, str], excerpts: dict[str, list[str]]) -> Step:
+    """Return a step whose cited documents are labelled; one without a text gets what was cited of it."""
     if not step.considered or not cited:
         return step
     return replace(
         step,
         considered=tuple(
-            replace(document, relevant=True, reason=cited[document.id], labelled_by="citation")
+            replace(
+                document,
+                text=document.text or "\n".join(excerpts.get(document.id, ())),
+                relevant=True,
+                reason=cited[document.id],
+                labelled_by="citation",
+            )
             if document.id in cited and document.relevant is None
             else document
             for document in step.considered

@@ -105,3 +105,16 @@ def test_a_rated_message_gives_its_own_turn_the_reward(tmp_path: Path) -> None:
     assert [made.reward for made in read("openai", tmp_path, {"messages": messages})] == [0.0, None, 1.0]
     messages = [*turn(1, feedback={"thumbs": "up"}), *turn(2)]
     assert [made.reward for made in read("openai", tmp_path, {"messages": messages, "reward": 0.0})] == [1.0, 0.0]
+
+
+def test_traces_that_only_their_session_tells_apart_are_two(tmp_path: Path) -> None:
+    def trace(session: str, name: str, question: str, start: str) -> list[dict[str, Any]]:
+        trace = {"id": name, "input": question, "output": "Thirty days.", "sessionId": session, "timestamp": start}
+        search = {"id": f"{name}s", "traceId": name, "type": "RETRIEVER", "input": "x", "output": DOCUMENTS}
+        return [trace, {**search, "startTime": start}]
+
+    rows = [*trace("a", "a1", "On the free plan?", "1"), *trace("a", "a2", "And per year?", "2")]
+    rows += [*trace("b", "b1", "On the paid plan?", "3"), *trace("b", "b2", "And per year?", "4")]
+    made = read("langfuse", tmp_path, *rows)
+    assert [one.id for one in made] == ["a1", "a2", "b1", "b2"]
+    assert len({one.problem_id for one in made}) == 4

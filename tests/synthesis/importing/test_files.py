@@ -87,6 +87,24 @@ def test_halves_of_characters_are_mended_and_counted(tmp_path: Path) -> None:
     assert list(read_trajectories(tmp_path / "t.jsonl")) == made
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "log.json", "log.csv"])
+def test_what_json_has_no_number_for_is_null_and_counted(name: str, tmp_path: Path) -> None:
+    rewards = (1.0, float("nan"))
+    rows = [{"messages": conversation(f"q{n}", "A document."), "reward": reward} for n, reward in enumerate(rewards)]
+    written = {
+        "log.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "log.json": json.dumps(rows),
+        "log.csv": "messages,note\n" + "".join(
+            '"' + json.dumps(row["messages"]).replace('"', '""') + '","[NaN]"\n' for row in rows[1:]
+        ),
+    }  # fmt: skip
+    (tmp_path / name).write_text(written[name])
+    report = ImportReport()
+    made = list(OpenAILogs().read(tmp_path / name, report))
+    assert [each.reward for each in made] == ([None] if name == "log.csv" else [1.0, None])
+    assert report.notes == {"NaN or Infinity, which JSON does not have, taken for null": 1}
+
+
 def test_a_line_of_thirty_megabytes(tmp_path: Path) -> None:
     long = json.dumps(conversation("long", "word " * 6_000_000))
     (tmp_path / "log.jsonl").write_text(f"{long}\n{json.dumps(conversation('short', 'A document.'))}\n")

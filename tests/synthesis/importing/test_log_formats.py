@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from rader_synthesis.importing import ImportReport, importer_class, importer_kinds, recognize
 from rader_synthesis.labelling import label_by_citation
+from rader_synthesis.sampling import SamplingConfig, make_samples
 
-from rader_plugins.trajectories import Trajectory
+from rader_plugins.sample_files import read_samples
+from rader_plugins.trajectories import Trajectory, write_trajectories
 from tests.synthesis.importing import one_conversation as one
 
 ALL = [(name, name, rows) for name, rows in one.FORMATS.items()]
@@ -86,6 +88,25 @@ def test_all_formats_give_the_same_samples(tmp_path: Path) -> None:
         assert (other.problem_id, other.question, other.steps, other.answer) == (
             first.problem_id, first.question, first.steps, first.answer
         ), name  # fmt: skip
+
+
+@each_format
+def test_every_format_gives_the_samples_of_the_first(
+    tmp_path: Path, name: str, kind: str, rows: Callable[[], one.Rows]
+) -> None:
+    def samples(kind: str, rows: one.Rows, folder: Path) -> list[dict[str, object]]:
+        folder.mkdir()
+        write_trajectories(folder / "t.jsonl", map(label_by_citation, read(kind, write(folder, rows))))
+        config = SamplingConfig(kinds=("question", "cot"), dev_share=0.0, without_reward=True)
+        make_samples([folder / "t.jsonl"], folder / "samples", config=config)
+        return [{**sample.row(), "source": ""} for sample in read_samples(folder / "samples", "train")]
+
+    expected = samples("openai", one.openai(), tmp_path / "first")
+    assert [sample["query_kind"] for sample in expected] == ["question", "cot"]
+    for sample in expected:
+        assert [document["id"] for document in sample["positives"]] == ["kb-101"]  # type: ignore[attr-defined]
+        assert [document["id"] for document in sample["negatives"]] == ["kb-102"]  # type: ignore[attr-defined]
+    assert samples(kind, rows(), tmp_path / "other") == expected
 
 
 def test_every_kind_of_log_is_tested_here() -> None:
