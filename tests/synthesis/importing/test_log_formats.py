@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rader_synthesis.importing import ImportReport, importer_class, importer_kinds, recognize
@@ -94,19 +95,26 @@ def test_all_formats_give_the_same_samples(tmp_path: Path) -> None:
 def test_every_format_gives_the_samples_of_the_first(
     tmp_path: Path, name: str, kind: str, rows: Callable[[], one.Rows]
 ) -> None:
-    def samples(kind: str, rows: one.Rows, folder: Path) -> list[dict[str, object]]:
+    def samples(kind: str, rows: one.Rows, folder: Path) -> list[dict[str, Any]]:
         folder.mkdir()
         write_trajectories(folder / "t.jsonl", map(label_by_citation, read(kind, write(folder, rows))))
         config = SamplingConfig(kinds=("question", "cot"), dev_share=0.0, without_reward=True)
         make_samples([folder / "t.jsonl"], folder / "samples", config=config)
-        return [{**sample.row(), "source": ""} for sample in read_samples(folder / "samples", "train")]
+        return [_without_source(sample.row()) for sample in read_samples(folder / "samples", "train")]
 
     expected = samples("openai", one.openai(), tmp_path / "first")
     assert [sample["query_kind"] for sample in expected] == ["question", "cot"]
     for sample in expected:
-        assert [document["id"] for document in sample["positives"]] == ["kb-101"]  # type: ignore[attr-defined]
-        assert [document["id"] for document in sample["negatives"]] == ["kb-102"]  # type: ignore[attr-defined]
+        assert [document["id"] for document in sample["positives"]] == ["kb-101"]
+        assert [document["id"] for document in sample["negatives"]] == ["kb-102"]
     assert samples(kind, rows(), tmp_path / "other") == expected
+
+
+def _without_source(row: dict[str, Any]) -> dict[str, Any]:
+    """A sample without the name of the kind of log that it comes from."""
+    provenance = row["provenance"] if isinstance(row["provenance"], dict) else json.loads(row["provenance"])
+    assert str(provenance.pop("source")).startswith("import:")
+    return {**row, "provenance": provenance}
 
 
 def test_every_kind_of_log_is_tested_here() -> None:
