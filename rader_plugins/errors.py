@@ -19,6 +19,7 @@ __all__ = [
     "InputError",
     "LLMError",
     "MissingExtraError",
+    "OutdatedTermsWarning",
     "RaderError",
     "RaderWarning",
     "RefusedDocumentsError",
@@ -115,6 +116,10 @@ class RaderWarning(UserWarning):
 
 class FilterWarning(RaderWarning):
     """A metadata filter admits no document, or all, for a reason that its author may not have had in mind."""
+
+
+class OutdatedTermsWarning(RaderWarning):
+    """The words of an index were found by another version of the library than searches it."""
 
 
 class TruncationWarning(RaderWarning):

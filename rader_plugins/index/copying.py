@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from rader_plugins.errors import FingerprintMismatchError
+from rader_plugins.files import atomic_write
+from rader_plugins.index.home import BUILD_RECORD
 from rader_plugins.index.protocol import Index
 
-__all__ = ["mirror"]
+__all__ = ["copy_record", "mirror"]
 
 _ROWS = 8192
 
@@ -32,6 +35,16 @@ def mirror(source: Index, target: Index) -> None:
         target.add(documents, vectors=np.stack([vectors[document.id] for document in documents]) if vectors else None)
         names.update(part)
     target.delete([name for name in target.ids() if name not in names])
+
+
+def copy_record(source: Path | None, target: Path) -> None:
+    """Give the index in ``target`` the note of how that in ``source`` was built, or none if that has none."""
+    note = source / BUILD_RECORD if source is not None else None
+    if note is not None and note.is_file():
+        with atomic_write(target / BUILD_RECORD) as stream:
+            stream.write(note.read_bytes())
+    else:
+        (target / BUILD_RECORD).unlink(missing_ok=True)
 
 
 def _parts(index: Index) -> Iterator[list[str]]:

@@ -20,9 +20,18 @@ from rader_plugins.index.storage import FileShards, MemoryShards, Shards, Store
 from rader_plugins.index.storage.schema import is_placeholder
 from rader_plugins.recipes import Recipe
 
-__all__ = ["Home", "Settings", "as_folder", "create_home", "is_home", "open_home", "renew_terms"]
+__all__ = [
+    "BUILD_RECORD", "FIRST_ANALYZER", "Home", "Settings", "as_folder", "create_home", "is_home", "open_home",
+    "outdated_analysis", "renew_terms",
+]  # fmt: skip
 
 _DATABASE = "index.db"
+
+BUILD_RECORD = "build.json"
+"""File beside the database, with which whoever built the index notes how; a copy takes it along."""
+
+FIRST_ANALYZER = "lucene-english/1"
+"""Analysis of indexes that do not say how their words were found."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +157,19 @@ def _filled(file: Path | None, settings: Settings) -> Store:
     return store
 
 
+def outdated_analysis(home: Home) -> str | None:
+    """Return by which analysis the terms of an index were found, if that is another than its queries get now."""
+    stored: str = home.store.meta("analyzer", FIRST_ANALYZER)
+    return None if stored == home.settings.bm25.analyzer.name else stored
+
+
 def renew_terms(home: Home) -> bool:
     """Analyse all documents anew if that was done by another version or another way; return whether it was.
 
     The caller holds the write lock.
     """
     analyzer = home.settings.bm25.analyzer
-    if home.store.meta("analyzer", None) == analyzer.name:
+    if outdated_analysis(home) is None:
         return False
     with home.store.writing() as changes:
         changes.next_generation()

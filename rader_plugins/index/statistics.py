@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rader_plugins.index.home import Home
+from rader_plugins.index.home import FIRST_ANALYZER, Home
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.storage import FORMAT_VERSION
 
 __all__ = ["describe"]
-
-FIRST_ANALYZER = "lucene-english/1"
-"""Analysis of indexes that do not say how their words were found."""
 
 
 def describe(home: Home, snapshot: Snapshot) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from rader_plugins.documents import Document
 from rader_plugins.errors import IndexCorruptError, InputError
 from rader_plugins.files import atomic_write, read_text
+from rader_plugins.index.home import BUILD_RECORD
 from rader_plugins.ingestion.chunking import Chunking, parent_id
 
-__all__ = ["BUILD_RECORD", "BuildRecord", "resolve_chunking"]
+__all__ = ["BuildRecord", "resolve_chunking"]
 
-BUILD_RECORD = "build.json"
 _SCHEMA = "rader-build/1"
 
 

@@ -242,6 +242,20 @@ def test_prune_removes_what_the_source_lost(rader: Rader, tmp_path: Path) -> Non
     assert (pruned["documents"], pruned["removed"]) == (1, 1)
 
 
+def test_a_copy_remembers_how_it_was_built(rader: Rader, tmp_path: Path) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "One sentence. Another sentence. A third sentence."})
+    rader("index", "build", path, "--out", tmp_path / "index", "--chunk-size", 20)
+    for copy in ("copy", "copy"):
+        with RaderIndex.open(tmp_path / "index") as index:
+            index.copy_to(tmp_path / copy)
+        assert "chunks" in rader("index", "build", path, "--out", tmp_path / copy).stdout
+    with RaderIndex.create(None, load_encoder("mini")) as other:
+        other.add([Document("whole", "not split")])
+        other.copy_to(tmp_path / "copy")
+    assert "chunks" not in rader("index", "build", path, "--out", tmp_path / "copy").stdout
+
+
 def test_an_index_that_remembers_nothing_keeps_its_chunks(rader: Rader, tmp_path: Path) -> None:
     """As those of earlier versions, which wrote no record."""
     pytest.importorskip("semantic_text_splitter")
@@ -431,6 +445,18 @@ def test_folders_are_meant_as_a_shell_would_have_written_them(
     rader("index", "add", "~/index", "$TEXTS.jsonl")
     assert rader("index", "info", "~/index").stdout.split()[1] == str(tmp_path / "index")
     assert {path.name for path in tmp_path.iterdir()} == {"texts.jsonl", "index"}
+
+
+def test_a_url_is_no_folder_and_its_password_is_not_repeated(
+    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url, rows = "engine://me:secret@host/name", write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "a"})
+    for arguments in (("index", "info", url), ("search", url, "a"), ("index", "build", rows, "--out", url)):
+        error = rader(*arguments, code=2).stderr
+        assert "not a URL" in error
+        assert "secret" not in error
+    assert list(tmp_path.iterdir()) == [rows]
 
 
 def test_what_the_system_refuses_is_told_in_a_short_line(rader: Rader, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def opened(folder: Path, name: str) -> RaderIndex:
 
 
 @pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.OutdatedTermsWarning")
 @pytest.mark.parametrize("name", ["vectors", "optimized", "words"])
 def test_an_index_of_the_version_before(tmp_path: Path, name: str) -> None:
     with tarfile.open(DATA) as archive:
