@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -69,13 +70,23 @@ class SearchMode(str, Enum):
     bm25 = "bm25"
 
 
-# A shell leaves ~ alone in --out=~/index, and everything in quotes.
+def _index_folder(path: Path) -> Path:
+    """Return the folder of an index: a shell leaves ~ alone in ``--out=~/index``, and everything in quotes.
+
+    Raises:
+        InputError: It is the URL of an engine, which a path has lost a slash of.
+    """
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()) and not path.exists():
+        raise InputError("The commands work on an index in a folder: name that, and not a URL.")
+    return expand_path(path)
+
+
 IndexFolder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder of the index.", show_default=False, callback=expand_path)
+    Path, typer.Argument(metavar="DIR", help="Folder of the index.", show_default=False, callback=_index_folder)
 ]
 OutFolder = Annotated[
     Path,
-    typer.Option("--out", metavar="DIR", help="Folder of the index.", show_default=False, callback=expand_path),
+    typer.Option("--out", metavar="DIR", help="Folder of the index.", show_default=False, callback=_index_folder),
 ]
 SourcePath = Annotated[
     Path,
