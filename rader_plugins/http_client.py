@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
 import logging
 import random
@@ -10,7 +9,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,16 +17,15 @@ import httpx
 from rader_plugins import background
 from rader_plugins.arguments import check_count, check_number
 from rader_plugins.errors import InputError, RaderError
+from rader_plugins.http_answers import NO_STATUS, RETRIED, is_stream, read_body, retry_after, status_of
 from rader_plugins.http_headers import RequestHeaders
 from rader_plugins.http_urls import Endpoints, endpoint_url, shown_url
 
 __all__ = ["ServerClient", "ServerError", "endpoint_url"]
 
-_RETRIED = {408, 425, 429, 500, 502, 503, 504, 529}
 _LONGEST_WAIT = 60.0
 _QUOTED = 300
 _MOST_REDIRECTS = 3
-_NO_STATUS = 0  # of an error in an answer of status 200 that has no number itself
 
 # Of what is answered as a matter of time (429) or as an accident (5xx) and is neither.
 _SPENT = re.compile(r"insufficient[_ ](quota|balance|funds|credits?)|your current quota|billing|payment", re.I)
@@ -192,7 +189,7 @@ class ServerClient:
     def _request(self, method: str, endpoint: str, payload: dict[str, Any] | None) -> Any:
         failure = ""
         for attempt in range(self._max_retries + 1):
-            retry_after: float | None = None
+            wait_at_least: float | None = None
             try:
                 response = self._send(method, endpoint, payload)
             except httpx.TransportError as error:
@@ -205,23 +202,23 @@ class ServerClient:
                 raise ServerError(f"The client of {self.url} is closed.") from error
             else:
                 self._answered = True
-                status, message = _status_of(response)
+                status, message = status_of(response)
                 if status == 200:
                     return self._json(response)
-                if status == _NO_STATUS:
+                if status == NO_STATUS:
                     raise ServerError(f"{self.url} answered with an error: {self.shown(message)}.")
-                if status not in _RETRIED or (status == 429 and _SPENT.search(message)):
+                if status not in RETRIED or (status == 429 and _SPENT.search(message)):
                     raise self._refusal(response, status, message)
                 if status >= 500 and _TOO_LARGE.search(message):  # llama.cpp calls it an error of its own
                     raise self._refusal(response, status, message)
                 failure = f"status {status}: {self.shown(message)}."
-                retry_after = _retry_after(response)
+                wait_at_least = retry_after(response)
             if attempt == self._max_retries:
                 break
-            if retry_after is not None and retry_after > _LONGEST_WAIT:
-                raise ServerError(f"{self.url} asks to wait {retry_after:.0f} s before the next request ({failure}).")
+            if wait_at_least is not None and wait_at_least > _LONGEST_WAIT:
+                raise ServerError(f"{self.url} asks to wait {wait_at_least:.0f} s before the next request ({failure}).")
             wait = min(_LONGEST_WAIT, self._backoff * 2**attempt) * random.uniform(0.5, 1.5)
-            if self._closed.wait(max(wait, retry_after or 0.0)):
+            if self._closed.wait(max(wait, wait_at_least or 0.0)):
                 raise ServerError(f"The client of {self.url} was closed while a request waited ({failure}).")
         raise ServerError(
             f"{self.url} failed {self._max_retries + 1} times, last with {failure}. Is the server up and able to take "
@@ -271,12 +268,11 @@ class ServerClient:
 
     def _json(self, response: httpx.Response) -> Any:
         try:
-            return response.json()
+            return read_body(response)
         except ValueError:
-            stream = response.headers.get("content-type", "").startswith("text/event-stream")
             remedy = (
-                "It streams although it was asked not to: switch streaming off there."
-                if stream
+                "It streams although it was asked not to, and the stream broke off: switch streaming off there."
+                if is_stream(response)
                 else "Is it an OpenAI-compatible server?"
             )
             raise ServerError(f"{self.url} did not answer with JSON: {self.shown(response.text)}. {remedy}") from None
@@ -293,37 +289,6 @@ class ServerClient:
         return repr(self._headers.scrub(str(answer))[:_QUOTED])
 
 
-def _status_of(response: httpx.Response) -> tuple[int, str]:
-    """Return the status that an answer stands for, and the server's own words unless all is well.
-
-    Gateways hand on what went wrong behind them as an ``error`` in an answer of status 200, or in one of its choices.
-    """
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    fields = body if isinstance(body, dict) else {}
-    in_choice = _error_of_choice(fields.get("choices"))
-    error = in_choice or fields.get("error")
-    if response.is_success and not in_choice and not (error and not fields.get("choices") and not fields.get("data")):
-        return 200, ""
-    if not error and isinstance(fields.get("message"), str):  # older servers put it right into the answer
-        error = fields
-    details = error if isinstance(error, dict) else {}
-    message = str(details.get("message") or error or (body if body is not None else response.text))
-    codes = " ".join(
-        str(details[name]) for name in ("code", "type") if details.get(name) and str(details[name]) not in message
-    )
-    if response.is_success:
-        code = str(details.get("code") or details.get("status"))
-        status = int(code) if re.fullmatch("[45][0-9][0-9]", code) else _NO_STATUS
-        if in_choice and status in _RETRIED:  # it broke while it wrote: that was paid for
-            status = _NO_STATUS
-    else:
-        status = response.status_code
-    return status, f"{message} ({codes})" if codes else message
-
-
 def _check_fields(extra: Mapping[str, Any] | None) -> None:
     if extra is not None and not isinstance(extra, Mapping):
         raise InputError(f"extra= must be a mapping of names to values, not {type(extra).__name__}.")
@@ -334,11 +299,6 @@ def _check_fields(extra: Mapping[str, Any] | None) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         kind = "cannot be sent as JSON" if not isinstance(error, UnicodeError) else "holds what is no Unicode text"
         raise InputError(f"extra= {kind}: numbers, texts, lists and objects of them can.") from None
-
-
-def _error_of_choice(choices: object) -> Any:
-    entries = choices if isinstance(choices, list) else []
-    return next((entry["error"] for entry in entries if isinstance(entry, dict) and entry.get("error")), None)
 
 
 def _permanent(error: httpx.TransportError, *, answered: bool) -> str | None:
@@ -362,20 +322,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and seen < 10:
         yield error
         error, seen = error.__cause__ or error.__context__, seen + 1
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after")
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
 
 
 class _QueryFilter(logging.Filter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -237,6 +238,51 @@ def test_a_refusal_in_a_choice_is_that_refusal(code: int, kind: str) -> None:
     ):
         llm.chat(HELLO)
     assert caught.value.kind == kind
+
+
+def events(*chunks: Any, done: bool = True) -> Reply:
+    lines = [": OPENROUTER PROCESSING", *(f"data: {json.dumps(chunk, ensure_ascii=False)}" for chunk in chunks)]
+    return Reply(
+        "\n\n".join([*lines, "data: [DONE]"] if done else lines), headers={"Content-Type": "text/event-stream"}
+    )
+
+
+def piece(index: int = 0, reason: str | None = None, **delta: Any) -> Any:
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
+
+
+def test_a_gateway_that_streams_although_it_was_asked_not_to_is_read() -> None:
+    reply = events(
+        piece(role="assistant", content=None, reasoning_content="h"),
+        piece(1, content="t\u2028"),
+        piece(reasoning_content="m"),
+        piece(content="fi"),
+        piece(1, "length", content="wo"),
+        piece(content="ve"),
+        piece(reason="stop"),
+        {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}},
+    )
+    with AnsweringServer(lambda request: reply) as server, connect(server) as llm:
+        five, two = llm.chat(HELLO, n=2)
+        assert (five.text, five.thoughts, five.finish_reason) == ("five", "hm", "stop")
+        assert (two.text, two.finish_reason) == ("t\u2028wo", "length")
+        assert llm.usage == Usage(1, 10, 5, cut=1)
+
+
+def test_a_part_of_a_stream_is_no_answer() -> None:
+    error = {"error": {"message": "no key", "code": 401}}
+    for reply, words in (
+        (events(piece(content="fi"), done=False), "broke off"),
+        (events(piece(content="fi"), piece(1, "stop", content="a")), "broke off"),
+        (events(), "broke off"),
+        (events(piece(content="fi"), error), "no key"),
+    ):
+        with (
+            AnsweringServer(lambda request, reply=reply: reply) as server,
+            connect(server) as llm,
+            pytest.raises(LLMError, match=words),
+        ):
+            llm.chat(HELLO)
 
 
 def test_choices_are_ordered_by_their_numbers() -> None:
