@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError
 from rader_plugins.recording.append import append_rows
 from rader_plugins.recording.feedback import feedback_path, feedback_row
@@ -47,7 +48,7 @@ class RecordingCounts:
     failed: int = 0
 
 
-class TrajectoryWriter:
+class TrajectoryWriter(ByConstruction):
     """Appends rows to JSONL files, in the background; nothing that its user calls waits for a disk or raises.
 
     Rows wait in a queue of limited length; one that finds it full is dropped and counted. Each batch is appended in

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import datetime
+import decimal
+import enum
 import json
 import pickle
-from pathlib import Path
+import uuid
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.documents import Document
@@ -29,7 +34,7 @@ from langchain_rader import (
     TrajectoryRecorder,
 )
 
-from rader_plugins import LLMReranker, RaderIndex, ReasoningQuery
+from rader_plugins import LLMReranker, ReasoningQuery
 from rader_plugins.errors import InputError
 from rader_plugins.recording import read_recorded
 
@@ -250,11 +255,6 @@ NAMES = ["RaderEmbeddings", "RaderEmbeddings of an encoder", "RaderRetriever", "
          "RaderReranker", "TrajectoryRecorder"]  # fmt: skip
 
 
-def _core_can_pickle(name: str) -> bool:
-    inner = RaderIndex if name == "RaderRetriever" else LLMReranker
-    return inner.__reduce__ is not object.__reduce__ or inner.__reduce_ex__ is not object.__reduce_ex__
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_copies_share_and_pickles_hold_how_to_load(objects: dict[str, Any], name: str) -> None:
     original = objects[name]
@@ -262,8 +262,6 @@ def test_copies_share_and_pickles_hold_how_to_load(objects: dict[str, Any], name
     for attribute in ("encoder", "index", "reranker", "llm", "writer"):
         if (shared := getattr(original, attribute, None)) is not None:
             assert getattr(copied, attribute) is shared
-    if name in ("RaderRetriever", "RaderReranker") and not _core_can_pickle(name):
-        pytest.skip("the core's index or grader cannot be pickled")
     data = pickle.dumps(original)
     assert len(data) < 20_000
     again = pickle.loads(data)  # noqa: S301
@@ -315,3 +313,30 @@ def test_a_self_querying_retriever() -> None:
         query_constructor=fixed, vectorstore=store, structured_query_translator=RaderTranslator()
     )
     assert {document.id for document in retriever.invoke("what came after 1800?")} == {"tree", "bayes"}
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (datetime.datetime(2024, 5, 1, 12), "2024-05-01T12:00:00"),
+        (datetime.date(2024, 5, 1), "2024-05-01"),
+        (uuid.UUID(int=5), str(uuid.UUID(int=5))),
+        (decimal.Decimal("1.50"), 1.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (Color.RED, "red"),
+        (PurePosixPath("a/b.txt"), "a/b.txt"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_metadata_of_every_type_are_stored_and_filter_as_such(value: Any, stored: Any) -> None:
+    store = RaderVectorStore.from_texts(["text a", "text b"], FAKE, [{"key": value}, {"key": "other"}], ids=["a", "b"])
+    retriever = RaderRetriever(index=store.index)
+    for condition in ({"key": value}, {"key": stored}, {"key": {"$in": [value]}}):
+        for found in (store.similarity_search("text", filter=condition), retriever.invoke("text", filter=condition)):
+            assert [(each.id, each.metadata["key"]) for each in found] == [("a", stored)]
+            assert type(found[0].metadata["key"]) is type(stored)

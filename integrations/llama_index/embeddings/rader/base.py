@@ -67,6 +67,7 @@ class RaderEmbedding(BaseEmbedding):
     encoder_options: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
     _encoder: Encoder = PrivateAttr()
+    _is_ready: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -123,6 +124,7 @@ class RaderEmbedding(BaseEmbedding):
             **fields,
         )
         self._encoder = encoder
+        self._is_ready = isinstance(model, Encoder)
 
     @classmethod
     def class_name(cls) -> str:
@@ -155,7 +157,9 @@ class RaderEmbedding(BaseEmbedding):
     # `IngestionPipeline(num_workers=2)` sends its transformations to other processes, where the model is loaded anew.
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"__dict__": {name: value for name, value in self.__dict__.items() if name not in _NOT_STATE}}
+        state = {name: value for name, value in self.__dict__.items() if name not in _NOT_STATE}
+        # An encoder that was given ready says itself how it is loaded: its options are not known here.
+        return {"__dict__": {**state, "model": self._encoder} if self._is_ready else state}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["__dict__"])  # type: ignore[misc]

@@ -61,6 +61,7 @@ class RaderRerank(BaseNodePostprocessor):
     reranker_options: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
     _reranker: Reranker = PrivateAttr()
+    _is_ready: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class RaderRerank(BaseNodePostprocessor):
         }
         super().__init__(callback_manager=callback_manager or CallbackManager([]), **fields)
         self._reranker = model if isinstance(model, Reranker) else load_reranker(model, **options)
+        self._is_ready = isinstance(model, Reranker)
 
     @classmethod
     def class_name(cls) -> str:
@@ -147,7 +149,9 @@ class RaderRerank(BaseNodePostprocessor):
     # Sent to another process, the model is loaded anew there; a copy in this one shares it.
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"__dict__": {name: value for name, value in self.__dict__.items() if name != "callback_manager"}}
+        state = {name: value for name, value in self.__dict__.items() if name != "callback_manager"}
+        # A reranker that was given ready says itself how it is loaded; its name alone does not.
+        return {"__dict__": {**state, "model": self._reranker} if self._is_ready else state}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["__dict__"])  # type: ignore[misc]

@@ -14,7 +14,7 @@ from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBundle, TransformComponent
 from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.storage.docstore import BaseDocumentStore
-from llama_index.embeddings.rader import RaderEmbedding
+from llama_index.embeddings.rader.encoder import Model, encoder_for
 from llama_index.postprocessor.rader import RaderRerank
 from llama_index.retrievers.rader import storing
 from llama_index.retrievers.rader.filters import NodeFilter, core_filter, ids_where
@@ -30,7 +30,7 @@ from llama_index.retrievers.rader.persistence import (
 )
 from llama_index.retrievers.rader.request import Request, mean_direction, read_request
 
-from rader_plugins import Encoder, Hit, RaderIndex, Recipe
+from rader_plugins import Hit, RaderIndex, Recipe
 from rader_plugins import RaderRetriever as CoreRetriever
 from rader_plugins.background import in_thread
 from rader_plugins.errors import InputError
@@ -44,8 +44,6 @@ __all__ = ["RaderRetriever"]
 
 # What LangChain and rader-plugins call the same.
 _ELSEWHERE = {"k": "similarity_top_k", "top_k": "similarity_top_k", "filter": "filters", "search_type": "mode"}
-
-Model = str | os.PathLike[str] | Recipe | Encoder | RaderEmbedding
 
 
 class RaderRetriever(BaseRetriever):
@@ -193,9 +191,8 @@ class RaderRetriever(BaseRetriever):
             index: A LlamaIndex index, whose docstore's nodes are indexed, or a :class:`rader_plugins.RaderIndex` to
                 add to.
             docstore: Its nodes are indexed.
-            model: What makes the vectors: what :func:`rader_plugins.load_encoder` takes, an encoder, or a
-                :class:`~llama_index.embeddings.rader.RaderEmbedding`. None takes what an existing index was built
-                with, and ``"mini"`` for a new one.
+            model: What makes the vectors: what :func:`rader_plugins.load_encoder` takes, an encoder, or an embedding
+                model of LlamaIndex. None takes what an existing index was built with, and ``"mini"`` for a new one.
             path: Folder of the index, made if there is none; None keeps it in memory.
             similarity_top_k: How many nodes a search gives.
             transformations: For ``documents``; default: ``Settings.transformations`` (a sentence splitter).
@@ -221,9 +218,9 @@ class RaderRetriever(BaseRetriever):
                 raise InputError("A RaderIndex has its own folder and model: leave path and model out.")
             target = check_index(index)
         elif folder is not None and exists:
-            target = RaderIndex.open(folder, None if model is None else _encoder(model))
+            target = RaderIndex.open(folder, None if model is None else encoder_for(model))
         else:
-            target = RaderIndex.create(folder, _encoder("mini" if model is None else model))
+            target = RaderIndex.create(folder, encoder_for("mini" if model is None else model))
         retriever = cls(target, similarity_top_k, **options)
         retriever.object_map = {**storing.objects_of([*gathered_nodes, *split]), **retriever.object_map}
         storing.add_nodes(target, gathered_nodes)
@@ -312,7 +309,7 @@ class RaderRetriever(BaseRetriever):
         for stage in ("reranker", "reasoning"):
             packed = config.pop(stage, None)
             config[stage] = overrides[stage] if stage in overrides else unpack_stage(stage, packed)
-        index = RaderIndex.open(folder, None if model is None else _encoder(model))
+        index = RaderIndex.open(folder, None if model is None else encoder_for(model))
         return cls(index, **{**config, **overrides})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RaderRetriever:
@@ -379,9 +376,3 @@ def _refuse_others(given: dict[str, Any]) -> None:
     for name in given:
         hint = f" Did you mean {_ELSEWHERE[name]!r}?" if name in _ELSEWHERE else ""
         raise InputError(f"RaderRetriever takes no argument {name!r}.{hint}")
-
-
-def _encoder(model: Model) -> Encoder | Recipe | str:
-    if isinstance(model, RaderEmbedding):
-        return model.encoder
-    return model if isinstance(model, Encoder | Recipe) else os.fspath(model)

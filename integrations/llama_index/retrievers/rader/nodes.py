@@ -19,11 +19,13 @@ from llama_index.core.schema import (
     MetadataMode,
     Node,
     NodeWithScore,
+    RelatedNodeInfo,
     TextNode,
 )
 from llama_index.core.schema import Document as LlamaDocument
 
 from rader_plugins import Document, Hit
+from rader_plugins.documents import json_form
 from rader_plugins.errors import IndexCorruptError, InputError
 
 __all__ = ["ID_KEY", "NODE_KEY", "REF_KEY", "document_to_node", "hit_to_node", "node_to_document", "user_metadata"]
@@ -108,7 +110,7 @@ def node_to_document(node: BaseNode) -> Document:
     if isinstance(node, IndexNode) and node.obj is not None:
         node = node.model_copy(update={"obj": None})
     text = node.get_content(metadata_mode=MetadataMode.EMBED)
-    fields = node.model_dump(mode="json")
+    fields = _without_own_types(node).model_dump(mode="json")
     for name in ("metadata", "embedding", "class_name"):
         fields.pop(name, None)
     record: dict[str, Any] = {"class": stock.class_name(), "fields": fields}
@@ -172,6 +174,27 @@ def _restore(document: Document, variant: int) -> BaseNode:
         raise IndexCorruptError(
             f"Document {document.id!r} does not hold a LlamaIndex node that can be read ({error}). Add it again."
         ) from error
+
+
+def _without_own_types(node: BaseNode) -> BaseNode:
+    """Return a node without metadata, whose related nodes have theirs in the form in which they are stored.
+
+    Pydantic knows none for numpy's numbers, which splitters copy into the relations of what they make.
+    """
+    relations = {
+        kind: [_related(each) for each in related] if isinstance(related, list) else _related(related)
+        for kind, related in node.relationships.items()
+    }
+    return node.model_copy(update={"metadata": {}, "embedding": None, "relationships": relations})
+
+
+def _related(info: RelatedNodeInfo) -> RelatedNodeInfo:
+    if not info.metadata:
+        return info
+    try:
+        return info.model_copy(update={"metadata": json_form(info.metadata)})
+    except ValueError:
+        return info  # as LlamaIndex has it; the metadata of the node itself are refused by name
 
 
 def _take_text(fields: dict[str, Any]) -> str | None:

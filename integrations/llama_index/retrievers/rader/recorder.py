@@ -32,6 +32,7 @@ from llama_index.retrievers.rader.recorder_reading import (
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import Dispatcher
 
+from rader_plugins.construction import ByConstruction
 from rader_plugins.recording import (
     RecordedRun,
     Recorder,
@@ -67,7 +68,7 @@ class _Span:
     below: set[str] = field(default_factory=set)
 
 
-class TrajectoryRecorder(Recorder):
+class TrajectoryRecorder(ByConstruction, Recorder):
     """Records every root run of LlamaIndex as a trajectory: one row of JSONL.
 
     A run is what a query engine, chat engine, agent or retriever does for one call from outside. Its trajectory holds

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.indices.query.embedding_utils import get_top_k_mmr_embeddings
 from llama_index.core.schema import BaseNode
@@ -19,13 +18,12 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
-from llama_index.embeddings.rader import RaderEmbedding
+from llama_index.embeddings.rader.encoder import Model, encoder_for
 from llama_index.retrievers.rader.filters import core_filter
 from llama_index.retrievers.rader.nodes import REF_KEY, document_to_node, node_to_document
-from llama_index.vector_stores.rader.encoder import EmbeddingEncoder
 from typing_extensions import Self
 
-from rader_plugins import Encoder, Hit, RaderIndex, Recipe, load_encoder
+from rader_plugins import Hit, RaderIndex
 from rader_plugins import RaderRetriever as CoreRetriever
 from rader_plugins.background import in_thread
 from rader_plugins.encoding import Vectors
@@ -34,9 +32,6 @@ from rader_plugins.index import encoder_of
 from rader_plugins.retrieval import Mode
 
 __all__ = ["RaderVectorStore"]
-
-Model: TypeAlias = str | os.PathLike[str] | Recipe | Encoder | BaseEmbedding
-"""What makes the vectors: what :func:`rader_plugins.load_encoder` takes, an encoder, or an embedding model."""
 
 _MODES: Mapping[VectorStoreQueryMode, Mode] = {
     VectorStoreQueryMode.DEFAULT: "dense",
@@ -307,21 +302,13 @@ class RaderVectorStore(BasePydanticVectorStore):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is None:
             raise InputError("A store in memory cannot be pickled: give it a path.")
-        return _make, (type(self), self._arguments)
+        return _make, (type(self), {**self._arguments, "alpha": self.alpha})
 
 
 def _open(path: str | os.PathLike[str] | None, embed_model: Model | None) -> RaderIndex:
     if path is not None and RaderIndex.exists(path):
-        return RaderIndex.open(path, None if embed_model is None else _encoder(embed_model))
-    return RaderIndex.create(path, _encoder("mini" if embed_model is None else embed_model))
-
-
-def _encoder(model: Model) -> Encoder:
-    if isinstance(model, RaderEmbedding):
-        return model.encoder
-    if isinstance(model, BaseEmbedding):
-        return EmbeddingEncoder(model)
-    return model if isinstance(model, Encoder) else load_encoder(model)
+        return RaderIndex.open(path, None if embed_model is None else encoder_for(embed_model))
+    return RaderIndex.create(path, encoder_for("mini" if embed_model is None else embed_model))
 
 
 def _embed(index: RaderIndex, text: str) -> list[float]:

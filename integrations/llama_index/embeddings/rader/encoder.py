@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.embeddings.rader.base import RaderEmbedding
 
 from rader_plugins.encoding import Encoder, Vectors
-from rader_plugins.errors import EncodingError
+from rader_plugins.errors import EncodingError, InputError
 from rader_plugins.files import canonical_json, fingerprint
 from rader_plugins.recipes import Recipe
 
-__all__ = ["EmbeddingEncoder"]
+__all__ = ["EmbeddingEncoder", "Model", "encoder_for"]
+
+Model: TypeAlias = str | os.PathLike[str] | Recipe | Encoder | BaseEmbedding
+"""What makes vectors: what :func:`rader_plugins.load_encoder` takes, an encoder, or an embedding model."""
 
 # Parts of field names that say where, how fast or by whom vectors are made, not which vectors.
 _RUNTIME = (
     *("api_key", "secret", "password", "token", "auth", "header", "url", "endpoint", "api_base", "client", "timeout"),
     *("retry", "retries", "rate_limit", "batch", "num_workers", "progress", "device", "cache", "callback"),
 )
+
+
+def encoder_for(model: Model) -> Encoder | Recipe | str:
+    """Return what an index takes for a model: the encoder of an embedding model, else what it is loaded from.
+
+    Raises:
+        InputError: It is nothing that makes vectors.
+    """
+    if isinstance(model, RaderEmbedding):
+        return model.encoder
+    if isinstance(model, BaseEmbedding):
+        return EmbeddingEncoder(model)
+    if isinstance(model, Encoder | Recipe):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
+    raise InputError(
+        f"A {type(model).__name__} makes no vectors. Pass the name, directory, hub id or URL of a model, a Recipe, an "
+        "Encoder or a LlamaIndex embedding model."
+    )
 
 
 class EmbeddingEncoder(Encoder):
