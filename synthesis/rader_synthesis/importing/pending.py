@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from rader_synthesis.importing.conversation import Call, Result
 
-if TYPE_CHECKING:
-    from rader_synthesis.importing.turn import Turn
-
 __all__ = ["Pending", "PendingCalls"]
+
+TurnT = TypeVar("TurnT")
+"""The turn that a call belongs to."""
 
 
 @dataclass
-class Pending:
+class Pending(Generic[TurnT]):
     """A call.
 
     Args:
@@ -26,7 +26,7 @@ class Pending:
         answered: Whether its result came.
     """
 
-    turn: Turn
+    turn: TurnT
     slot: int
     id: str
     name: str
@@ -35,7 +35,7 @@ class Pending:
     answered: bool = False
 
 
-class PendingCalls:
+class PendingCalls(Generic[TurnT]):
     """The calls of a conversation, by which results find theirs.
 
     Several formats have no ids, or the tool's name in place of one. Results then come in the order of the calls that
@@ -43,8 +43,8 @@ class PendingCalls:
     """
 
     def __init__(self) -> None:
-        self._of_id: dict[str, list[Pending]] = {}
-        self._open: list[Pending] = []
+        self._of_id: dict[str, list[Pending[TurnT]]] = {}
+        self._open: list[Pending[TurnT]] = []
         self._batch = 0
         self._is_ended = False
 
@@ -52,7 +52,7 @@ class PendingCalls:
         """Note that the next call is not made together with those before."""
         self._is_ended = True
 
-    def add(self, turn: Turn, slot: int, call: Call) -> Pending:
+    def add(self, turn: TurnT, slot: int, call: Call) -> Pending[TurnT]:
         """Note a call."""
         if self._is_ended:
             self._batch, self._is_ended = self._batch + 1, False
@@ -61,7 +61,7 @@ class PendingCalls:
         self._open.append(pending)
         return pending
 
-    def answered_by(self, result: Result) -> Pending | None:
+    def answered_by(self, result: Result) -> Pending[TurnT] | None:
         """Return the call of a result, which counts as answered from now on; None if there is none."""
         self.end_batch()
         if result.call:
@@ -75,6 +75,6 @@ class PendingCalls:
             self._open.remove(pending)
         return pending
 
-    def unanswered(self) -> Sequence[Pending]:
+    def unanswered(self) -> Sequence[Pending[TurnT]]:
         """Return the calls without a result."""
         return self._open

@@ -87,7 +87,7 @@ class Turn:
         self._reading = reading
         self._report = report
         self._where = where
-        self._calls: PendingCalls = PendingCalls() if before is None else before._calls
+        self._calls: PendingCalls[Turn] = PendingCalls() if before is None else before._calls
         self._unread: set[str] = set()
         self._excerpts: dict[str, list[str]] = {}
         self._names: dict[str, list[str]] = {}
@@ -189,7 +189,7 @@ class Turn:
         else:  # a format without ids, an observation that nothing was asked for
             self._think(as_text(event.content))
 
-    def _answer_call(self, pending: Pending, event: Result) -> None:
+    def _answer_call(self, pending: Pending[Turn], event: Result) -> None:
         use, content = self._report.tool(pending.name), event.content
         searches = event.searched or searches_by_name(pending.name, self._reading.tools)
         failed = event.failed or is_failure(content)
@@ -215,7 +215,7 @@ class Turn:
         query = query_of(pending.arguments)
         self.slots[pending.slot] = _Slot([*([Step("query", query)] if query else []), self._retrieval(results)])
 
-    def _opened(self, pending: Pending, content: Any) -> Step | None:
+    def _opened(self, pending: Pending[Turn], content: Any) -> Step | None:
         """Return the step of a call that opened a document, if an earlier search found it or the call names it."""
         targets = opened_target(pending.arguments)
         id = next((id for target in targets if (id := self._resolve(target)) is not None), None)
@@ -298,7 +298,7 @@ class Turn:
         document = self._documents().get(id)
         return document is not None and " ".join(text.split()) in " ".join(document.text.split())
 
-    def _called(self, pending: Pending) -> str:
+    def _called(self, pending: Pending[Turn]) -> str:
         arguments = pending.arguments
         return f"{pending.name}({arguments if isinstance(arguments, str) else as_text(arguments)})"
 

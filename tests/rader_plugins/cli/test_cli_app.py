@@ -108,17 +108,23 @@ def test_doctor_reports_broken_plugins(rader: Rader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(MissingExtraError("pip install it"), 1), (PermissionError(13, "denied", "x"), 1)]
+    ("error", "message"),
+    [
+        (MissingExtraError("pip install it"), "pip install it"),
+        (PermissionError(13, "denied", "x"), "'x': denied."),
+        (OSError(18, "other device", "x", None, "y"), "'x' -> 'y': other device."),
+        (OSError("no more"), "no more"),
+    ],
 )
 def test_failures_are_one_line_and_exit_1(
-    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(RaderIndex, "open", fail)
-    result = rader("search", tmp_path, "q", code=code)
-    assert result.stderr == f"Error: {error}\n"
+    result = rader("search", tmp_path, "q", code=1)
+    assert result.stderr == f"Error: {message}\n"
 
 
 def test_warnings_of_the_library_are_shown_and_those_of_others_are_not(
