@@ -69,7 +69,9 @@ class _Reading:
     rechunk: bool
 
     def plan(self, folder: Path, path: Path) -> tuple[BuildRecord, bool]:
-        """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before.
+        """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before,
+
+        and read as before: other patterns, or other linked folders, make another source of a folder.
 
         Raises:
             InputError: Another chunking than before needs ``--rechunk``.
@@ -97,7 +99,7 @@ class _Reading:
             follow_links=self.follow_links or before.follow_links,
             mounts=before.mounts,
         )
-        return plan, same
+        return plan, same and (plan.globs, plan.follow_links) == (before.globs, before.follow_links)
 
 
 @dataclasses.dataclass(frozen=True)

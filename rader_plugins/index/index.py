@@ -277,10 +277,12 @@ class RaderIndex(IndexReader):
             How many were deleted.
 
         Raises:
-            InputError: Neither is given: that would delete everything.
+            InputError: Neither is given, or an empty filter alone: that would delete everything.
         """
         if ids is None and filter is None:
             raise InputError("delete() needs ids, a filter or both; delete(index.ids()) empties the index.")
+        if ids is None and isinstance(filter, Mapping) and not filter:
+            raise InputError("An empty filter would delete everything; delete(index.ids()) does that.")
         names = None if ids is None else id_list(ids)
         with self._write_lock.held(self._timeout(lock_timeout)):
             if filter is not None:

@@ -131,7 +131,7 @@ class Index(Protocol):
         """Delete documents by id or by a filter (with both, those of the ids that pass); return how many there were.
 
         Raises:
-            InputError: Neither is given.
+            InputError: Neither is given, or an empty filter alone.
         """
 
     def get(self, ids: Sequence[str]) -> list[Document]:

@@ -104,8 +104,8 @@ def check_pruning(index: Index, survey: Survey) -> None:
     if 2 * len(surplus) > len(index):
         raise InputError(
             f"--prune would remove {len(surplus):,} of {len(index):,} documents, as {survey.source.path} does not hold "
-            "them, and the index was not built from there, as far as it remembers. Nothing was done. If it takes the "
-            "place of the old source, say --new-source."
+            "them, and the index was not built from there, or with other patterns, as far as it remembers. Nothing was "
+            "done. If it takes the place of the old source, say --new-source."
         )
 
 

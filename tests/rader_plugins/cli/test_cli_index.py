@@ -288,6 +288,21 @@ def test_pruning_needs_the_source_that_the_index_was_built_from(rader: Rader, tm
     rader("index", "build", wrong, "--out", out, "--new-source", code=2)
 
 
+def test_pruning_needs_the_patterns_that_the_index_was_built_with(rader: Rader, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.txt", "d.tex"):
+        (tmp_path / "notes" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "notes" / name).write_text(f"text {name}")
+    command = ("index", "build", tmp_path / "notes", "--out", tmp_path / "index")
+    rader(*command)
+    assert "would remove 3 of 3" in rader(*command, "--glob", "*.tex", "--prune", code=2).stderr
+    done = json.loads(rader(*command, "--prune", "--json").stdout)
+    assert (done["documents"], done["removed"]) == (3, 0)
+    done = json.loads(rader(*command, "--glob", "*.tex", "--prune", "--new-source", "--json").stdout)
+    assert (done["documents"], done["removed"]) == (1, 3)
+    (tmp_path / "notes" / "e.tex").write_text("text e")
+    assert json.loads(rader(*command, "--prune", "--json").stdout)["documents"] == 2, "the patterns are remembered"
+
+
 @pytest.mark.parametrize("lost", ["link", "mount"])
 def test_what_could_not_be_seen_is_not_pruned(
     rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str

@@ -306,3 +306,13 @@ def test_metadata_costs_little_more_than_its_json(row: dict[str, Any], tmp_path:
             list(index.ids({"id": {"$gte": 0.5}}) if name == "with" else ())
         sizes.append(sum(file.stat().st_size for file in (tmp_path / name).rglob("*") if file.is_file()))
     assert sizes[0] - sizes[1] <= 2.5 * written
+
+
+def test_an_empty_filter_alone_deletes_nothing() -> None:
+    index = RaderIndex.create(None, None)
+    index.add([Document("a", "x"), Document("b", "y")])
+    with pytest.raises(InputError, match=r"everything.*index\.ids"):
+        index.delete(filter={})
+    assert len(index) == 2
+    assert index.delete(["a"], filter={}) == 1
+    assert index.delete(index.ids()) == 1
