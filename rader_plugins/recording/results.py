@@ -32,11 +32,16 @@ _RETRIEVAL_WORDS = frozenset(
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _QUERY_KEYS = ("query", "q", "question", "search_query", "queries", "input", "text", "keywords", "__arg1")
 _LIST_KEYS = ("results", "documents", "hits", "docs", "data", "chunks", "items", "matches", "passages", "nodes")
-_ID_KEYS = ("id", "_id", "doc_id", "docid", "document_id", "node_id", "id_", "chunk_id", "file_id")
-_TEXT_KEYS = ("text", "content", "page_content", "body", "passage", "snippet", "chunk", "text_resource")
+_ID_KEYS = (
+    "id", "_id", "doc_id", "docid", "document_id", "documentId", "node_id", "nodeId", "id_", "chunk_id", "chunkId",
+    "file_id", "fileId",
+)  # fmt: skip
+_TEXT_KEYS = ("text", "content", "page_content", "body", "passage", "snippet", "chunk", "text_resource", "pageContent")
 _TITLE_KEYS = ("title", "filename", "name")
 _SCORE_KEYS = ("score", "similarity", "relevance_score", "relevance")
 _INNER_KEYS = ("document", "node", "doc")
+_RECORD_KEYS = ("kwargs", "_source", "payload", "entity", "properties", "fields", "__data__", "metadata")
+"""Where stores keep the fields of a document, and LangChain those of an object that it wrote down."""
 _TAGGED = re.compile(r"<(document|doc|passage|source|chunk)\b([^>]*)>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*["']([^"']*)["']""")
 _NUMBERED = re.compile(
@@ -98,6 +103,8 @@ def read_documents(result: object, *, plain: bool = True) -> list[Considered] | 
         return _read_text(result, plain)
     fields = fields_of(result)
     if fields is not None:
+        if (columns := _of_columns(fields)) is not None:
+            return columns
         for key in _LIST_KEYS:
             if isinstance(fields.get(key), list | tuple):
                 return read_documents(fields[key], plain=plain)
@@ -122,6 +129,18 @@ def _read_text(text: str, plain: bool) -> list[Considered] | None:
     if not plain or is_printed(text):
         return None
     return [] if says_nothing_found(text) or says_failed(text) else _plain(text)
+
+
+def _of_columns(fields: Mapping[str, Any]) -> list[Considered] | None:
+    """Return the documents of a result in columns, as Chroma has it; None for any other."""
+    ids, texts = fields.get("ids"), fields.get("documents")
+    if isinstance(ids, list) and isinstance(texts, list) and len(ids) == len(texts) == 1 and isinstance(ids[0], list):
+        ids, texts = ids[0], texts[0]
+    if not isinstance(ids, list) or not isinstance(texts, list) or len(ids) != len(texts) or not ids:
+        return None
+    if not all(isinstance(value, str) for value in (*ids, *texts)):
+        return None
+    return [Considered(id, text) for id, text in zip(ids, texts, strict=True)]
 
 
 def _of_item(item: object, plain: bool) -> Considered | None:
@@ -192,6 +211,12 @@ def _joined(value: object) -> str | None:
 def _document(row: Mapping[str, Any]) -> Considered | None:
     nothing: Mapping[str, Any] = {}
     inner = next((fields for key in _INNER_KEYS if (fields := fields_of(row.get(key))) is not None), nothing)
+    if not any(text_of_content(item.get(key)).strip() for key in _TEXT_KEYS for item in (inner, row)):
+        records = (fields_of(item.get(key)) for key in _RECORD_KEYS for item in (inner, row))
+        with_text = (
+            item for item in records if item is not None and any(text_of_content(item.get(k)) for k in _TEXT_KEYS)
+        )
+        inner = next(with_text, inner)
     metadata = next((item["metadata"] for item in (inner, row) if isinstance(item.get("metadata"), Mapping)), nothing)
     mappings = (inner, row, metadata)
     texts = (text_of_content(item.get(key)).strip() for key in _TEXT_KEYS for item in (inner, row))

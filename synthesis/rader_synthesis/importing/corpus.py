@@ -132,6 +132,8 @@ def settle_steps(steps: Iterable[Step], corpus: Corpus | None, report: ImportRep
                 renamed = {old.id: new.id for old, new in zip(step.considered, documents, strict=True)}
                 step = replace(step, document_id=renamed.get(step.document_id, step.document_id))
             step = replace(step, considered=_without_repeats(documents))
+            if without := sum(not document.text for document in step.considered):
+                report.notes["retrieved document without a text, of which no sample can come (see --corpus)"] += without
         in_corpus.append(step)
     return tuple(in_corpus)
 

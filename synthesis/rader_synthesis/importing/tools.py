@@ -167,6 +167,10 @@ def _of_object(content: Mapping[str, Any], plain: bool) -> list[SearchResult] | 
     blocks = content.get("content")
     if isinstance(blocks, list) and blocks and all(isinstance(block, Mapping) and "type" in block for block in blocks):
         return read_results(blocks, plain=plain)
+    if isinstance(content.get("ids"), list) and isinstance(content.get("documents"), list):
+        return [SearchResult(document) for document in read_documents(content) or []]
+    if isinstance(hits := content.get("hits"), Mapping) and isinstance(hits.get("hits"), list):  # of Elasticsearch
+        return read_results(hits["hits"], plain=plain)
     for key in _LIST_KEYS:
         if isinstance(content.get(key), list):
             return read_results(content[key], plain=plain)

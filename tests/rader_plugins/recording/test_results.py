@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from rader_plugins.recording import is_retrieval_name, query_of, read_documents
+from rader_plugins.recording import digest_id, is_retrieval_name, query_of, read_documents
 
 
 def test_names_and_arguments_of_tools() -> None:
@@ -46,3 +47,27 @@ def test_what_holds_no_documents_is_none() -> None:
     assert read_documents(json.dumps({"temperature": 21})) is None
     assert read_documents("[]") == []
     assert read_documents([{"id": "a", "text": "t", "score": float("nan")}])[0].score is None
+
+
+@pytest.mark.parametrize(
+    ("row", "id"),
+    [
+        ({"pageContent": "Thirty days.", "metadata": {"id": "a"}}, "a"),
+        ({"lc": 1, "id": ["langchain_core", "Document"], "kwargs": {"page_content": "Thirty days."}}, None),
+        ({"_id": "7", "_score": 2.0, "_source": {"text": "Thirty days."}}, "7"),
+        ({"id": 3, "score": 0.1, "payload": {"page_content": "Thirty days.", "metadata": {}}}, "3"),
+        ({"id": "m", "distance": 0.1, "entity": {"text": "Thirty days."}}, "m"),
+        ({"id": "p", "score": 0.4, "metadata": {"text": "Thirty days."}}, "p"),
+        ({"score": 1, "node": {"class_name": "TextNode", "__data__": {"id_": "n", "text": "Thirty days."}}}, "n"),
+        ({"id": "own", "text": "Thirty days.", "payload": {"text": "Something else."}}, "own"),
+    ],
+)
+def test_what_stores_return_has_its_text(row: dict[str, Any], id: str | None) -> None:
+    for written in ([row], json.dumps([row])):
+        [document] = read_documents(written) or []
+        assert (document.id, document.text) == (id or digest_id("Thirty days."), "Thirty days.")
+
+
+def test_columns_of_documents() -> None:
+    columns = {"ids": [["a", "b"]], "documents": [["Thirty days.", "Seats."]], "metadatas": [[None, None]]}
+    assert [(one.id, one.text) for one in read_documents(columns) or []] == [("a", "Thirty days."), ("b", "Seats.")]
