@@ -176,6 +176,7 @@ class _Plan:
         from rader_plugins.retrieval import RaderRetriever
 
         # Before the corpus is indexed, which may take hours.
+        dataset.check_answerable()
         judgements = {query: dataset.qrels[query] for query in dataset.judged}
         check_measures(at_cutoffs(options["measures"], options["k_values"]), judgements, dataset.aspects)
         reranker = load_reranker(self.rerank, device=self.choice.device) if self.rerank is not None else None

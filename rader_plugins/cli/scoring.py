@@ -112,6 +112,10 @@ def score(
         excluded=banned,
         ties="trec_eval" if trec_ties else "file",
     )
+    if len(scores.without_relevant) == len(scores.per_query):
+        raise InputError(
+            f"None of the {len(scores.per_query):,} judged queries has a relevant document: nothing is told."
+        )
     if write is not None:
         write_run(scored, write)
     if identical and not ignore_identical_ids:

@@ -120,11 +120,14 @@ def measure_set(measures: Iterable[Measure]) -> MeasureSet:
         try:
             parsed_measure = library.parse_measure(str(measure))
             parsed[str(parsed_measure)] = parsed_measure
-        except (NameError, ValueError, TypeError, KeyError) as error:
+        except (NameError, ValueError, TypeError, KeyError, AssertionError) as error:
             raise InputError(
                 f"Unknown measure {measure!r} ({error}). Known are those of ir_measures: nDCG@10, R@100, AP, RR, P@5, "
                 "alpha_nDCG@10, ..."
             ) from None
+    for name, parsed_measure in parsed.items():
+        if (cutoff := parsed_measure.params.get("cutoff")) is not None and cutoff < 1:  # ends the process in trec_eval
+            raise InputError(f"The cutoff of a measure is at least 1, not {cutoff} as in {name!r}.")
     if twice := parsed.keys() & functions.keys():
         raise InputError(
             f"A function has the name of a measure of ir_measures, {min(twice)!r}. Give it another __name__."
@@ -161,20 +164,23 @@ def load_measure(name: str) -> Measure:
     home, colon, function = name.rpartition(":")
     if not colon or not function.isidentifier():
         return name
-    if home.endswith(".py"):
-        path = Path(home)
-        spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
-        if spec is None or spec.loader is None:
-            raise InputError(f"There is no file {path} with the measure {function!r}.")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(home)
-        except ImportError as error:
-            raise InputError(f"The measure {name!r} cannot be imported: {error}") from None
+    try:
+        module = _module_of_file(Path(home), function) if home.endswith(".py") else importlib.import_module(home)
+    except InputError:
+        raise
+    except Exception as error:  # it is a program of the user's
+        raise InputError(f"The measure {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     measure = getattr(module, function, None)
     if not callable(measure):
         raise InputError(f"{home} has no function {function!r}.")
     loaded: MeasureFunction = measure
     return loaded
+
+
+def _module_of_file(path: Path, function: str) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise InputError(f"There is no file {path} with the measure {function!r}.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -115,6 +115,7 @@ def _left_out(
         "queries_without_judgements": len(dataset.without_judgements),
         "queries_without_relevant_documents": list(scores.without_relevant),
         "queries_without_results": [query for query in scores.without_results if query not in failed],
+        "queries_without_text": [query for query in dataset.judged if not dataset.queries[query].strip()],
         "queries_failed": dict(failed),
         "queries_with_fewer_results_than_asked": sum(
             0 < len(run.get(query, {})) < job.depth for query in dataset.judged

@@ -72,6 +72,7 @@ def remarks(left_out: Mapping[str, Any]) -> list[str]:
     """Say what was left out of a run or counts as 0."""
     labels = {
         "queries_failed": "{} queries failed and count as 0",
+        "queries_without_text": "{} queries are empty: what is found for them means nothing",
         "queries_without_results": "{} queries without results count as 0",
         "queries_without_relevant_documents": "{} queries have no relevant document and count as 0",
         "queries_without_judgements": "{} queries without judgements, not evaluated",

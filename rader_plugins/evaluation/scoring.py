@@ -14,6 +14,9 @@ __all__ = ["Scores", "Ties", "check_measures", "score_run", "score_separated"]
 
 Ties = Literal["file", "trec_eval"]
 
+_HIGHEST_GRADE = 1_000_000
+"""trec_eval counts documents in an array as long as the highest grade: too long ones give wrong figures or crash."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -105,6 +108,7 @@ def _check_same_world(run: Run, qrels: Qrels) -> None:
 
 def score_separated(run: Run, qrels: Qrels, measures: Sequence[Measure], aspects: Aspects | None = None) -> Scores:
     """As :func:`score_run`, of scores that are numbers and whose order in single precision is the one that counts."""
+    _check_grades(qrels)
     parsed = measure_set(measures)
     parsed.check(aspects or {})
     # The library sees judged queries with results alone; it counts the others as 0.
@@ -126,6 +130,16 @@ def score_separated(run: Run, qrels: Qrels, measures: Sequence[Measure], aspects
             query for query, grades in qrels.items() if not any(grade > 0 for grade in grades.values())
         ),
     )
+
+
+def _check_grades(qrels: Qrels) -> None:
+    for query, grades in qrels.items():
+        for document, grade in grades.items():
+            if abs(grade) > _HIGHEST_GRADE:
+                raise InputError(
+                    f"The relevance of document {document!r} for query {query!r} is {grade:,}; scorers take grades up "
+                    f"to {_HIGHEST_GRADE:,}. Write grades such as 0, 1, 2, 3."
+                )
 
 
 def check_measures(measures: Sequence[Measure], qrels: Qrels, aspects: Aspects) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe
@@ -30,9 +30,6 @@ from rader_training.run.plan import (
 from rader_training.run.precision import uses_bf16
 from rader_training.run.processes import process_count
 from rader_training.run.record import stored_settings
-
-if TYPE_CHECKING:
-    from rader_plugins.evaluation import RetrievalDataset
 
 __all__ = ["Prepared", "SamplePaths", "check_options", "make_plan", "prepare_data", "read_config", "with_lengths"]
 
@@ -160,25 +157,10 @@ def _development(
 ) -> Development | None:
     named = options.evaluate_on
     if named is not None:
-        if not _findable(named):
-            raise InputError(
-                f"{named.title} cannot show whether a training helps: none of its {len(named.judged)} judged queries "
-                "has a relevant document with a text. Name another data set or split."
-            )
+        named.check_answerable()
         return Development(named, {}, f"{named.name}:{named.split}")
     most_documents = _DOCUMENTS_SMALL if parameters < SMALL else _DOCUMENTS_LARGE
     return development_set(paths, rows, cache, seed=config.seed, most_documents=most_documents)
-
-
-def _findable(dataset: RetrievalDataset) -> int:
-    """Return how many judged queries have a relevant document that could be found."""
-    return sum(
-        any(
-            grade > 0 and name not in dataset.excluded.get(query, ()) and dataset.corpus[name].text.strip()
-            for name, grade in dataset.qrels[query].items()
-        )
-        for query in dataset.judged
-    )
 
 
 def _notes(rows: SampleRows, groups: Groups, development: Development | None, *, hard_only: bool) -> list[str]:
@@ -191,7 +173,7 @@ def _notes(rows: SampleRows, groups: Groups, development: Development | None, *,
         notes.append(f"{report.without_negatives:,} samples without a hard negative are left out")
     if report.weighted:
         notes.append("samples have weights: the loss of each counts by its own")
-    if development is not None and (idle := len(development.dataset.judged) - _findable(development.dataset)):
+    if development is not None and (idle := len(development.dataset.judged) - len(development.dataset.answerable)):
         notes.append(f"{idle:,} queries that are evaluated have no relevant document and count as 0")
     return notes
 

@@ -244,6 +244,27 @@ class RetrievalDataset:
         """Queries that nobody judged in this split. They are not evaluated; reports count them."""
         return tuple(query for query in self.queries if not self.qrels.get(query))
 
+    @property
+    def answerable(self) -> tuple[str, ...]:
+        """The judged queries that have a text, and a relevant document with a text that is not excluded."""
+        return tuple(
+            query
+            for query in self.judged
+            if self.queries[query].strip()
+            and any(
+                grade > 0 and name not in self.excluded.get(query, ()) and self.corpus[name].text.strip()
+                for name, grade in self.qrels[query].items()
+            )
+        )
+
+    def check_answerable(self) -> None:
+        """Raise :class:`InputError` where every figure would be 0, whatever is evaluated."""
+        if not self.answerable:
+            raise InputError(
+                f"{self.title} can show nothing: none of its {len(self.judged)} judged queries has a text, and a "
+                "relevant document with a text that is not excluded. Name another data set or split."
+            )
+
     def question(self, query: str) -> str:
         """Return a query as it was asked: what a reranker reads."""
         return self.originals.get(query, self.queries[query])

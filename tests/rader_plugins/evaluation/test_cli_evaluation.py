@@ -93,6 +93,23 @@ def test_options_without_effect_are_refused(rader: Rader, beir: Path, tmp_path: 
     assert not (tmp_path / "out" / "index").exists(), "nothing long was begun"
 
 
+@pytest.mark.parametrize(("lost", "value"), [("grade", 0), ("document", " "), ("query", "")])
+def test_a_data_set_that_can_show_nothing_is_refused(
+    rader: Rader, tmp_path: Path, lost: str, value: object
+) -> None:
+    parts: dict[str, object] = {"document": "a text", "query": "a question", "grade": 1, lost: value}
+    folder = tmp_path / "set"
+    write_jsonl(folder / "corpus.jsonl", [{"_id": "d", "text": parts["document"]}, {"_id": "e", "text": "other"}])
+    write_jsonl(folder / "queries.jsonl", [{"_id": "q", "text": parts["query"]}])
+    write(folder / "qrels" / "test.tsv", f"q\td\t{parts['grade']}\n")
+    refused = rader("evaluate", folder, "--mode", "bm25", "--out", tmp_path / "out", code=2)
+    assert "can show nothing" in refused.output
+    assert not (tmp_path / "out" / "index").exists(), "nothing long was begun"
+    if lost == "grade":
+        run = write(tmp_path / "run.trec", "q Q0 d 1 0.5 x\n")
+        assert "has a relevant document" in rader("score", run, folder / "qrels" / "test.tsv", code=2).output
+
+
 def test_many_data_sets_have_a_table_with_their_average_and_go_on(
     rader: Rader, beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation import read_aspects, read_qrels, score_run
-from rader_plugins.evaluation.measures import at_cutoffs
+from rader_plugins.evaluation.measures import at_cutoffs, load_measure
 from rader_plugins.evaluation.scoring import score_separated
 
 # What RaDeR's authors published for their score files -> measure of ir_measures.
@@ -125,6 +125,27 @@ def test_unusable_arguments_say_why() -> None:
         score_run({"q": {"a": math.nan}}, qrels)
     with pytest.raises(InputError, match="ties"):
         score_run(run, qrels, ties="random")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["nDCG@0", "P@0", "RR@0", "P@1e3", "RBP(p=2)", "nDCG(dcg='other')@5"])
+def test_parameters_that_a_scorer_would_die_of(name: str) -> None:
+    with pytest.raises(InputError, match="cutoff of a measure|Unknown measure"):
+        score_run({"q": {"a": 1.0}}, {"q": {"a": 1}}, [name])
+
+
+@pytest.mark.parametrize("grade", [10**12, 2**31 - 1, -(10**12)])
+def test_grades_that_a_scorer_would_die_of_or_take_for_others(grade: int) -> None:
+    with pytest.raises(InputError, match="grades up to"):
+        score_run({"q": {"a": 1.0}}, {"q": {"a": grade}}, ["nDCG@10"])
+    largest = score_run({"q": {"b": 2.0, "a": 1.0}}, {"q": {"a": 1_000_000}}, ["nDCG@10"])
+    assert largest.mean["nDCG@10"] == pytest.approx(1 / math.log2(3))
+
+
+@pytest.mark.parametrize("program", ["no python at all", "import nothing_of_this_name", "raise RuntimeError('no')"])
+def test_a_file_of_measures_that_cannot_be_run(program: str, tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(program, encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be imported"):
+        load_measure(f"{tmp_path / 'm.py'}:f")
 
 
 def test_a_run_of_other_data_is_an_error_and_not_a_row_of_zeros() -> None:
