@@ -119,6 +119,7 @@ def measure_set(measures: Iterable[Measure]) -> MeasureSet:
             continue
         try:
             parsed_measure = library.parse_measure(str(measure))
+            parsed_measure.validate_params()
             parsed[str(parsed_measure)] = parsed_measure
         except (NameError, ValueError, TypeError, KeyError, AssertionError) as error:
             raise InputError(

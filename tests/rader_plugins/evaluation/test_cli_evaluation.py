@@ -94,9 +94,7 @@ def test_options_without_effect_are_refused(rader: Rader, beir: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("lost", "value"), [("grade", 0), ("document", " "), ("query", "")])
-def test_a_data_set_that_can_show_nothing_is_refused(
-    rader: Rader, tmp_path: Path, lost: str, value: object
-) -> None:
+def test_a_data_set_that_can_show_nothing_is_refused(rader: Rader, tmp_path: Path, lost: str, value: object) -> None:
     parts: dict[str, object] = {"document": "a text", "query": "a question", "grade": 1, lost: value}
     folder = tmp_path / "set"
     write_jsonl(folder / "corpus.jsonl", [{"_id": "d", "text": parts["document"]}, {"_id": "e", "text": "other"}])
