@@ -7,14 +7,15 @@ import os
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rader_plugins.answers import AnswerChecker
 from rader_plugins.errors import InputError, LLMError, RaderError
 from rader_plugins.files import fingerprint
-from rader_plugins.llm import BudgetExceededError, CachedChat, Generator
+from rader_plugins.llm import Asked, BudgetExceededError, CachedChat, GaveUpError, Generator, GiveUp, aask_all
 from rader_plugins.problems import Problem
 from rader_synthesis.actions import Actions
 from rader_synthesis.calls import Calls, Summaries
@@ -31,8 +32,10 @@ from rader_synthesis.tree import Tree
 __all__ = ["asynthesize", "synthesize"]
 
 _REASON = 2000
-# Problems that must have ended before a share of failures means anything.
-_ENOUGH = 20
+
+
+class _ProblemFailedError(RaderError):
+    """A problem could not be searched; the folder has the reason."""
 
 
 def synthesize(
@@ -167,50 +170,59 @@ class _Runner:
         self.progress.total, self.progress.done = len(problems), len(problems) - len(open_ones)
         self._report()
         self.folder.log(f"{len(open_ones)} of {len(problems)} problems to search")
-        queue = iter(open_ones)
-        workers = [
-            asyncio.ensure_future(self._work(queue)) for _ in range(min(self.settings.problems_at_once, len(open_ones)))
-        ]
+        rule = GiveUp(
+            in_a_row=self.settings.failures_in_a_row,
+            share=self.settings.failed_share,
+            caught=(_ProblemFailedError,),
+        )
+        outcomes: AsyncGenerator[Asked[Problem, bool | None], None] = aask_all(
+            self._until_stopped(open_ones), self._search, concurrency=self.settings.problems_at_once, give_up=rule
+        )
         try:
-            # The first exception (too many failures, a full disk) ends the others.
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-        if not self.stopped:
-            self._check_failures(at_end=True)
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    self._note(outcome)
+        except GaveUpError as error:
+            raise self._too_many_failures() from error
+        failed, searched = self.progress.failed, self.progress.searched
+        if not self.stopped and failed > self.settings.failed_share * searched:
+            raise self._too_many_failures()
 
-    async def _work(self, queue: Any) -> None:
-        for problem in queue:
-            try:
-                await self._one(problem)
-            except BudgetExceededError as error:
-                # The others go on until they need a call themselves: what is under way is paid for, and kept.
-                self.stopped = str(error)
+    def _until_stopped(self, problems: Sequence[Problem]) -> Iterator[Problem]:
+        """Yield problems until the budget is spent.
+
+        Without a length, so that :class:`GiveUp` takes the share of failures of what has ended so far.
+        """
+        for problem in problems:
             if self.stopped:
                 return
+            yield problem
 
-    async def _one(self, problem: Problem) -> None:
+    async def _search(self, problem: Problem) -> bool | None:
+        """Search a problem and keep its tree; returns whether it is solved, None where the budget was spent.
+
+        Raises:
+            _ProblemFailedError: It failed; that is in the folder.
+            LLMError: Every other problem will fail in the same way.
+        """
         started = time.monotonic()
         tree = Tree.start(problem.id, problem.question, problem.answer or "")
-        failed = ""
         try:
             await search(tree, self._actions(problem, tree), self.config)
-        except BudgetExceededError:
-            raise
-        except LLMError as error:
-            if error.permanent:  # every other request will fail too
+        except BudgetExceededError as error:
+            # The others go on until they need a call themselves: what is under way is paid for, and kept.
+            self.stopped = str(error)
+            return None
+        except Exception as error:  # recorded; one problem must not end the run
+            if isinstance(error, LLMError) and error.permanent:
                 raise
-            failed = self._failure(problem, error)
-        except Exception as error:  # noqa: BLE001 - recorded; one problem must not end the run
-            failed = self._failure(problem, error)
-        done = None if failed else tree
-        await asyncio.to_thread(self.folder.add, problem.id, _fingerprint(problem), done, failed)
-        if not failed:
-            seconds = time.monotonic() - started
-            self.folder.log(f"{problem.id} {'solved' if tree.solved else 'not solved'} in {seconds:.1f} s")
-        self._note(problem.id, not failed and tree.solved, failed)
+            reason = self._failure(problem, error)
+            await asyncio.to_thread(self.folder.add, problem.id, _fingerprint(problem), None, reason)
+            raise _ProblemFailedError(reason) from error
+        await asyncio.to_thread(self.folder.add, problem.id, _fingerprint(problem), tree, "")
+        seconds = time.monotonic() - started
+        self.folder.log(f"{problem.id} {'solved' if tree.solved else 'not solved'} in {seconds:.1f} s")
+        return tree.solved
 
     def _failure(self, problem: Problem, error: Exception) -> str:
         reason = f"{type(error).__name__}: {error}"[:_REASON]
@@ -229,32 +241,29 @@ class _Runner:
             problem_text,
         )
 
-    def _note(self, id: str, solved: bool, failed: str) -> None:
+    def _note(self, outcome: Asked[Problem, bool | None]) -> None:
+        if outcome.result is None and outcome.error is None:
+            return  # the budget was spent: neither searched nor failed
         progress = self.progress
         progress.done += 1
         progress.searched += 1
-        progress.solved += solved
-        progress.failed += bool(failed)
-        self.in_a_row = self.in_a_row + 1 if failed else 0
+        progress.solved += bool(outcome.result)
+        self.in_a_row = 0 if outcome.error is None else self.in_a_row + 1
+        if outcome.error is not None:
+            progress.failed += 1
+            self.reasons.append(f"{outcome.item.id}: {outcome.error}")
         self._report()
-        if failed:
-            self.reasons.append(f"{id}: {failed}")
-            self._check_failures(at_end=False)
 
     def _report(self) -> None:
         self.progress.seconds = time.monotonic() - self.started
         if self.on_progress is not None:
             self.on_progress(replace(self.progress))
 
-    def _check_failures(self, *, at_end: bool) -> None:
-        failed, searched = self.progress.failed, self.progress.searched
-        too_many = failed > self.settings.failed_share * searched and (at_end or searched >= _ENOUGH)
-        if not too_many and (at_end or self.in_a_row < self.settings.failures_in_a_row):
-            return
-        raise TooManyFailuresError(
-            f"{failed} of {searched} problems failed, {self.in_a_row} of them in a row; the run is stopped, "
-            f"what was finished is kept in {self.folder.path}, and the same call goes on from there. The last: "
-            + " | ".join(self.reasons)
+    def _too_many_failures(self) -> TooManyFailuresError:
+        return TooManyFailuresError(
+            f"{self.progress.failed} of {self.progress.searched} problems failed, {self.in_a_row} of them in a row; "
+            f"the run is stopped, what was finished is kept in {self.folder.path}, and the same call goes on from "
+            "there. The last: " + " | ".join(self.reasons)
         )
 
 

@@ -259,7 +259,10 @@ def test_too_large_a_share_of_failures_is_an_error_at_the_end(tmp_path):
 
 def test_many_failures_among_many_problems_stop_the_run_early(tmp_path):
     problems = [Problem(f"p{number}", f"Question {number % 3}?", "8") for number in range(60)]
-    with server(fails_for(0, 1)) as served, pytest.raises(TooManyFailuresError, match="of 2[01] problems failed"):
+    with (
+        server(fails_for(0, 1)) as served,
+        pytest.raises(TooManyFailuresError, match="11 of (1.|2[01]) problems failed"),
+    ):
         run(tmp_path / "run", served, problems, config=SearchConfig(rollouts=1, depth=1), problems_at_once=1)
 
 
