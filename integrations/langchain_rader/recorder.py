@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -15,6 +15,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
+from typing_extensions import Unpack
 
 from langchain_rader._graph_state import ChainNode, ChainNodes, is_interrupt, is_passed_on
 from langchain_rader._inner import INNER_TAG
@@ -31,13 +32,11 @@ from rader_plugins.construction import ByConstruction
 from rader_plugins.recording import (
     RecordedRun,
     Recorder,
-    RecordingLimits,
-    Redact,
+    RecorderOptions,
     TrajectoryWriter,
     describe_call,
     guarded,
     is_control_flow,
-    is_retrieval_name,
     named_error,
     query_of,
     text_of_content,
@@ -73,15 +72,8 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
             ``structured_response``, ``answer``, ``output``, ``result``, ``response``, ``text``, ... of a dict, model
             or dataclass, or the message that ends ``messages``; if the output shows nothing of these, what a model
             wrote last.
-        retrieval_tools: Names of tools whose results are documents; None: those whose name says so, and those that
-            return LangChain documents.
-        redact: Applied to every text before it is written; what it raises on is not written.
-        limits: Bounds of memory.
-        only_with_retrieval: Leave out runs that searched for nothing.
-        record_failed: Also record runs that failed.
-        metadata: Goes into every trajectory.
-        queue_size: Most rows that wait to be written.
-        max_bytes: Rename a file that would grow beyond this and begin a new one.
+        options: ``retrieval_tools``, ``redact``, ``limits``, ``only_with_retrieval``, ``record_failed``, ``metadata``,
+            ``queue_size`` and ``max_bytes``, as in :class:`rader_plugins.recording.RecorderOptions`.
 
     Raises:
         InputError: An option is unusable.
@@ -102,30 +94,11 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
         *,
         question: Callable[[Any], str | None] | None = None,
         answer: Callable[[Any], str | None] | None = None,
-        retrieval_tools: Sequence[str] | None = None,
-        redact: Redact | None = None,
-        limits: RecordingLimits | None = None,
-        only_with_retrieval: bool = True,
-        record_failed: bool = True,
-        metadata: Mapping[str, Any] | None = None,
-        queue_size: int = 1000,
-        max_bytes: int | None = None,
+        **options: Unpack[RecorderOptions],
     ) -> None:
-        Recorder.__init__(
-            self,
-            path,
-            source="langchain",
-            redact=redact,
-            limits=limits,
-            only_with_retrieval=only_with_retrieval,
-            record_failed=record_failed,
-            metadata=metadata,
-            queue_size=queue_size,
-            max_bytes=max_bytes,
-        )
+        Recorder.__init__(self, path, source="langchain", **options)
         self._question = question or question_of
         self._answer = answer
-        self._tools = None if retrieval_tools is None else frozenset(retrieval_tools)
         self._asked: dict[UUID, tuple[str, str, int, str | None]] = {}
         self._chains = ChainNodes()
 
@@ -346,9 +319,7 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
         try:
             if (tool_call := self._asked.pop(run_id, None)) is not None:
                 name, call, unread, query = tool_call
-                result = read_tool_result(
-                    output, is_retrieval_name(name) if self._tools is None else name in self._tools
-                )
+                result = read_tool_result(output, self.is_retrieval_tool(name))
                 if result.documents is not None:
                     self.tracker.retrieved(str(run_id), result.documents, query)
                 else:

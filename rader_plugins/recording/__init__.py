@@ -12,7 +12,14 @@ from rader_plugins.recording.assembly import RecordingLimits, RunAssembly
 from rader_plugins.recording.collector import UNLIMITED, RunCollector
 from rader_plugins.recording.feedback import MergeReport, feedback_path, merge_feedback, read_recorded
 from rader_plugins.recording.printed import is_printed
-from rader_plugins.recording.recorder import RecordedRun, Recorder, guarded, is_control_flow, named_error
+from rader_plugins.recording.recorder import (
+    RecordedRun,
+    Recorder,
+    RecorderOptions,
+    guarded,
+    is_control_flow,
+    named_error,
+)
 from rader_plugins.recording.redaction import Redact, question_id, redacted
 from rader_plugins.recording.results import (
     digest_id,
@@ -37,6 +44,7 @@ __all__ = [
     "MergeReport",
     "RecordedRun",
     "Recorder",
+    "RecorderOptions",
     "RecordingCounts",
     "RecordingLimits",
     "Redact",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast
 from uuid import uuid4
 
 from typing_extensions import Self
@@ -18,11 +18,11 @@ from typing_extensions import Self
 from rader_plugins.documents import metadata_json
 from rader_plugins.errors import InputError
 from rader_plugins.recording.redaction import Redact
-from rader_plugins.recording.results import read_documents
+from rader_plugins.recording.results import is_retrieval_name, read_documents
 from rader_plugins.recording.runs import RecordingLimits, RunTracker
 from rader_plugins.recording.writer import TrajectoryWriter
 
-__all__ = ["RecordedRun", "Recorder", "guarded", "is_control_flow", "named_error"]
+__all__ = ["RecordedRun", "Recorder", "RecorderOptions", "guarded", "is_control_flow", "named_error"]
 
 _logger = logging.getLogger("rader_plugins.recording")
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -78,18 +78,39 @@ class RecordedRun:
             self._recorder.note_search(self._key, query, documents)
 
 
+class RecorderOptions(TypedDict, total=False):
+    """What every recorder takes, whatever the framework.
+
+    Args:
+        retrieval_tools: Names of tools whose results are documents; None: those whose name says so, and those that
+            return documents of the framework.
+        redact: Applied to every text before it is written; what it raises on is not written.
+        limits: Bounds of memory.
+        only_with_retrieval: Leave out runs that searched for nothing (default: True).
+        record_failed: Also record runs that failed, with ``error`` in their metadata and no reward (default: True).
+        metadata: Goes into every trajectory: the version of the application, say.
+        queue_size: Most rows that wait to be written (default: 1,000).
+        max_bytes: Rename a file that would grow beyond this and begin a new one.
+    """
+
+    retrieval_tools: Sequence[str] | None
+    redact: Redact | None
+    limits: RecordingLimits | None
+    only_with_retrieval: bool
+    record_failed: bool
+    metadata: Mapping[str, Any] | None
+    queue_size: int
+    max_bytes: int | None
+
+
 class Recorder:
     """Base of the recorders: where trajectories go, what is known of runs afterwards, and counts.
 
     Args:
         path: The file that trajectories are appended to, or a writer that several recorders share.
         source: What the trajectories call their maker.
-        redact: Applied to every text before it is written.
-        limits: Bounds of memory.
-        only_with_retrieval: Leave out runs that searched for nothing.
-        record_failed: Also record runs that failed, with ``error`` in their metadata and no reward.
-        metadata: Goes into every trajectory: the version of the application, say.
-        queue_size, max_bytes: Of the writer; see :class:`TrajectoryWriter`.
+        retrieval_tools, redact, limits, only_with_retrieval, record_failed, metadata, queue_size, max_bytes: See
+            :class:`RecorderOptions`.
 
     Raises:
         InputError: An option is unusable.
@@ -101,6 +122,7 @@ class Recorder:
         path: str | os.PathLike[str] | TrajectoryWriter,
         *,
         source: str,
+        retrieval_tools: Sequence[str] | None = None,
         redact: Redact | None = None,
         limits: RecordingLimits | None = None,
         only_with_retrieval: bool = True,
@@ -118,6 +140,7 @@ class Recorder:
         else:
             self.writer = TrajectoryWriter(path, redact=redact, queue_size=queue_size, max_bytes=max_bytes)
         self.metadata = dict(metadata or {})
+        self._retrieval_tools = None if retrieval_tools is None else frozenset(retrieval_tools)
         self.tracker = RunTracker(
             self.writer.put,
             source=source,
@@ -127,6 +150,10 @@ class Recorder:
         )
         self._troubles = 0
         self._within: ContextVar[str | None] = ContextVar("rader_run", default=None)
+
+    def is_retrieval_tool(self, name: str) -> bool:
+        """Whether what a tool of this name returns is to be read as documents."""
+        return is_retrieval_name(name) if self._retrieval_tools is None else name in self._retrieval_tools
 
     @property
     def counts(self) -> dict[str, int]:

@@ -31,18 +31,17 @@ from llama_index.retrievers.rader.recorder_reading import (
 )
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import Dispatcher
+from typing_extensions import Unpack
 
 from rader_plugins.construction import ByConstruction
 from rader_plugins.recording import (
     RecordedRun,
     Recorder,
-    RecordingLimits,
-    Redact,
+    RecorderOptions,
     TrajectoryWriter,
     describe_call,
     guarded,
     is_control_flow,
-    is_retrieval_name,
     named_error,
     query_of,
 )
@@ -87,16 +86,9 @@ class TrajectoryRecorder(ByConstruction, Recorder):
         path: The file that trajectories are appended to, or a writer that several recorders share.
         question: Finds the question in the arguments of a root's call (a mapping); None takes the query or message.
         answer: Finds the answer in what a root returned; None takes the text of the response.
-        retrieval_tools: Names of tools whose results are documents; None: those whose name says so, and those that
-            return nodes.
-        redact: Applied to every text before it is written; what it raises on is not written.
-        limits: Bounds of memory.
-        only_with_retrieval: Leave out runs that searched for nothing.
-        record_failed: Also record runs that failed.
-        metadata: Goes into every trajectory.
-        queue_size: Most rows that wait to be written.
-        max_bytes: Rename a file that would grow beyond this and begin a new one.
         dispatcher: Where to listen; None listens to everything.
+        options: ``retrieval_tools``, ``redact``, ``limits``, ``only_with_retrieval``, ``record_failed``, ``metadata``,
+            ``queue_size`` and ``max_bytes``, as in :class:`rader_plugins.recording.RecorderOptions`.
 
     Raises:
         InputError: An option is unusable.
@@ -114,30 +106,12 @@ class TrajectoryRecorder(ByConstruction, Recorder):
         *,
         question: Callable[[Mapping[str, Any]], str | None] | None = None,
         answer: Callable[[Any], str | None] | None = None,
-        retrieval_tools: Sequence[str] | None = None,
-        redact: Redact | None = None,
-        limits: RecordingLimits | None = None,
-        only_with_retrieval: bool = True,
-        record_failed: bool = True,
-        metadata: Mapping[str, Any] | None = None,
-        queue_size: int = 1000,
-        max_bytes: int | None = None,
         dispatcher: Dispatcher | None = None,
+        **options: Unpack[RecorderOptions],
     ) -> None:
-        super().__init__(
-            path,
-            source="llama-index",
-            redact=redact,
-            limits=limits,
-            only_with_retrieval=only_with_retrieval,
-            record_failed=record_failed,
-            metadata=metadata,
-            queue_size=queue_size,
-            max_bytes=max_bytes,
-        )
+        super().__init__(path, source="llama-index", **options)
         self._question = question or question_of
         self._answer = answer or answer_of
-        self._tools = None if retrieval_tools is None else frozenset(retrieval_tools)
         self._spans: dict[str, _Span] = {}
         self._chats: dict[int, str] = {}
         self._dispatcher = dispatcher or get_dispatcher()
@@ -335,7 +309,7 @@ class TrajectoryRecorder(ByConstruction, Recorder):
     def _tool(self, id: str, tool: BaseTool, bound: inspect.BoundArguments, result: Any) -> None:
         name = tool.metadata.name or type(tool).__name__
         arguments = {key: value for key, value in arguments_of(bound).items() if not isinstance(value, Context)}
-        tool_result = read_tool_result(result, is_retrieval_name(name) if self._tools is None else name in self._tools)
+        tool_result = read_tool_result(result, self.is_retrieval_tool(name))
         if tool_result.documents is not None:
             self.tracker.retrieved(id, tool_result.documents, query_of(arguments))
             return
