@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from rader_plugins import Document, RaderIndex, RaderRetriever, load_encoder
 from rader_plugins.cli import build_app
 from rader_plugins.recording import read_recorded
 from rader_plugins.sample_files import read_samples
@@ -80,8 +85,7 @@ def load(name: str) -> Any:
     return module
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
+SERVICES = pytest.mark.parametrize(
     ("name", "needs", "make"),
     [
         ("langchain_app", "langchain.agents", langchain_service),
@@ -89,6 +93,18 @@ def load(name: str) -> Any:
     ],
     ids=["langchain", "llama_index"],
 )
+TRAINING = """[retriever]
+group_size = 2
+batch_size = 8
+accumulate = 1
+warmup_steps = 1
+max_steps = 2
+lora_layers = [5]
+"""
+
+
+@pytest.mark.slow
+@SERVICES
 def test_fifty_users_and_what_their_runs_become(name: str, needs: str, make: Any, tmp_path: Path) -> None:
     pytest.importorskip(needs)
     service = make(load(name), tmp_path)
@@ -96,18 +112,10 @@ def test_fifty_users_and_what_their_runs_become(name: str, needs: str, make: Any
     async def everyone() -> list[dict[str, Any]]:
         return await asyncio.gather(*(service.ask(question) for question, _ in QUESTIONS))
 
-    told = asyncio.run(everyone())
-    for (question, topic), each in zip(QUESTIONS, told, strict=True):
-        assert each["answer"] == answer_to(question)
-        assert service.rate(each["run_id"], answer=TOPICS[topic][2])
-    assert service.recorder.close()
-    assert service.recorder.counts["errors"] == service.recorder.counts["dropped"] == 0
-    runs = {run.id: run for run in read_recorded(tmp_path / "runs.jsonl")}
-    assert len(runs) == 50
-    for (question, topic), each in zip(QUESTIONS, told, strict=True):
-        run = runs[each["run_id"]]
-        assert (run.question, run.answer, run.gold_answer) == (question, each["answer"], TOPICS[topic][2])
-        assert [step.kind for step in run.steps] == ["query", "retrieval", "answer"]
+    replies = asyncio.run(everyone())
+    for (_, topic), reply in zip(QUESTIONS, replies, strict=True):
+        assert service.rate(reply["run_id"], answer=TOPICS[topic][2])
+    assert_recorded(service, replies, tmp_path)
     command(
         "import", "recorded", str(tmp_path / "runs.jsonl"), "--checker", "numeric", "--label", "citation",
         "--out", str(tmp_path / "trajectories.jsonl"),
@@ -116,9 +124,78 @@ def test_fifty_users_and_what_their_runs_become(name: str, needs: str, make: Any
         "samples", str(tmp_path / "trajectories.jsonl"), "--index", str(tmp_path / "index"),
         "--out", str(tmp_path / "samples"),
     )  # fmt: skip
-    positives = {each.id for sample in read_samples(tmp_path / "samples") for each in sample.positives}
-    assert positives <= {"ramsey", "pigeonhole"}
-    assert positives
+    positives = {document.id for sample in read_samples(tmp_path / "samples") for document in sample.positives}
+    assert positives == {"ramsey", "pigeonhole"}
+    for library in ("sentence_transformers", "peft", "accelerate"):
+        pytest.importorskip(library)
+    (tmp_path / "quick.toml").write_text(TRAINING, encoding="utf-8")
+    command(
+        "train", "retriever", str(tmp_path / "samples"), "--base", "mini", "--out", str(tmp_path / "my-retriever"),
+        "--config", str(tmp_path / "quick.toml"), "--no-holdout", "--device", "cpu",
+    )  # fmt: skip
+    encoder = load_encoder(str(tmp_path / "my-retriever" / "model"))
+    with RaderIndex.create(None, encoder) as trained:  # dropped in where the old one was
+        trained.add(Document(id, text) for id, text in load(name).HANDBOOK.items())
+        hits = RaderRetriever(trained, "dense").search(QUESTIONS[0][0], 3)
+    assert {hit.document.id for hit in hits} == set(load(name).HANDBOOK)
+
+
+@pytest.mark.slow
+@SERVICES
+def test_fifty_users_ask_over_http(name: str, needs: str, make: Any, tmp_path: Path) -> None:
+    pytest.importorskip(needs)
+    pytest.importorskip("fastapi", reason="needs fastapi")
+    pytest.importorskip("uvicorn", reason="needs uvicorn")
+    import httpx
+
+    module = load(name)
+    service = make(module, tmp_path)
+
+    async def user(client: Any, question: str, topic: str) -> tuple[Any, Any]:
+        reply = (await client.post("/ask", params={"question": question})).raise_for_status().json()
+        rating = {"run_id": reply["run_id"], "answer": TOPICS[topic][2]}
+        return reply, (await client.post("/feedback", params=rating)).raise_for_status().json()
+
+    async def everyone(url: str) -> list[tuple[Any, Any]]:
+        limits = httpx.Limits(max_connections=len(QUESTIONS))
+        async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits, trust_env=False) as client:
+            return await asyncio.gather(*(user(client, *question) for question in QUESTIONS))
+
+    with served(module.create_app(service)) as url:
+        conversations = asyncio.run(everyone(url))
+    assert all(rated == {"kept": True} for _, rated in conversations)
+    assert_recorded(service, [reply for reply, _ in conversations], tmp_path)
+
+
+def assert_recorded(service: Any, replies: list[dict[str, Any]], folder: Path) -> None:
+    """Each user got the answer to their own question, and their run was recorded with it and with their rating."""
+    assert service.recorder.close()
+    assert service.recorder.counts["errors"] == service.recorder.counts["dropped"] == 0
+    runs = {run.id: run for run in read_recorded(folder / "runs.jsonl")}
+    assert len(runs) == len(QUESTIONS)
+    for (question, topic), reply in zip(QUESTIONS, replies, strict=True):
+        run = runs[reply["run_id"]]
+        answers = run.answer, reply["answer"], run.gold_answer
+        assert (run.question, *answers) == (question, answer_to(question), answer_to(question), TOPICS[topic][2])
+        assert [step.kind for step in run.steps] == ["query", "retrieval", "answer"]
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serve an application by uvicorn, on a port that is bound here and handed over; yields its address."""
+    import uvicorn
+
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"  # it listens already: requests wait until it serves
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        listening.close()
+    assert not thread.is_alive()
 
 
 def command(*arguments: str) -> str:
@@ -126,23 +203,3 @@ def command(*arguments: str) -> str:
     text = re.sub(r"\s+", " ", result.output)
     assert result.exit_code == 0, text
     return text
-
-
-@pytest.mark.parametrize("name", ["langchain_app", "llama_index_app"])
-def test_the_web_application_answers(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("fastapi", reason="needs fastapi")
-    pytest.importorskip("langchain.agents" if name == "langchain_app" else "llama_index.core")
-    import httpx
-
-    module = load(name)
-    make = langchain_service if name == "langchain_app" else llama_index_service
-    app = module.create_app(make(module, tmp_path))
-
-    async def call() -> tuple[Any, Any]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://app") as client:
-            answer = (await client.post("/ask", params={"question": QUESTIONS[0][0]})).json()
-            rated = await client.post("/feedback", params={"run_id": answer["run_id"], "reward": 1.0})
-            return answer, rated.json()
-
-    answer, rated = asyncio.run(call())
-    assert (answer["answer"], rated) == (answer_to(QUESTIONS[0][0]), {"kept": True})
