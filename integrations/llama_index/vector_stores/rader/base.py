@@ -12,6 +12,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.indices.query.embedding_utils import get_top_k_mmr_embeddings
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
+    DEFAULT_PERSIST_FNAME,
     BasePydanticVectorStore,
     MetadataFilters,
     VectorStoreQuery,
@@ -28,7 +29,7 @@ from rader_plugins import RaderRetriever as CoreRetriever
 from rader_plugins.background import in_thread
 from rader_plugins.encoding import Vectors
 from rader_plugins.errors import InputError
-from rader_plugins.index import encoder_of
+from rader_plugins.index import Index, check_index, encoder_of, open_index
 from rader_plugins.retrieval import Mode
 
 __all__ = ["RaderVectorStore"]
@@ -45,7 +46,7 @@ _PREFETCH = 4.0
 
 
 class RaderVectorStore(BasePydanticVectorStore):
-    """Nodes, vectors and words in an index of rader-plugins, in memory or on disk.
+    """Nodes, vectors and words in an index of rader-plugins: in memory, on disk or in an engine.
 
     Works below ``VectorStoreIndex`` and ``IngestionPipeline``: a changed document replaces its nodes with
     ``docstore_strategy=UPSERTS`` and ``refresh_ref_docs``. Query modes: ``default`` (cosine), ``hybrid`` (with BM25,
@@ -56,7 +57,8 @@ class RaderVectorStore(BasePydanticVectorStore):
         path: Folder of the index, opened or made; None keeps it in memory.
         embed_model: What makes the vectors. ``VectorStoreIndex`` must use the same one, which is why it is best made
             once: ``embed_model = RaderEmbedding(model="mini")``.
-        index: A ready index in place of ``path`` and ``embed_model``.
+        index: A ready :class:`rader_plugins.RaderIndex` or another :class:`rader_plugins.index.Index`, or the folder or
+            engine's URL of one, in place of ``path`` and ``embed_model``. What it cannot do (a mode, a filter) is refused.
         alpha: Weight of the cosine in ``hybrid``, 0 to 1; a query's own ``alpha`` wins.
 
     Raises:
@@ -82,7 +84,7 @@ class RaderVectorStore(BasePydanticVectorStore):
     path: str | None = Field(default=None, description="Folder of the index.")
     alpha: float = Field(default=0.8, ge=0, le=1, description="Weight of the cosine in hybrid mode.")
 
-    _index: RaderIndex = PrivateAttr()
+    _index: Index = PrivateAttr()
     _arguments: dict[str, Any] = PrivateAttr()
 
     def __init__(
@@ -90,16 +92,19 @@ class RaderVectorStore(BasePydanticVectorStore):
         path: str | os.PathLike[str] | None = None,
         embed_model: Model | None = None,
         *,
-        index: RaderIndex | None = None,
+        index: Index | str | os.PathLike[str] | None = None,
         alpha: float = 0.8,
     ) -> None:
         if index is not None and (path is not None or embed_model is not None):
             raise InputError("A ready index has its own folder and model: leave path and embed_model out.")
         if index is None:
-            index = _open(path, embed_model)
-        super().__init__(path=None if index.path is None else str(index.path), alpha=alpha)  # type: ignore[call-arg]
-        self._index = index
-        self._arguments = {"path": self.path, "embed_model": embed_model, "alpha": alpha}
+            ready: Index = _open(path, embed_model)
+        else:
+            ready = open_index(index) if isinstance(index, str | os.PathLike) else check_index(index)
+        folder = ready.path if isinstance(ready, RaderIndex) else None
+        super().__init__(path=None if folder is None else str(folder), alpha=alpha)  # type: ignore[call-arg]
+        self._index = ready
+        self._arguments = {"path": self.path, "embed_model": embed_model} if self.path is not None else {"index": ready}
 
     @classmethod
     def class_name(cls) -> str:
@@ -107,7 +112,7 @@ class RaderVectorStore(BasePydanticVectorStore):
         return "RaderVectorStore"
 
     @property
-    def client(self) -> RaderIndex:
+    def client(self) -> Index:
         """The index."""
         return self._index
 
@@ -279,14 +284,19 @@ class RaderVectorStore(BasePydanticVectorStore):
     # Keeping
 
     def persist(self, persist_path: str, fs: Any = None) -> None:
-        """Copy an index in memory to a folder; one on disk is kept already, and is copied if the folder is another.
+        """Copy the index to a folder, and bring up to date what lies there.
+
+        An index on disk is kept where it is: ``StorageContext.persist()`` copies none, and what it wrote is loaded with
+        ``StorageContext.from_defaults(persist_dir=..., vector_store=RaderVectorStore(path))``. What an engine holds it
+        keeps itself.
 
         Raises:
             InputError: ``fs`` is not the local file system.
         """
         if fs is not None and type(fs).__name__ != "LocalFileSystem":
             raise InputError("An index lies in a local folder: persist without fs.")
-        if self._index.path is None:
+        of_storage_context = Path(persist_path).name.endswith(DEFAULT_PERSIST_FNAME)
+        if isinstance(self._index, RaderIndex) and (self._index.path is None or not of_storage_context):
             self._index.copy_to(Path(persist_path))
 
     @classmethod
@@ -300,7 +310,7 @@ class RaderVectorStore(BasePydanticVectorStore):
         return self.model_copy()  # the index is shared: it is made for many users
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.path is None:
+        if self.path is None and isinstance(self._index, RaderIndex):
             raise InputError("A store in memory cannot be pickled: give it a path.")
         return _make, (type(self), {**self._arguments, "alpha": self.alpha})
 
@@ -311,7 +321,7 @@ def _open(path: str | os.PathLike[str] | None, embed_model: Model | None) -> Rad
     return RaderIndex.create(path, encoder_for("mini" if embed_model is None else embed_model))
 
 
-def _embed(index: RaderIndex, text: str) -> list[float]:
+def _embed(index: Index, text: str) -> list[float]:
     vector: list[float] = encoder_of(index).encode_queries([text])[0].tolist()
     return vector
 
