@@ -212,9 +212,9 @@ def test_a_model_writes_the_filters(store: RaderVectorStore, embed_model: RaderE
 
 
 def test_arguments_of_other_names_are_named(store: RaderVectorStore) -> None:
-    for given, meant in ({"k": 2}, "similarity_top_k"), ({"filter": {}}, "filters"):
+    for arguments, meant in ({"k": 2}, "similarity_top_k"), ({"filter": {}}, "filters"):
         with pytest.raises(InputError, match=f"Did you mean '{meant}'"):
-            RaderRetriever(store.client, **given)
+            RaderRetriever(store.client, **arguments)
     retriever = RaderRetriever(store.client)
     assert copy.deepcopy(retriever).index is retriever.index
 

@@ -57,8 +57,8 @@ class RaderVectorStore(BasePydanticVectorStore):
         path: Folder of the index, opened or made; None keeps it in memory.
         embed_model: What makes the vectors. ``VectorStoreIndex`` must use the same one, which is why it is best made
             once: ``embed_model = RaderEmbedding(model="mini")``.
-        index: A ready :class:`rader_plugins.RaderIndex` or another :class:`rader_plugins.index.Index`, or the folder or
-            engine's URL of one, in place of ``path`` and ``embed_model``. What it cannot do (a mode, a filter) is refused.
+        index: A ready index (any :class:`rader_plugins.index.Index`), or the folder or engine's URL of one, in place of
+            ``path`` and ``embed_model``. What it cannot do (a mode, a filter) is refused.
         alpha: Weight of the cosine in ``hybrid``, 0 to 1; a query's own ``alpha`` wins.
 
     Raises:
