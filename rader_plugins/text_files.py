@@ -96,9 +96,18 @@ def has_byte_lines(encoding: str) -> bool:
     return "\n".encode(encoding) == b"\n"
 
 
-def _decodes(raw: bytes, encoding: str) -> bool:
+def _decodes(raw: bytes, encoding: str, errors: str = "strict") -> bool:
     try:
-        raw.decode(encoding)
+        raw.decode(encoding, errors)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_cut_short(raw: bytes) -> bool:
+    """Whether bytes are UTF-8 up to a last character that is not complete."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(raw)
     except UnicodeDecodeError:
         return False
     return True
@@ -138,7 +147,7 @@ def _without_mark(raw: bytes) -> Encoding:
 def _not_utf8(raw: bytes) -> Encoding:
     text, replaced = decode(raw, "utf-8")
     intact = sum(character > "\x7f" for character in text) - replaced
-    if replaced <= _MOST_DAMAGED * intact:
+    if replaced <= _MOST_DAMAGED * intact or (intact and _is_cut_short(raw)) or _decodes(raw, "utf-8", "surrogatepass"):
         return Encoding("utf-8", certain=False)
     high = len(raw) - len(raw.translate(None, _HIGH))
     if high <= _MOST_FOREIGN * len(raw) and _decodes(raw, "cp1252"):

@@ -61,6 +61,12 @@ def ingested_facts(
         ("unchanged", f"{outcome.unchanged:,}: stored already, not encoded again", outcome.unchanged),
         ("removed", f"{outcome.removed:,}: no longer in the source", outcome.removed),
         (
+            "kept",
+            f"{count(len(outcome.kept), noun)} of files that are there, but hold no text now: "
+            f"{names_text(dict.fromkeys(outcome.kept, ''), limit)}",
+            outcome.kept,
+        ),
+        (
             "cut",
             f"{count(len(outcome.truncated), noun)} longer than {maximum} tokens, which is what the model reads "
             f"(--chunk-size splits): {names_text(dict.fromkeys(outcome.truncated, ''), limit)}",

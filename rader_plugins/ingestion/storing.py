@@ -35,6 +35,7 @@ class Outcome:
         truncated: Ids of those encoded that were longer than the model reads.
         refused: Id -> why of documents whose texts the model's server refuses; the others are stored.
         not_pruned: Why nothing was removed although that was asked for.
+        kept: Ids of documents that are not removed since their file is there, though what it holds now is no text.
     """
 
     added: int = 0
@@ -45,6 +46,7 @@ class Outcome:
     truncated: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     not_pruned: str | None = None
+    kept: list[str] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -67,15 +69,16 @@ def ingest(
         index: Where they go.
         survey: The source.
         prune: Also remove every document that is not in the source, unless a part of the source could not be read:
-            what was not seen is not known to be gone.
+            what was not seen is not known to be gone. What was made from a file that is there, and holds something else
+            than text now, stays too.
         progress: Shows how far it is.
     """
     outcome, findings = Outcome(), Findings()
     surplus, superseded = _outdated(index, survey)
     if not prune:
-        surplus = []
+        surplus = {}
     elif reason := survey.findings.incomplete:
-        surplus, outcome.not_pruned = [], reason
+        surplus, outcome.not_pruned = {}, reason
     with progress("Encoding", len(survey.origins)) as advance:
         documents = (document for _, document in survey.source.read(findings))
         size = _FIRST_BATCH
@@ -88,8 +91,9 @@ def ingest(
     # A file may have become unreadable since it was first read.
     survey.findings.update(findings, ("unreadable", "binary"))
     if surplus and (reason := survey.findings.incomplete):
-        surplus, outcome.not_pruned = [], reason
-    if outdated := superseded + surplus:
+        surplus, outcome.not_pruned = {}, reason
+    outcome.kept = [id for id, parent in surplus.items() if parent in survey.findings.names.get("binary", {})]
+    if outdated := [*superseded, *(surplus.keys() - outcome.kept)]:
         outcome.removed = index.delete(outdated)
     return outcome
 
@@ -127,15 +131,19 @@ def _add(index: Index, documents: list[Document], outcome: Outcome) -> None:
     outcome.truncated += [document.id for document in documents if document.text in truncated]
 
 
-def _outdated(index: Index, survey: Survey) -> tuple[list[str], list[str]]:
-    """Return ids of stored documents that the source lacks, and of those that other chunks of the source replace."""
-    surplus: list[str] = []
+def _outdated(index: Index, survey: Survey) -> tuple[dict[str, str], list[str]]:
+    """Return id -> id of the whole document of what the source lacks, and the ids of chunks that others replace."""
+    surplus: dict[str, str] = {}
     superseded: list[str] = []
     if len(index):
         from rader_plugins.index import read_documents
 
         parents = {parent_id(document) for document in survey.source.documents()}
         for document in read_documents(index):
-            if document.id not in survey.origins:
-                (superseded if parent_id(document) in parents else surplus).append(document.id)
+            if document.id in survey.origins:
+                continue
+            if (parent := parent_id(document)) in parents:
+                superseded.append(document.id)
+            else:
+                surplus[document.id] = parent
     return surplus, superseded

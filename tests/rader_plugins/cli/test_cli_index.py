@@ -330,6 +330,27 @@ def test_what_could_not_be_seen_is_not_pruned(
     assert json.loads(rader(*command).stdout)["removed"] == 2
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_file_that_holds_no_text_any_more_is_not_taken_for_deleted(
+    rader: Rader, tmp_path: Path, chunked: bool
+) -> None:
+    """A file that an interrupted copy filled with zeros is there: its document stays, and is named."""
+    source, out = tmp_path / "notes", tmp_path / "index"
+    source.mkdir()
+    for name in ("a", "b", "c"):
+        (source / f"{name}.txt").write_text(f"text {name}. " * 9)
+    command = ("index", "build", source, "--out", out, "--prune", *(("--chunk-size", 40) if chunked else ()))
+    before = json.loads(rader(*command, "--json").stdout)["documents"]
+    (source / "a.txt").write_bytes(bytes(99))
+    (source / "b.txt").unlink()
+    done = json.loads(rader(*command, "--json").stdout)
+    assert done["removed"] == before // 3, "what is gone is removed"
+    assert {name.partition("#")[0] for name in done["kept"]} == {"a.txt"}
+    assert "of files that are there, but hold no text now: a.txt" in " ".join(rader(*command).stdout.split())
+    (source / "a.txt").unlink()
+    assert json.loads(rader(*command, "--json").stdout)["documents"] == before // 3
+
+
 def test_an_unchanged_source_needs_no_model(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, out = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "text"}), tmp_path / "index"
     rader("index", "build", path, "--out", out)
