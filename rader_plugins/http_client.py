@@ -19,6 +19,7 @@ from rader_plugins.arguments import check_count, check_number
 from rader_plugins.errors import InputError, RaderError
 from rader_plugins.http_answers import NO_STATUS, RETRIED, is_stream, read_body, retry_after, status_of
 from rader_plugins.http_headers import RequestHeaders
+from rader_plugins.http_proxies import proxy_of, unusable_settings
 from rader_plugins.http_urls import Endpoints, endpoint_url, shown_url
 
 __all__ = ["ServerClient", "ServerError", "endpoint_url"]
@@ -33,6 +34,7 @@ _TOO_LARGE = re.compile(
     r"too (large|long|many tokens)|physical batch|context[_ ](length|size|window)|maximum (context|input|sequence)",
     re.IGNORECASE,
 )
+_PROXY_PASSWORD = re.compile(r"\s*40[1-7](?<!403)|username/password|no acceptable methods", re.IGNORECASE)
 _ABOUT_MODEL = re.compile(r"model|deployment", re.IGNORECASE)
 
 _REMEDIES = {
@@ -40,7 +42,7 @@ _REMEDIES = {
     402: "The account with this server has no credit left.",
     403: "The key in the environment variable {key} may not use this model.",
     404: "Is the model name right (model=...), and the URL ({url})?",
-    407: "The proxy wants a user and a password: HTTPS_PROXY=http://user:password@proxy:port.",
+    407: "The proxy wants a user and a password, or others: HTTPS_PROXY=http://user:password@proxy:port.",
 }
 
 
@@ -170,19 +172,19 @@ class ServerClient:
             if self._closed.is_set():
                 raise ServerError(f"The client of {self.url} is closed.")
             if self._client is None:
+                # Checked before httpx does: it takes a part of a password for a host, and tells it.
+                if reason := unusable_settings():
+                    raise InputError(f"Nothing can be sent with the proxies of this environment: {reason}")
                 limits = httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency)
                 try:
                     self._client = httpx.Client(timeout=self._timeout, limits=limits)
-                except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
-                    # A proxy's address holds a password as often as not.
-                    message = re.sub(r"//[^/@\s]*@", "//***@", str(error))
-                    socks = (
-                        " A SOCKS proxy needs: pip install 'httpx[socks]'." if isinstance(error, ImportError) else ""
-                    )
+                except OSError as error:
+                    reason = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be read ({error.strerror or error})"
+                    raise InputError(f"Nothing can be sent: {reason}.") from None
+                except (ImportError, ValueError, httpx.InvalidURL) as error:
                     raise InputError(
-                        f"Nothing can be sent with the settings of this environment: {message}.{socks} Look at "
-                        "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY (http://, https:// and socks5:// proxies work), "
-                        "SSL_CERT_FILE and SSL_CERT_DIR."
+                        f"Nothing can be sent with the proxies of this environment ({type(error).__name__}): look at "
+                        "NO_PROXY, which names hosts, separated by commas."
                     ) from None
             return self._client
 
@@ -195,7 +197,8 @@ class ServerClient:
             except httpx.TransportError as error:
                 failure = self._headers.scrub(f"{type(error).__name__}: {error}")
                 if (remedy := _permanent(error, answered=self._answered)) is not None:
-                    raise ServerError(f"{self.url} cannot be reached ({failure}). {remedy}", refused=True) from None
+                    message = f"{self.url} cannot be reached ({failure}). {remedy}{self._way()}"
+                    raise ServerError(message, refused=True) from None
             except httpx.DecodingError as error:
                 failure = self._headers.scrub(f"an answer that cannot be unpacked ({error})")
             except RuntimeError as error:
@@ -222,8 +225,13 @@ class ServerClient:
                 raise ServerError(f"The client of {self.url} was closed while a request waited ({failure}).")
         raise ServerError(
             f"{self.url} failed {self._max_retries + 1} times, last with {failure}. Is the server up and able to take "
-            "this load (lower concurrency or the size of the requests, raise timeout or max_retries)?"
+            f"this load (lower concurrency or the size of the requests, raise timeout or max_retries)?{self._way()}"
         )
+
+    def _way(self) -> str:
+        """Say through which proxy requests go, if they do: what is wrong may be wrong there."""
+        proxy = proxy_of(self._endpoints.url)
+        return f" Requests to it go through the proxy {proxy}." if proxy else ""
 
     def _send(self, method: str, endpoint: str, payload: dict[str, Any] | None) -> httpx.Response:
         """Send a request once; where it is not yet known under which base the server answers, under each."""
@@ -281,7 +289,8 @@ class ServerClient:
         remedy = self._remedies.get(status, "").format(key=self._api_key_env or "(none)", url=self.url)
         if status == 429 or status == 402:
             remedy = _REMEDIES[402]
-        message = f"{self.url} refused with status {status}: {self.shown(said)}. {remedy}".strip()
+        way = self._way() if status in (403, 407) or status >= 500 else ""
+        message = f"{self.url} refused with status {status}: {self.shown(said)}. {remedy}".strip() + way
         return ServerError(message, refused=True, status=status, said=self._headers.scrub(response.text))
 
     def shown(self, answer: object) -> str:
@@ -305,8 +314,11 @@ def _permanent(error: httpx.TransportError, *, answered: bool) -> str | None:
     """Return what to do about a failure that trying again does not mend; None for all others."""
     if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
         return "The request cannot be sent: look at the headers, the key and the URL."
-    if isinstance(error, httpx.ProxyError) and (status := re.match(r"\s*(40[1-7])", str(error))):
-        return _REMEDIES[407] if status.group(1) != "403" else "The proxy does not let requests to this host pass."
+    if isinstance(error, httpx.ProxyError):
+        if _PROXY_PASSWORD.search(str(error)):
+            return _REMEDIES[407]
+        if re.match(r"\s*403|.*not allowed by ruleset", str(error), re.I):
+            return "The proxy does not let requests to this host pass."
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return "Its certificate is not trusted here: name that of your authority in SSL_CERT_FILE."

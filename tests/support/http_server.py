@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,9 +31,14 @@ class Reply:
 
 
 class AnsweringServer:
-    """Serves whatever ``answer`` says on 127.0.0.1; ``requests`` holds what arrived, in order."""
+    """Serves whatever ``answer`` says on 127.0.0.1; ``requests`` holds what arrived, in order.
 
-    def __init__(self, answer: Callable[[HTTPRequest], Reply]) -> None:
+    Args:
+        answer: What to say.
+        certificate: File with a key and its certificate, to speak TLS.
+    """
+
+    def __init__(self, answer: Callable[[HTTPRequest], Reply], certificate: str | None = None) -> None:
         self.answer = answer
         self.requests: list[HTTPRequest] = []
         server = self
@@ -67,11 +73,19 @@ class AnsweringServer:
                 """A client that went away is no failure of the server."""
 
         self._http = Quiet(("127.0.0.1", 0), Handler)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
+    def port(self) -> int:
+        return int(self._http.server_address[1])
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> AnsweringServer:
         self._thread.start()
