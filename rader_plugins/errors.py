@@ -9,7 +9,9 @@ from typing import Any
 
 __all__ = [
     "AlreadyExistsError",
+    "DriftWarning",
     "EncodingError",
+    "EngineError",
     "FilterWarning",
     "FingerprintMismatchError",
     "IndexCorruptError",
@@ -110,8 +112,23 @@ class IndexWriteError(RaderError, OSError):
     """The index could not be written (full disk, read-only folder); what was committed before is intact."""
 
 
+class EngineError(RaderError):
+    """A server that keeps an index cannot be reached, refused what it was asked for or gave up.
+
+    What was reported as stored before is stored. ``transient`` says that the same call may succeed when it is repeated.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
 class RaderWarning(UserWarning):
     """Base of the warnings of this library."""
+
+
+class DriftWarning(RaderWarning):
+    """BM25 weighs terms by statistics of a moment since which the corpus has moved far."""
 
 
 class FilterWarning(RaderWarning):

@@ -16,12 +16,15 @@ from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import IndexLockedError, InputError, RefusedTextsError
 from rader_plugins.index.dense import gather
 from rader_plugins.index.encoders import EncoderSlot
-from rader_plugins.index.home import Home, renew_terms
+from rader_plugins.index.home import Home, Settings, renew_terms
 from rader_plugins.index.lock import WriteLock
 from rader_plugins.index.protocol import AddReport
 from rader_plugins.index.storage import StoredText, checksum
 
-__all__ = ["Adder", "Prepared", "id_list", "in_batches", "prepare", "prepare_all", "refusal_message", "storable"]
+__all__ = [
+    "Adder", "Prepared", "encode_texts", "id_list", "in_batches", "prepare", "prepare_all", "refusal_message",
+    "storable",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 _NAMED = 10  # refused documents in a message
@@ -104,7 +107,7 @@ class Adder:
                 if missing := [text for text in dict.fromkeys(texts) if text not in encoded]:
                     with self._lock.held(timeout):
                         pass  # refused before anything is paid
-                    new_vectors, reasons = self._encode(encoder, missing)
+                    new_vectors, reasons = encode_texts(encoder, missing, self._home.settings)
                     encoded |= new_vectors
                     count += len(new_vectors)
                     if reasons:
@@ -133,18 +136,6 @@ class Adder:
                 raise
             self._spare = {}
             return AddReport(now.added, now.replaced, now.unchanged, count)
-
-    def _encode(self, encoder: Encoder, texts: list[str]) -> tuple[dict[str, Array], dict[str, str]]:
-        """Return text -> vector, and text -> why it has none, of different texts."""
-        refused: dict[int, str] = {}
-        positions = list(range(len(texts)))
-        try:
-            vectors = encoder.encode_documents(texts)
-        except RefusedTextsError as error:
-            vectors, positions, refused = error.vectors, error.positions, error.refused
-        rows = storable(vectors, len(positions), self._home)
-        encoded = {texts[position]: row for position, row in zip(positions, rows, strict=True)}
-        return encoded, {texts[position]: reason for position, reason in refused.items()}
 
     def _encoder_for(self, difference: _Difference) -> Encoder | None:
         return self._encoders.get() if difference.rewritten else None
@@ -256,18 +247,18 @@ def in_batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepare
         yield batch
 
 
-def storable(vectors: npt.ArrayLike, count: int, home: Home) -> Array:
+def storable(vectors: npt.ArrayLike, count: int, settings: Settings) -> Array:
     """Check vectors, scale them to length 1 and convert them to the storage type of an index.
 
     Args:
         vectors: Shape (count, dimension).
         count: How many there must be.
-        home: The index.
+        settings: What the index was created with.
 
     Raises:
         InputError: No numbers, another shape, NaN, infinity or a zero vector; or the index holds no vectors.
     """
-    dimension, dtype = home.settings.dimension, home.settings.dtype
+    dimension, dtype = settings.dimension, settings.dtype
     if dimension is None:
         raise InputError("This index holds no vectors: leave vectors= out.")
     try:
@@ -288,6 +279,23 @@ def storable(vectors: npt.ArrayLike, count: int, home: Home) -> Array:
     if np.abs(lengths - 1).max(initial=0) > 1e-4:
         array = (array / lengths[:, None]).astype(np.float32)
     return array.astype(dtype)
+
+
+def encode_texts(encoder: Encoder, texts: Sequence[str], settings: Settings) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return text -> vector in the storage type, and text -> why it has none, of different texts.
+
+    Raises:
+        EncodingError: The model or the server failed.
+    """
+    refused: Mapping[int, str] = {}
+    positions = list(range(len(texts)))
+    try:
+        vectors = encoder.encode_documents(texts)
+    except RefusedTextsError as error:
+        vectors, positions, refused = error.vectors, error.positions, error.refused
+    rows = storable(vectors, len(positions), settings)
+    encoded = {texts[position]: row for position, row in zip(positions, rows, strict=True)}
+    return encoded, {texts[position]: reason for position, reason in refused.items()}
 
 
 def refusal_message(refused: Mapping[str, str], report: AddReport) -> str:

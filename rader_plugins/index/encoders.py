@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
-from rader_plugins.background import after_fork
-from rader_plugins.encoding.base import Encoder
+from rader_plugins.background import after_fork, in_thread
+from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.errors import FingerprintMismatchError, InputError
-from rader_plugins.index.home import Home
+from rader_plugins.index.dense import AnnConfig, ann_config
+from rader_plugins.index.home import Settings
+from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.recipes import RECIPE_FILE, Recipe
 
-__all__ = ["EncoderSlot", "as_encoder"]
+__all__ = ["EncoderSlot", "RecordedEncoder", "as_encoder", "settings_for"]
 
 
 def as_encoder(encoder: Encoder | Recipe | str) -> Encoder:
@@ -31,17 +34,53 @@ def as_encoder(encoder: Encoder | Recipe | str) -> Encoder:
     return encoder
 
 
+def settings_for(
+    encoder: Encoder | None,
+    *,
+    dtype: Literal["float32", "float16"] | None = None,
+    ann: str | AnnConfig | Mapping[str, Any] | None = None,
+    bm25: Bm25Config | None = None,
+) -> Settings:
+    """Return what a new index is created with; see :meth:`rader_plugins.RaderIndex.create`.
+
+    Raises:
+        InputError: An option is unusable.
+    """
+    if encoder is None and ann is not None:
+        raise InputError("ann speeds up the search by vectors, and without an encoder there are none.")
+    settings = Settings(
+        recipe=encoder.recipe if encoder else None,
+        fingerprint=encoder.fingerprint if encoder else None,
+        location=_absolute_location(encoder),
+        dimension=encoder.dimension if encoder else None,
+        dtype="float32" if dtype is None else dtype,
+        bm25=Bm25Config() if bm25 is None else bm25,
+        ann=ann_config(ann),
+    )
+    settings.check()
+    return settings
+
+
+def _absolute_location(encoder: Encoder | None) -> str | None:
+    """Return where an encoder was loaded from; a directory of this machine as it is called from everywhere."""
+    if encoder is None or encoder.location is None:
+        return None
+    directory = Path(encoder.location).expanduser()
+    return str(directory.absolute()) if encoder.recipe.model.startswith("sha256:") else encoder.location
+
+
 class EncoderSlot:
     """Holds at most one encoder, of the index's own fingerprint.
 
     Args:
-        home: The index; what it recorded says how its encoder is loaded.
+        settings: What the index recorded; it says how its encoder is loaded.
+        folder: Where the index lies, if it does in a folder.
         encoder: The one it was created with, if any.
     """
 
-    def __init__(self, home: Home, encoder: Encoder | None = None) -> None:
-        self._settings = home.settings
-        self._folder = home.folder
+    def __init__(self, settings: Settings, folder: Path | None, encoder: Encoder | None = None) -> None:
+        self._settings = settings
+        self._folder = folder
         self.given = encoder
         """The encoder that the user gave, if any; it is not recorded as such."""
         self._loaded: Encoder | None = None
@@ -122,5 +161,50 @@ class EncoderSlot:
             raise failure
         raise InputError(
             f"The encoder of this index could not be loaded: {failure} Or name one that gives the same vectors: "
-            "RaderIndex.open(path, encoder=...), `--model` on the command line."
+            "open_index(where, encoder=...), `--model` on the command line."
         ) from failure
+
+
+class RecordedEncoder(Encoder):
+    """Stands for the encoder of an index, which is loaded when something is to be encoded, and only then.
+
+    A copy of the index is made with it: that copies vectors and encodes nothing.
+
+    Args:
+        settings: What the index was created with.
+        slot: What loads its encoder.
+    """
+
+    def __init__(self, settings: Settings, slot: EncoderSlot) -> None:
+        if settings.recipe is None or settings.dimension is None:
+            raise InputError("This index holds no vectors, so it has no encoder.")
+        self.recipe = settings.recipe
+        self.location = settings.location
+        self._dimension = settings.dimension
+        self._slot = slot
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self._dimension
+
+    def _encoder(self) -> Encoder:
+        encoder = self._slot.get()
+        assert encoder is not None  # noqa: S101 - looked at above
+        return encoder
+
+    def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
+        """Encode queries with the loaded encoder."""
+        return self._encoder().encode_queries(texts, instruction=instruction)
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """Encode documents with the loaded encoder."""
+        return self._encoder().encode_documents(texts)
+
+    async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
+        """As :meth:`encode_queries`, without blocking the event loop."""
+        return await (await in_thread(self._encoder)).aencode_queries(texts, instruction=instruction)
+
+    async def aencode_documents(self, texts: Sequence[str]) -> Vectors:
+        """As :meth:`encode_documents`, without blocking the event loop."""
+        return await (await in_thread(self._encoder)).aencode_documents(texts)

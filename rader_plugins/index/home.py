@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,26 @@ class Settings:
     ann: AnnConfig | None
     location_from_index: str | None = None
 
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Settings:
+        """Read what :func:`dataclasses.asdict` made of them, or an older version did.
+
+        An index without vectors may hold a stand-in for the recipe.
+        """
+        ann, recipe = values.get("ann"), values.get("recipe")
+        if is_placeholder(recipe):
+            recipe = None
+        return cls(
+            recipe=None if recipe is None else Recipe.from_dict(recipe),
+            fingerprint=None if recipe is None else values["fingerprint"],
+            location=values["location"],
+            dimension=None if recipe is None else values["dimension"],
+            dtype=values["dtype"],
+            bm25=Bm25Config(**values["bm25"]),
+            ann=None if ann is None else AnnConfig(**ann),
+            location_from_index=values.get("location_from_index"),
+        )
+
     def check(self) -> None:
         """Look at them before a new index is made with them.
 
@@ -67,6 +87,24 @@ class Settings:
             raise InputError(f"bm25 is a Bm25Config, not {type(self.bm25).__name__}.")
         if self.ann is not None:
             self.ann.check(self.dimension)
+
+    def check_same(self, requested: Settings, options: Mapping[str, object], where: object) -> None:
+        """Refuse to go on with an index that was made otherwise than is asked for now.
+
+        Args:
+            requested: What it would be created with now.
+            options: Those that were given; one that is None does not matter.
+            where: What a message calls the index.
+
+        Raises:
+            InputError: An option differs, or it holds vectors and no encoder was named.
+        """
+        if requested.recipe is None and self.recipe is not None:
+            raise InputError(f"{where} holds an index with vectors: name the encoder that it was made with.")
+        for name, value in options.items():
+            there = getattr(self, name)
+            if value is not None and getattr(requested, name) != there:
+                raise InputError(f"{where} was made with {name}={there!r}, which does not change afterwards.")
 
 
 @dataclass(frozen=True)
@@ -230,20 +268,10 @@ def open_home(folder: Path) -> Home:
 
 
 def _assemble(folder: Path | None, store: Store) -> Home:
+    later = {"location_from_index": (None,)}  # with its default; the others are in every index
     with store.reading():
-        ann, recipe = store.meta("ann"), store.meta("recipe")
-        if is_placeholder(recipe):
-            recipe = None
-        settings = Settings(
-            recipe=None if recipe is None else Recipe.from_dict(recipe),
-            fingerprint=None if recipe is None else store.meta("fingerprint"),
-            location=store.meta("location"),
-            dimension=None if recipe is None else store.meta("dimension"),
-            dtype=store.meta("dtype"),
-            bm25=Bm25Config(**store.meta("bm25")),
-            ann=AnnConfig(**ann) if ann is not None else None,
-            location_from_index=store.meta("location_from_index", None),
-        )
+        values = {field.name: store.meta(field.name, *later.get(field.name, ())) for field in fields(Settings)}
+    settings = Settings.from_values(values)
     shards: Shards | None = None
     if settings.dimension is not None:
         kind = settings.dimension, settings.dtype

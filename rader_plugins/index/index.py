@@ -17,10 +17,10 @@ from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import AlreadyExistsError, InputError, RefusedDocumentsError
 from rader_plugins.index.adding import Adder, id_list, in_batches, prepare, prepare_all, refusal_message, storable
 from rader_plugins.index.copying import copy_record, mirror
-from rader_plugins.index.dense import AnnConfig, ann_config
-from rader_plugins.index.encoders import EncoderSlot, as_encoder
+from rader_plugins.index.dense import AnnConfig
+from rader_plugins.index.encoders import EncoderSlot, as_encoder, settings_for
 from rader_plugins.index.filters import Filter
-from rader_plugins.index.home import Home, Settings, as_folder, create_home, is_home, open_home
+from rader_plugins.index.home import Home, as_folder, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.lock import LOCK_TIMEOUT, WriteLock, check_timeout
 from rader_plugins.index.maintenance import damaged_rows, fill_missing, lexical_is_behind, rebuild, store_derived
@@ -48,7 +48,7 @@ class RaderIndex(IndexReader):
 
     def __init__(self, home: Home, encoder: Encoder | None = None, lock_timeout: float = LOCK_TIMEOUT) -> None:
         super().__init__(home)
-        self._encoders = EncoderSlot(home, encoder)
+        self._encoders = EncoderSlot(home.settings, home.folder, encoder)
         self._lock_timeout = lock_timeout
         self._write_lock = WriteLock(home.folder)
         self._adder = Adder(home, self._encoders, self._write_lock)
@@ -91,38 +91,19 @@ class RaderIndex(IndexReader):
         lock_timeout = check_timeout(lock_timeout)
         folder = None if path is None else as_folder(path)
         encoder = None if encoder is None else as_encoder(encoder)
-        if encoder is None and ann is not None:
-            raise InputError("ann speeds up the search by vectors, and without an encoder there are none.")
-        settings = Settings(
-            recipe=encoder.recipe if encoder else None,
-            fingerprint=encoder.fingerprint if encoder else None,
-            location=_absolute_location(encoder),
-            dimension=encoder.dimension if encoder else None,
-            dtype="float32" if dtype is None else dtype,
-            bm25=Bm25Config() if bm25 is None else bm25,
-            ann=ann_config(ann),
-        )
-        settings.check()
+        settings = settings_for(encoder, dtype=dtype, ann=ann, bm25=bm25)
         if exist_ok and folder is not None:
             with contextlib.suppress(AlreadyExistsError):
                 return cls(create_home(folder, settings, lock_timeout), encoder, lock_timeout)
             index = cls.open(folder, encoder, lock_timeout=lock_timeout)
             try:
-                index._check_settings(settings, dtype=dtype, ann=ann, bm25=bm25)
+                options = {"dtype": dtype, "ann": ann, "bm25": bm25}
+                index._home.settings.check_same(settings, options, index.path)
             except InputError:
                 index.close()
                 raise
             return index
         return cls(create_home(folder, settings, lock_timeout), encoder, lock_timeout)
-
-    def _check_settings(self, settings: Settings, **options: object) -> None:
-        """Refuse options that an index which is there was not made with; those that were not given do not matter."""
-        if settings.recipe is None and self.recipe is not None:
-            raise InputError(f"{self.path} holds an index with vectors: name the encoder that it was made with.")
-        for name, value in options.items():
-            there = getattr(self._home.settings, name)
-            if value is not None and getattr(settings, name) != there:
-                raise InputError(f"{self.path} was made with {name}={there!r}, which does not change afterwards.")
 
     @classmethod
     def open(
@@ -244,7 +225,7 @@ class RaderIndex(IndexReader):
             raise InputError(f"commit_every must be a whole number of at least 1, not {commit_every!r}.")
         timeout = self._timeout(options.get("lock_timeout"))
         prepared = prepare_all(documents, at_once=vectors is not None)
-        array = None if vectors is None else storable(vectors, len(list(prepared)), self._home)
+        array = None if vectors is None else storable(vectors, len(list(prepared)), self._home.settings)
         reports: list[AddReport] = []
         refused: dict[str, str] = {}
         position = 0
@@ -341,11 +322,3 @@ class RaderIndex(IndexReader):
 def _reopened(path: Path, encoder: Encoder | None, lock_timeout: float) -> RaderIndex:
     """Open a pickled index; its checksums were compared where it was opened first."""
     return RaderIndex.open(path, encoder, verify=False, lock_timeout=lock_timeout)
-
-
-def _absolute_location(encoder: Encoder | None) -> str | None:
-    """Return where an encoder was loaded from; a directory of this machine as it is called from everywhere."""
-    if encoder is None or encoder.location is None:
-        return None
-    directory = Path(encoder.location).expanduser()
-    return str(directory.absolute()) if encoder.recipe.model.startswith("sha256:") else encoder.location

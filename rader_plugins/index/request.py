@@ -35,7 +35,7 @@ class SearchRequest:
         candidates: How many documents each side of a hybrid search contributes; at least ``k`` of them.
         filter: Which documents may be found, applied before ranking.
         exclude_ids: For every query, documents that must not be returned; None excludes none.
-        partition: The part of the index to search; None searches all of it.
+        partition: The part of the index to search; None searches the index's own (all of it, where there are no parts).
         details: What hits carry beside their scores: ``ranks`` in each list, ``terms`` with what each adds to BM25.
 
     Raises:

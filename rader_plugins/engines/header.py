@@ -1,0 +1,130 @@
+"""`Header`: what an engine keeps of an index as a whole, as one JSON object beside the documents."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+from rader_plugins.engines.collection import HEADER, Collection
+from rader_plugins.engines.statistics import Statistics
+from rader_plugins.errors import IndexCorruptError, IndexVersionError, InputError
+from rader_plugins.index.home import Settings
+
+__all__ = ["Header", "header_bytes", "read_header", "read_statistics", "write_header", "write_statistics"]
+
+_SCHEMA = "rader-engine/"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """One state of it.
+
+    Attributes:
+        settings: What the index was created with.
+        analyzer: How the terms of its documents were found.
+        stamp: What rows hold that the statistics count; 0 where there are no statistics yet.
+        reserved: The greatest stamp that was ever given out; those between it and ``stamp`` are of unfinished work.
+        statistics: Name of the blob with the terms; None where there are no statistics yet.
+        documents, mean_length: The numbers that belong to it.
+        moment: When they were taken, in ISO 8601.
+    """
+
+    settings: Settings
+    analyzer: str
+    stamp: int = 0
+    reserved: int = 0
+    statistics: str | None = None
+    documents: int = 0
+    mean_length: float = 1.0
+    moment: str | None = None
+
+
+def header_bytes(header: Header) -> bytes:
+    """Return a header as it is stored."""
+    values: dict[str, Any] = {"schema": f"{_SCHEMA}{_VERSION}", "library": version("rader-plugins"), **asdict(header)}
+    return json.dumps(values).encode()
+
+
+def write_header(collection: Collection, header: Header) -> None:
+    """Store a header; from then on it is in force."""
+    collection.write(HEADER, header_bytes(header))
+
+
+def read_header(collection: Collection) -> Header:
+    """Return the header of a collection.
+
+    Raises:
+        InputError: There is none of this name, or it was not made by this library.
+        IndexVersionError: A newer version of the library made it.
+    """
+    data = collection.read(HEADER)
+    if data is None:
+        if collection.exists():
+            raise InputError(
+                f"{collection.shown} is there, but was not made by rader-plugins: it is left alone. Choose another "
+                "name, or delete it."
+            )
+        raise InputError(f"{collection.shown} holds no index. create_index or `rader index build --out` makes one.")
+    try:
+        values = json.loads(data)
+        schema = str(values["schema"])
+        number = int(schema.removeprefix(_SCHEMA)) if schema.startswith(_SCHEMA) else None
+    except (ValueError, KeyError, TypeError):
+        number = None
+    if number is None:
+        raise IndexCorruptError(f"What describes the index in {collection.shown} cannot be read.")
+    if number > _VERSION:
+        raise IndexVersionError(
+            f"{collection.shown} has the schema {schema}, made by rader-plugins {values.get('library')}; this version "
+            f"({version('rader-plugins')}) reads up to {_SCHEMA}{_VERSION}. Update rader-plugins."
+        )
+    try:
+        known = {name: values[name] for name in Header.__dataclass_fields__}
+        return Header(**{**known, "settings": Settings.from_values(known["settings"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise IndexCorruptError(f"What describes the index in {collection.shown} is damaged: {error!r}.") from None
+
+
+def write_statistics(collection: Collection, header: Header, statistics: Statistics, *, stamp: int) -> Header:
+    """Store statistics, put them in force and return the header that says so.
+
+    Args:
+        collection: Where.
+        header: The newest one.
+        statistics: What replaces those before.
+        stamp: What the rows hold that they count.
+    """
+    name = f"statistics-{secrets.token_hex(8)}"
+    collection.write(name, statistics.to_bytes())
+    renewed = replace(
+        header,
+        stamp=stamp,
+        reserved=max(stamp, header.reserved),
+        statistics=name,
+        documents=statistics.documents,
+        mean_length=statistics.mean_length,
+        moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    write_header(collection, renewed)
+    if header.statistics is not None:
+        collection.remove(header.statistics)
+    return renewed
+
+
+def read_statistics(collection: Collection, header: Header) -> Statistics | None:
+    """Return the statistics of a header; None where another header is in force meanwhile.
+
+    Raises:
+        IndexCorruptError: They are damaged.
+    """
+    if header.statistics is None:
+        return Statistics.empty()
+    data = collection.read(header.statistics)
+    if data is None:
+        return None
+    return Statistics.from_bytes(data, header.documents, header.mean_length)

@@ -1,0 +1,108 @@
+"""The statistics that one index object works with: read when they are first needed, looked at again now and then."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+
+from rader_plugins.background import after_fork
+from rader_plugins.engines.collection import Collection
+from rader_plugins.engines.header import Header, read_header, read_statistics
+from rader_plugins.engines.sparse import TermWeights
+from rader_plugins.engines.statistics import Drift
+from rader_plugins.errors import DriftWarning, EngineError
+
+__all__ = ["MOST_DRIFT", "Moments"]
+
+MOST_DRIFT = 0.5
+"""Share of the documents that may have come, changed or gone before a warning says so."""
+
+_REFRESH = 30.0  # seconds until another process's optimize() is seen
+_ATTEMPTS = 5
+
+
+class Moments:
+    """Holds the header and the statistics of an index.
+
+    Args:
+        collection: Where they are.
+        header: What was read last.
+    """
+
+    def __init__(self, collection: Collection, header: Header) -> None:
+        self._collection = collection
+        self._header = header
+        self._weights: TermWeights | None = None
+        self._looked = time.monotonic()
+        self._warned: str | None = None
+        self._start_anew()
+        after_fork(self._start_anew)
+
+    def _start_anew(self) -> None:
+        self._lock = threading.RLock()
+
+    @property
+    def header(self) -> Header:
+        """The header as it was read last."""
+        return self._header
+
+    def newest(self) -> Header:
+        """Read the header again and return it."""
+        header = read_header(self._collection)
+        with self._lock:
+            self.take(header)
+        return header
+
+    def take(self, header: Header, weights: TermWeights | None = None) -> None:
+        """Go on with another header, and with its weights if they are known."""
+        with self._lock:
+            if weights is not None or header.statistics != self._header.statistics:
+                self._weights = weights
+            self._header = header
+            self._looked = time.monotonic()
+
+    def weights(self, *, warn: bool = False) -> TermWeights:
+        """Return what makes sparse vectors of texts; half a minute old at most.
+
+        Args:
+            warn: Say, once for the same statistics, if the corpus has moved far from them.
+        """
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                if time.monotonic() - self._looked > _REFRESH:
+                    self.newest()
+                if self._weights is not None:
+                    return self._weights
+                header = self._header
+                statistics = read_statistics(self._collection, header)
+                if statistics is not None:
+                    weights = TermWeights(header.settings.bm25, statistics, self._collection.term_dimensions)
+                    self._weights = weights
+                    if warn:
+                        self.warn(self.drift())
+                    return weights
+                self.newest()  # renewed by somebody else meanwhile
+        raise EngineError(
+            f"The statistics of {self._collection.shown} are renewed faster than they can be read.", transient=True
+        )
+
+    def drift(self) -> Drift:
+        """Return how far the corpus has moved from the statistics; takes two requests."""
+        header = self._header
+        total, counted = self._collection.size(), self._collection.size(header.stamp)
+        return Drift(header.documents, total - counted, abs(header.documents - counted))
+
+    def warn(self, drift: Drift) -> None:
+        """Say, once for the same statistics, if they are far from the corpus."""
+        if drift.share <= MOST_DRIFT or self._warned == self._header.statistics:
+            return
+        self._warned = self._header.statistics
+        warnings.warn(
+            DriftWarning(
+                f"BM25 in {self._collection.shown} weighs terms by the {drift.documents} documents of "
+                f"{self._header.moment}; since then {drift.written} came or changed, and {drift.gone} of those went. "
+                "optimize() (`rader index optimize`) renews what it knows."
+            ),
+            stacklevel=4,
+        )

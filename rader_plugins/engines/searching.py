@@ -1,0 +1,205 @@
+"""Searching an engine: both lists, the pool scored by both, the core's fusion, and ties by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.background import Workers
+from rader_plugins.documents import Hit
+from rader_plugins.engines.collection import Collection, Ranking, Scope
+from rader_plugins.engines.sparse import Sparse
+from rader_plugins.errors import InputError
+from rader_plugins.fusion import fuse
+from rader_plugins.index.request import SearchRequest, Vector
+
+__all__ = ["Searching", "untied"]
+
+Scores = dict[str, float]
+_MORE = 16  # hits fetched beyond those that are wanted, since equal scores at the end may be cut in any order
+_GROWTH = 4
+
+
+class Searching:
+    """Answers requests from one collection.
+
+    Args:
+        collection: Where the documents are.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._workers = Workers(16, "rader-engine")
+
+    def search(
+        self,
+        request: SearchRequest,
+        vectors: npt.NDArray[np.float32] | None,
+        queries: Sequence[Sparse],
+        scopes: Sequence[Scope],
+    ) -> list[list[Hit]]:
+        """Return hits for every query.
+
+        Args:
+            request: With a ``k`` of at least 1 and at least one query.
+            vectors: Shape (q, dimension); None in ``bm25`` mode.
+            queries: Sparse vectors; empty in ``dense`` mode.
+            scopes: What may be found, for every query.
+
+        Raises:
+            InputError: More hits are asked for than the engine returns.
+            EngineError: The engine failed.
+        """
+        depth = max(request.k, request.candidates) if request.mode == "hybrid" else request.k
+        most = self._collection.most
+        if most is not None and depth > most:
+            name = "k" if request.k > most else "candidates"
+            raise InputError(f"{self._collection.engine} returns {most:,} hits at most: {name} must not be greater.")
+        if vectors is None:
+            return self._hits(self._lexical(queries, request.k, scopes), "bm25", scopes)
+        if request.mode == "dense":
+            return self._hits(self._dense(vectors, request.k, scopes), "dense", scopes)
+        fused = self._collection.hybrid(request, vectors, queries, scopes)
+        if fused is not None:
+            return [
+                [
+                    Hit(hit.document, hit.fused, rank, {"dense": hit.dense, "bm25": hit.bm25, "fused": hit.fused})
+                    for rank, hit in enumerate(hits, 1)
+                ]
+                for hits in fused
+            ]
+        return self._hybrid(request, depth, vectors, queries, scopes)
+
+    def _dense(self, vectors: npt.NDArray[np.float32], k: int, scopes: Sequence[Scope]) -> list[Ranking]:
+        def fetch(places: Sequence[int], depth: int) -> list[Ranking]:
+            return self._collection.nearest(vectors[list(places)], depth, [scopes[place] for place in places])
+
+        return self._complete(fetch, len(vectors), k)
+
+    def _lexical(self, queries: Sequence[Sparse], k: int, scopes: Sequence[Scope]) -> list[Ranking]:
+        asked = [place for place, query in enumerate(queries) if len(query)]
+
+        def fetch(places: Sequence[int], depth: int) -> list[Ranking]:
+            chosen = [asked[place] for place in places]
+            return self._collection.lexical([queries[at] for at in chosen], depth, [scopes[at] for at in chosen])
+
+        rankings: list[Ranking] = [([], np.zeros(0))] * len(queries)
+        for place, ranking in zip(asked, self._complete(fetch, len(asked), k) if asked else (), strict=True):
+            rankings[place] = ranking
+        return rankings
+
+    def _complete(self, fetch: Callable[[Sequence[int], int], list[Ranking]], count: int, k: int) -> list[Ranking]:
+        if self._collection.breaks_ties:
+            return fetch(range(count), k)
+        return untied(fetch, count, k, self._collection.most)
+
+    def _hybrid(
+        self,
+        request: SearchRequest,
+        depth: int,
+        vectors: npt.NDArray[np.float32],
+        queries: Sequence[Sparse],
+        scopes: Sequence[Scope],
+    ) -> list[list[Hit]]:
+        near_lists = self._workers.submit(self._dense, vectors, depth, scopes)
+        alike_lists = self._lexical(queries, depth, scopes)
+        pools: list[tuple[Scores, Scores, Future[Scores] | None, Future[Scores] | None]] = []
+        for near, alike, vector, query, scope in zip(
+            near_lists.result(), alike_lists, vectors, queries, scopes, strict=True
+        ):
+            dense, bm25 = _scores(near), _scores(alike)
+            pools.append((dense, bm25, *self._missing(dense, bm25, vector, query, scope.partition)))
+        stages: list[dict[str, Scores]] = []
+        rankings: list[Ranking] = []
+        for dense, bm25, more_dense, more_bm25 in pools:
+            dense |= more_dense.result() if more_dense is not None else {}
+            bm25 |= more_bm25.result() if more_bm25 is not None else {}
+            names = list(dense)  # one that was deleted meanwhile has no score
+            both = np.array([[dense[name], bm25.get(name, 0.0)] for name in names]).reshape(-1, 2)
+            fused = fuse(both[:, 0], both[:, 1], request.alpha)
+            rankings.append(_best((names, fused), request.k))
+            stages.append({"dense": dense, "bm25": bm25})
+        return self._hits(rankings, "fused", scopes, stages)
+
+    def _missing(
+        self, dense: Scores, bm25: Scores, vector: Vector, query: Sparse, partition: str
+    ) -> tuple[Future[Scores] | None, Future[Scores] | None]:
+        """Ask for the scores that candidates of one list lack in the other."""
+        unscored = [name for name in bm25 if name not in dense]
+        unmatched = [name for name in dense if name not in bm25] if len(query) else []
+        submit, collection = self._workers.submit, self._collection
+        return (
+            submit(collection.dense_scores, partition, vector, unscored) if unscored else None,
+            submit(collection.lexical_scores, partition, query, unmatched) if unmatched else None,
+        )
+
+    def _hits(
+        self,
+        rankings: Sequence[Ranking],
+        stage: str,
+        scopes: Sequence[Scope],
+        stages: Sequence[dict[str, Scores]] | None = None,
+    ) -> list[list[Hit]]:
+        """Fetch the documents of rankings; one that was deleted meanwhile is left out."""
+        names: dict[str, dict[str, None]] = {}
+        for (ids, _), scope in zip(rankings, scopes, strict=True):
+            names.setdefault(scope.partition, {}).update(dict.fromkeys(ids))
+        documents = {part: self._collection.documents(part, list(ids)) for part, ids in names.items() if ids}
+        answers = []
+        for place, ((ids, scores), scope) in enumerate(zip(rankings, scopes, strict=True)):
+            found = documents.get(scope.partition, {})
+            others = {} if stages is None else stages[place]
+            pairs = [(id, score) for id, score in zip(ids, scores.tolist(), strict=True) if id in found]
+            answers.append(
+                [
+                    Hit(
+                        found[id],
+                        score,
+                        rank,
+                        {**{name: values.get(id, 0.0) for name, values in others.items()}, stage: score},
+                    )
+                    for rank, (id, score) in enumerate(pairs, 1)
+                ]
+            )
+        return answers
+
+
+def untied(fetch: Callable[[Sequence[int], int], list[Ranking]], count: int, k: int, most: int | None) -> list[Ranking]:
+    """Return the ``k`` best for every query, equal scores by ascending id, from an engine that cuts ties as it likes.
+
+    More than ``k`` are fetched, and again more where the score of the ``k``-th goes on to the end of what came.
+
+    Args:
+        fetch: Takes places of queries and how many hits; returns a ranking for each place.
+        count: How many queries there are.
+        k: At least 1.
+        most: The most hits that ``fetch`` returns; beyond it ties are cut as the engine cuts them.
+    """
+    rankings: list[Ranking] = [([], np.zeros(0))] * count
+    pending, depth = list(range(count)), k + _MORE
+    while pending:
+        depth = depth if most is None else min(depth, most)
+        for place, ranking in zip(pending, fetch(pending, depth), strict=True):
+            rankings[place] = ranking
+        pending = [place for place in pending if _cut_in_a_tie(rankings[place][1], k, depth)]
+        if depth == most:
+            break
+        depth *= _GROWTH
+    return [_best(ranking, k) for ranking in rankings]
+
+
+def _cut_in_a_tie(scores: npt.NDArray[np.float64], k: int, depth: int) -> bool:
+    return len(scores) >= depth and bool(scores[-1] >= scores[k - 1])
+
+
+def _best(ranking: Ranking, k: int) -> Ranking:
+    ids, scores = ranking
+    order = sorted(range(len(ids)), key=lambda place: (-scores[place], ids[place]))[:k]
+    return [ids[place] for place in order], scores[order]
+
+
+def _scores(ranking: Ranking) -> Scores:
+    return dict(zip(ranking[0], ranking[1].tolist(), strict=True))

@@ -1,0 +1,305 @@
+"""Writing to an engine: only what changed is encoded and sent, and nothing is reported that is not stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.engines.collection import Collection, Limits, Row
+from rader_plugins.engines.header import Header, write_header, write_statistics
+from rader_plugins.engines.moments import MOST_DRIFT, Moments
+from rader_plugins.engines.sparse import TermWeights, term_counts
+from rader_plugins.engines.statistics import Statistics, StatisticsBuilder
+from rader_plugins.errors import EngineError, InputError
+from rader_plugins.files import canonical_json
+from rader_plugins.index.adding import Prepared, encode_texts
+from rader_plugins.index.encoders import EncoderSlot
+from rader_plugins.index.protocol import AddReport
+
+__all__ = ["Writing", "check_limits", "repeated"]
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+_FEW = 10_000  # documents of which add() renews the statistics itself: that takes seconds
+_PAUSES = (0.2, 1.0, 3.0)  # seconds before a write is repeated
+Counts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """How a batch differs from what is stored: places in it.
+
+    Attributes:
+        rewritten: Text, or given vector, is new.
+        relabelled: Only the metadata is.
+        added: How many of the rewritten are not stored yet.
+        unchanged: How many are stored as they are.
+    """
+
+    rewritten: list[int]
+    relabelled: list[int]
+    added: int
+    unchanged: int
+
+
+class Writing:
+    """Adds documents to one collection and renews its statistics.
+
+    Args:
+        collection: Where.
+        partition: The part of it that documents go to.
+        encoders: Holds what makes its vectors.
+        moments: Its header and statistics.
+    """
+
+    def __init__(self, collection: Collection, partition: str, encoders: EncoderSlot, moments: Moments) -> None:
+        self._collection = collection
+        self._partition = partition
+        self._encoders = encoders
+        self._moments = moments
+        # Text -> vector of what was encoded for a write that then failed; the next one need not pay.
+        self._spare: dict[str, Array] = {}
+        self._written = 0  # since the statistics were last compared with the corpus
+
+    def begin(self) -> StatisticsBuilder | None:
+        """Begin a call of add(): return what counts the first documents of an empty index, otherwise None."""
+        header = self._moments.newest()
+        return StatisticsBuilder() if header.statistics is None and not self._collection.size() else None
+
+    def add(
+        self, batch: Sequence[Prepared], vectors: Array | None, first: StatisticsBuilder | None, refused: dict[str, str]
+    ) -> AddReport:
+        """Store what differs.
+
+        Args:
+            batch: Documents of different ids.
+            vectors: Theirs in the storage type, shape (n, dimension), if they are known: these win over stored ones.
+            first: What counts the first documents of an empty index.
+            refused: Takes id -> why of documents whose texts a server refuses; the others are stored.
+
+        Raises:
+            InputError: The engine cannot store one of them; nothing of the batch is.
+            EncodingError: The encoder failed.
+            EngineError: The engine failed. What was encoded is kept for the next call.
+        """
+        check_limits(batch, self._collection.limits, self._collection.engine)
+        difference = self._difference(batch, vectors)
+        chosen = [*difference.rewritten, *difference.relabelled]
+        if not chosen:
+            return AddReport(unchanged=difference.unchanged)
+        encoded, count = self._encoded(batch, difference, vectors, refused)
+        stored_vectors = self._stored_vectors(batch, difference, vectors)
+        chosen = [place for place in chosen if batch[place].document.id not in refused]
+        counts = [self._counts(batch[place].document.text) for place in chosen]
+        weights = self._weights(counts, first)
+        rows = []
+        for place, counted in zip(chosen, counts, strict=True):
+            document = batch[place].document
+            vector = None
+            if self._moments.header.settings.dimension is not None:
+                vector = vectors[place] if vectors is not None else stored_vectors.get(document.id)
+                vector = encoded[document.text] if vector is None else vector
+            rows.append(self._row(batch[place], vector, counted, weights, first is not None))
+        try:
+            repeated(lambda: self._collection.upsert(self._partition, rows))
+        except EngineError as error:
+            self._spare = encoded
+            if encoded:
+                raise EngineError(
+                    f"{error} The {len(encoded)} vectors that were made are kept for the next add().",
+                    transient=error.transient,
+                ) from None
+            raise
+        self._spare = {}
+        self._written += len(rows)
+        missing = sum(batch[place].document.id in refused for place in difference.rewritten)
+        # Which of the refused were stored before does not matter: they are no part of the report but as skipped.
+        added = max(0, difference.added - missing)
+        return AddReport(added, len(rows) - added, difference.unchanged, count)
+
+    def end(self, first: StatisticsBuilder | None) -> None:
+        """End a call of add(): make statistics that fit, or say that they do not any more."""
+        header = self._moments.header
+        if first is not None:
+            if first.documents > header.documents:
+                self._renew(header, first.statistics(header.mean_length), header.stamp)
+            self._written = 0
+        elif self._written > MOST_DRIFT * header.documents:
+            self._written = 0
+            drift = self._moments.drift()
+            if drift.share > MOST_DRIFT and self._collection.size() <= _FEW:
+                self.renew_statistics()
+            else:
+                self._moments.warn(drift)
+
+    def renew_statistics(self) -> bool:
+        """Take the statistics of all documents, and make the terms of all rows anew by them; return whether it did.
+
+        Safe to interrupt: until the last step the old statistics are in force. Rows that were written anew by then
+        score by the new mean length, which matters little.
+        """
+        header = self._moments.newest()
+        drift = self._moments.drift()
+        current = header.analyzer == header.settings.bm25.analyzer.name
+        if header.statistics is not None and current and not drift.written and not drift.gone:
+            return False
+        stamp = max(header.reserved, header.stamp) + 2
+        header = replace(header, reserved=stamp)
+        write_header(self._collection, header)
+        builder = StatisticsBuilder()
+        for part in self._collection.scan(0):
+            builder.add(self._counts(text) for _, _, text in part)
+        statistics = builder.statistics()
+        weights = self._weights_by(statistics)
+        for part in self._collection.scan(stamp):
+            rows = [(where, id, weights.of_counts(*self._counts(text))) for where, id, text in part]
+            repeated(lambda rows=rows: self._collection.put_terms(rows, stamp))  # type: ignore[misc]  # a default
+        header = replace(header, analyzer=header.settings.bm25.analyzer.name)
+        self._renew(header, statistics, stamp)
+        return True
+
+    def _renew(self, header: Header, statistics: Statistics, stamp: int) -> None:
+        renewed = repeated(lambda: write_statistics(self._collection, header, statistics, stamp=stamp))
+        self._moments.take(renewed, self._weights_by(statistics))
+
+    def _weights_by(self, statistics: Statistics) -> TermWeights:
+        return TermWeights(self._moments.header.settings.bm25, statistics, self._collection.term_dimensions)
+
+    def _counts(self, text: str) -> Counts:
+        return term_counts(self._moments.header.settings.bm25.analyzer.terms(text), self._collection.term_dimensions)
+
+    def _weights(self, counts: Sequence[Counts], first: StatisticsBuilder | None) -> TermWeights:
+        """Return what makes the terms of a batch; the first batch of an index makes its statistics."""
+        if first is not None:
+            first.add(counts)
+            if self._moments.header.statistics is None:
+                self._renew(self._moments.header, first.statistics(), 2)
+        return self._moments.weights()
+
+    def _row(self, item: Prepared, vector: Array | None, counts: Counts, weights: TermWeights, is_counted: bool) -> Row:
+        document = item.document
+        stamp = self._moments.header.stamp
+        return Row(
+            id=document.id,
+            text=document.text,
+            metadata=item.metadata,
+            digest=digest_of(document.text),
+            metadata_digest=metadata_digest(item.metadata),
+            vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+            terms=weights.of_counts(*counts),
+            stamp=stamp if is_counted else stamp + 1,
+        )
+
+    def _difference(self, batch: Sequence[Prepared], vectors: Array | None) -> _Difference:
+        stored = self._collection.stored(self._partition, [item.document.id for item in batch])
+        same_text = {
+            place
+            for place, item in enumerate(batch)
+            if item.document.id in stored and stored[item.document.id][0] == digest_of(item.document.text)
+        }
+        if vectors is not None and same_text:
+            ids = [batch[place].document.id for place in sorted(same_text)]
+            there = self._collection.vectors(self._partition, ids)
+            dtype = vectors.dtype
+            same_text = {
+                place
+                for place in same_text
+                if (vector := there.get(batch[place].document.id)) is not None
+                and bool((vector.astype(dtype) == vectors[place]).all())
+            }
+        relabelled = [
+            place
+            for place in sorted(same_text)
+            if stored[batch[place].document.id][1] != metadata_digest(batch[place].metadata)
+        ]
+        rewritten = [place for place in range(len(batch)) if place not in same_text]
+        added = sum(batch[place].document.id not in stored for place in rewritten)
+        return _Difference(rewritten, relabelled, added, len(same_text) - len(relabelled))
+
+    def _encoded(
+        self, batch: Sequence[Prepared], difference: _Difference, vectors: Array | None, refused: dict[str, str]
+    ) -> tuple[dict[str, Array], int]:
+        """Return text -> vector of what is to be encoded, and how many texts the encoder was given."""
+        if vectors is not None or self._moments.header.settings.dimension is None or not difference.rewritten:
+            return {}, 0
+        items = [batch[place] for place in difference.rewritten]
+        encoded = dict(self._spare)
+        texts = [text for text in dict.fromkeys(item.document.text for item in items) if text not in encoded]
+        encoder = self._encoders.get()
+        if not texts or encoder is None:
+            return encoded, 0
+        fresh, reasons = encode_texts(encoder, texts, self._moments.header.settings)
+        refused |= {item.document.id: reasons[item.document.text] for item in items if item.document.text in reasons}
+        return encoded | fresh, len(fresh)
+
+    def _stored_vectors(
+        self, batch: Sequence[Prepared], difference: _Difference, vectors: Array | None
+    ) -> dict[str, Array]:
+        if vectors is not None or not difference.relabelled:
+            return {}
+        ids = [batch[place].document.id for place in difference.relabelled]
+        there: dict[str, Array] = dict(self._collection.vectors(self._partition, ids))
+        return there
+
+
+def digest_of(text: str) -> str:
+    """Return what tells whether a stored text is the same."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+
+
+def metadata_digest(metadata: str) -> str:
+    """Return what tells whether stored metadata, given as JSON, is the same whatever the order of its keys."""
+    return digest_of(canonical_json(json.loads(metadata)))
+
+
+def check_limits(batch: Sequence[Prepared], limits: Limits, engine: str) -> None:
+    """Look at documents before anything of them is encoded or stored.
+
+    Raises:
+        InputError: The engine cannot store one of them; the message names it, the limit and what to do.
+    """
+    for item in batch:
+        document = item.document
+        parts = (
+            ("id", document.id, limits.id_bytes),
+            ("text", document.text, limits.text_bytes),
+            ("metadata", item.metadata, limits.metadata_bytes),
+        )
+        for name, value, most in parts:
+            if most is not None and (size := len(value.encode("utf-8"))) > most:
+                raise InputError(
+                    f"The {name} of document {document.id[:80]!r} has {size:,} bytes, and {engine} stores {most:,} at "
+                    "most. Split or shorten it; nothing of this part was stored."
+                )
+        if not limits.nul and ("\x00" in document.text or "\\u0000" in item.metadata):
+            raise InputError(
+                f"Document {document.id[:80]!r} holds the character U+0000, which {engine} cannot store. Remove it; "
+                "nothing of this part was stored."
+            )
+
+
+def repeated(call: Callable[[], T], pauses: Sequence[float] = _PAUSES) -> T:
+    """Call something that may be repeated safely; repeat it where the engine says that this may help.
+
+    Args:
+        call: What to call.
+        pauses: Seconds before each repetition.
+
+    Raises:
+        EngineError: It failed for good, or each time.
+    """
+    for pause in pauses:
+        try:
+            return call()
+        except EngineError as error:
+            if not error.transient:
+                raise
+            time.sleep(pause)
+    return call()

@@ -1,0 +1,273 @@
+"""What all engines have in common, over a collection that is a dict."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rader_plugins import Document, RaderRetriever
+from rader_plugins.engines.index import open_engine_index
+from rader_plugins.errors import (
+    AlreadyExistsError,
+    DriftWarning,
+    EngineError,
+    FilterWarning,
+    FingerprintMismatchError,
+    IndexVersionError,
+    InputError,
+)
+from rader_plugins.index import Bm25Config, Index, SearchRequest, is_index
+from tests.support.dict_collection import DictCollection, embedded, index_in
+from tests.support.encoders import WORDS, HashEncoder, random_text
+
+
+def corpus(count: int, seed: int = 5) -> list[Document]:
+    rng = np.random.default_rng(seed)
+    return [Document(f"d{n:03d}", random_text(rng, int(rng.integers(1, 12))), {"n": n % 3}) for n in range(count)]
+
+
+def answers(index: Index, mode: Any, queries: list[str], **options: Any) -> list[list[tuple[str, dict[str, float]]]]:
+    retriever = RaderRetriever(index, mode, 0.6, candidates=options.pop("candidates", 7))
+    return [
+        [(hit.document.id, dict(hit.scores)) for hit in hits] for hits in retriever.search_batch(queries, 9, **options)
+    ]
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    assert [[id for id, _ in hits] for hits in ours] == [[id for id, _ in hits] for hits in theirs]
+    for hits, others in zip(ours, theirs, strict=True):
+        for (_, scores), (_, other) in zip(hits, others, strict=True):
+            assert scores == pytest.approx(other, abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["dense", "bm25", "hybrid"])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_answers_are_those_of_the_embedded_index(mode: str, weighted: bool) -> None:
+    documents = corpus(80)
+    config = Bm25Config(query_weighted=weighted)
+    index = index_in(DictCollection(), HashEncoder(), bm25=config)
+    assert is_index(index)
+    index.add(documents)
+    index.delete([f"d{n:03d}" for n in range(0, 80, 9)])
+    index.add([Document("d004", "orbit orbit proof"), Document("z", "")])
+    index.optimize()
+    other = embedded(HashEncoder(), documents, bm25=config)
+    other.delete([f"d{n:03d}" for n in range(0, 80, 9)])
+    other.add([Document("d004", "orbit orbit proof"), Document("z", "")])
+    queries = [*(random_text(np.random.default_rng(seed), 5) for seed in range(6)), "orbit unheard prime", "unheard"]
+    excluded = [["d010", "d020"]] * len(queries)
+    for options in ({}, {"exclude_ids": excluded}, {"filter": {"n": 1}}):
+        assert_same(answers(index, mode, queries, **options), answers(other, mode, queries, **options))
+
+
+@pytest.mark.parametrize("mode", ["dense", "bm25", "hybrid"])
+def test_equal_scores_at_the_end_of_a_list_are_ordered_by_id(mode: str) -> None:
+    # The engine cuts ties in the order of insertion, and nearly all documents are alike.
+    documents = [Document(f"d{999 - n}", WORDS[n // 190] + " proof") for n in range(400)]
+    index = index_in(DictCollection(), HashEncoder())
+    index.add(documents)
+    index.optimize()
+    other = embedded(HashEncoder(), documents)
+    assert_same(
+        answers(index, mode, ["prime proof"], candidates=20), answers(other, mode, ["prime proof"], candidates=20)
+    )
+
+
+def test_only_what_changed_is_encoded_and_written() -> None:
+    encoder, collection = HashEncoder(), DictCollection()
+    index = index_in(collection, encoder)
+    assert index.add(corpus(20)).counts == (20, 0, 0, 20, 0)
+    assert index.add(corpus(20)).counts == (0, 0, 20, 0, 0)
+    changed = [Document("d001", "heat"), Document("d002", corpus(20)[2].text, {"n": "x"}), *corpus(20)[3:]]
+    encoder.calls.clear()
+    assert index.add(changed).counts == (0, 2, 17, 1, 0)
+    assert encoder.calls == [1]
+    assert index.get(["d002", "none", "d001"]) == [changed[1], changed[0]]
+    assert np.allclose(index.vectors(["d002"])["d002"], encoder.encode_documents([changed[1].text])[0])
+    vectors = np.ones((1, 16)) / 4
+    assert index.add([changed[0]], vectors=vectors).counts == (0, 1, 0, 0, 0)
+    assert index.add([changed[0]], vectors=vectors).counts == (0, 0, 1, 0, 0)
+
+
+def test_a_write_that_broke_is_repeated_and_nothing_is_reported_that_is_not_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rader_plugins.engines.writing.time.sleep", lambda _: None)
+    encoder, collection = HashEncoder(), DictCollection()
+    index = index_in(collection, encoder)
+    collection.failures = 2
+    assert index.add(corpus(20)) == 20
+    assert len(index) == 20
+    collection.failures = 100
+    encoder.calls.clear()
+    fresh = [Document(f"e{n}", "heat") for n in range(4)]
+    with pytest.raises(EngineError, match=r"broke.*1 vectors.*kept"):
+        index.add(fresh)
+    collection.failures = 0
+    assert index.add(fresh) == 2  # the first half was stored before it broke
+    assert encoder.calls == [1]
+    assert len(index) == 24
+
+
+def test_new_words_are_found_before_the_statistics_know_them() -> None:
+    index = index_in(DictCollection(), None)
+    index.add([Document(f"d{n}", "prime divisor") for n in range(20)])
+    index.add([Document("new", "prime zyxgloo")])
+    retriever = RaderRetriever(index, "bm25")
+    assert [hit.document.id for hit in retriever.search("zyxgloo", 3)] == ["new"]
+    assert retriever.search("prime zyxgloo", 3)[0].document.id == "new"
+
+
+def test_statistics_tell_their_age_and_drift_and_are_renewed() -> None:
+    collection = DictCollection()
+    index = index_in(collection, None)
+    index.add(corpus(40))
+    before = index.stats()["statistics"]
+    assert (before["documents"], before["written_since"], before["gone_since"], before["drift"]) == (40, 0, 0, 0.0)
+    index.delete(["d001", "d002"])
+    index.add([Document("d003", "orbit"), Document("new", "heat")])
+    moved = index.stats()["statistics"]
+    assert (moved["documents"], moved["written_since"], moved["gone_since"]) == (40, 2, 3)
+    blobs = set(collection.blobs)
+    index.optimize()
+    renewed = index.stats()["statistics"]
+    assert (renewed["documents"], renewed["written_since"], renewed["gone_since"]) == (39, 0, 0)
+    assert len(collection.blobs) == len(blobs)
+    assert not blobs & set(collection.blobs) - {"header"}
+    upserts = collection.blobs.copy()
+    index.optimize()
+    assert collection.blobs == upserts  # nothing had changed
+
+
+def test_an_interrupted_renewal_leaves_the_old_statistics_and_the_next_one_is_complete() -> None:
+    collection = DictCollection()
+    index = index_in(collection, HashEncoder())
+    index.add(corpus(60))
+    index.add([Document(f"long{n}", "orbit matrix " * 9) for n in range(20)])
+    put, count = collection.put_terms, 0
+
+    def broken(rows: Any, stamp: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise KeyboardInterrupt
+        put(rows, stamp)
+
+    collection.put_terms = broken  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        index.optimize()
+    assert index.stats()["statistics"]["documents"] == 60
+    index.add([Document("more", "heat wave heat")])
+    index.optimize()
+    other = embedded(HashEncoder(), list(index.get(list(index.ids()))))
+    assert_same(answers(index, "hybrid", ["orbit heat"]), answers(other, "hybrid", ["orbit heat"]))
+
+
+def test_a_small_index_renews_its_statistics_and_a_large_one_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = index_in(DictCollection(), None)
+    for document in corpus(30):
+        index.add([document])
+    assert index.stats()["statistics"]["drift"] <= 0.5
+    monkeypatch.setattr("rader_plugins.engines.writing._FEW", 30)
+    with pytest.warns(DriftWarning, match="optimize"):
+        index.add([Document(f"new{n}", "heat") for n in range(40)])
+    opened = open_engine_index(index._collection, None, url="dict://")
+    with pytest.warns(DriftWarning, match="optimize"):
+        RaderRetriever(opened, "bm25").search("heat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RaderRetriever(opened, "bm25").search("heat")  # said once
+
+
+def test_another_object_sees_renewed_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = DictCollection()
+    index = index_in(collection, None)
+    index.add([Document(f"d{n}", "prime divisor") for n in range(20)])
+    reader = open_engine_index(collection, None, url="dict://")
+    old = RaderRetriever(reader, "bm25").search("prime", 3)
+    index.add([Document(f"e{n}", "orbit") for n in range(9)])
+    index.optimize()
+    monkeypatch.setattr("rader_plugins.engines.moments._REFRESH", -1.0)
+    fresh = RaderRetriever(reader, "bm25").search("prime", 3)
+    assert fresh == RaderRetriever(index, "bm25").search("prime", 3)
+    assert fresh != old
+
+
+def test_partitions_do_not_see_each_other() -> None:
+    collection = DictCollection()
+    one = index_in(collection, HashEncoder(), partition="one")
+    two = open_engine_index(collection, HashEncoder(), url="dict://", partition="two")
+    one.add([Document("a", "prime"), Document("b", "heat")])
+    two.add([Document("a", "orbit")])
+    assert (len(one), len(two)) == (2, 1)
+    assert [document.text for document in two.get(["a", "b"])] == ["orbit"]
+    assert [hit.document.text for hit in RaderRetriever(two).search("prime heat orbit", 5)] == ["orbit"]
+    request = SearchRequest(["prime"], mode="bm25", partition="one")
+    assert [hit.document.text for hit in two.search(request)[0]] == ["prime"]
+    assert two.delete(["a", "b"]) == 1
+    assert sorted(one.ids()) == ["a", "b"]
+
+
+def test_what_cannot_be_stored_is_refused_by_name_before_anything_is() -> None:
+    encoder = HashEncoder()
+    index = index_in(DictCollection(), encoder)
+    for fault, words in (
+        (Document("long", "x" * 1001), "'long' has 1,001 bytes, and A dict stores 1,000"),
+        (Document("nul", "a\x00b"), r"'nul' holds the character U\+0000"),
+        (Document("nul", "a", {"x": ["\x00"]}), r"'nul' holds the character U\+0000"),
+    ):
+        with pytest.raises(InputError, match=words):
+            index.add([Document("fine", "prime"), fault])
+        assert len(index) == 0
+    assert not encoder.calls
+    with pytest.raises(InputError, match="lock_timeout"):
+        index.add([], lock_timeout=3)
+    with pytest.raises(InputError, match="4,096 hits at most"):
+        RaderRetriever(index, "dense").search("x", 5000)
+    with pytest.raises(InputError, match="filter_function"):
+        RaderRetriever(index, "dense").search("x", filter=lambda _: True)
+
+
+def test_opening_looks_at_what_is_there() -> None:
+    collection = DictCollection()
+    with pytest.raises(InputError, match="holds no index"):
+        open_engine_index(collection, None, url="dict://")
+    collection.blobs["other"] = b""
+    with pytest.raises(InputError, match="not made by rader-plugins"):
+        open_engine_index(collection, None, url="dict://")
+    collection.blobs.clear()
+    index = index_in(collection, HashEncoder())
+    with pytest.raises(AlreadyExistsError):
+        index_in(collection, HashEncoder())
+    assert index_in(collection, HashEncoder(), exist_ok=True).fingerprint == index.fingerprint
+    with pytest.raises(FingerprintMismatchError):
+        index_in(collection, HashEncoder(8), exist_ok=True)
+    with pytest.raises(InputError, match="dtype"):
+        index_in(collection, HashEncoder(), exist_ok=True, dtype="float16")
+    with pytest.raises(FingerprintMismatchError):
+        open_engine_index(collection, HashEncoder(8), url="dict://")
+    collection.blobs["header"] = collection.blobs["header"].replace(b"rader-engine/1", b"rader-engine/2")
+    with pytest.raises(IndexVersionError, match="rader-engine/2"):
+        open_engine_index(collection, None, url="dict://")
+
+
+def test_a_filter_that_asks_for_a_missing_key_says_so() -> None:
+    index = index_in(DictCollection(), HashEncoder())
+    index.add(corpus(5))
+    with pytest.warns(FilterWarning, match="no document has the key 'year'"):
+        assert RaderRetriever(index).search("prime", filter={"year": 3}) == []
+
+
+def test_searching_from_asyncio() -> None:
+    index = index_in(DictCollection(), HashEncoder())
+    index.add(corpus(30))
+    retriever = RaderRetriever(index)
+
+    async def both() -> Any:
+        return await asyncio.gather(*(retriever.asearch(word) for word in WORDS))
+
+    assert asyncio.run(both()) == [retriever.search(word) for word in WORDS]
