@@ -2,6 +2,7 @@
 
 from rader_plugins.evaluation.comparing.comparison import Comparison, Group, compare
 from rader_plugins.evaluation.comparing.significance import PairedTest, confidence_interval, paired_test
+from rader_plugins.evaluation.datasets.bundled import bundled_folder
 from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 from rader_plugins.evaluation.datasets.rows import read_queries
 from rader_plugins.evaluation.indexing import index_corpus
@@ -37,6 +38,7 @@ __all__ = [
     "SearchFunction",
     "Suite",
     "UnusableResultsError",
+    "bundled_folder",
     "compare",
     "compare_rag",
     "confidence_interval",

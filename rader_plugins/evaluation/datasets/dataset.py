@@ -16,6 +16,7 @@ from rader_plugins.documents import Document, check_text
 from rader_plugins.errors import InputError, RaderWarning
 from rader_plugins.evaluation.datasets.beir import load_beir
 from rader_plugins.evaluation.datasets.bright import load_bright
+from rader_plugins.evaluation.datasets.bundled import bundled_folder
 from rader_plugins.evaluation.datasets.folders import read_folder
 from rader_plugins.evaluation.rankings import Aspects, Excluded, Qrels
 from rader_plugins.files import fingerprint
@@ -156,6 +157,24 @@ class RetrievalDataset:
             InputError: A file is missing or unusable; the message says which and why.
         """
         return cls(**read_folder(Path(path), split).arguments())
+
+    @classmethod
+    def bundled(cls, name: str, split: str | None = None) -> RetrievalDataset:
+        """Load a data set that comes with the library.
+
+        Args:
+            name: ``principles`` or ``skirl``; see :data:`rader_plugins.evaluation.datasets.bundled.BUNDLED_SETS`.
+            split: Name of the judgements; by default ``test``.
+
+        Raises:
+            InputError: There is no such data set or split.
+
+        Example:
+            >>> dataset = RetrievalDataset.bundled("skirl")
+            >>> len(dataset.corpus), len(dataset.judged)
+            (200, 150)
+        """
+        return cls.from_folder(bundled_folder(name), split)
 
     @classmethod
     def bright(

@@ -1,4 +1,4 @@
-"""Data sets by the names that users give them: a folder, a split of BRIGHT, a repository of the Hugging Face hub."""
+"""Data sets by the names that users give them: a folder, a bundled set, a split of BRIGHT, a repository of the hub."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.datasets.bright import LONG_SPLITS, check_split
+from rader_plugins.evaluation.datasets.bundled import bundled_folder, bundled_name
 from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 from rader_plugins.recipes import BRIGHT_INSTRUCTIONS
 
@@ -22,8 +23,9 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
     """Load the data set that a user named.
 
     Args:
-        name: A BEIR folder; ``bright:SPLIT`` or ``bright:SPLIT@REASONING``, with long documents ``bright-long:SPLIT``;
-            ``hub:ORGANISATION/NAME`` or ``hub:ORGANISATION/NAME@REVISION``.
+        name: A BEIR folder; ``bundled:NAME``, which comes with the library; ``bright:SPLIT`` or
+            ``bright:SPLIT@REASONING``, with long documents ``bright-long:SPLIT``; ``hub:ORGANISATION/NAME`` or
+            ``hub:ORGANISATION/NAME@REVISION``.
         split: Of a folder or of the hub; by default ``test``, or the only one that there is.
         data_dir: Copy of the hub's repository, in place of fetching it.
 
@@ -41,6 +43,8 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
         return RetrievalDataset.from_hub(repo, split, revision=revision or None, data_dir=data_dir)
     if data_dir is not None:
         raise InputError("--data-dir goes with bright:SPLIT or hub:ORGANISATION/NAME; a folder is named as it is.")
+    if (bundled := bundled_name(name)) is not None:
+        return RetrievalDataset.bundled(bundled, split)
     return RetrievalDataset.from_folder(name, split)
 
 
@@ -73,13 +77,15 @@ def check_names(names: Sequence[str]) -> list[str]:
     """Return the names of single data sets, before the first of them is loaded.
 
     Raises:
-        InputError: A split of BRIGHT or a folder does not exist, or a name stands twice.
+        InputError: A split of BRIGHT, a bundled set or a folder does not exist, or a name stands twice.
     """
     expanded = expand_names(names)
     for name in expanded:
         kind, _, reference = name.partition(":")
         if kind in ("bright", "bright-long"):
             check_split(*reference.partition("@")[::2], long=kind == "bright-long")
+        elif (bundled := bundled_name(name)) is not None:
+            bundled_folder(bundled)
         elif not is_remote(name) and not Path(name).is_dir():
             raise InputError(f"There is no folder {name}. A data set is a BEIR folder with corpus.jsonl.")
     return expanded

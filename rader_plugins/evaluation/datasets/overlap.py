@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rader_plugins.errors import InputError
+from rader_plugins.evaluation.datasets.bundled import BUNDLED, bundled_folder, bundled_name
 from rader_plugins.evaluation.datasets.names import is_remote, open_dataset
 from rader_plugins.evaluation.trec_files import read_qrels
 from rader_plugins.files import fingerprint, read_jsonl
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 
 __all__ = ["BUNDLED", "EvaluationSet", "Overlap", "load_evaluation_set"]
-
-BUNDLED = "bundled"
-"""Names the questions of the corpus that comes with the library."""
 
 _IDS = ("_id", "id", "query_id")
 _TEXTS = ("text", "question", "query", "problem")
@@ -112,9 +109,10 @@ def load_evaluation_set(source: str | os.PathLike[str], *, ngram: int = 13) -> E
     """Load the queries that must not be trained on.
 
     Args:
-        source: ``bundled``; a JSONL file of ``_id`` (or ``id``) and ``text`` (or ``question``, ``query``); a BEIR
-            folder, whose queries count that are judged in any split other than ``train`` (``folder:dev`` names one); or
-            a name of ``rader evaluate``: ``bright:SPLIT``, ``bright-long:SPLIT``, ``hub:ORGANISATION/NAME``.
+        source: ``bundled`` or ``bundled:NAME``; a JSONL file of ``_id`` (or ``id``) and ``text`` (or ``question``,
+            ``query``); a BEIR folder, whose queries count that are judged in any split other than ``train``
+            (``folder:dev`` names one); or a name of ``rader evaluate``: ``bright:SPLIT``, ``bright-long:SPLIT``,
+            ``hub:ORGANISATION/NAME``.
         ngram: See :class:`EvaluationSet`.
 
     Raises:
@@ -123,8 +121,8 @@ def load_evaluation_set(source: str | os.PathLike[str], *, ngram: int = 13) -> E
     path, split = Path(source), None
     if is_remote(str(source)) and not path.exists():
         return EvaluationSet.of(open_dataset(str(source)), ngram=ngram)
-    if source == BUNDLED:
-        path = Path(str(files("rader_plugins").joinpath("data/principles")))
+    if (bundled := bundled_name(str(source))) is not None:
+        path = bundled_folder(bundled)
     elif not path.exists() and ":" in str(source):
         folder, _, split = str(source).rpartition(":")
         path = Path(folder)
