@@ -143,6 +143,10 @@ class Collection(ABC):
         """
 
     @abstractmethod
+    def open(self, dimension: int | None, dtype: str, ann: AnnConfig | None) -> None:
+        """Take over what :meth:`make` was given when the collection was made; called before any row is touched."""
+
+    @abstractmethod
     def read(self, name: str) -> bytes | None:
         """Return a blob; None if there is none of this name, or the collection is not ours."""
 

@@ -67,6 +67,7 @@ class EngineIndex:
         self._encoders = EncoderSlot(header.settings, None)
         if encoder is not None:
             self._encoders.use(encoder)
+        collection.open(header.settings.dimension, header.settings.dtype, header.settings.ann)
         self._moments = Moments(collection, header)
         self._searching = Searching(collection)
         self._writing = Writing(collection, partition, self._encoders, self._moments)

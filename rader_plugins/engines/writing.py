@@ -98,6 +98,10 @@ class Writing:
         stored_vectors = self._stored_vectors(batch, difference, vectors)
         chosen = [place for place in chosen if batch[place].document.id not in refused]
         counts = [self._counts(batch[place].document.text) for place in chosen]
+        _check_terms(
+            [(batch[place].document.id, len(names)) for place, (names, _) in zip(chosen, counts, strict=True)],
+            self._collection,
+        )
         weights = self._weights(counts, first)
         rows = []
         for place, counted in zip(chosen, counts, strict=True):
@@ -282,6 +286,16 @@ def check_limits(batch: Sequence[Prepared], limits: Limits, engine: str) -> None
             raise InputError(
                 f"Document {document.id[:80]!r} holds the character U+0000, which {engine} cannot store. Remove it; "
                 "nothing of this part was stored."
+            )
+
+
+def _check_terms(sizes: Sequence[tuple[str, int]], collection: Collection) -> None:
+    most = collection.limits.terms
+    for id, size in sizes:
+        if most is not None and size > most:
+            raise InputError(
+                f"The text of document {id[:80]!r} has {size:,} different words, and {collection.engine} stores "
+                f"{most:,} at most. Split it; nothing of this part was stored."
             )
 
 

@@ -48,6 +48,9 @@ class DictCollection(Collection):
             raise AlreadyExistsError("There is an index already.")
         self.blobs[HEADER] = header
 
+    def open(self, dimension: int | None, dtype: str, ann: object) -> None:
+        pass
+
     def read(self, name: str) -> bytes | None:
         return self.blobs.get(name)
 

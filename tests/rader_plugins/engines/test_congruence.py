@@ -1,0 +1,306 @@
+"""Every engine gives the embedded index's answers: the same ids, the same scores, whatever was written before."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rader_plugins import Document, RaderIndex, RaderRetriever, create_index, open_index
+from rader_plugins.errors import InputError
+from rader_plugins.index import Bm25Config, Index, SearchRequest
+from tests.rader_plugins.index.test_filters import conditions, metadata
+from tests.support.encoders import WORDS, HashEncoder, random_text
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning"),
+    pytest.mark.filterwarnings("ignore::rader_plugins.errors.DriftWarning"),
+]
+MODES = ("dense", "bm25", "hybrid")
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+Fresh = Callable[[], str]
+
+
+def corpus(count: int, seed: int = 5) -> list[Document]:
+    rng = np.random.default_rng(seed)
+    return [
+        Document(f"d{n:03d}", random_text(rng, int(rng.integers(1, 12))), {"n": n, "part": WORDS[n % 3]})
+        for n in range(count)
+    ]
+
+
+def both(url: str, documents: Sequence[Document], **options: Any) -> tuple[Index, Index]:
+    engine = create_index(url, HashEncoder(), **options)
+    embedded = RaderIndex.create(None, HashEncoder(), **options)
+    for index in (engine, embedded):
+        index.add(documents)
+    return engine, embedded
+
+
+def assert_congruent(engine: Index, embedded: Index, request: SearchRequest, *, accuracy: float = 1e-4) -> None:
+    """The same hits; where two scores are as good as equal (1e-6), either may come first."""
+    for ours, theirs in zip(engine.search(request), embedded.search(request), strict=True):
+        assert len(ours) == len(theirs), request
+        for hit, other in zip(ours, theirs, strict=True):
+            assert dict(hit.scores).keys() == dict(other.scores).keys()
+            assert hit.score == pytest.approx(other.score, abs=accuracy)
+            assert hit.rank == other.rank
+            if hit.document.id == other.document.id:
+                assert dict(hit.scores) == pytest.approx(dict(other.scores), abs=accuracy)
+                assert hit.document == other.document
+            else:
+                assert hit.score == pytest.approx(other.score, abs=1e-6), (hit, other)
+
+
+def ids(index: Index, request: SearchRequest) -> list[list[str]]:
+    return [[hit.document.id for hit in hits] for hits in index.search(request)]
+
+
+def requests(texts: Sequence[str], **options: Any) -> list[SearchRequest]:
+    vectors = HashEncoder().encode_queries(texts)
+    return [SearchRequest(texts, None if mode == "bm25" else vectors, mode=mode, **options) for mode in MODES]
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_every_mode_filter_and_depth(fresh: Fresh, weighted: bool) -> None:
+    engine, embedded = both(fresh(), corpus(150), bm25=Bm25Config(query_weighted=weighted))
+    engine.optimize()
+    texts = [*(random_text(np.random.default_rng(seed), 5) for seed in range(5)), "unheard prime of", "unheard", ""]
+    excluded = [[f"d{n:03d}" for n in range(at, 150, 7)] for at in range(len(texts))]
+    for options in (
+        {},
+        {"candidates": 10, "k": 25},
+        {"candidates": 3, "k": 2, "alpha": 0.3},
+        {"exclude_ids": excluded},
+        {"filter": {"part": "prime", "n": {"$gt": 20}}, "candidates": 12},
+        {"filter": {"n": {"$in": [3, 4, 5]}}, "exclude_ids": [["d003"]] * len(texts)},
+        {"filter": {"n": -1}},
+        {"k": 1000},
+    ):
+        for request in requests(texts, **options):
+            assert_congruent(engine, embedded, request)
+    engine.close()
+
+
+def test_equal_scores_are_ordered_by_id_and_never_cut_otherwise(fresh: Fresh) -> None:
+    """Nearly all documents are the same; which of them are the candidates changes the z-scores."""
+    documents = [Document(f"d{999 - n}", WORDS[n // 190] + " proof", {"n": n}) for n in range(400)]
+    engine, embedded = both(fresh(), documents)
+    engine.optimize()
+    for options in ({"k": 7}, {"k": 7, "candidates": 9}, {"k": 30, "candidates": 200}):
+        for request in requests(["prime proof", "divisor divisor"], **options):
+            [ours, theirs] = (
+                [[hit.document.id for hit in hits] for hits in i.search(request)] for i in (engine, embedded)
+            )
+            assert ours == theirs
+            assert_congruent(engine, embedded, request)
+    engine.close()
+
+
+words = st.lists(st.sampled_from([*WORDS[:6], "the", "42", "naïve", "数学"]), max_size=6).map(" ".join)
+writes = st.one_of(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), words), min_size=1, max_size=5, unique_by=lambda pair: pair[0]),
+    st.sets(st.sampled_from("abcdefgh"), min_size=1, max_size=3),
+)
+
+
+@settings(relaxed, max_examples=20)
+@given(st.lists(writes, min_size=1, max_size=6), words, words)
+def test_whatever_was_written_before(fresh: Fresh, history: list[Any], query: str, other: str) -> None:
+    engine, embedded = both(fresh(), [])
+    for write in history:
+        for index in (engine, embedded):
+            if isinstance(write, set):
+                index.delete(sorted(write))
+            else:
+                index.add([Document(id, text, {"size": len(text)}) for id, text in write])
+    assert len(engine) == len(embedded)
+    assert sorted(engine.ids()) == sorted(embedded.ids())
+    engine.optimize()
+    for request in requests([query, other], k=5, candidates=3):
+        assert_congruent(engine, embedded, request)
+    engine.close()
+
+
+@settings(relaxed, max_examples=25)
+@given(st.lists(metadata, min_size=1, max_size=8), st.lists(conditions, min_size=1, max_size=6))
+def test_filters_admit_the_same_or_are_refused(
+    fresh: Fresh, rows: list[dict[str, Any]], filters: list[dict[str, Any]]
+) -> None:
+    engine, embedded = both(fresh(), [Document(str(n), "prime", row) for n, row in enumerate(rows)])
+    for condition in filters:
+        try:
+            names = sorted(engine.ids(condition))
+        except InputError:
+            continue  # what an engine must be able to express is held below
+        assert names == sorted(embedded.ids(condition)), condition
+        [hits] = engine.search(SearchRequest(["prime"], mode="bm25", filter=condition))
+        assert sorted(hit.document.id for hit in hits) == names
+    engine.close()
+
+
+EXPRESSIBLE: list[dict[str, Any]] = [
+    {"n": 3},
+    {"n": 3.0},
+    {"word": "graph", "n": {"$ne": 5}},
+    {"n": {"$gte": 3, "$lt": 7}},
+    {"n": {"$in": [1, 2, 99]}},
+    {"n": {"$nin": [1, 2, 99]}},
+    {"flag": True},
+    {"flag": {"$ne": True}},
+    {"tags": "even"},
+    {"tags": {"$contains": "even"}},
+    {"tags": {"$all": ["even", "low"]}},
+    {"tags": {"$size": 2}},
+    {"tags": ["even", "low"]},
+    {"author.name": "Noether"},
+    {"author": {"name": "Noether"}},
+    {"papers.year": 1931},
+    {"papers.year": {"$gt": 1940}},
+    {r"dotted\.key": 4},
+    {"dotted.key": 4},
+    {"missing": None},
+    {"maybe": None},
+    {"maybe": {"$exists": True}},
+    {"maybe": {"$exists": False}},
+    {"maybe": {"$type": "null"}},
+    {"tags": {"$type": "array"}},
+    {"day": {"$gte": dt.date(2024, 2, 3)}},
+    {"day": dt.datetime(2024, 2, 3, tzinfo=dt.timezone.utc)},
+    {"$or": [{"n": 1}, {"$and": [{"word": "prime"}, {"n": {"$gt": 4}}]}]},
+    {"$not": {"n": {"$lt": 8}}},
+    {"n": {"$not": {"$gt": 2}}},
+]
+
+
+def described(n: int) -> Document:
+    values: dict[str, Any] = {
+        "n": n,
+        "word": WORDS[n % 4],
+        "flag": n % 2 == 0,
+        "tags": (["even"] if n % 2 == 0 else ["odd"]) + (["low"] if n < 5 else []),
+        "author": {"name": ("Noether", "Gödel", "Erdős")[n % 3]},
+        "papers": [{"year": 1930 + n}, {"year": 1940 + n}, "lost"],
+        "dotted.key": n,
+        "day": f"2024-02-{n + 1:02d}" + ("" if n % 2 else "T12:30:00+05:00"),
+    }
+    if n % 3:
+        values["maybe"] = None if n % 3 == 1 else [n]
+    return Document(f"d{n}", "prime heat", values)
+
+
+def test_the_dialect_of_filters(fresh: Fresh) -> None:
+    engine, embedded = both(fresh(), [described(n) for n in range(12)])
+    for condition in EXPRESSIBLE:
+        expected = sorted(embedded.ids(condition))
+        assert sorted(engine.ids(condition)) == expected, condition
+        for request in requests(["prime"], filter=condition, k=20):
+            assert sorted(hit.document.id for hit in engine.search(request)[0]) == expected
+    for text in ("g", "graph", "", "é"):
+        condition = {"word": {"$gt": text}}
+        with contextlib.suppress(InputError):  # an engine may not compare strings
+            assert sorted(engine.ids(condition)) == sorted(embedded.ids(condition))
+    assert engine.delete(filter={"n": {"$lt": 5}}) == 5
+    assert engine.delete(["d5", "d9"], filter={"n": 9}) == 1
+    assert len(engine) == 6
+    engine.close()
+
+
+def test_a_function_is_refused_before_anything_runs(fresh: Fresh) -> None:
+    engine, _ = both(fresh(), corpus(3))
+    with pytest.raises(InputError, match="filter_function"):
+        RaderRetriever(engine).search("prime", filter=lambda _: True)
+    for call in (engine.ids, lambda condition: engine.delete(filter=condition)):
+        with pytest.raises(InputError, match="function"):
+            call(lambda _: True)
+    engine.close()
+
+
+def test_documents_come_back_as_they_went(fresh: Fresh) -> None:
+    kinds = {"i": 2**60, "f": 0.1, "e": 1e-7, "t": True, "z": None, "l": [1, "a", [2.5, {}]], "o": {"a": {"b": []}}}
+    odd = "Ελληνικά 数学 🙂\r\n\ttab \\ ' \" % %s {0}"
+    documents = [Document("types", "", kinds), Document(odd, odd, {odd: odd}), Document("x" * 500, "word " * 3000, {})]
+    engine, embedded = both(fresh(), documents)
+    names = [document.id for document in documents]
+    assert engine.get([*names, "none"]) == documents == embedded.get(names)
+    assert engine.add(documents).counts == (0, 0, 3, 0, 0)
+    vectors, others = engine.vectors(names), embedded.vectors(names)
+    for name in names:
+        assert np.array_equal(vectors[name], others[name])
+        assert engine.search(SearchRequest(["word"], mode="bm25", exclude_ids=[[name]]))
+    assert engine.delete([*names, "none"]) == 3
+    engine.close()
+
+
+def test_float16_vectors_round_the_same(fresh: Fresh) -> None:
+    url = fresh()
+    try:
+        engine, embedded = both(url, corpus(60), dtype="float16")
+    except InputError as error:
+        pytest.skip(f"no float16 vectors: {error}")
+    engine.optimize()
+    for request in requests(["prime heat", "orbit"], candidates=20):
+        assert_congruent(engine, embedded, request, accuracy=2e-3)
+    assert np.array_equal(engine.vectors(["d001"])["d001"], embedded.vectors(["d001"])["d001"])
+    assert engine.add(corpus(60)).unchanged == 60
+    engine.close()
+
+
+def test_an_index_without_vectors(fresh: Fresh) -> None:
+    url = fresh()
+    engine, embedded = create_index(url, None), create_index(None, None)
+    for index in (engine, embedded):
+        index.add(corpus(40))
+    engine.optimize()
+    for text in ("prime heat", "orbit", ""):
+        assert_congruent(engine, embedded, SearchRequest([text], mode="bm25", filter={"n": {"$gt": 3}}))
+    assert (engine.recipe, engine.encoder, engine.vectors(["d001"])) == (None, None, {})
+    assert open_index(url).recipe is None
+    engine.close()
+
+
+def test_partitions(fresh: Fresh) -> None:
+    url = fresh()
+    joint = "&" if "?" in url else "?"
+    one = create_index(f"{url}{joint}partition=one", HashEncoder())
+    two = open_index(f"{url}{joint}partition=two", HashEncoder())
+    one.add(corpus(30))
+    two.add([Document("d001", "orbit"), Document("own", "heat")])
+    assert (len(one), len(two)) == (30, 2)
+    for request in requests(["orbit heat prime"], k=50):
+        assert {hit.document.id for hit in two.search(request)[0]} <= {"d001", "own"}
+        assert len(one.search(request)[0]) > 2
+    [hits] = two.search(SearchRequest(["prime"], mode="bm25", partition="one"))
+    assert hits == one.search(SearchRequest(["prime"], mode="bm25"))[0]
+    assert two.get(["d001"])[0].text == "orbit"
+    assert two.delete(["d001", "d002"]) == 1
+    assert len(one) == 30
+    one.optimize()  # of all partitions
+    assert two.stats()["statistics"]["documents"] == 31
+    one.close()
+    two.close()
+
+
+def test_what_is_stored_survives_closing_and_tells_its_state(fresh: Fresh) -> None:
+    url = fresh()
+    engine, _ = both(url, corpus(40))
+    engine.close()
+    opened = open_index(url, HashEncoder())
+    assert opened.fingerprint == engine.fingerprint
+    assert opened.add(corpus(41)).counts == (1, 0, 40, 1, 0)
+    stats = opened.stats()
+    assert stats["documents"] == 41
+    assert (stats["statistics"]["written_since"], stats["statistics"]["gone_since"]) == (1, 0)
+    assert stats["consistency"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert RaderRetriever(opened).search("prime", 3)
+    opened.close()
