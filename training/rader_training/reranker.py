@@ -32,11 +32,12 @@ from rader_training.preparing import (
     read_config,
     with_lengths,
 )
+from rader_training.run.kind import Values
 from rader_training.run.options import RunOptions, TrainingOptions
 from rader_training.run.precision import weights_dtype
 from rader_training.run.processes import local_device
 from rader_training.run.report import TrainingReport
-from rader_training.run.run import TrainingRun, Values
+from rader_training.run.run import TrainingRun
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset, Run

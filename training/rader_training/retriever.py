@@ -38,11 +38,12 @@ from rader_training.preparing import (
     read_config,
     with_lengths,
 )
+from rader_training.run.kind import Values
 from rader_training.run.options import RunOptions, TrainingOptions
 from rader_training.run.precision import weights_dtype
 from rader_training.run.processes import is_main, local_device, process_count
 from rader_training.run.report import TrainingReport
-from rader_training.run.run import TrainingRun, Values
+from rader_training.run.run import TrainingRun
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
 from rader_plugins.run_folders import RunFolder
 
-__all__ = ["Record", "stored_settings"]
+__all__ = ["End", "Record", "stored_settings"]
 
 _SETTINGS = "training.json"
 _METRICS = "metrics.jsonl"
@@ -41,6 +42,22 @@ def stored_settings(folder: Path) -> dict[str, Any] | None:
     return settings
 
 
+@dataclass
+class End:
+    """What a training ended with."""
+
+    steps: int
+    loss: float | None
+    best_step: int
+    truncated: dict[str, float]
+    diverged: str = ""
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> End:
+        """Return it from what :meth:`Record.finish` wrote down, which holds more."""
+        return cls(**{attribute.name: row[attribute.name] for attribute in fields(cls) if attribute.name in row})
+
+
 class Record:
     """The folder of a training run.
 
@@ -57,8 +74,7 @@ class Record:
         self.evaluations: dict[int, dict[str, float]] = {}
         """Step -> query -> nDCG@10."""
         self._writes = writes
-        fields = settings.get("config", {})
-        absent = {name: value for name, value in _ABSENT.items() if name in fields}
+        absent = {name: value for name, value in _ABSENT.items() if name in settings.get("config", {})}
         self._absent = {"held_out": None, "config": absent}
 
     @contextlib.contextmanager
@@ -101,13 +117,23 @@ class Record:
         if self._writes:
             write_jsonl(self.folder / _METRICS, self.rows)
 
-    def add_evaluation(self, step: int, values: Mapping[str, float], mean: float) -> None:
+    def add_evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Keep an evaluation: nDCG@10 of each query, and their mean."""
         self.evaluations[step] = dict(values)
-        self.add(step, {"nDCG@10": mean})
+        self.add(step, {"nDCG@10": self.means[step]})
         if self._writes:
             rows = [{"step": number, "nDCG@10": values} for number, values in sorted(self.evaluations.items())]
             write_jsonl(self.folder / _EVALUATIONS, rows)
+
+    @property
+    def means(self) -> dict[int, float]:
+        """Step -> nDCG@10, ascending."""
+        return {step: float(sum(values.values()) / len(values)) for step, values in sorted(self.evaluations.items())}
+
+    def best_step(self, *, default: int) -> int:
+        """Return the step of the best evaluation of trained weights, the first of equal ones."""
+        means = {step: mean for step, mean in self.means.items() if step}
+        return max(means, key=lambda step: means[step], default=default)
 
     @property
     def end(self) -> dict[str, Any] | None:

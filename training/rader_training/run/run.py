@@ -5,36 +5,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rader_plugins.errors import import_extra
-from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import read_directory
-from rader_training.config import TrainingConfig
-from rader_training.data.development import Development
-from rader_training.data.groups import Groups
 from rader_training.data.overlap import evaluation_sets
 from rader_training.loss.divergence import TrainingDivergedError, check_weights
 from rader_training.models.publishing import publish
 from rader_training.run.arguments import trainer_arguments
 from rader_training.run.curves import draw_curves
-from rader_training.run.options import RunOptions
-from rader_training.run.plan import TrainingPlan
+from rader_training.run.kind import ModelKind
 from rader_training.run.precision import uses_bf16
-from rader_training.run.processes import from_main, is_main, process_count, wait
-from rader_training.run.record import Record
+from rader_training.run.processes import from_main, is_main, process_count
+from rader_training.run.record import End, Record
 from rader_training.run.report import TrainingReport, WorseThanBaseError
-from rader_training.run.verdict import Verdict, judge, not_compared
-
-if TYPE_CHECKING:
-    from rader_plugins.evaluation import RetrievalDataset
+from rader_training.run.verdict import Verdict, distance, judge, not_compared
 
 __all__ = ["TrainingRun"]
 
@@ -43,102 +32,9 @@ _REMEDY = "Lower the learning rate, or raise the temperature of a retriever, in 
 _SAVE_SECONDS = 120.0
 _PROBES = 32
 
-Values = dict[str, float]
 
-
-@dataclass
-class _End:
-    """What a training ended with."""
-
-    steps: int
-    loss: float | None
-    best_step: int
-    truncated: dict[str, float]
-    diverged: str = ""
-
-
-@dataclass(kw_only=True)
-class TrainingRun(ABC):
-    """One training in one folder, prepared.
-
-    Args:
-        folder: Of the run.
-        config: The hyper-parameters, none of them unstated.
-        plan: What is going to be done.
-        model: The module that is trained, on its device.
-        recipe: How texts become what the model reads.
-        base: What the model starts from, for the settings.
-        groups: What it is trained on.
-        development: What it is evaluated on.
-        options: How it is judged and delivered.
-        adapter_of: What the adapter is put on, if it is to be kept apart as well.
-    """
-
-    kind: ClassVar[str]
-
-    folder: Path
-    config: TrainingConfig
-    plan: TrainingPlan
-    model: Any
-    recipe: Recipe
-    base: Mapping[str, Any]
-    groups: Groups
-    development: Development | None
-    options: RunOptions
-    adapter_of: str | None = None
-    record: Record = field(init=False)
-
-    @abstractmethod
-    def _add_adapter(self) -> None:
-        """Put an adapter on the frozen model."""
-
-    @abstractmethod
-    def _merge_adapter(self) -> None:
-        """Merge it into the weights."""
-
-    @abstractmethod
-    def _collator(self) -> Any:
-        """Return what makes batches of groups, with the counts ``seen`` and ``truncated``."""
-
-    @abstractmethod
-    def _training_arguments(self, values: dict[str, Any]) -> Any:
-        """Return the arguments of the trainer."""
-
-    @abstractmethod
-    def _make_trainer(self, arguments: Any, **parts: Any) -> Any:
-        """Return a trainer that keeps :class:`rader_training.run.trainers.TrainedWeights`."""
-
-    @abstractmethod
-    def _measure(self, dataset: RetrievalDataset) -> Values:
-        """Return nDCG@10 of each query of a data set with the weights as they are."""
-
-    @abstractmethod
-    def _probe(self, count: int) -> NDArray[np.float32]:
-        """Return what the model gives for the texts of the first groups: vectors, or scores of shape (pairs, 1)."""
-
-    @abstractmethod
-    def _export(self, folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> Path:
-        """Write the model directory, with a recipe that names the new model."""
-
-    @abstractmethod
-    def _export_adapter(self, folder: Path, recipe: Recipe, base: str) -> None:
-        """Write the adapter alone; the weights are the trained ones."""
-
-    def _gather(self, trainer: Any) -> None:
-        """Put together what was cut apart over the processes; called in all of them."""
-        wait()
-
-    def _exported_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Give the model the weights that are evaluated and exported, where these are not the trained ones."""
-        return contextlib.nullcontext()
-
-    def _facts(self) -> dict[str, Any]:
-        """Return more facts for the model's card."""
-        return {}
-
-    def _reference(self) -> tuple[str, Values]:
-        """Return what the result is compared with, in words, and its nDCG@10 by query."""
-        return "the base", self.record.evaluations[0]
+class TrainingRun(ModelKind):
+    """One training in one folder, from its base to the exported model."""
 
     def run(self, resume: bool = False) -> TrainingReport:
         """Train, or go on, and write the model.
@@ -173,7 +69,7 @@ class TrainingRun(ABC):
 
     # Training
 
-    def _train(self, arguments: Any, resume: bool) -> _End:
+    def _train(self, arguments: Any, resume: bool) -> End:
         """Train until the last step, from the newest checkpoint if there is one; leaves the model the best weights."""
         from rader_training.models.adapters import load_trained
         from rader_training.run.trainers import WEIGHTS, checkpoint_step, newest_checkpoint
@@ -202,7 +98,7 @@ class TrainingRun(ABC):
         self._gather(trainer)
         best = from_main(lambda: self._keep_best(steps))
         truncated = {role: collator.truncated[role] / max(1, collator.seen[role]) for role in collator.seen}
-        end = _End(steps, loss, best, truncated, diverged)
+        end = End(steps, loss, best, truncated, diverged)
         self.record.finish({"exported": False, **dataclasses.asdict(end)})
         return end
 
@@ -210,21 +106,20 @@ class TrainingRun(ABC):
         """Give the model the best weights, keep them in a file, and return their step."""
         from rader_training.models.adapters import load_trained, save_trained
 
-        best = self._best_step(default=steps)
+        best = self.record.best_step(default=steps)
         if best == steps:
             save_trained(self.model, self.folder / _BEST)
         else:
             load_trained(self.model, self.folder / _BEST)
         return best
 
-    def _take_up(self, earlier: Mapping[str, Any]) -> _End:
+    def _take_up(self, earlier: Mapping[str, Any]) -> End:
         """Give the model the best weights of a training that has ended."""
         from rader_training.models.adapters import load_trained
 
         self.record.go_on_from(earlier["steps"])
         load_trained(self.model, self.folder / _BEST)
-        names = {attribute.name for attribute in dataclasses.fields(_End)}
-        return _End(**{name: value for name, value in earlier.items() if name in names})
+        return End.read(earlier)
 
     def _back_to_good(self, trainer: Any, error: TrainingDivergedError) -> int:
         """Load the last weights that gave a loss, and return their step.
@@ -244,7 +139,7 @@ class TrainingRun(ABC):
         if (checkpoint := newest_checkpoint(self.folder / "checkpoints")) is not None:
             load_trained(self.model, checkpoint / WEIGHTS)
             return checkpoint_step(checkpoint)
-        if (best := self._best_step(default=0)) == 0:
+        if (best := self.record.best_step(default=0)) == 0:
             raise TrainingDivergedError(
                 f"Step {step + 1}: {error} {_REMEDY} No weights were kept: set save_every to have some."
             ) from error
@@ -297,23 +192,16 @@ class TrainingRun(ABC):
         check_weights(self.model)
         dataset = self.development.dataset
         values = from_main(lambda: self._in_evaluation(lambda: self._measure(dataset)))
-        mean = _mean(values)
-        earlier = [_mean(found) for number, found in self.record.evaluations.items() if number]
-        self.record.add_evaluation(step, values, mean)
-        if step and mean > max(earlier, default=-1.0) and is_main():
+        self.record.add_evaluation(step, values)
+        if step and self.record.best_step(default=0) == step and is_main():
             save_trained(self.model, self.folder / _BEST)
         return self._out_of_patience
 
     @property
     def _out_of_patience(self) -> bool:
-        best = self._best_step(default=0)
+        best = self.record.best_step(default=0)
         since = sum(step > best for step in self.record.evaluations)
         return bool(self.config.patience and best and since >= self.config.patience)
-
-    def _best_step(self, *, default: int) -> int:
-        """Return the step of the best evaluation of trained weights, the first of equal ones."""
-        means = {step: _mean(values) for step, values in sorted(self.record.evaluations.items()) if step}
-        return max(means, key=lambda step: means[step], default=default)
 
     def _in_evaluation(self, measure: Any) -> Any:
         training = self.model.training
@@ -329,7 +217,7 @@ class TrainingRun(ABC):
 
     def _judge(self, best: int, before: NDArray[np.float32]) -> Verdict:
         after = self._probes()
-        moved = _distance(before, after)
+        moved = distance(before, after)
         if self.development is None or best not in self.record.evaluations:
             return not_compared(moved)
         reference, values = self._reference()
@@ -354,7 +242,7 @@ class TrainingRun(ABC):
 
     def _finish(
         self,
-        end: _End,
+        end: End,
         before: NDArray[np.float32],
         overlap: dict[str, Any] | None,
         earlier: Mapping[str, Any] | None,
@@ -398,7 +286,7 @@ class TrainingRun(ABC):
             publish(self.folder / "model", self.options.push_to_hub)
 
     def _report(
-        self, end: _End, verdict: Verdict, overlap: dict[str, Any] | None, resumed: str, *, exported: bool
+        self, end: End, verdict: Verdict, overlap: dict[str, Any] | None, resumed: str, *, exported: bool
     ) -> TrainingReport:
         keeps_adapter = self.adapter_of is not None and exported
         return TrainingReport(
@@ -406,7 +294,7 @@ class TrainingRun(ABC):
             adapter=self.folder / "adapter" if keeps_adapter else None,
             steps=end.steps,
             loss=end.loss,
-            evaluations={step: _mean(values) for step, values in sorted(self.record.evaluations.items())},
+            evaluations=self.record.means,
             best_step=end.best_step,
             data=dataclasses.asdict(self.groups.report),
             truncated=end.truncated,
@@ -421,9 +309,7 @@ class TrainingRun(ABC):
     def _earlier_report(self, earlier: Mapping[str, Any], overlap: dict[str, Any] | None) -> TrainingReport:
         """Return the report of a run that has ended and whose model is there."""
         self.record.go_on_from(earlier["steps"])
-        names = {attribute.name for attribute in dataclasses.fields(_End)}
-        end = _End(**{name: value for name, value in earlier.items() if name in names})
-        return self._report(end, Verdict(**earlier["verdict"]), overlap, "finished", exported=True)
+        return self._report(End.read(earlier), Verdict(**earlier["verdict"]), overlap, "finished", exported=True)
 
     def _check_overlap(self) -> dict[str, Any] | None:
         from rader_plugins.evaluation.overlap import EvaluationSet
@@ -459,18 +345,3 @@ class TrainingRun(ABC):
             "held_out": held_out,
             **({"processes": count} if (count := process_count()) > 1 else {}),
         }
-
-
-def _mean(values: Mapping[str, float]) -> float:
-    return float(sum(values.values()) / len(values))
-
-
-def _distance(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
-    """Return the mean of 1 - cosine of vectors, or the mean absolute difference of scores."""
-    first, second = before.astype(np.float64), after.astype(np.float64)
-    if np.array_equal(before, after):
-        return 0.0
-    if first.shape[1] == 1:
-        return float(np.abs(first - second).mean())
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return float(np.maximum(0.0, 1 - (first * second).sum(axis=1) / norms).mean())

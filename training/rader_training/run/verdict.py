@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Outcome", "Verdict", "judge", "not_compared"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Outcome", "Verdict", "distance", "judge", "not_compared"]
 
 Outcome = Literal["better", "no difference", "worse", "unchanged", "not compared"]
 
@@ -141,3 +144,14 @@ def _count(number: int, singular: str, plural: str, before: str = "") -> str:
     if number == 1:
         return f"{before or 'one '}{singular}" if before else f"1 {singular}"
     return plural.replace("these", f"these {number:,}") if "these" in plural else f"{number:,} {plural}"
+
+
+def distance(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Return the mean of 1 - cosine of vectors, or the mean absolute difference of scores."""
+    first, second = before.astype(np.float64), after.astype(np.float64)
+    if np.array_equal(before, after):
+        return 0.0
+    if first.shape[1] == 1:
+        return float(np.abs(first - second).mean())
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return float(np.maximum(0.0, 1 - (first * second).sum(axis=1) / norms).mean())
