@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rader_plugins.cli.build_options import AS_BEFORE, DEFAULT_FORM, Form, Reading
 from rader_plugins.cli.interruption import resumable
+from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import (
-    AnnKind,
-    ChunkOverlap,
-    ChunkSize,
-    Device,
-    FileEncoding,
-    FollowLinks,
-    Globs,
+    OWN_MODEL,
     IndexFolder,
     JsonOutput,
-    Model,
     ModelChoice,
-    ModelOptions,
     OutFolder,
-    Rechunk,
-    RecipeName,
-    ServedModel,
     SourcePath,
-    StorageType,
-    TrustRemoteCode,
     Verbose,
     open_index,
 )
@@ -41,140 +28,21 @@ from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from rader_plugins.index import RaderIndex
-    from rader_plugins.ingestion import Chunking, Outcome, Survey
-    from rader_plugins.ingestion.build_record import BuildRecord
+    from rader_plugins.ingestion import Outcome, Survey
 
 __all__ = ["add", "build"]
 
-_DEFAULT_MODEL = "mini"
 # What a build that was killed in its first moments leaves.
 _OWN_NAMES = {"vectors", "derived", "write.lock", "build.json"}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """How a user wants a source to be read.
-
-    Args:
-        globs, encoding, follow_links: See :func:`rader_plugins.ingestion.open_source`.
-        chunk_size, chunk_overlap: Of the chunks; None where the user names none.
-        rechunk: Whether another chunking than before is wanted.
-    """
-
-    globs: Sequence[str]
-    encoding: str | None
-    follow_links: bool
-    chunk_size: int | None
-    chunk_overlap: int | None
-    rechunk: bool
-
-    def plan(self, folder: Path, path: Path) -> tuple[BuildRecord, bool]:
-        """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before,
-
-        and read as before: other patterns, or other linked folders, make another source of a folder.
-
-        Raises:
-            InputError: Another chunking than before needs ``--rechunk``.
-        """
-        from rader_plugins.index import RaderIndex
-        from rader_plugins.ingestion.build_record import BuildRecord, resolve_chunking
-
-        record = BuildRecord.read(folder)
-        requested = _chunking(self.chunk_size, self.chunk_overlap)
-        if record is None and RaderIndex.exists(folder):
-            with RaderIndex.open(folder, verify=False) as index:
-                chunking = resolve_chunking(None, index.documents(), requested, rechunk=self.rechunk)
-        elif record is None:
-            chunking = requested
-        else:
-            chunking = resolve_chunking(record, (), requested, rechunk=self.rechunk)
-        source = os.path.abspath(path)  # noqa: PTH100 - a link that is pointed elsewhere stays the same source
-        same = record is not None and record.source == source
-        before = record if record is not None and same else BuildRecord()
-        plan = BuildRecord(
-            chunking=chunking,
-            source=source,
-            globs=tuple(self.globs) or before.globs,
-            encoding=self.encoding or before.encoding,
-            follow_links=self.follow_links or before.follow_links,
-            mounts=before.mounts,
-        )
-        return plan, same and (plan.globs, plan.follow_links) == (before.globs, before.follow_links)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Form:
-    """What an index keeps for good; None where the user says nothing."""
-
-    dtype: StorageType | None
-    ann: AnnKind | None
-    language: str | None
-    identifiers: bool | None
-
-    def open_or_create(self, out: Path, choice: ModelChoice) -> RaderIndex:
-        """Open the index in a folder, or make one.
-
-        Raises:
-            InputError: It has another form.
-        """
-        from rader_plugins.index import Bm25Config, RaderIndex
-
-        if not RaderIndex.exists(out):
-            bm25 = Bm25Config(language=self.language or "english", identifiers=bool(self.identifiers))
-            encoder = dataclasses.replace(choice, model=choice.model or _DEFAULT_MODEL).load()
-            storage: Literal["float32", "float16"] = "float16" if self.dtype is StorageType.float16 else "float32"
-            return RaderIndex.create(out, encoder, dtype=storage, ann=self.ann.value if self.ann else None, bm25=bm25)
-        index = open_index(out, choice)
-        stats = index.stats()
-        for option, requested, value in (
-            ("--dtype", self.dtype and self.dtype.value, stats["dtype"]),
-            ("--ann", self.ann and self.ann.value, stats["ann"] or "(none: exact search)"),
-            ("--language", self.language, stats["bm25"]["language"]),
-            ("--identifiers", self.identifiers, stats["bm25"]["identifiers"]),
-        ):
-            if requested not in (None, value):
-                index.close()
-                raise InputError(
-                    f"{out} was built with {option} {value}, not {requested}. Leave the option out, or build a new "
-                    "index in another folder."
-                )
-        return index
-
-
+@with_option_groups
 def build(
     path: SourcePath,
     out: OutFolder,
-    model: Model = None,
-    recipe: RecipeName = None,
-    served_model: ServedModel = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
-    model_option: ModelOptions = None,
-    dtype: Annotated[
-        StorageType | None,
-        typer.Option("--dtype", help="How vectors are stored. Default: float32; float16 halves their size."),
-    ] = None,
-    ann: Annotated[
-        AnnKind | None, typer.Option("--ann", help="Approximate search with FAISS. Default: exact search.")
-    ] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            "--language",
-            metavar="NAME",
-            help="Language of the texts, for BM25's stems and stop words: german, french, ...; 'none' for neither. "
-            "Default: english.",
-        ),
-    ] = None,
-    identifiers: Annotated[
-        bool, typer.Option("--identifiers", help="BM25 also finds parts of get_user_name, foo.bar and getUserName.")
-    ] = False,
-    glob: Globs = None,
-    encoding: FileEncoding = None,
-    follow_links: FollowLinks = False,
-    chunk_size: ChunkSize = None,
-    chunk_overlap: ChunkOverlap = None,
-    rechunk: Rechunk = False,
+    choice: ModelChoice = OWN_MODEL,
+    form: Form = DEFAULT_FORM,
+    reading: Reading = AS_BEFORE,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove stored documents that PATH does not hold (any more).")
     ] = False,
@@ -197,14 +65,11 @@ def build(
         raise InputError("--new-source says what --prune may remove: give both.")
     _check_target(out)
     started = time.monotonic()
-    reading = _Reading(glob or (), encoding, follow_links, chunk_size, chunk_overlap, rechunk)
     plan, same_source = reading.plan(out, path)
     source = open_source(path, plan.globs, plan.chunking, encoding=plan.encoding, follow_links=plan.follow_links)
     surveyed = survey(source, progress=progress)
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
-    form = _Form(dtype, ann, language, identifiers or None)
     with form.open_or_create(out, choice) as index:
         if prune and not (same_source or new_source):
             check_pruning(index, surveyed)
@@ -218,21 +83,12 @@ def build(
         _report(index, surveyed, outcome, out, started, verb="Built", verbose=verbose, json=json)
 
 
+@with_option_groups
 def add(
     folder: IndexFolder,
     path: SourcePath,
-    model: Model = None,
-    recipe: RecipeName = None,
-    served_model: ServedModel = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
-    model_option: ModelOptions = None,
-    glob: Globs = None,
-    encoding: FileEncoding = None,
-    follow_links: FollowLinks = False,
-    chunk_size: ChunkSize = None,
-    chunk_overlap: ChunkOverlap = None,
-    rechunk: Rechunk = False,
+    choice: ModelChoice = OWN_MODEL,
+    reading: Reading = AS_BEFORE,
     verbose: Verbose = False,
     json: JsonOutput = False,
 ) -> None:
@@ -245,8 +101,7 @@ def add(
     from rader_plugins.ingestion.build_record import BuildRecord
 
     started = time.monotonic()
-    with open_index(folder, ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)) as index:
-        reading = _Reading(glob or (), encoding, follow_links, chunk_size, chunk_overlap, rechunk)
+    with open_index(folder, choice) as index:
         plan, _ = reading.plan(folder, path)
         source = open_source(path, plan.globs, plan.chunking, encoding=plan.encoding, follow_links=plan.follow_links)
         surveyed = survey(source, progress=progress)
@@ -257,16 +112,6 @@ def add(
             outcome = ingest(index, surveyed, progress=progress)
             _finish(index, outcome)
         _report(index, surveyed, outcome, folder, started, verb="Updated", verbose=verbose, json=json)
-
-
-def _chunking(size: int | None, overlap: int | None) -> Chunking | None:
-    from rader_plugins.ingestion import Chunking
-
-    if size is None:
-        if overlap is not None:
-            raise InputError("--chunk-overlap needs --chunk-size.")
-        return None
-    return Chunking(size, overlap or 0)
 
 
 def _check_target(out: Path) -> None:

@@ -12,16 +12,12 @@ import typer
 
 from rader_plugins.cli.datasets import DataDir, DatasetNames, Measures
 from rader_plugins.cli.interruption import resumable
+from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import (
-    Device,
+    OWN_MODEL,
     JsonOutput,
-    Model,
     ModelChoice,
-    ModelOptions,
-    RecipeName,
     SearchMode,
-    ServedModel,
-    TrustRemoteCode,
 )
 from rader_plugins.cli.output import emit_json, facts, note, progress
 from rader_plugins.errors import InputError
@@ -33,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+@with_option_groups
 def evaluate(
     dataset: DatasetNames,
     out: Annotated[
@@ -45,7 +42,7 @@ def evaluate(
         ),
     ] = None,
     data_dir: DataDir = None,
-    model: Model = None,
+    choice: ModelChoice = OWN_MODEL,
     mode: Annotated[
         SearchMode, typer.Option("--mode", help="How documents are ranked; bm25 needs no model.")
     ] = SearchMode.hybrid,
@@ -96,11 +93,6 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Queries per call; 1 measures what one user waits.")
     ] = 1,
-    recipe: RecipeName = None,
-    served_model: ServedModel = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
-    model_option: ModelOptions = None,
     json: JsonOutput = False,
 ) -> None:
     """Search for the questions of data sets and score what is found.
@@ -122,7 +114,7 @@ def evaluate(
         if len(names) > 1 and value is not None:
             raise InputError(f"{option} goes with a single data set.")
     plan = _Plan(
-        choice=ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option),
+        choice=choice,
         mode=mode,
         alpha=alpha,
         instruction=instruction,
@@ -210,7 +202,7 @@ class _Plan:
                 )
         else:
             # BM25 alone needs no model, nor has one to be installed.
-            encoder = None if lexical and not self.choice.given else self.choice.load()
+            encoder = None if lexical and not self.choice.is_given else self.choice.load()
             folder.parent.mkdir(parents=True, exist_ok=True)
             opened = RaderIndex.create(folder, encoder)
         with opened:

@@ -9,16 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from rader_plugins.cli.build import add, build
+from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import (
-    Device,
+    OWN_MODEL,
     IndexFolder,
     JsonOutput,
-    Model,
     ModelChoice,
-    ModelOptions,
-    RecipeName,
-    ServedModel,
-    TrustRemoteCode,
     open_index,
     parse_filter,
 )
@@ -125,23 +121,18 @@ def optimize(folder: IndexFolder, json: JsonOutput = False) -> None:
 
 
 @app.command()
+@with_option_groups
 def repair(
     folder: IndexFolder,
-    model: Model = None,
-    recipe: RecipeName = None,
-    served_model: ServedModel = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
-    model_option: ModelOptions = None,
+    choice: ModelChoice = OWN_MODEL,
     json: JsonOutput = False,
 ) -> None:
     """Encode again the documents whose vectors are damaged or lost."""
     from rader_plugins.index import RaderIndex
 
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
-    if choice.given and choice.model is None:
+    if choice.is_given and choice.model is None:
         raise InputError("`rader index repair` takes --model together with its other options.")
-    encoded = RaderIndex.repair(folder, choice.load() if choice.given else None)
+    encoded = RaderIndex.repair(folder, choice.load() if choice.is_given else None)
     if json:
         emit_json({"encoded_again": encoded})
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,44 +21,23 @@ if TYPE_CHECKING:
     from rader_plugins.index import RaderIndex
 
 __all__ = [
-    "AnnKind",
-    "ChunkOverlap",
-    "ChunkSize",
     "Device",
     "ModelOptions",
+    "OWN_MODEL",
     "OutFolder",
-    "FileEncoding",
-    "FollowLinks",
-    "Globs",
     "IndexFolder",
     "JsonOutput",
     "Model",
     "ModelChoice",
-    "Rechunk",
     "RecipeName",
     "SearchMode",
     "ServedModel",
     "SourcePath",
-    "StorageType",
     "TrustRemoteCode",
     "Verbose",
     "open_index",
     "parse_filter",
 ]
-
-
-class StorageType(str, Enum):
-    """How vectors are stored."""
-
-    float32 = "float32"
-    float16 = "float16"
-
-
-class AnnKind(str, Enum):
-    """Approximate structures of FAISS."""
-
-    hnsw = "hnsw"
-    ivfpq = "ivfpq"
 
 
 class SearchMode(str, Enum):
@@ -137,60 +115,29 @@ ModelOptions = Annotated[
         "model here: dtype, batch_tokens, attn_implementation.",
     ),
 ]
-ChunkSize = Annotated[
-    int | None,
-    typer.Option("--chunk-size", min=1, metavar="N", help="Split texts into chunks of at most N characters."),
-]
-ChunkOverlap = Annotated[
-    int | None,
-    typer.Option("--chunk-overlap", min=0, metavar="N", help="Characters that neighbouring chunks may share."),
-]
-Globs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--glob",
-        metavar="PATTERN",
-        help="Files of the folder to read instead, such as '*.tex' or 'notes/**/*.md'; repeatable.",
-    ),
-]
-FileEncoding = Annotated[
-    str | None,
-    typer.Option(
-        "--encoding",
-        metavar="NAME",
-        help="Encoding of files that are not UTF-8 and bear no byte order mark, such as cp1252. Default: a guess.",
-    ),
-]
-FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read linked folders too, each once.")]
-Rechunk = Annotated[
-    bool,
-    typer.Option(
-        "--rechunk",
-        help="Split otherwise than the index was built with (without --chunk-size: not at all); encodes all anew.",
-    ),
-]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Name all files and rows that were left out or mended.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model a user asked for; see the options above.
+    """Which model a user asked for: a group of options for :func:`with_option_groups`.
 
     Args:
         model: None for the index's own.
-        options: Further options of the encoder, as ``NAME=VALUE``.
+        recipe, served_model, device, trust_remote_code: See the options above.
+        model_option: Further options of the encoder, as ``NAME=VALUE``.
     """
 
-    model: str | None = None
-    recipe: str | None = None
-    served_model: str | None = None
-    device: str | None = None
-    trust_remote_code: bool = False
-    options: Sequence[str] | None = None
+    model: Model = None
+    recipe: RecipeName = None
+    served_model: ServedModel = None
+    device: Device = None
+    trust_remote_code: TrustRemoteCode = False
+    model_option: ModelOptions = None
 
     @property
-    def given(self) -> bool:
+    def is_given(self) -> bool:
         """Whether anything departs from loading the index's own recipe as it is."""
         return self != ModelChoice()
 
@@ -231,10 +178,14 @@ class ModelChoice:
             options |= {"device": self.device, "trust_remote_code": self.trust_remote_code}
         if recipe is not None:
             options["recipe"] = recipe
-        further = parse_fields(self.options or (), "--model-option", nested=True)
+        further = parse_fields(self.model_option or (), "--model-option", nested=True)
         if doubled := sorted(name for name in further if options.get(name) is not None):
             raise InputError(f"--model-option {doubled[0]} has an option of its own, or is set already.")
         return load_encoder(source, **{**options, **further})
+
+
+OWN_MODEL = ModelChoice()
+"""The default of a command's parameter: the model that the index remembers."""
 
 
 def open_index(folder: Path, choice: ModelChoice | None = None) -> RaderIndex:
@@ -245,7 +196,7 @@ def open_index(folder: Path, choice: ModelChoice | None = None) -> RaderIndex:
     """
     from rader_plugins.index import RaderIndex
 
-    if choice is None or not choice.given:
+    if choice is None or not choice.is_given:
         return RaderIndex.open(folder)
     with RaderIndex.open(folder, verify=False) as index:
         encoder = choice.load(index)

@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.cli.llm_choice import LLMChoice
-from rader_plugins.cli.options import (
-    Device,
-    Model,
-    ModelChoice,
-    ModelOptions,
-    RecipeName,
-    ServedModel,
-    TrustRemoteCode,
-    open_index,
-)
+from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_toml
 
@@ -153,7 +144,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class DocumentOptions:
-    """Where the documents are, and the model that encodes them."""
+    """Where the documents are."""
 
     corpus: Annotated[
         Path | None,
@@ -162,19 +153,13 @@ class DocumentOptions:
     index: Annotated[
         Path | None, typer.Option("--index", metavar="DIR", help="An index of the documents, instead of --corpus.")
     ] = None
-    model: Model = None
-    recipe: RecipeName = None
-    served_model: ServedModel = None
-    device: Device = None
-    trust_remote_code: TrustRemoteCode = False
-    model_option: ModelOptions = None
 
     @property
     def name(self) -> str:
         """What the card calls the documents."""
         return (self.corpus or self.index or Path("none")).name
 
-    def check(self) -> None:
+    def check(self, choice: ModelChoice) -> None:
         """Refuse options that do not go together.
 
         Raises:
@@ -182,21 +167,15 @@ class DocumentOptions:
         """
         if self.corpus is not None and self.index is not None:
             raise InputError("Say where the documents are: either --corpus PATH or --index DIR.")
-        if self.corpus is None and self.index is None and self._choice.given:
+        if self.corpus is None and self.index is None and choice.is_given:
             raise InputError("--model makes vectors of a corpus: give --corpus PATH.")
 
-    @property
-    def _choice(self) -> ModelChoice:
-        return ModelChoice(
-            self.model, self.recipe, self.served_model, self.device, self.trust_remote_code, self.model_option
-        )
-
     @contextlib.contextmanager
-    def opened(self) -> Iterator[tuple[Index | None, bool]]:
+    def opened(self, choice: ModelChoice) -> Iterator[tuple[Index | None, bool]]:
         """Give the documents and whether they have vectors of a model."""
-        self.check()
+        self.check(choice)
         if self.index is not None:
-            with open_index(self.index, self._choice) as opened:
+            with open_index(self.index, choice) as opened:
                 yield opened, opened.recipe is not None
             return
         if self.corpus is None:
@@ -209,11 +188,11 @@ class DocumentOptions:
 
         surveyed = survey(open_source(self.corpus), progress=progress)
         with tempfile.TemporaryDirectory(prefix="rader-samples-") as folder:
-            if self._choice.model is None:
+            if choice.model is None:
                 with bm25_index(Path(folder) / "index", surveyed.source.documents()) as opened:
                     yield opened, False
             else:
-                with RaderIndex.create(Path(folder) / "index", self._choice.load()) as opened:
+                with RaderIndex.create(Path(folder) / "index", choice.load()) as opened:
                     ingest(opened, surveyed, progress=progress)
                     yield opened, True
 

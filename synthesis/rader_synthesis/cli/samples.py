@@ -11,7 +11,7 @@ import typer
 
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
 from rader_plugins.cli.option_groups import with_option_groups
-from rader_plugins.cli.options import JsonOutput
+from rader_plugins.cli.options import OWN_MODEL, JsonOutput, ModelChoice
 from rader_plugins.cli.output import clip, count, emit_json, facts, note, one_line, progress, width
 from rader_synthesis.cli.sample_options import DocumentOptions, SamplingOptions, WritingOptions
 
@@ -41,6 +41,7 @@ def samples(
         typer.Option("--config", metavar="F.toml", help="Table [samples]; options given here come first."),
     ] = None,
     documents: DocumentOptions = _DOCUMENTS,
+    choice: ModelChoice = OWN_MODEL,
     sampling: SamplingOptions = _SAMPLING,
     labels: Annotated[
         Path | None,
@@ -77,12 +78,12 @@ def samples(
     from rader_synthesis.sampling.workspace import check_output
 
     sampling_config = sampling.config(config, has_llm=llm.is_given)
-    documents.check()
+    documents.check(choice)
     check_output(out, overwrite=overwrite)
     sets = [load_evaluation_set(source, ngram=sampling_config.ngram) for source in against or []]
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(writing.writer(llm, sampling_config, out))
-        index, dense = stack.enter_context(documents.opened())
+        index, dense = stack.enter_context(documents.opened(choice))
         try:
             report = make_samples(
                 trajectories,
@@ -91,7 +92,7 @@ def samples(
                 dense=dense,
                 config=sampling_config,
                 writer=writer,
-                reranker=load_reranker(guard, device=documents.device) if guard is not None else None,
+                reranker=load_reranker(guard, device=choice.device) if guard is not None else None,
                 evaluation_sets=sets,
                 labels=labels,
                 overwrite=overwrite,

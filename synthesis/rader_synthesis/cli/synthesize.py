@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.cli.interruption import resumable
-from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice, with_llm_options
+from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
+from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import (
-    Device,
+    OWN_MODEL,
     JsonOutput,
-    Model,
     ModelChoice,
-    ModelOptions,
-    RecipeName,
     SearchMode,
-    ServedModel,
-    TrustRemoteCode,
     open_index,
 )
 from rader_plugins.cli.output import count, emit_json, facts, fail, note
@@ -57,7 +53,7 @@ class WithoutAnswer(str, Enum):
     skip = "skip"
 
 
-@with_llm_options
+@with_option_groups
 def synthesize(
     problems: Annotated[
         Path,
@@ -122,12 +118,7 @@ def synthesize(
     instruction: Annotated[
         str | None, typer.Option("--instruction", metavar="TEXT", help="Instruction for the retriever's query.")
     ] = None,
-    model: Model = None,
-    recipe: RecipeName = None,
-    served_model: ServedModel = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
-    model_option: ModelOptions = None,
+    choice: ModelChoice = OWN_MODEL,
     json: JsonOutput = False,
 ) -> None:
     """Solve problems by tree search with retrieval, and keep how it went as trajectories.
@@ -151,7 +142,6 @@ def synthesize(
         raise InputError("Say what to retrieve from: either --corpus PATH or --index DIR.")
     check_folder(out)
     budget = Budget(calls=budget_calls, tokens=budget_tokens, minutes=budget_minutes)
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
     with contextlib.ExitStack() as stack:
         stack.enter_context(resumable(lambda: f"finished problems and paid calls are kept in {out}"))
         server = stack.enter_context(llm.connect(concurrency=concurrency, max_retries=retries))
@@ -227,7 +217,7 @@ def _documents(
     corpus: Path | None, index: Path | None, out: Path, choice: ModelChoice, mode: SearchMode
 ) -> Iterator[RaderIndex]:
     if index is not None:
-        with open_index(index, choice if mode is not SearchMode.bm25 else ModelChoice()) as opened:
+        with open_index(index, choice if mode is not SearchMode.bm25 else OWN_MODEL) as opened:
             yield opened
         return
     from rader_plugins.cli.output import progress
@@ -238,7 +228,7 @@ def _documents(
     corpus_survey = survey(open_source(corpus or Path()), progress=progress)
     folder = out / "index"
     # BM25 alone needs no model, nor has one to be installed.
-    without = mode is SearchMode.bm25 and not choice.given
+    without = mode is SearchMode.bm25 and not choice.is_given
     if RaderIndex.exists(folder):
         opened = RaderIndex.open(folder) if without else open_index(folder, choice)
     else:

@@ -1,0 +1,176 @@
+"""What ``rader index build`` and ``add`` take: how a source is read, and what form an index has."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rader_plugins.cli.options import ModelChoice, open_index
+from rader_plugins.errors import InputError
+
+if TYPE_CHECKING:
+    from rader_plugins.index import RaderIndex
+    from rader_plugins.ingestion import Chunking
+    from rader_plugins.ingestion.build_record import BuildRecord
+
+__all__ = ["AS_BEFORE", "DEFAULT_FORM", "Form", "Reading"]
+
+_DEFAULT_MODEL = "mini"
+
+
+class StorageType(str, Enum):
+    """How vectors are stored."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+class AnnKind(str, Enum):
+    """Approximate structures of FAISS."""
+
+    hnsw = "hnsw"
+    ivfpq = "ivfpq"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a user wants a source to be read; what is left out stays as the index remembers it."""
+
+    glob: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--glob",
+            metavar="PATTERN",
+            help="Files of the folder to read instead, such as '*.tex' or 'notes/**/*.md'; repeatable.",
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--encoding",
+            metavar="NAME",
+            help="Encoding of files that are not UTF-8 and bear no byte order mark, such as cp1252. Default: a guess.",
+        ),
+    ] = None
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Read linked folders too, each once.")] = False
+    chunk_size: Annotated[
+        int | None,
+        typer.Option("--chunk-size", min=1, metavar="N", help="Split texts into chunks of at most N characters."),
+    ] = None
+    chunk_overlap: Annotated[
+        int | None,
+        typer.Option("--chunk-overlap", min=0, metavar="N", help="Characters that neighbouring chunks may share."),
+    ] = None
+    rechunk: Annotated[
+        bool,
+        typer.Option(
+            "--rechunk",
+            help="Split otherwise than the index was built with (without --chunk-size: not at all); encodes all anew.",
+        ),
+    ] = False
+
+    def plan(self, folder: Path, path: Path) -> tuple[BuildRecord, bool]:
+        """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before,
+
+        and read as before: other patterns, or other linked folders, make another source of a folder.
+
+        Raises:
+            InputError: Another chunking than before needs ``--rechunk``.
+        """
+        from rader_plugins.index import RaderIndex
+        from rader_plugins.ingestion.build_record import BuildRecord, resolve_chunking
+
+        record = BuildRecord.read(folder)
+        requested = self._chunking()
+        if record is None and RaderIndex.exists(folder):
+            with RaderIndex.open(folder, verify=False) as index:
+                chunking = resolve_chunking(None, index.documents(), requested, rechunk=self.rechunk)
+        elif record is None:
+            chunking = requested
+        else:
+            chunking = resolve_chunking(record, (), requested, rechunk=self.rechunk)
+        source = os.path.abspath(path)  # noqa: PTH100 - a link that is pointed elsewhere stays the same source
+        same = record is not None and record.source == source
+        before = record if record is not None and same else BuildRecord()
+        plan = BuildRecord(
+            chunking=chunking,
+            source=source,
+            globs=tuple(self.glob or ()) or before.globs,
+            encoding=self.encoding or before.encoding,
+            follow_links=self.follow_links or before.follow_links,
+            mounts=before.mounts,
+        )
+        return plan, same and (plan.globs, plan.follow_links) == (before.globs, before.follow_links)
+
+    def _chunking(self) -> Chunking | None:
+        from rader_plugins.ingestion import Chunking
+
+        if self.chunk_size is None:
+            if self.chunk_overlap is not None:
+                raise InputError("--chunk-overlap needs --chunk-size.")
+            return None
+        return Chunking(self.chunk_size, self.chunk_overlap or 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What an index keeps for good; None or False where the user says nothing."""
+
+    dtype: Annotated[
+        StorageType | None,
+        typer.Option("--dtype", help="How vectors are stored. Default: float32; float16 halves their size."),
+    ] = None
+    ann: Annotated[
+        AnnKind | None, typer.Option("--ann", help="Approximate search with FAISS. Default: exact search.")
+    ] = None
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language",
+            metavar="NAME",
+            help="Language of the texts, for BM25's stems and stop words: german, french, ...; 'none' for neither. "
+            "Default: english.",
+        ),
+    ] = None
+    identifiers: Annotated[
+        bool, typer.Option("--identifiers", help="BM25 also finds parts of get_user_name, foo.bar and getUserName.")
+    ] = False
+
+    def open_or_create(self, out: Path, choice: ModelChoice) -> RaderIndex:
+        """Open the index in a folder, or make one.
+
+        Raises:
+            InputError: It has another form.
+        """
+        from rader_plugins.index import Bm25Config, RaderIndex
+
+        if not RaderIndex.exists(out):
+            bm25 = Bm25Config(language=self.language or "english", identifiers=self.identifiers)
+            encoder = dataclasses.replace(choice, model=choice.model or _DEFAULT_MODEL).load()
+            storage: Literal["float32", "float16"] = "float16" if self.dtype is StorageType.float16 else "float32"
+            return RaderIndex.create(out, encoder, dtype=storage, ann=self.ann.value if self.ann else None, bm25=bm25)
+        index = open_index(out, choice)
+        stats = index.stats()
+        for option, requested, value in (
+            ("--dtype", self.dtype and self.dtype.value, stats["dtype"]),
+            ("--ann", self.ann and self.ann.value, stats["ann"] or "(none: exact search)"),
+            ("--language", self.language, stats["bm25"]["language"]),
+            ("--identifiers", self.identifiers or None, stats["bm25"]["identifiers"]),
+        ):
+            if requested not in (None, value):
+                index.close()
+                raise InputError(
+                    f"{out} was built with {option} {value}, not {requested}. Leave the option out, or build a new "
+                    "index in another folder."
+                )
+        return index
+
+
+AS_BEFORE = Reading()
+DEFAULT_FORM = Form()
+"""Defaults of a command's parameters."""
