@@ -81,7 +81,8 @@ def label_by_citation(trajectory: Trajectory, report: LabelReport | None = None)
     Relevant is a document that the answer after its retrieval cites or quotes, by the rules of
     :mod:`rader_synthesis.citations` (what the question says too is no quote). A thought is no citation: it may name a
     document to dismiss it. Not relevant is a document that is not cited, if another of the same retrieval is: who read
-    them all answered with the other. Where none is, nobody knows.
+    them all answered with the other. Where none is, nobody knows, nor of a document whose ``reason`` says why it was
+    left without a label.
     """
     counts = report if report is not None else LabelReport()
     steps = list(trajectory.steps)
@@ -93,7 +94,9 @@ def label_by_citation(trajectory: Trajectory, report: LabelReport | None = None)
         if any(document.relevant for document in labelled):
             reason = "another document of the same search is used, this one is not"
             labelled = [
-                _judged(document, False, reason, "citation") if document.relevant is None else document
+                _judged(document, False, reason, "citation")
+                if document.relevant is None and not document.reason
+                else document
                 for document in labelled
             ]
         steps[number] = _counted(step, labelled, counts)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from rader_plugins.text_matching import shared_words
 from rader_synthesis.importing.conversation import Citation
 
-__all__ = ["citation_of", "numbers_cited", "page_key"]
+__all__ = ["citation_of", "likeliest_part", "numbers_cited", "page_key"]
 
 _NO_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]", re.DOTALL)
 _RANGE = r"\d{1,3}(?:\s*[-–—]\s*\d{1,3})?"
@@ -46,6 +47,25 @@ def citation_of(entry: Mapping[str, Any]) -> Citation | None:
     address = entry.get("url")
     title = next((entry[key] for key in ("title", "filename") if isinstance(entry.get(key), str)), "")
     return Citation(tuple(dict.fromkeys(names)), text, address if isinstance(address, str) else "", title)
+
+
+def likeliest_part(parts: Mapping[str, str], answer: str) -> list[str]:
+    """Return the id of the part of a cited file that shares most words with the answer, the first of several.
+
+    Args:
+        parts: Id -> text, in the order in which they were found.
+        answer: What cites the file.
+
+    Returns:
+        One id; none where no part shares a word with the answer.
+
+    Example:
+        >>> likeliest_part({"a": "Guests are free.", "b": "A seat costs 8 euros."}, "It costs 8 euros.")
+        ['b']
+    """
+    shares = {id: shared_words(answer, text) for id, text in parts.items()}
+    best = max(shares, key=lambda id: shares[id])
+    return [best] if shares[best] else []
 
 
 def numbers_cited(answer: str) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""Rows that repeat a conversation: the same again, or what a later row continues."""
+"""Rows that repeat a conversation, or that are a part of one: the same again, a beginning, the next turn."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-from rader_synthesis.importing.conversation import Conversation
+from rader_synthesis.importing.conversation import Answer, Conversation, Question
 from rader_synthesis.importing.report import ImportReport
 
-__all__ = ["Continuations"]
+__all__ = ["Continuations", "Sessions"]
 
 _MOST_WAITING = 64
+_MOST_EXCHANGES = 5
 
 
 class Continuations:
@@ -52,6 +53,33 @@ class Continuations:
             while len(self._waiting) > _MOST_WAITING:
                 yield self._waiting.popitem(last=False)[1]
         yield from self._waiting.values()
+
+
+class Sessions:
+    """Gives the turns of a session that lie in rows of their own what went before them.
+
+    Conversations come in their order; which session one belongs to stands in its metadata. Of every session the last
+    five exchanges are kept.
+    """
+
+    def __init__(self) -> None:
+        self._exchanges: dict[str, list[tuple[str, str]]] = {}
+
+    def continued(self, conversation: Conversation) -> Conversation:
+        """Return a conversation with the questions and answers of its session, where it does not hold them itself."""
+        session = conversation.metadata.get("session")
+        if session is None:
+            return conversation
+        history = self._exchanges.setdefault(session, [])
+        questions = [event.text for event in conversation.events if isinstance(event, Question)]
+        answer = next((event.text for event in reversed(conversation.events) if isinstance(event, Answer)), "")
+        if history and history[-1][0] in questions[-1:]:
+            history.pop()  # the same turn again, with more steps or as another try
+        if len(questions) == 1:
+            conversation.before = tuple(history)
+        history += [(question, answer) for question in questions[-1:]]
+        del history[:-_MOST_EXCHANGES]
+        return conversation
 
 
 def _prefixes(conversation: Conversation) -> Iterator[bytes]:

@@ -9,16 +9,19 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_synthesis.importing.base import first_of, first_text, grouped_rows
+from rader_synthesis.importing.continuing import Sessions
 from rader_synthesis.importing.conversation import Conversation
 from rader_synthesis.importing.conversations import ConversationImporter
 from rader_synthesis.importing.fields import ID_KEYS
 from rader_synthesis.importing.messages import MessageReader, is_message
 from rader_synthesis.importing.report import ImportReport
+from rader_synthesis.importing.response_chains import ResponseChains, ResponseLink
 from rader_synthesis.importing.rows import Row, parsed_cell, read_rows
 
 __all__ = ["OpenAILogs", "messages_of"]
 
-_CONVERSATION_KEYS = ("conversation_id", "conversationId", "session_id", "thread_id", "chat_id", "trace_id", "run_id")
+_SESSION_KEYS = ("conversation_id", "conversationId", "session_id", "sessionId", "thread_id", "threadId", "chat_id")
+_CONVERSATION_KEYS = (*_SESSION_KEYS, "trace_id", "run_id")
 _LIST_KEYS = ("messages", "items", "conversation", "prompt", "contents", "turns")
 
 
@@ -60,7 +63,7 @@ class OpenAILogs(ConversationImporter):
         """Yield the conversation of each row, or of the rows that are messages of one conversation."""
         field = self.group_by or _conversation_field(paths)
         if field is None:
-            yield from super().conversations(paths, report)
+            yield from map(Sessions().continued, self._conversations_of_rows(paths, report))
             return
         for row in grouped_rows(self, paths, field, report):
             first: Mapping[str, Any] = {key: value for message in row.content for key, value in message.items()}
@@ -71,14 +74,49 @@ class OpenAILogs(ConversationImporter):
             except InputError as error:
                 self.fault(error, report)
 
-    def conversations_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Conversation]:
-        """Return the conversation of a row."""
+    def _conversations_of_rows(self, paths: Sequence[Path], report: ImportReport) -> Iterator[Conversation]:
+        """Yield the conversation of each row, with what went before where a row only says which response it continues.
+
+        A row that stands before the one that it continues (exports often begin with the last) waits for the end.
+        """
+        waiting: list[tuple[ResponseLink, Any, Row]] = []
+        with ResponseChains.opened() as chains:
+            for path in paths:
+                for row, value in self.values(path, report):
+                    link = ResponseLink.of(value)
+                    try:
+                        if link.id:
+                            chains.add(link, messages_of(value, row.where))
+                        before = [] if not link.continues else chains.before(link) if link.previous else None
+                        if before is None:
+                            waiting.append((link, value, row))
+                        else:
+                            yield from self.conversations_of(value, row, report, before)
+                    except InputError as error:
+                        self.fault(error, report)
+            for link, value, row in sorted(waiting, key=lambda entry: entry[0].created):
+                before = chains.before(link)
+                if before is None:
+                    report.skipped["continues a response that is not in the log"] += 1
+                    continue
+                try:
+                    yield from self.conversations_of(value, row, report, before)
+                except InputError as error:
+                    self.fault(error, report)
+
+    def conversations_of(
+        self, value: Any, row: Row, report: ImportReport, before: Sequence[object] = ()
+    ) -> Iterable[Conversation]:
+        """Return the conversation of a row, after the messages that went before it."""
         record: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
-        reader = MessageReader(row.where, report).read(messages_of(value, row.where))
+        reader = MessageReader(row.where, report).read([*before, *messages_of(value, row.where)])
         if isinstance(record.get("system"), str | list) and not reader.instructions:
             reader.item({"role": "system", "content": record["system"]}, row.where)
         name = first_text(record, ID_KEYS, row.where) or row.name
+        session = next((str(record[key]) for key in _SESSION_KEYS if isinstance(record.get(key), str | int)), None)
         conversation = Conversation(name, reader.events, row.where, instructions=reader.instructions)
+        if session is not None and not before:
+            conversation.metadata["session"] = session
         yield self.judged(conversation, record, report)
 
 
@@ -106,9 +144,11 @@ def messages_of(value: object, where: str) -> list[object]:
     if not isinstance(value, Mapping):
         raise InputError(f"{where} must be a list of messages or an object, not {type(value).__name__}.")
     request = next((value[key] for key in ("request", "body") if isinstance(value.get(key), Mapping)), value)
-    messages = parsed_cell(first_of(request, _LIST_KEYS))
+    # The Responses interface has objects and ids under 'conversation' and 'prompt'.
+    parsed = [parsed_cell(request[key]) for key in _LIST_KEYS if request.get(key) is not None]
+    messages = next((value for value in parsed if isinstance(value, list)), request.get("input"))
     if messages is None:
-        messages = request.get("input")
+        messages = first_of(request, ("messages", "prompt"))
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     if not isinstance(messages, list):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_synthesis.importing.conversation import Answer, Conversation, Question
+from rader_synthesis.importing.continuing import Sessions
+from rader_synthesis.importing.conversation import Conversation
 from rader_synthesis.importing.conversations import EventImporter
 from rader_synthesis.importing.feedback import read_scores, score_name
 from rader_synthesis.importing.grouping import RowGroups
@@ -35,7 +36,7 @@ class TraceImporter(EventImporter):
                             traces.add(self.trace_of(part, row), row, part)
                     except InputError as error:
                         self.fault(error, report)
-            before: dict[str, list[tuple[str, str]]] = {}
+            sessions = Sessions()
             for trace in self._in_order_of_sessions(traces):
                 try:
                     conversation = self._conversation(trace, self._spans(traces.rows(trace), report), report)
@@ -43,7 +44,7 @@ class TraceImporter(EventImporter):
                     self.fault(error, report)
                     continue
                 if conversation is not None:
-                    yield self._continued(conversation, before)
+                    yield sessions.continued(conversation)
 
     def parts(self, value: Any) -> Iterable[Any]:
         """Return what a row holds, one part a span or trace; a format that packs many into a row takes them apart."""
@@ -90,19 +91,6 @@ class TraceImporter(EventImporter):
                 for position, (_, number) in zip(sorted(n for _, n in entries), sorted(entries), strict=True):
                     order[position] = number
         return [keys[number] for number in order]
-
-    def _continued(self, conversation: Conversation, before: dict[str, list[tuple[str, str]]]) -> Conversation:
-        """Return a trace with the questions and answers of its session that went before it, where it lacks them."""
-        session = conversation.metadata.get("session")
-        if session is None:
-            return conversation
-        history = before.setdefault(session, [])
-        questions = [event.text for event in conversation.events if isinstance(event, Question)]
-        answer = next((event.text for event in reversed(conversation.events) if isinstance(event, Answer)), "")
-        if len(questions) == 1:
-            conversation.before = tuple(history)
-        history += [(question, answer) for question in questions[-1:]]
-        return conversation
 
     def _conversation(self, trace: str, spans: Sequence[Span], report: ImportReport) -> Conversation | None:
         steps = [

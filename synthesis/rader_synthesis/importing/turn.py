@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rader_plugins.errors import InputError
 from rader_plugins.recording.results import query_of
 from rader_plugins.trajectories import Considered, Step
-from rader_synthesis.importing.citing import numbers_cited, page_key
+from rader_synthesis.importing.citing import likeliest_part, numbers_cited, page_key
 from rader_synthesis.importing.conversation import (
     Answer,
     Call,
@@ -90,6 +90,7 @@ class Turn:
         self._calls: PendingCalls[Turn] = PendingCalls() if before is None else before._calls
         self._unread: set[str] = set()
         self._excerpts: dict[str, list[str]] = {}
+        self._undecided: set[str] = set()
         self._names: dict[str, list[str]] = {}
         self._before = before
 
@@ -144,7 +145,7 @@ class Turn:
         cited: dict[str, str] = {}
         for slot in self.slots:
             for citation in slot.citations:
-                self._cite(citation, cited, report)
+                self._cite(citation, cited, answer or "", report)
         if answer is not None:
             for number in self._numbers(answer):
                 ids = self._names[f"[{number}]"]
@@ -153,7 +154,8 @@ class Turn:
                 else:
                     report.notes["number cited that several searches gave to different documents"] += 1
         steps = [step for slot in self.slots for step in slot.steps]
-        return [_labelled(step, cited, self._excerpts) for step in with_opened(steps, self._unread)], answer
+        marked = with_opened(steps, self._unread)
+        return [_labelled(step, cited, self._undecided, self._excerpts) for step in marked], answer
 
     def _numbers(self, answer: str) -> Iterable[str]:
         """Return the numbers of results that an answer cites; brackets with other numbers are no citations."""
@@ -266,7 +268,7 @@ class Turn:
         ids = {document.id for document in first}
         return replace(step, considered=(*first, *(document for document in step.considered if document.id not in ids)))
 
-    def _cite(self, citation: Citation, cited: dict[str, str], report: ImportReport) -> None:
+    def _cite(self, citation: Citation, cited: dict[str, str], answer: str, report: ImportReport) -> None:
         reason = "the interface says that the answer cites it"
         names = [*citation.names, *(key for name in citation.names if (key := page_key(name)) is not None)]
         ids = next((ids for name in names if (ids := self._names.get(name))), [])
@@ -284,7 +286,10 @@ class Turn:
         if not ids:
             report.notes["citation of a document that no search of its turn returned"] += 1
         if len(ids) > 1:
-            report.notes["citation of a file of which several parts were found, all taken for cited"] += 1
+            report.notes["citation of a file of which several parts were found, the likeliest taken for cited"] += 1
+            self._undecided.update(ids)
+            documents = self._documents()
+            ids = likeliest_part({id: documents[id].text for id in ids}, answer)
         for id in ids:
             cited[id] = reason
             excerpts = self._excerpts.setdefault(id, [])
@@ -303,22 +308,17 @@ class Turn:
         return f"{pending.name}({arguments if isinstance(arguments, str) else as_text(arguments)})"
 
 
-def _labelled(step: Step, cited: dict[str, str], excerpts: dict[str, list[str]]) -> Step:
+def _labelled(step: Step, cited: dict[str, str], undecided: set[str], excerpts: dict[str, list[str]]) -> Step:
     """Return a step whose cited documents are labelled; one without a text gets what was cited of it."""
-    if not step.considered or not cited:
-        return step
-    return replace(
-        step,
-        considered=tuple(
-            replace(
-                document,
-                text=document.text or "\n".join(excerpts.get(document.id, ())),
-                relevant=True,
-                reason=cited[document.id],
-                labelled_by="citation",
-            )
-            if document.id in cited and document.relevant is None
-            else document
-            for document in step.considered
-        ),
-    )
+
+    def labelled(document: Considered) -> Considered:
+        if document.relevant is not None:
+            return document
+        if document.id in cited:
+            text = document.text or "\n".join(excerpts.get(document.id, ()))
+            return replace(document, text=text, relevant=True, reason=cited[document.id], labelled_by="citation")
+        if document.id in undecided:
+            return replace(document, reason="the answer cites its file, and does not say which part")
+        return document
+
+    return replace(step, considered=tuple(map(labelled, step.considered)))

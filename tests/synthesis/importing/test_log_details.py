@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rader_synthesis.importing import Corpus, ImportReport, PromptDocuments, Scale, importer_class
-from rader_synthesis.labelling import label_by_opened
+from rader_synthesis.labelling import label_by_citation, label_by_opened
 
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
@@ -60,9 +60,24 @@ def test_files_that_the_interface_cites_are_relevant(tmp_path: Path) -> None:
     [made] = read("openai", tmp_path, answered(search, annotations=[citation]))
     documents = considered(made)
     assert len({document.id for document in documents}) == 3  # parts of one file are told apart
-    assert [document.relevant for document in documents] == [True, True, None]
-    assert {document.labelled_by for document in documents[:2]} == {"citation"}
+    assert [(document.relevant, document.labelled_by) for document in documents] == [
+        (True, "citation"), (None, ""), (None, ""),
+    ]  # fmt: skip
     assert documents[0].score == 0.8
+
+
+def test_of_a_cited_file_the_part_that_the_answer_speaks_of_is_relevant_and_no_other_part_is_rejected(
+    tmp_path: Path,
+) -> None:
+    texts = ["Guests need no account.", "Paid sums return for thirty days.", "Seats are paid each month."]
+    results = [{"file_id": "f1", "filename": "plans.md", "text": text} for text in texts]
+    other = {"file_id": "f2", "filename": "export.md", "text": "Tables are exported."}
+    search = {"type": "file_search_call", "id": "fs", "queries": ["x"], "results": [*results, other]}
+    citation = {"type": "file_citation", "file_id": "f1", "filename": "plans.md", "index": 4}
+    answer = "They return within thirty days."
+    rows = answered(search, text=answer, annotations=[citation])
+    [made] = read("openai", tmp_path, rows)
+    assert [document.relevant for document in considered(label_by_citation(made))] == [None, True, None, False]
 
 
 def test_a_file_search_without_results_takes_cited_files_from_the_corpus(tmp_path: Path) -> None:
