@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -13,13 +14,11 @@ from urllib.parse import quote
 
 import pytest
 
-_START = 8  # attempts, while processes of a killed server still end
-
 
 class PostgresServer:
     """Runs until :meth:`stop`; may be killed and started again. It listens on no port.
 
-    PostgreSQL does not run as root: started by root, it runs as ``nobody``.
+    Needs Linux for :meth:`kill`. PostgreSQL does not run as root: started by root, it runs as ``nobody``.
     """
 
     def __init__(self) -> None:
@@ -50,14 +49,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c shared_buffers=32MB"
-        for attempt in range(_START):
-            try:
-                self._call("pg_ctl", "start", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options)
-            except subprocess.CalledProcessError:
-                if attempt == _START - 1:
-                    raise
-            else:
-                return
+        self._call("pg_ctl", "start", "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options)
 
     @property
     def pid(self) -> int:
@@ -65,13 +57,18 @@ class PostgresServer:
         return int((self.data / "postmaster.pid").read_text().splitlines()[0])
 
     def kill(self) -> None:
-        """End it as a loss of power does (SIGKILL), with all that it has started."""
+        """End it as a loss of power does (SIGKILL), with all that it has started, and wait until nothing is left."""
         pid = self.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children")
-        pids = [pid, *(int(child) for child in children.read_text().split())] if children.exists() else [pid]
-        for each in pids:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(each)
                 os.kill(each, signal.SIGKILL)
+                select.select([descriptor], [], [], 60)
+                os.close(descriptor)
+        # They name a process that may be there until somebody reaps it.
+        for file in (self.data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*")):
+            file.unlink()
 
     def stop(self) -> None:
         """End it and delete its folder."""

@@ -231,6 +231,7 @@ def test_documents_come_back_as_they_went(fresh: Fresh) -> None:
     engine, embedded = both(fresh(), documents)
     names = [document.id for document in documents]
     assert engine.get([*names, "none"]) == documents == embedded.get(names)
+    assert list(engine.ids({odd: odd})) == [odd]
     assert engine.add(documents).counts == (0, 0, 3, 0, 0)
     vectors, others = engine.vectors(names), embedded.vectors(names)
     for name in names:

@@ -1,0 +1,308 @@
+"""PostgreSQL when something goes wrong: each fault has a clear error, and what was reported is stored."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rader_plugins import Document, RaderRetriever, create_index, open_index
+from rader_plugins.errors import AlreadyExistsError, EngineError, IndexVersionError, InputError
+from rader_plugins.index import Index, SearchRequest
+from tests.support.encoders import HashEncoder, random_text
+from tests.support.postgres_server import PostgresServer
+
+pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore::rader_plugins.errors.DriftWarning")]
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    return postgres.url(f"p{next(_numbers)}")
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """One that a test may kill."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+def corpus(count: int) -> list[Document]:
+    rng = np.random.default_rng(5)
+    return [Document(f"d{n:04d}", random_text(rng), {"n": n}) for n in range(count)]
+
+
+def execute(server: PostgresServer, *statements: str) -> None:
+    import psycopg
+
+    with psycopg.connect(host=str(server.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def table_of(url: str) -> str:
+    return url.split("table=")[1].split("&")[0]
+
+
+def test_a_server_killed_during_a_thousand_adds_keeps_all_that_was_reported(own_server: PostgresServer) -> None:
+    url = own_server.url()
+    index = create_index(url, HashEncoder())
+    documents = corpus(1000)
+    reported: list[str] = []
+    underway = threading.Event()
+
+    def add() -> None:
+        for document in documents:
+            index.add([document])
+            reported.append(document.id)
+            if len(reported) == 300:
+                underway.set()
+
+    errors: list[BaseException] = []
+    writer = threading.Thread(target=lambda: _note(add, errors))
+    writer.start()
+    assert underway.wait(120)
+    own_server.kill()
+    writer.join(120)
+    [error] = errors
+    assert isinstance(error, EngineError)
+    assert 300 <= len(reported) < 1000
+    with pytest.raises(EngineError, match="cannot be reached"):
+        open_index(url)
+    own_server.start()
+    assert set(reported) <= set(index.ids())  # the very object that lost its connections
+    assert len(index) <= len(reported) + 1
+    assert index.get(reported) == documents[: len(reported)]
+    report = index.add(documents)
+    assert (report.added + report.unchanged, len(index)) == (1000, 1000)
+    index.optimize()
+    other = create_index(None, HashEncoder())
+    other.add(documents)
+    ours, theirs = (RaderRetriever(i).search("prime heat", 20) for i in (index, other))
+    assert [hit.document for hit in ours] == [hit.document for hit in theirs]
+    index.close()
+
+
+def _note(call: Callable[[], None], errors: list[BaseException]) -> None:
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 - looked at by the test
+        errors.append(error)
+
+
+def test_searches_go_on_after_a_restart(own_server: PostgresServer) -> None:
+    index = create_index(own_server.url(), HashEncoder())
+    index.add(corpus(20))
+    before = RaderRetriever(index).search("prime", 3)
+    own_server.kill()
+    own_server.start()
+    assert RaderRetriever(index).search("prime", 3) == before
+    assert index.add([Document("new", "prime")]) == 1  # a write is repeated too
+    index.close()
+
+
+def test_wrong_credentials_are_named_and_not_repeated(own_server: PostgresServer) -> None:
+    execute(own_server, "CREATE ROLE locked LOGIN PASSWORD 'right'")
+    rules = own_server.data / "pg_hba.conf"
+    rules.write_text(f"local all locked scram-sha-256\n{rules.read_text()}")
+    execute(own_server, "SELECT pg_reload_conf()")
+    url = own_server.url(user="locked")
+    with pytest.raises(EngineError, match=r"password.*PGPASSWORD") as raised:
+        open_index(url)
+    assert not raised.value.transient
+    with pytest.raises(EngineError, match="password authentication failed") as raised:
+        open_index(url.replace("locked@", "locked:s3cret%2F@"))
+    assert "s3cret" not in str(raised.value)
+    execute(own_server, "GRANT CREATE ON SCHEMA public TO locked")
+    with pytest.raises(EngineError, match="CREATE EXTENSION"):
+        create_index(url.replace("locked@", "locked:right@"), HashEncoder())
+    execute(own_server, "CREATE EXTENSION vector")
+    index = create_index(url.replace("locked@", "locked:right@"), HashEncoder())
+    assert index.add(corpus(3)) == 3
+    assert "right" not in repr(index) + str(index.stats())
+    index.close()
+
+
+@pytest.mark.parametrize("fault", ["database", "server"])
+def test_what_is_not_there(postgres: PostgresServer, url: str, fault: str) -> None:
+    wrong = {"database": url.replace("/postgres?", "/nowhere?"), "server": "postgresql://postgres@127.0.0.1:1/db"}
+    for call in (open_index, lambda where: create_index(where, None)):
+        with pytest.raises(EngineError, match="cannot be reached"):
+            call(wrong[fault])
+
+
+def test_a_table_that_is_not_ours_is_left_alone(postgres: PostgresServer, url: str) -> None:
+    with pytest.raises(InputError, match="holds no index"):
+        open_index(url)
+    execute(postgres, f"CREATE TABLE {table_of(url)} (x int)", f"INSERT INTO {table_of(url)} VALUES (1)")
+    with pytest.raises(InputError, match="not made by rader-plugins"):
+        open_index(url)
+    for exist_ok in (False, True):
+        with pytest.raises(InputError):
+            create_index(url, HashEncoder(), exist_ok=exist_ok)
+    execute(postgres, f"SELECT x FROM {table_of(url)}")
+
+
+def test_other_versions_and_other_settings_are_refused_by_name(postgres: PostgresServer, url: str) -> None:
+    create_index(url, HashEncoder()).close()
+    with pytest.raises(AlreadyExistsError):
+        create_index(url, HashEncoder())
+    create_index(url, HashEncoder(), exist_ok=True).close()
+    execute(
+        postgres,
+        f"UPDATE {table_of(url)}_rader SET value = convert_to(replace(convert_from(value, 'UTF8'), "
+        "'rader-engine/1', 'rader-engine/7'), 'UTF8') WHERE name = 'header'",
+    )
+    with pytest.raises(IndexVersionError, match="rader-engine/7"):
+        open_index(url)
+
+
+def test_an_index_that_was_deleted_meanwhile(postgres: PostgresServer, url: str) -> None:
+    index = create_index(url, HashEncoder())
+    index.add(corpus(3))
+    execute(postgres, f"DROP TABLE {table_of(url)}")
+    for call in (lambda: RaderRetriever(index).search("prime"), lambda: index.add(corpus(4)), lambda: len(index)):
+        with pytest.raises(EngineError, match="deleted meanwhile"):
+            call()
+
+
+def test_a_slow_server_is_given_up_with_a_remedy(postgres: PostgresServer, url: str) -> None:
+    import psycopg
+
+    create_index(url, HashEncoder()).close()
+    index = open_index(f"{url}&timeout=0.3", HashEncoder())
+    with psycopg.connect(host=str(postgres.folder), user="postgres", dbname="postgres") as connection:
+        connection.execute(f"LOCK TABLE {table_of(url)}".encode())
+        with pytest.raises(EngineError, match=r"longer than 0\.3 seconds.*timeout="):
+            RaderRetriever(index).search("prime")
+    assert RaderRetriever(index).search("prime") == []
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"encoder": HashEncoder(16_001)}, "16,001 dimensions"),
+        ({"encoder": HashEncoder(2001), "ann": "hnsw"}, r"2,000 dimensions.*float16"),
+        ({"encoder": HashEncoder(4001), "ann": "hnsw", "dtype": "float16"}, "4,000 dimensions"),
+        ({"encoder": HashEncoder(), "ann": "ivfpq"}, "hnsw"),
+        ({"encoder": HashEncoder(), "lock_timeout": 3.0}, "lock_timeout"),
+    ],
+)
+def test_limits_are_told_before_anything_is_made(url: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        create_index(url, **options)
+    with pytest.raises(InputError, match="holds no index"):
+        open_index(url)
+
+
+def test_large_vectors_are_searched_exactly(url: str) -> None:
+    index = create_index(url, HashEncoder(5120))
+    index.add(corpus(12))
+    assert RaderRetriever(index, "dense").search(corpus(12)[3].text, 1)[0].document.id == "d0003"
+    index.close()
+
+
+def test_documents_beyond_the_limits_are_named(url: str) -> None:
+    index = create_index(url, None)
+    for document, words in (
+        (Document("i" * 2001, "x"), "2,001 bytes"),
+        (Document("nul", "a\x00"), "U\\+0000"),
+        (Document("words", " ".join(f"w{n}" for n in range(16_100))), r"'words' has 16,\d\d\d different words"),
+    ):
+        with pytest.raises(InputError, match=words):
+            index.add([Document("fine", "x"), document])
+    assert len(index) == 0
+    assert index.get(["a\x00"]) == []
+    with pytest.raises(InputError, match=r"U\+0000"):
+        list(index.ids({"x": "\x00"}))
+    index.close()
+
+
+@pytest.mark.parametrize("name", ["docs; DROP TABLE x", 'a"b', "", "x" * 49, "ä"])
+def test_names_of_tables_are_checked(postgres: PostgresServer, name: str) -> None:
+    from urllib.parse import quote
+
+    with pytest.raises(InputError, match="table must be"):
+        open_index(postgres.url(quote(name)))
+    with pytest.raises(InputError, match="tabel"):
+        open_index(postgres.url().replace("table=", "tabel="))
+
+
+def test_hnsw_finds_what_a_filter_leaves(url: str) -> None:
+    index = create_index(url, HashEncoder(), ann="hnsw")
+    documents = corpus(1500)
+    index.add(documents)
+    index.optimize()
+    assert index.stats()["ann"] == "hnsw"
+    [vector] = HashEncoder().encode_queries([documents[7].text])
+    for mode in ("dense", "hybrid"):
+        request = SearchRequest(
+            [documents[7].text], vector[None], k=30, mode=mode, filter={"n": {"$lt": 60}}, candidates=30
+        )  # type: ignore[arg-type]
+        hits = index.search(request)[0]
+        assert len(hits) == 30
+        assert all(hit.document.metadata["n"] < 60 for hit in hits)
+        assert hits[0].document.text == documents[7].text
+    index.close()
+
+
+def test_two_writers_of_the_same_documents(url: str) -> None:
+    indexes = [create_index(url, HashEncoder()), open_index(url, HashEncoder())]
+    documents = corpus(300)
+    errors: list[BaseException] = []
+
+    def write(index: Index, ordered: list[Document]) -> None:
+        for start in range(0, 300, 50):
+            index.add(ordered[start : start + 50])
+
+    threads = [
+        threading.Thread(target=_note, args=(lambda i=index, o=order: write(i, o), errors))
+        for index, order in zip(indexes, (documents, documents[::-1]), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert sorted(indexes[0].ids()) == [document.id for document in documents]
+    indexes[1].optimize()
+    assert indexes[0].stats()["statistics"]["drift"] == 0
+    for index in indexes:
+        index.close()
+
+
+def _search(index: Index) -> list[str]:
+    return [hit.document.id for hit in RaderRetriever(index).search("prime heat", 5)]
+
+
+def _in_child(index: Index, answers: Any) -> None:
+    answers.put(_search(index))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_and_pickled(url: str) -> None:
+    index = create_index(url, HashEncoder())
+    index.add(corpus(30))
+    expected = _search(index)
+    assert _search(pickle.loads(pickle.dumps(index))) == expected  # noqa: S301
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    children = [context.Process(target=_in_child, args=(index, answers)) for _ in range(2)]
+    for child in children:
+        child.start()
+    assert [answers.get(timeout=60) for _ in children] == [expected] * 2
+    for child in children:
+        child.join()
+    assert _search(index) == expected  # the children left our connections alone
+    index.close()
