@@ -12,7 +12,8 @@ __all__ = ["DataDir", "DatasetNames", "Measures"]
 _FORMS = (
     "BEIR folder (corpus.jsonl, queries.jsonl, qrels/), or a folder of samples; bundled:skirl or "
     "bundled:principles, which come with the library; bright:SPLIT or bright:SPLIT@REASONING "
-    "such as bright:aops@gpt4, with long documents bright-long:SPLIT; or hub:ORGANISATION/NAME (or NAME@REVISION) for "
+    "such as bright:aops@gpt4, with long documents bright-long:SPLIT; bright-pro:SPLIT, judged by aspects; or "
+    "hub:ORGANISATION/NAME (or NAME@REVISION) for "
     "a BEIR-format data set of the Hugging Face hub."
 )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.evaluation.rankings import Aspects, Qrels, Run, is_number
+from rader_plugins.evaluation.weighted_aspects import WeightedMeasure, weighted_measure
 
 __all__ = ["Measure", "MeasureFunction", "MeasureSet", "at_cutoffs", "load_measure", "measure_set"]
 
@@ -28,21 +29,24 @@ class MeasureSet:
 
     Attributes:
         library: Name -> measure of ir_measures.
+        weighted: Name -> measure over weighted aspects.
         functions: Name -> function.
     """
 
     library: Mapping[str, Any]
+    weighted: Mapping[str, WeightedMeasure]
     functions: Mapping[str, MeasureFunction]
 
     @property
     def names(self) -> list[str]:
         """Their names."""
-        return [*self.library, *self.functions]
+        return [*self.library, *self.weighted, *self.functions]
 
     @property
     def deepest(self) -> int:
         """The largest cutoff among them, 0 if none has one."""
-        return max((measure.params.get("cutoff") or 0 for measure in self.library.values()), default=0)
+        cutoffs = [measure.params.get("cutoff") for measure in self.library.values()]
+        return max((cutoff or 0 for cutoff in [*cutoffs, *(m.cutoff for m in self.weighted.values())]), default=0)
 
     def average(self, name: str, values: Mapping[str, float]) -> float:
         """Return a measure over all queries: the mean, or the sum where it counts (``NumRet``)."""
@@ -65,13 +69,17 @@ class MeasureSet:
         """Raise :class:`InputError` where no installed library computes a measure, or it lacks aspects."""
         pipeline = import_extra("ir_measures", "evaluation").DefaultPipeline
         for name, measure in self.library.items():
+            try:
+                measure.validate_params()
+            except AssertionError:  # all else was tried when it was parsed
+                raise InputError(f"The measure {name!r} needs a cutoff: write {name}@10, say.") from None
             if not pipeline.supports(measure):
                 try:
                     pipeline.evaluator([measure], [])
                 except ValueError as error:
                     reason = " ".join(str(error).split())
                     raise InputError(f"The measure {name!r} cannot be computed here: {reason}") from None
-        if (names := self.of_aspects()) and not aspects:
+        if (names := [*self.of_aspects(), *self.weighted]) and not aspects:
             raise InputError(
                 f"{', '.join(names)} takes judgements of the aspects of a query, and these have none. Write them as "
                 "TREC subtopic qrels: query, aspect, document, relevance in every line."
@@ -110,8 +118,12 @@ def measure_set(measures: Iterable[Measure]) -> MeasureSet:
         raise InputError(f"measures is a list, such as [{measures!r}].")
     library = import_extra("ir_measures", "evaluation")
     parsed: dict[str, Any] = {}
+    weighted: dict[str, WeightedMeasure] = {}
     functions: dict[str, MeasureFunction] = {}
     for measure in measures:
+        if (of_aspects := weighted_measure(measure)) is not None:
+            weighted[of_aspects.name] = of_aspects
+            continue
         if callable(measure) and not isinstance(measure, library.measures.Measure):
             name = str(getattr(measure, "__name__", type(measure).__name__))
             if functions.setdefault(name, measure) is not measure:
@@ -119,23 +131,23 @@ def measure_set(measures: Iterable[Measure]) -> MeasureSet:
             continue
         try:
             parsed_measure = library.parse_measure(str(measure))
-            parsed_measure.validate_params()
+            # A name such as R gets its cutoff later, see at_cutoffs(); a copy is checked, as a checked one stays so.
+            without = "cutoff" in parsed_measure.SUPPORTED_PARAMS and "cutoff" not in parsed_measure.params
+            (parsed_measure @ 10 if without else parsed_measure).validate_params()
             parsed[str(parsed_measure)] = parsed_measure
         except (NameError, ValueError, TypeError, KeyError, AssertionError) as error:
             raise InputError(
                 f"Unknown measure {measure!r} ({error}). Known are those of ir_measures: nDCG@10, R@100, AP, RR, P@5, "
-                "alpha_nDCG@10, ..."
+                "alpha_nDCG@10, ...; and weighted_alpha_nDCG@25, weighted_StRecall@25."
             ) from None
     for name, parsed_measure in parsed.items():
         if (cutoff := parsed_measure.params.get("cutoff")) is not None and cutoff < 1:  # ends the process in trec_eval
             raise InputError(f"The cutoff of a measure is at least 1, not {cutoff} as in {name!r}.")
-    if twice := parsed.keys() & functions.keys():
-        raise InputError(
-            f"A function has the name of a measure of ir_measures, {min(twice)!r}. Give it another __name__."
-        )
-    if not parsed and not functions:
+    if twice := (parsed.keys() | weighted.keys()) & functions.keys():
+        raise InputError(f"A function has the name of another measure, {min(twice)!r}. Give it another __name__.")
+    if not parsed and not weighted and not functions:
         raise InputError("Name at least one measure, such as nDCG@10.")
-    return MeasureSet(parsed, functions)
+    return MeasureSet(parsed, weighted, functions)
 
 
 def at_cutoffs(measures: Sequence[Measure], k_values: Sequence[int]) -> list[Measure]:
@@ -153,6 +165,7 @@ def at_cutoffs(measures: Sequence[Measure], k_values: Sequence[int]) -> list[Mea
     for name, measure in parsed.library.items():
         cut = "@" in name or "cutoff" not in measure.SUPPORTED_PARAMS
         names |= dict.fromkeys([name] if cut else [str(measure @ k) for k in k_values])
+    names |= dict.fromkeys(measure.at(k) for measure in parsed.weighted.values() for k in k_values)
     return [*names, *parsed.functions.values()]
 
 

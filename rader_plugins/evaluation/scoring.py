@@ -120,6 +120,9 @@ def score_separated(run: Run, qrels: Qrels, measures: Sequence[Measure], aspects
         columns |= _of_library(
             {name: parsed.library[name] for name in by_aspect}, _subtopics(aspects or {}), searched, list(qrels)
         )
+    columns |= {
+        name: measure.compute(aspects or {}, searched, list(qrels)) for name, measure in parsed.weighted.items()
+    }
     columns |= {name: parsed.compute(name, qrels, searched) for name in parsed.functions}
     return Scores(
         mean={name: parsed.average(name, columns[name]) for name in parsed.names},
@@ -153,8 +156,8 @@ def check_measures(measures: Sequence[Measure], qrels: Qrels, aspects: Aspects) 
     query, document, _ = max(pairs, key=lambda pair: pair[2])
     run = {query: {document: 1.0}}
     parsed = measure_set(measures)
-    if parsed.library:
-        score_separated(run, {query: qrels[query]}, list(parsed.library), aspects)
+    if names := [*parsed.library, *parsed.weighted]:
+        score_separated(run, {query: qrels[query]}, names, aspects)
     for name in parsed.functions:
         parsed.compute(name, qrels, run)
 

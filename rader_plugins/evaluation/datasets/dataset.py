@@ -16,6 +16,7 @@ from rader_plugins.documents import Document, check_text
 from rader_plugins.errors import InputError, RaderWarning
 from rader_plugins.evaluation.datasets.beir import load_beir
 from rader_plugins.evaluation.datasets.bright import load_bright
+from rader_plugins.evaluation.datasets.bright_pro import load_bright_pro
 from rader_plugins.evaluation.datasets.bundled import bundled_folder
 from rader_plugins.evaluation.datasets.folders import read_folder
 from rader_plugins.evaluation.rankings import Aspects, Excluded, Qrels
@@ -213,6 +214,28 @@ class RetrievalDataset:
         """
         contents = load_bright(split, reasoning=reasoning, long=long, data_dir=data_dir, repo=repo, revision=revision)
         return cls(**contents.arguments())
+
+    @classmethod
+    def bright_pro(
+        cls,
+        split: str,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        repo: str = "yale-nlp/Bright-Pro",
+        revision: str | None = None,
+    ) -> RetrievalDataset:
+        """Load one split of BRIGHT-Pro (Zhao et al., 2026), whose relevant documents each serve an aspect of the query.
+
+        Its protocol scores ``weighted_alpha_nDCG@25`` and ``weighted_StRecall@25``; relevance itself is 0 or 1.
+
+        Args:
+            split: ``biology``, ``earth_science``, ``economics``, ``psychology``, ``robotics``, ``stackoverflow`` or
+                ``sustainable_living``.
+            data_dir: A copy of the repository: Parquet files as on the hub, or ``documents/<split>.json``,
+                ``examples/<split>.json`` and ``aspects/<split>.json``.
+            repo, revision: As for :meth:`bright`, which also says what is raised.
+        """
+        return cls(**load_bright_pro(split, data_dir=data_dir, repo=repo, revision=revision).arguments())
 
     @classmethod
     def from_hub(

@@ -7,16 +7,20 @@ from pathlib import Path
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.datasets.bright import LONG_SPLITS, check_split
+from rader_plugins.evaluation.datasets.bright_pro import PRO_SPLITS, check_pro_split
 from rader_plugins.evaluation.datasets.bundled import bundled_folder, bundled_name
 from rader_plugins.evaluation.datasets.dataset import RetrievalDataset
 from rader_plugins.recipes import BRIGHT_INSTRUCTIONS
 
 __all__ = ["check_names", "expand_names", "is_remote", "open_dataset"]
 
+_SPLITS = {"bright": tuple(BRIGHT_INSTRUCTIONS), "bright-long": LONG_SPLITS, "bright-pro": PRO_SPLITS}
+"""What ``all`` stands for behind each name."""
+
 
 def is_remote(name: str) -> bool:
     """Whether a name is one of BRIGHT or of the hub, and no folder's."""
-    return name.partition(":")[0] in ("bright", "bright-long", "hub")
+    return name.partition(":")[0] in (*_SPLITS, "hub")
 
 
 def open_dataset(name: str, split: str | None = None, data_dir: Path | None = None) -> RetrievalDataset:
@@ -24,8 +28,8 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
 
     Args:
         name: A BEIR folder; ``bundled:NAME``, which comes with the library; ``bright:SPLIT`` or
-            ``bright:SPLIT@REASONING``, with long documents ``bright-long:SPLIT``; ``hub:ORGANISATION/NAME`` or
-            ``hub:ORGANISATION/NAME@REVISION``.
+            ``bright:SPLIT@REASONING``, with long documents ``bright-long:SPLIT``; ``bright-pro:SPLIT``;
+            ``hub:ORGANISATION/NAME`` or ``hub:ORGANISATION/NAME@REVISION``.
         split: Of a folder or of the hub; by default ``test``, or the only one that there is.
         data_dir: Copy of the hub's repository, in place of fetching it.
 
@@ -33,9 +37,11 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
         InputError: There is none of that name, or the options do not go with it.
     """
     kind, _, reference = name.partition(":")
-    if kind in ("bright", "bright-long"):
+    if kind in _SPLITS:
         if split is not None:
             raise InputError(f"The split of BRIGHT stands in its name: {kind}:{split}, without --split.")
+        if kind == "bright-pro":
+            return RetrievalDataset.bright_pro(reference, data_dir=data_dir)
         part, _, reasoning = reference.partition("@")
         return RetrievalDataset.bright(part, reasoning=reasoning or None, long=kind == "bright-long", data_dir=data_dir)
     if kind == "hub":
@@ -49,7 +55,8 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
 
 
 def expand_names(names: Sequence[str]) -> list[str]:
-    """Return names of single data sets: ``bright:all`` (and ``bright:all@gpt4``, ``bright-long:all``) stands for many.
+    """Return names of single data sets: ``bright:all`` (and ``bright:all@gpt4``, ``bright-long:all``,
+    ``bright-pro:all``) stands for many.
 
     Raises:
         InputError: One stands twice.
@@ -61,12 +68,11 @@ def expand_names(names: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for name in names:
         kind, _, reference = name.partition(":")
-        if kind not in ("bright", "bright-long"):
+        if kind not in _SPLITS:
             expanded.append(name)
             continue
         splits, at, reasoning = reference.partition("@")
-        every = BRIGHT_INSTRUCTIONS if kind == "bright" else LONG_SPLITS
-        parts = list(every) if splits == "all" else splits.split(",")
+        parts = list(_SPLITS[kind]) if splits == "all" else splits.split(",")
         expanded += [f"{kind}:{part}{at}{reasoning}" for part in parts]
     if twice := next((name for name in expanded if expanded.count(name) > 1), None):
         raise InputError(f"The data set {twice} is named twice.")
@@ -82,7 +88,9 @@ def check_names(names: Sequence[str]) -> list[str]:
     expanded = expand_names(names)
     for name in expanded:
         kind, _, reference = name.partition(":")
-        if kind in ("bright", "bright-long"):
+        if kind == "bright-pro":
+            check_pro_split(reference)
+        elif kind in _SPLITS:
             check_split(*reference.partition("@")[::2], long=kind == "bright-long")
         elif (bundled := bundled_name(name)) is not None:
             bundled_folder(bundled)

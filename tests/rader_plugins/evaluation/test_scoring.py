@@ -274,3 +274,10 @@ def test_reciprocal_rank_with_a_cutoff_is_the_librarys() -> None:
     assert 0 < found.mean["RR@1"] < found.mean["RR@3"] < found.mean["RR"]
     for metric in expected.per_query:
         assert found.per_query[metric.query_id][str(metric.measure)] == pytest.approx(metric.value, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["R", "P", "Success"])
+def test_a_measure_that_needs_a_cutoff_gets_one_or_is_refused(name: str) -> None:
+    assert at_cutoffs([name], [5]) == [f"{name}@5"]
+    with pytest.raises(InputError, match=f"{name}@10"):
+        score_run({"q": {"a": 1.0}}, {"q": {"a": 1}}, [name])
