@@ -16,6 +16,7 @@ from rader_plugins.cli.llm_choice import LLMChoice
 from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_toml
+from rader_synthesis.cli.asking_options import DEFAULT_ASKING, AskingOptions, Style
 
 if TYPE_CHECKING:
     from rader_plugins.index import Index
@@ -37,13 +38,6 @@ class PositivesFrom(str, Enum):
 
     kept = "kept"
     relevant = "relevant"
-
-
-class Style(str, Enum):
-    """How prompts are sent."""
-
-    chat = "chat"
-    completion = "completion"
 
 
 @dataclass(frozen=True)
@@ -211,28 +205,17 @@ class WritingOptions:
         Path | None,
         typer.Option("--calls", metavar="FILE", help="Cache of its answers. Default: DIR.calls.sqlite beside --out."),
     ] = None
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests to the language model at once: its slots.")
-    ] = 8
-    retries: Annotated[int, typer.Option("--retries", min=0, help="Attempts after the first.")] = 3
-    budget_calls: Annotated[
-        int | None, typer.Option("--budget-calls", min=1, help="Stop after so many calls; the cache is free.")
-    ] = None
-    budget_tokens: Annotated[
-        int | None, typer.Option("--budget-tokens", min=1, help="Stop after so many tokens, read and written.")
-    ] = None
-    budget_minutes: Annotated[
-        float | None, typer.Option("--budget-minutes", min=0.0, help="Stop after so many minutes.")
-    ] = None
 
     @contextlib.contextmanager
-    def writer(self, llm: LLMChoice, config: SamplingConfig, out: Path) -> Iterator[QueryWriter | None]:
+    def writer(
+        self, llm: LLMChoice, asking: AskingOptions, config: SamplingConfig, out: Path
+    ) -> Iterator[QueryWriter | None]:
         """Give what writes queries; None where no kind needs it.
 
         Raises:
             InputError: A kind needs a model and none was named, or the other way round.
         """
-        from rader_plugins.llm import Budget, BudgetedLLM, CachedChat
+        from rader_plugins.llm import CachedChat
         from rader_plugins.query_kinds import query_kind
         from rader_synthesis.sampling import QueryWriter
         from rader_synthesis.sampling.ledger import Ledger
@@ -241,21 +224,20 @@ class WritingOptions:
         if not llm.is_given:
             if written_kinds:
                 raise InputError(f"--kinds {','.join(written_kinds)} needs a language model: --llm-url URL.")
-            if self != WritingOptions():
+            if (self, asking) != (WritingOptions(), DEFAULT_ASKING):
                 raise InputError("Options of how a language model is asked need one: --llm-url URL.")
             yield None
             return
         if not written_kinds:
             raise InputError("--llm-url is for the kinds llm and lexical, which are left out here.")
         calls = self.calls or out.with_name(f"{out.name}.calls.sqlite")
-        with llm.connect(concurrency=self.concurrency, max_retries=self.retries) as server:
-            budget = Budget(calls=self.budget_calls, tokens=self.budget_tokens, minutes=self.budget_minutes)
+        with asking.connected(llm) as (_, budgeted):
             # An answer that says nothing is asked for again under another seed: keeping it saves the call in a rerun.
-            cached = CachedChat(BudgetedLLM(server, budget), calls, keep_empty=True)
+            cached = CachedChat(budgeted, calls, keep_empty=True)
             yield QueryWriter(
                 cached,
                 style=self.style.value,
                 prompts=self.prompts,
-                concurrency=self.concurrency,
+                concurrency=asking.concurrency,
                 ledger=Ledger(calls),
             )

@@ -13,6 +13,7 @@ from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
 from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import OWN_MODEL, JsonOutput, ModelChoice
 from rader_plugins.cli.output import clip, count, emit_json, facts, note, one_line, progress, width
+from rader_synthesis.cli.asking_options import DEFAULT_ASKING, AskingOptions
 from rader_synthesis.cli.sample_options import DocumentOptions, SamplingOptions, WritingOptions
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def samples(
     ] = None,
     llm: LLMChoice = NO_LLM,
     writing: WritingOptions = _WRITING,
+    asking: AskingOptions = DEFAULT_ASKING,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sample set that is there.")] = False,
     json: JsonOutput = False,
 ) -> None:
@@ -82,7 +84,7 @@ def samples(
     check_output(out, overwrite=overwrite)
     sets = [load_evaluation_set(source, ngram=sampling_config.ngram) for source in against or []]
     with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(writing.writer(llm, sampling_config, out))
+        writer = stack.enter_context(writing.writer(llm, asking, sampling_config, out))
         index, dense = stack.enter_context(documents.opened(choice))
         try:
             report = make_samples(

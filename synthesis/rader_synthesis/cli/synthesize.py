@@ -24,6 +24,7 @@ from rader_plugins.cli.options import (
 )
 from rader_plugins.cli.output import count, emit_json, facts, fail, note
 from rader_plugins.errors import InputError
+from rader_synthesis.cli.asking_options import DEFAULT_ASKING, AskingOptions, Style
 
 if TYPE_CHECKING:
     from rader_plugins.answers import AnswerChecker
@@ -37,13 +38,6 @@ __all__ = ["synthesize"]
 _NOTHING_USABLE = 1
 STOPPED = 3
 """Exit code of a run that its budget stopped; the same command goes on."""
-
-
-class Style(str, Enum):
-    """How prompts are sent."""
-
-    chat = "chat"
-    completion = "completion"
 
 
 class WithoutAnswer(str, Enum):
@@ -97,20 +91,7 @@ def synthesize(
         WithoutAnswer | None,
         typer.Option("--without-answer", help="Problems without an answer: error (default) or skip."),
     ] = None,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests to the language model at once: its slots.")
-    ] = 8,
-    retries: Annotated[int, typer.Option("--retries", min=0, help="Attempts after the first.")] = 3,
-    budget_calls: Annotated[
-        int | None,
-        typer.Option("--budget-calls", min=1, help="Stop after so many calls; those from the cache are free."),
-    ] = None,
-    budget_tokens: Annotated[
-        int | None, typer.Option("--budget-tokens", min=1, help="Stop after so many tokens, read and written.")
-    ] = None,
-    budget_minutes: Annotated[
-        float | None, typer.Option("--budget-minutes", min=0.0, help="Stop after so many minutes.")
-    ] = None,
+    asking: AskingOptions = DEFAULT_ASKING,
     mode: Annotated[SearchMode, typer.Option("--mode", help="How documents are ranked.")] = SearchMode.hybrid,
     alpha: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode.")
@@ -127,7 +108,6 @@ def synthesize(
     ones tried again, and answered calls come from the cache. Exit code 1: nothing came out that could be trained on;
     3: the budget is used up.
     """
-    from rader_plugins.llm import Budget, BudgetedLLM
     from rader_plugins.problems import read_problems
     from rader_plugins.retrieval import RaderRetriever
     from rader_synthesis.packs import load_pack
@@ -135,17 +115,15 @@ def synthesize(
     from rader_synthesis.run_folder import CALLS, check_folder
 
     overrides = {"rollouts": rollouts, "seed": seed, "style": style.value if style else None}
-    search, run = _configs(config, overrides, without_answer, concurrency)
+    search, run = _configs(config, overrides, without_answer, asking.concurrency)
     pack = load_pack(prompts)
     selected = read_problems(problems, need_answers=False)[:limit]
     if (corpus is None) == (index is None):
         raise InputError("Say what to retrieve from: either --corpus PATH or --index DIR.")
     check_folder(out)
-    budget = Budget(calls=budget_calls, tokens=budget_tokens, minutes=budget_minutes)
     with contextlib.ExitStack() as stack:
         stack.enter_context(resumable(lambda: f"finished problems and paid calls are kept in {out}"))
-        server = stack.enter_context(llm.connect(concurrency=concurrency, max_retries=retries))
-        budgeted = BudgetedLLM(server, budget)
+        server, budgeted = stack.enter_context(asking.connected(llm))
         opened = stack.enter_context(_documents(corpus, index, out, choice, mode))
         retriever = RaderRetriever(opened, mode=mode.value, alpha=alpha, instruction=instruction)
         about = {"problems": str(problems), "llm_url": server.url, "llm_model": server.model}
