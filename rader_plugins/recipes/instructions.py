@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from rader_plugins.errors import InputError
 
-__all__ = ["BRIGHT_INSTRUCTIONS", "bright_instruction"]
+__all__ = ["BRIGHT_INSTRUCTIONS", "BRIGHT_POSTS", "bright_instruction"]
 
 
 def _frame(task: str, wanted: str, aim: str) -> str:
     return f"Instruct: Given a {task}, retrieve relevant {wanted} that help answer the {aim}\nQuery: "
 
 
-_POSTS = (
+BRIGHT_POSTS = (
     "biology",
     "earth_science",
     "economics",
@@ -24,9 +24,10 @@ _POSTS = (
     "stackoverflow",
     "sustainable_living",
 )
+"""Splits of BRIGHT whose questions are posts of a forum."""
 
 BRIGHT_INSTRUCTIONS: dict[str, str] = {
-    **{task: _frame(f"{task} post", "passages", "post") for task in _POSTS},
+    **{task: _frame(f"{task} post", "passages", "post") for task in BRIGHT_POSTS},
     "pony": _frame("pony question", "passages", "question"),
     "leetcode": _frame("coding problem", "examples", "problem"),
     "aops": _frame("Math problem", "examples", "problem"),

@@ -13,22 +13,14 @@ from rader_plugins.evaluation.datasets.contents import Contents
 from rader_plugins.evaluation.datasets.hub import HubData
 from rader_plugins.evaluation.datasets.rows import by_id, id_of, queries_of
 from rader_plugins.recipes import BRIGHT_INSTRUCTIONS
+from rader_plugins.recipes.instructions import BRIGHT_POSTS
 
 __all__ = ["BRIGHT_REASONING", "LONG_SPLITS", "check_split", "load_bright"]
 
 BRIGHT_REASONING = ("gpt4", "claude-3-opus", "Gemini-1.0", "llama3-70b", "grit")
 """Who wrote reasoning for the questions; the configuration of each is called ``<name>_reason``."""
 
-LONG_SPLITS = (
-    "biology",
-    "earth_science",
-    "economics",
-    "psychology",
-    "robotics",
-    "stackoverflow",
-    "sustainable_living",
-    "pony",
-)
+LONG_SPLITS = (*BRIGHT_POSTS, "pony")
 """Splits that have long documents."""
 
 _NONE = "N/A"

@@ -46,6 +46,8 @@ def test_a_directory_is_found_and_its_path_holds_elsewhere(
 )
 def test_a_missing_directory_is_called_that(name: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(model.parents[1])
+    monkeypatch.setenv("HOME", str(model.parents[1]))
+    monkeypatch.setenv("USERPROFILE", str(model.parents[1]))
     with pytest.raises(InputError, match="no directory") as caught:
         load_encoder(name)
     assert "hub" not in str(caught.value)
