@@ -196,7 +196,8 @@ class VLLMGenerator(GeneratorBase):
         if isinstance(error, LLMError):
             return error
         message = f"vLLM failed with {type(error).__name__}: {str(error)[:300]}"
-        wrong_input = isinstance(error, (ValueError, TypeError))
+        names = {base.__name__ for base in type(error).__mro__}
+        wrong_input = isinstance(error, (ValueError, TypeError)) or "VLLMClientError" in names  # since 0.32
         failure = refusal(message, str(error)) if wrong_input else LLMError(message)
         failure.__cause__ = error
         return failure

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_synthesis.importing.otlp import read_span
+from rader_synthesis.importing.otlp import as_mapping, read_span
 from rader_synthesis.importing.report import ImportReport
 from rader_synthesis.importing.rows import Row, parsed_cell
 from rader_synthesis.importing.spans import Span, SpanKind, TraceImporter
@@ -48,8 +48,9 @@ class MlflowTraces(TraceImporter):
     def spans_of(self, value: Any, row: Row, report: ImportReport) -> Iterable[Span]:
         """Return the spans of a trace, the first with its assessments."""
         info = _info(value)
-        assessments = [entry for entry in info.get("assessments") or [] if isinstance(entry, Mapping)]
-        metadata = info.get("trace_metadata") or info.get("request_metadata") or {}
+        written = parsed_cell(info.get("assessments"))
+        assessments = [entry for entry in written if isinstance(entry, Mapping)] if isinstance(written, list) else []
+        metadata = as_mapping(parsed_cell(info.get("trace_metadata") or info.get("request_metadata")))
         for number, fields in enumerate(_spans(value)):
             span = read_span(fields, row.name)
             attributes = {key: _decoded(inner) for key, inner in span.attributes.items()}

@@ -122,19 +122,22 @@ def _plain(value: Any) -> Any:
     """Return the JSON value of OTLP's ``AnyValue``."""
     if not isinstance(value, Mapping):
         return value
+    filled = {
+        kind: inner for kind, inner in value.items() if inner is not None
+    }  # some write every kind, all but one null
     for kind in ("stringValue", "boolValue", "doubleValue", "string_value", "bool_value", "double_value"):
-        if kind in value:
-            return value[kind]
+        if kind in filled:
+            return filled[kind]
     for kind in ("intValue", "int_value"):
-        if kind in value:
-            return int(value[kind])
+        if kind in filled:
+            return int(filled[kind])
     for kind in ("arrayValue", "array_value"):
-        if kind in value:
-            return [_plain(element) for element in (value[kind] or {}).get("values") or []]
+        if kind in filled:
+            return [_plain(element) for element in filled[kind].get("values") or []]
     for kind in ("kvlistValue", "kvlist_value"):
-        if kind in value:
-            return {str(pair["key"]): _plain(pair.get("value")) for pair in (value[kind] or {}).get("values") or []}
-    return dict(value)
+        if kind in filled:
+            return {str(pair["key"]): _plain(pair.get("value")) for pair in filled[kind].get("values") or []}
+    return None if not filled and value else filled
 
 
 def nested(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from rader_plugins.errors import InputError, import_extra
+from rader_plugins.recording.printed import parse_printed
 from rader_plugins.text_files import encoding_of_mark
 from rader_synthesis.importing.report import ImportReport
 
@@ -22,6 +24,7 @@ __all__ = ["Paths", "Row", "parsed_cell", "read_rows"]
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
+_PRINTED = re.compile(r"[\[{][\[{\s]*['\"]")
 _GZIP = b"\x1f\x8b"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MENDED = "half of a character (an emoji that was cut in two), replaced"
@@ -225,13 +228,20 @@ def _table_rows(file: Path) -> Iterator[Row]:
 
 
 def _unquoted(cell: Any) -> Any:
-    """Return the JSON value of a cell, of a text in JSON's quotes too, as exports of tables write them."""
+    """Return the value of a cell that is JSON, a text in JSON's quotes too, or what Python prints for a list or dict.
+
+    Exports of tables write the one or the other; pandas writes the last.
+    """
     if isinstance(cell, str) and len(cell) > 1 and cell[0] == cell[-1] == '"':
         try:
             return json.loads(cell)
         except ValueError:
             return cell
-    return parsed_cell(cell)
+    value = parsed_cell(cell)
+    if isinstance(value, str) and _PRINTED.match(value):
+        with contextlib.suppress(ValueError):
+            return parse_printed(value)
+    return value
 
 
 def parsed_cell(cell: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rader_synthesis.importing import importer_class
+from rader_synthesis.importing.shell_searches import shell_command
 from rader_synthesis.labelling import label_by_opened
 
 from rader_plugins.trajectories import Trajectory
@@ -92,3 +93,75 @@ def test_pages_and_files_that_were_read(tmp_path: Path) -> None:
     assert [(document.relevant, document.text) for document in documents] == [
         (False, ""), (None, ""), (True, "It closes."), (True, "close it"),
     ]  # fmt: skip
+
+
+def searched_and_opened(made: Trajectory) -> list[tuple[str, str, bool | None]]:
+    labelled = label_by_opened(made)
+    return [(one.id, one.text, one.relevant) for step in labelled.retrievals for one in step.considered]
+
+
+LINES = "src/old.py:12:# close it later\nsrc/key.py:1:close = 'key'\nREADME.md:4:close"
+SNIPPETS = [
+    ("src/old.py", "# close it later", False),
+    ("src/key.py", "close = 'key'", True),
+    ("README.md", "close", None),
+]
+
+
+def test_a_search_that_prints_lines_and_a_file_that_is_read_by_its_whole_path(tmp_path: Path) -> None:
+    lines = [
+        line("user", "How do I close it?", "0", cwd="/home/u/app"),
+        line("assistant", use("1", "Grep", pattern="clos.*", output_mode="content"), "1"),
+        line("user", result("1", LINES), "2", toolUseResult={"mode": "content", "filenames": [], "content": LINES}),
+        line("assistant", use("2", "Read", file_path="/home/u/app/src/key.py"), "3"),
+        line("user", result("2", "1\tclose = 'key'"), "4", toolUseResult={"file": {"content": "close = 'key'"}}),
+        line("assistant", "With a key.", "5"),
+    ]
+    [made] = read(tmp_path, *lines)
+    assert [step.text for step in made.steps if step.kind == "query"] == ["clos.*"]
+    assert searched_and_opened(made) == SNIPPETS
+
+
+def item(call: str, name: str, arguments: Any, output: Any) -> list[dict[str, Any]]:
+    written = output if isinstance(output, str) else json.dumps(output)
+    pair = [
+        {"type": "function_call", "name": name, "arguments": json.dumps(arguments), "call_id": call},
+        {"type": "function_call_output", "call_id": call, "output": written},
+    ]
+    return [{"type": "response_item", "payload": payload} for payload in pair]
+
+
+@pytest.mark.parametrize(
+    ("tool", "search", "opening", "report"),
+    [
+        ("shell", {"command": ["bash", "-lc", "rg -n -i 'clos.*' -g '*' ."]}, {"command": ["cat", "./src/key.py"]},
+         lambda text: {"output": text, "metadata": {"exit_code": 0}}),
+        ("exec_command", {"cmd": "grep -rn -e 'clos.*' . | head -20"}, {"cmd": "sed -n '1,40p' src/key.py"},
+         lambda text: f"Chunk ID: 1\nWall time: 0.1 seconds\nProcess exited with code 0\nOutput:\n{text}"),
+        ("shell_command", {"command": "cd app && git grep -n 'clos.*'"}, {"command": "nl -ba src/key.py | head -40"},
+         lambda text: f"Exit code: 0\nOutput:\n{text}"),
+    ],
+)  # fmt: skip
+def test_searches_in_a_shell(tool: str, search: Any, opening: Any, report: Any, tmp_path: Path) -> None:
+    asked = {"role": "user", "type": "message", "content": [{"type": "input_text", "text": "How do I close it?"}]}
+    said = {"role": "assistant", "type": "message", "content": [{"type": "output_text", "text": "With a key."}]}
+    lines = [
+        {"type": "session_meta", "payload": {"id": "s", "cwd": "/home/u/app"}},
+        {"type": "response_item", "payload": asked},
+        *item("1", tool, search, report(LINES)),
+        *item("2", tool, opening, report("close = 'key'")),
+        {"type": "response_item", "payload": said},
+    ]
+    [made] = read(tmp_path, *lines)
+    assert [step.text for step in made.steps if step.kind == "query"] == ["clos.*"]
+    assert [step.text for step in made.steps if step.kind == "open"] == ["close = 'key'"]
+    assert searched_and_opened(made) == SNIPPETS
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["make test", "rm -r src", "rg --files", "grep x a.py; rm a.py", "cat a.py > b.py", "rg x | xargs rm",
+     "sed -i s/a/b/ a.py", "cat a.py b.py", "echo 'unclosed", "", "grep -c x a.py", None, 3, ["ls"]],
+)  # fmt: skip
+def test_what_else_a_shell_does_is_no_search(command: Any) -> None:
+    assert shell_command({"command": command}) is None
