@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from rader_plugins.errors import InputError
+from rader_plugins.explanation import Explanation, HitDetails
 from rader_plugins.files import canonical_json
 
 __all__ = ["Document", "Hit", "check_text", "corpus_digest", "json_form", "metadata_json", "same_metadata", "text_list"]
@@ -49,12 +50,28 @@ class Hit:
         score: The score that decided the order; higher is better.
         rank: 1 for the best hit.
         scores: Every stage score that made it: ``dense`` (cosine), ``bm25``, ``fused`` (hybrid), later ``rerank``.
+        details: What the index knows beside; None unless the search was asked for it (``explain=True``).
     """
 
     document: Document
     score: float
     rank: int
     scores: Mapping[str, float] = field(default_factory=dict)
+    details: HitDetails | None = field(default=None, compare=False, repr=False)
+
+    def explain(self) -> Explanation:
+        """Return why it ranks where it does: terms that match, rank and z-score in each list, what a reranker changed.
+
+        Raises:
+            InputError: The search was not asked to keep what that takes.
+
+        Example:
+            >>> hits = retriever.search("How many guests must I invite?", explain=True)  # doctest: +SKIP
+            >>> print(hits[0].explain())  # doctest: +SKIP
+        """
+        if self.details is None:
+            raise InputError("This hit has nothing to explain itself with. Search with explain=True.")
+        return Explanation(self.document.id, self.rank, self.score, self.scores, self.details)
 
 
 def check_text(text: object, what: str) -> str:

@@ -8,11 +8,12 @@ which a query takes the pairs, as Lucene's CJKAnalyzer does.
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from rader_plugins.analysis.languages import elided, stem_words, stop_words
-from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words
+from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words, word_spans
 from rader_plugins.arguments import check_flag, check_string
 
 __all__ = ["ANALYZER", "Analyzer", "analyze"]
@@ -69,6 +70,25 @@ class Analyzer:
     def query_terms(self, text: str) -> list[str]:
         """Return the terms of a query: as those of a document, without single letters of scripts without blanks."""
         return self._terms(text, letters=False)
+
+    def matches(self, text: str, terms: Container[str]) -> Iterator[tuple[int, int, str]]:
+        """Yield where a text holds some terms: first character, one after the last, and the term.
+
+        Pairs of letters (scripts without blanks) match where both stand side by side.
+        """
+        of_word: dict[str, tuple[str, ...]] = {}
+        before: tuple[int, int] | None = None
+        for start, end in word_spans(text, identifiers=self.identifiers):
+            word = text[start:end]
+            if before is not None and before[1] == start and BLANKLESS.match(word):
+                pair = normalize(text[before[0] : end], compatibility=self.compatibility)
+                if pair in terms:
+                    yield before[0], end, pair
+            before = (start, end) if BLANKLESS.match(word) else None
+            if word not in of_word:
+                of_word[word] = tuple(dict.fromkeys(term for term in self.terms(word) if term in terms))
+            for term in of_word[word]:
+                yield start, end, term
 
     def _terms(self, text: str, *, letters: bool) -> list[str]:
         text = normalize(text, compatibility=self.compatibility)

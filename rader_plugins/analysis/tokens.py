@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
-__all__ = ["BLANKLESS", "clusters", "normalize", "split_words"]
+__all__ = ["BLANKLESS", "clusters", "normalize", "split_words", "word_spans"]
 
 # Scripts written without blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer and others. One of their
 # letters is no word, and a whole run is a sentence.
@@ -102,10 +103,29 @@ def split_words(text: str, *, identifiers: bool = False) -> list[str]:
         text: The text.
         identifiers: Take ``C++``, ``C#`` and ``.NET`` for words.
     """
+    return _pattern_of(text, identifiers).findall(text)
+
+
+def word_spans(text: str, *, identifiers: bool = False) -> Iterator[tuple[int, int]]:
+    """Yield where the words of a text begin and end; a run of a script without blanks gives its letters.
+
+    The text need not be normalised: what is invisible within a word separates it here.
+    """
+    for match in _pattern_of(text, identifiers).finditer(text):
+        if not BLANKLESS.match(match.group()):
+            yield match.span()
+            continue
+        start = match.start()
+        for letter in clusters(match.group()):
+            yield start, start + len(letter)
+            start += len(letter)
+
+
+def _pattern_of(text: str, identifiers: bool) -> re.Pattern[str]:
     if text.isascii():
-        return _pattern(False, False, identifiers).findall(text)
+        return _pattern(False, False, identifiers)
     has_marks = any(unicodedata.category(character)[0] == "M" for character in set(text) if character > "\x7f")
-    return _pattern(BLANKLESS.search(text) is not None, has_marks, identifiers).findall(text)
+    return _pattern(BLANKLESS.search(text) is not None, has_marks, identifiers)
 
 
 def clusters(run: str) -> list[str]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.hits import HitTexts, ShownHit, details, group_hits, hit_object, hit_table
+from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
+from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import (
     Device,
     IndexFolder,
@@ -23,20 +27,105 @@ from rader_plugins.cli.options import (
     open_index,
     parse_filter,
 )
-from rader_plugins.cli.output import cell_width, clip, emit_json, note, one_line, table, width
+from rader_plugins.cli.output import emit_json, note, one_line
 from rader_plugins.errors import InputError
 from rader_plugins.text_files import read_lines
 
 if TYPE_CHECKING:
     from rader_plugins.documents import Hit
     from rader_plugins.index import Index
+    from rader_plugins.retrieval import RaderRetriever
 
-__all__ = ["search"]
+__all__ = ["HitOutput", "Stages", "search"]
 
 _BATCH = 256
-_LEAST_TEXT = 30
+_REASONING_AT_ONCE = 8
 
 
+@dataclass(frozen=True)
+class Stages:
+    """What is done before and after the search itself."""
+
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            "--rerank", metavar="NAME", help="Reranker for the best hits: registered name, model directory or hub id."
+        ),
+    ] = None
+    rerank_top: Annotated[
+        int | None, typer.Option("--rerank-top", min=1, help="How many hits the reranker sees. Default: 100.")
+    ] = None
+    reasoning: Annotated[
+        bool,
+        typer.Option(
+            "--reasoning", help="Let a language model (--llm-url) write the reasoning that is searched for first."
+        ),
+    ] = False
+
+    def check(self, llm: LLMChoice) -> None:
+        """Refuse options that would have no effect."""
+        if self.rerank_top is not None and self.rerank is None:
+            raise InputError("--rerank-top goes with --rerank.")
+        if self.reasoning and not llm.is_given:
+            raise InputError("--reasoning needs a language model: name its server with --llm-url URL.")
+        if not self.reasoning and llm.is_given:
+            raise InputError("The language model (--llm-url) has nothing to do: add --reasoning.")
+
+    def retriever(self, index: Index, mode: str, choice: ModelChoice, llm: LLMChoice) -> RaderRetriever:
+        """Return what searches."""
+        from rader_plugins.reranking import load_reranker
+        from rader_plugins.retrieval import RaderRetriever, ReasoningQuery
+
+        reasoning = None
+        if self.reasoning:
+            reasoning = ReasoningQuery(llm.connect(concurrency=_REASONING_AT_ONCE))
+        reranker = None if self.rerank is None else load_reranker(self.rerank, device=choice.device)
+        return RaderRetriever(
+            index,
+            mode,  # type: ignore[arg-type]  # of the enumeration
+            reranker=reranker,
+            rerank_top=100 if self.rerank_top is None else self.rerank_top,
+            reasoning=reasoning,
+        )
+
+
+@dataclass(frozen=True)
+class HitOutput:
+    """How hits are written."""
+
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Say why each hit is where it is: terms that match, ranks and scores of each list."
+        ),
+    ] = False
+    group: Annotated[
+        bool, typer.Option("--group", help="Show each document once, by its best chunk; -k counts documents.")
+    ] = False
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context", min=0, metavar="N", help="Also print N neighbours on each side: chunks, or lines of a text."
+        ),
+    ] = None
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Write one JSON object per hit and line.")] = False
+    ids: Annotated[bool, typer.Option("--ids", help="Write the ids alone, one per line.")] = False
+
+    def check(self, *, json: bool) -> None:
+        """Refuse what does not go together."""
+        formats = [name for name, wanted in (("--json", json), ("--jsonl", self.jsonl), ("--ids", self.ids)) if wanted]
+        if len(formats) > 1:
+            raise InputError(f"{' and '.join(formats)} are different forms of the same hits: choose one.")
+        if self.ids and (self.explain or self.context is not None):
+            raise InputError("--ids writes no texts: --explain and --context have no effect beside it.")
+
+    @property
+    def is_detailed(self) -> bool:
+        """Whether hits stand one below the other, not in a table."""
+        return self.explain or bool(self.context)
+
+
+@with_option_groups
 def search(
     folder: IndexFolder,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The question; - reads one per line from stdin.")],
@@ -58,51 +147,134 @@ def search(
             "--instruction", metavar="TEXT", help="Instruction for the query, or bright:SPLIT for that of BRIGHT."
         ),
     ] = None,
+    stages: Stages = Stages(),
+    llm: LLMChoice = NO_LLM,
     model: Model = None,
     recipe: RecipeName = None,
     served_model: ServedModel = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
     model_option: ModelOptions = None,
+    output: HitOutput = HitOutput(),
     json: JsonOutput = False,
 ) -> None:
     """Search an index.
 
-    The index remembers its model; --model is needed only if that has moved or is behind a URL.
+    The index remembers its model; --model is needed only if that has moved or is behind a URL. The text shown is the
+    passage whose words match best, else the beginning.
     With --json: a list of hits; for QUERY -, one JSON object per line with "query" and "hits".
     """
     condition = parse_filter(filter)
     instruction = _instruction(instruction)
     if not query.strip():
         raise InputError("The query is empty.")
+    output.check(json=json)
+    stages.check(llm)
     choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
     if mode is SearchMode.bm25:
-        choice = ModelChoice()  # no model takes part
+        choice = ModelChoice(device=device if stages.rerank is not None else None)  # no model takes part
     options = {"filter": condition, "mode": mode.value, "alpha": alpha, "instruction": instruction}
-    with open_index(folder, choice) as index:
+    with open_index(folder, ModelChoice() if mode is SearchMode.bm25 else choice) as index:
         if mode is not SearchMode.bm25 and k > 0:
             _check_loadable(index, choice)
+        shows = not (json or output.jsonl or output.ids)
+        options["explain"] = (output.explain or shows or bool(output.context)) and "terms" in index.capabilities
+        if output.explain and not options["explain"]:
+            raise InputError("This index cannot explain its hits.")
+        call = _Search(stages.retriever(index, mode.value, choice, llm), k, exclude or (), options, output.group)
+        writer = _Writer(output, json, HitTexts(index, index.bm25.analyzer, output.context or 0))
         if query != "-":
-            _show(_hits(index, [query], k, exclude or (), options)[0], json)
+            writer.write_single(call([query])[0])
             return
-        first = True
         for queries in _lines():
-            for text, hits in zip(queries, _hits(index, queries, k, exclude or (), options), strict=True):
-                if json:
-                    emit_json({"query": text, "hits": [_hit_object(hit) for hit in hits]}, indent=None)
-                    continue
-                typer.echo(("" if first else "\n") + f"> {one_line(text)}")
-                _show(hits, json)
-                first = False
+            for text, hits in zip(queries, call(queries), strict=True):
+                writer.write_next(text, hits)
 
 
-def _hits(
-    index: Index, queries: Sequence[str], k: int, exclude: Sequence[str], options: dict[str, Any]
-) -> list[list[Hit]]:
-    from rader_plugins.retrieval import RaderRetriever
+@dataclass(frozen=True)
+class _Search:
+    """Finds hits for some queries."""
 
-    retriever = RaderRetriever(index, options.get("mode") or "hybrid")
-    return retriever.search_batch(queries, k, exclude_ids=[exclude] * len(queries), **options)
+    retriever: RaderRetriever
+    k: int
+    exclude: Sequence[str]
+    options: dict[str, Any]
+    is_grouped: bool
+
+    def __call__(self, queries: Sequence[str]) -> list[list[ShownHit]]:
+        if not self.is_grouped or self.k == 0:
+            return [[ShownHit(hit) for hit in hits] for hits in self._search(queries, self.k)]
+        answers: list[list[ShownHit]] = [[] for _ in queries]
+        depth, left = 4 * self.k, list(range(len(queries)))
+        while left:
+            rankings = self._search([queries[position] for position in left], depth)
+            unfinished = []
+            for position, hits in zip(left, rankings, strict=True):
+                groups = group_hits(hits)
+                answers[position] = groups[: self.k]
+                if len(groups) < self.k and len(hits) == depth:
+                    unfinished.append(position)
+            depth, left = 4 * depth, unfinished
+        return answers
+
+    def _search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return self.retriever.search_batch(queries, k, exclude_ids=[self.exclude] * len(queries), **self.options)
+
+
+class _Writer:
+    """Writes hits in the form that was asked for."""
+
+    def __init__(self, output: HitOutput, json: bool, texts: HitTexts) -> None:
+        self._output = output
+        self._json = json
+        self._texts = texts
+        self._number = 0
+
+    def _objects(self, hits: Sequence[ShownHit]) -> list[dict[str, Any]]:
+        explain, grouped = self._output.explain, self._output.group
+        return [hit_object(hit, self._texts, explain=explain, grouped=grouped) for hit in hits]
+
+    def write_single(self, hits: Sequence[ShownHit]) -> None:
+        """Write the hits of the only query."""
+        if self._json:
+            emit_json(self._objects(hits))
+        elif self._output.jsonl:
+            for hit in self._objects(hits):
+                emit_json(hit, indent=None)
+        elif self._output.ids:
+            for shown in hits:
+                typer.echo(_id_line(shown.hit.document.id))
+        else:
+            self._show(hits)
+
+    def write_next(self, query: str, hits: Sequence[ShownHit]) -> None:
+        """Write the hits of the next of many queries."""
+        self._number += 1
+        if self._json:
+            emit_json({"query": query, "hits": self._objects(hits)}, indent=None)
+        elif self._output.jsonl:
+            for hit in self._objects(hits):
+                emit_json({"query": query, **hit}, indent=None)
+        elif self._output.ids:
+            for shown in hits:
+                typer.echo(f"{self._number}\t{_id_line(shown.hit.document.id)}")
+        else:
+            typer.echo(("" if self._number == 1 else "\n") + f"> {one_line(query)}")
+            self._show(hits)
+
+    def _show(self, hits: Sequence[ShownHit]) -> None:
+        if not hits:
+            note("No hits.")
+        elif self._output.is_detailed:
+            typer.echo("\n".join(details(hits, self._texts, explain=self._output.explain)))
+        else:
+            typer.echo("\n".join(hit_table(hits, self._texts)))
+
+
+def _id_line(id: str) -> str:
+    if len(id.splitlines()) > 1:
+        raise InputError(f"The id {id!r} has line breaks: --jsonl writes such ids.")
+    return id
 
 
 def _check_loadable(index: Index, choice: ModelChoice) -> None:
@@ -127,45 +299,3 @@ def _lines() -> Iterator[list[str]]:
     queries = (line for line in lines if line)
     while batch := list(itertools.islice(queries, _BATCH)):
         yield batch
-
-
-def _hit_object(hit: Hit) -> dict[str, Any]:
-    return {
-        "id": hit.document.id,
-        "score": hit.score,
-        "rank": hit.rank,
-        "scores": dict(hit.scores),
-        "text": hit.document.text,
-        "metadata": dict(hit.document.metadata),
-    }
-
-
-def _show(hits: Sequence[Hit], json: bool) -> None:
-    if json:
-        emit_json([_hit_object(hit) for hit in hits])
-    elif not hits:
-        note("No hits.")
-    else:
-        typer.echo("\n".join(_table(hits)))
-
-
-def _table(hits: Sequence[Hit]) -> list[str]:
-    # The score that decided the order has its own column already.
-    stages = [stage for stage in hits[0].scores if any(hit.scores.get(stage) != hit.score for hit in hits)]
-    rows = []
-    for hit in hits:
-        scores = [f"{hit.scores[stage]:.3f}" if stage in hit.scores else "" for stage in stages]
-        rows.append([str(hit.rank), f"{hit.score:.3f}", *scores, one_line(hit.document.id)])
-    lines = table(["rank", "score", *stages, "id"], rows, right="r" * (2 + len(stages)))
-    texts = ["text", *(one_line(hit.document.text) for hit in hits)]
-    margin = max(map(cell_width, lines)) + 2
-    if width() - margin >= _LEAST_TEXT:
-        return [
-            line + " " * (margin - cell_width(line)) + clip(text, width() - margin)
-            for line, text in zip(lines, texts, strict=True)
-        ]
-    # Long ids leave no room: the text goes below.
-    output = [lines[0]]
-    for line, text in zip(lines[1:], texts[1:], strict=True):
-        output += [line, "      " + clip(text, max(_LEAST_TEXT, width() - 6))]
-    return output

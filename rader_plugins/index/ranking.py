@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from rader_plugins.documents import Document, Hit
 from rader_plugins.errors import InputError
-from rader_plugins.fusion import fuse
+from rader_plugins.explanation import HitDetails, ListPlace
+from rader_plugins.fusion import fuse, z_scores
 from rader_plugins.index.request import SearchRequest, Vector, as_vectors
 from rader_plugins.index.snapshot import Snapshot, top_places
 
-__all__ = ["RankedRows", "check_vectors", "rank", "to_hits"]
+__all__ = ["RankedRows", "check_vectors", "hit_details", "rank", "to_hits"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -29,11 +30,13 @@ class RankedRows:
         rows: Rows of the snapshot, shape (n,).
         scores: The score that decided the order, shape (n,).
         stages: Name of a stage -> its scores, each of shape (n,).
+        lists: What each list says of every row; None unless ``ranks`` were asked for.
     """
 
     rows: Array
     scores: Array
     stages: Mapping[str, Array]
+    lists: Sequence[Mapping[str, ListPlace]] | None = None
 
 
 def check_vectors(request: SearchRequest, dimension: int | None) -> Vector | None:
@@ -99,7 +102,23 @@ def _hybrid(
     dense = np.concatenate([dense_scores, snapshot.dense_scores(vector, extra)])
     bm25 = every_bm25[pool]
     fused = fuse(dense, bm25, request.alpha)
-    return _sorted(snapshot, pool, fused, request.k, "fused", {"dense": dense, "bm25": bm25})
+    ranked = _sorted(snapshot, pool, fused, request.k, "fused", {"dense": dense, "bm25": bm25})
+    if "ranks" not in request.details:
+        return ranked
+    places = {}
+    for name, scores, weight, candidates in (
+        ("dense", dense, request.alpha, dense_rows),
+        ("bm25", bm25, 1 - request.alpha, lexical_rows),
+    ):
+        score_of = dict(zip(pool.tolist(), scores, strict=True))
+        z_of = dict(zip(pool.tolist(), z_scores(scores).tolist(), strict=True))
+        best = sorted(candidates.tolist(), key=lambda row: (-score_of[row], snapshot.ids[row]))
+        rank_of = {row: rank for rank, row in enumerate(best, start=1)}
+        places[name] = [
+            ListPlace(float(score_of[row]), rank_of.get(row), z_of[row], weight) for row in ranked.rows.tolist()
+        ]
+    lists = [dict(zip(places, row, strict=True)) for row in zip(*places.values(), strict=True)]
+    return replace(ranked, lists=lists)
 
 
 def _sorted(
@@ -110,9 +129,33 @@ def _sorted(
     return RankedRows(rows[order], scores[order], {name: values[order] for name, values in stages.items()})
 
 
-def to_hits(ranked: RankedRows, documents: Mapping[int, Document]) -> list[Hit]:
-    """Return hits; ``documents`` holds the document of every row."""
+def to_hits(
+    ranked: RankedRows, documents: Mapping[int, Document], details: Sequence[HitDetails] | None = None
+) -> list[Hit]:
+    """Return hits; ``documents`` holds the document of every row, ``details`` what is known of each beside."""
     return [
-        Hit(documents[row], score, index + 1, {stage: float(values[index]) for stage, values in ranked.stages.items()})
+        Hit(
+            documents[row],
+            score,
+            index + 1,
+            {stage: float(values[index]) for stage, values in ranked.stages.items()},
+            None if details is None else details[index],
+        )
         for index, (row, score) in enumerate(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
     ]
+
+
+def hit_details(snapshot: Snapshot, request: SearchRequest, query: str, ranked: RankedRows) -> list[HitDetails] | None:
+    """Return what a request asks to know of the rows of one answer; None where it asks for nothing."""
+    if not request.details:
+        return None
+    lists: Sequence[Mapping[str, ListPlace]] = [{}] * len(ranked.rows)
+    if "ranks" in request.details:
+        lists = ranked.lists or [
+            {request.mode: ListPlace(score, rank)} for rank, score in enumerate(ranked.scores.tolist(), start=1)
+        ]
+    details = []
+    parts = snapshot.term_scores(query, ranked.rows) if "terms" in request.details else [((), ())] * len(ranked.rows)
+    for rank, (places, (terms, missing)) in enumerate(zip(lists, parts, strict=True), start=1):
+        details.append(HitDetails(query, rank, places, terms, missing))
+    return details

@@ -21,9 +21,10 @@ from rader_plugins.index.dense import gather
 from rader_plugins.index.fields import FieldColumns, StaleSnapshotError
 from rader_plugins.index.filters import Filter, parse_filter
 from rader_plugins.index.home import Home, outdated_analysis
+from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.loader import load_snapshot
 from rader_plugins.index.maintenance import damaged_rows
-from rader_plugins.index.ranking import check_vectors, rank, to_hits
+from rader_plugins.index.ranking import check_vectors, hit_details, rank, to_hits
 from rader_plugins.index.request import SearchRequest, Vector
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.statistics import describe
@@ -31,7 +32,7 @@ from rader_plugins.recipes import Recipe
 
 __all__ = ["IndexReader"]
 
-_CAPABILITIES = frozenset({"bm25", "filter", "filter_function"})
+_CAPABILITIES = frozenset({"bm25", "filter", "filter_function", "ranks", "terms"})
 _VECTOR_CAPABILITIES = _CAPABILITIES | {"dense", "hybrid"}
 _ATTEMPTS = 3
 
@@ -73,6 +74,11 @@ class IndexReader:
     def dimension(self) -> int | None:
         """Length of the vectors; None without vectors."""
         return self._home.settings.dimension
+
+    @property
+    def bm25(self) -> Bm25Config:
+        """How words are found and scored."""
+        return self._home.settings.bm25
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -178,7 +184,12 @@ class IndexReader:
         masks = [snapshot.without(shared, ids) for ids in request.exclude_ids or [()] * len(request.queries)]
         rankings = rank(snapshot, request, vectors, masks)
         documents = self.fetch(sorted({row for ranked in rankings for row in ranked.rows.tolist()}), snapshot)
-        return None if documents is None else [to_hits(ranked, documents) for ranked in rankings]
+        if documents is None:
+            return None
+        return [
+            to_hits(ranked, documents, hit_details(snapshot, request, query, ranked))
+            for query, ranked in zip(request.queries, rankings, strict=True)
+        ]
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents with these ids, in this order; ids that are not stored are left out."""

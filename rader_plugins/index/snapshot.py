@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.explanation import TermScore
 from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gather_scores
 from rader_plugins.index.lexical import LexicalView, Postings, WeightedQuery, promising
 from rader_plugins.index.storage import Store
@@ -98,6 +99,17 @@ class Snapshot:
         terms = self.lexical.config.analyzer.query_terms(query)
         term_ids = self._store.term_ids(list(dict.fromkeys(terms)))
         return self.lexical.query(Counter(term_ids[term] for term in terms if term in term_ids))
+
+    def term_scores(self, query: str, rows: Array) -> list[tuple[tuple[TermScore, ...], tuple[str, ...]]]:
+        """Return, for every row, what each term of a query that it holds adds to BM25, and the terms that it lacks."""
+        terms = list(dict.fromkeys(self.lexical.config.analyzer.query_terms(query)))
+        term_of = {id: term for term, id in self._store.term_ids(terms).items()}
+        answers = []
+        for parts in self.lexical.parts_of(self._weighted(query), rows):
+            held = tuple(TermScore(term_of[part.term], part.frequency, part.documents, part.score) for part in parts)
+            names = {term.term for term in held}
+            answers.append((held, tuple(term for term in terms if term not in names)))
+        return answers
 
     def bm25_top(self, scores: npt.NDArray[np.float64], k: int, mask: Mask | None) -> Ranking:
         """The ``k`` best rows by BM25, in no order; only rows that match a term."""

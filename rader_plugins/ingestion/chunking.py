@@ -48,7 +48,8 @@ class Chunking:
     def split(self, document: Document, *, markdown: bool) -> Iterator[Document]:
         """Yield the chunks of a document, ``<id>#<n>``, with its metadata and where they were cut."""
         for number, (start, text) in enumerate(self._splitters[markdown].chunk_indices(document.text)):
-            origin = {"parent_id": document.id, "chunk": number, "chunk_start": start}
+            line = document.text.count("\n", 0, start) + 1
+            origin = {"parent_id": document.id, "chunk": number, "chunk_start": start, "chunk_line": line}
             yield Document(f"{document.id}#{number}", text, {**document.metadata, **origin})
 
 

@@ -6,13 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from rader_plugins.retrieval.fusion import fuse, z_scores
+from rader_plugins.retrieval.passages import Passage, passage_of
 from rader_plugins.retrieval.retriever import Mode, RaderRetriever
 from rader_plugins.retrieval.searcher import Searcher
 
 if TYPE_CHECKING:
     from rader_plugins.retrieval.reasoning import ReasoningQuery
 
-__all__ = ["Mode", "RaderRetriever", "ReasoningQuery", "Searcher", "fuse", "z_scores"]
+__all__ = [
+    "Mode", "Passage", "RaderRetriever", "ReasoningQuery", "Searcher", "fuse", "passage_of", "z_scores",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

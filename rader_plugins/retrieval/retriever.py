@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import numpy.typing as npt
 from typing_extensions import Unpack
 
 from rader_plugins import background
+from rader_plugins.arguments import check_flag
 from rader_plugins.documents import Hit, corpus_digest, text_list
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, Index, Mode, SearchRequest, check_index, encoder_of, read_documents
-from rader_plugins.index.request import as_vectors
+from rader_plugins.index.request import Detail, as_vectors
 from rader_plugins.reranking.base import Reranker
 from rader_plugins.reranking.description import describe_reranker
 from rader_plugins.retrieval.expansion import QueryExpansion, check_expansion
@@ -31,6 +32,7 @@ class SearchOptions(TypedDict, total=False):
     mode: Mode | None
     alpha: float | None
     instruction: str | None
+    explain: bool
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ class RaderRetriever:
             query: The question.
             k: How many hits; 0 gives none, more than the index holds gives all.
             exclude_ids: Documents that must not be returned.
-            **options: ``filter`` (dict or function, applied before ranking), ``mode``, ``alpha``, ``instruction``.
+            **options: ``filter`` (dict or function, applied before ranking), ``mode``, ``alpha``, ``instruction``;
+                ``explain=True`` keeps what :meth:`rader_plugins.Hit.explain` tells.
 
         Returns:
             Hits, best first. In ``bm25`` mode fewer than ``k`` if fewer documents share a term with the query.
@@ -249,6 +252,8 @@ class RaderRetriever:
             raise InputError(f"Unknown search options {unknown}; known: {', '.join(SearchOptions.__annotations__)}.")
         values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         instruction = values.pop("instruction", self.instruction)
+        if check_flag(values.pop("explain", False), "explain"):
+            values["details"] = frozenset(get_args(Detail))
         if isinstance(queries, str):
             raise InputError("search_batch() takes a list of queries; search() takes one.")
         texts = text_list(queries, "query")

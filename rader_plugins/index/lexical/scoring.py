@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from rader_plugins.arguments import check_flag, shown
 from rader_plugins.errors import InputError
 from rader_plugins.index.lexical.postings import Array, Postings
 
-__all__ = ["Bm25Config", "LexicalView", "WeightedQuery"]
+__all__ = ["Bm25Config", "LexicalView", "TermPart", "WeightedQuery"]
 
 _FREQUENT = 512  # postings of a term from which on they are worth keeping between queries
 _ROUNDED_UP = 1 + 1e-6  # a bound in double precision covers products in single precision
@@ -97,6 +98,22 @@ class WeightedQuery:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+
+class TermPart(NamedTuple):
+    """One term's part of a score.
+
+    Attributes:
+        term: Its id.
+        frequency: How often the document holds it.
+        documents: How many living documents do.
+        score: What it adds.
+    """
+
+    term: int
+    frequency: int
+    documents: int
+    score: float
 
 
 class LexicalView:
@@ -179,6 +196,23 @@ class LexicalView:
                     # In double precision, one term after the other.
                     np.add.at(summed, rows[block].astype(np.intp), (saturations[block] * weight).astype(np.float64))
         return summed
+
+    def parts_of(self, query: WeightedQuery, rows: Array) -> list[list[TermPart]]:
+        """Return, for each of some rows, the parts of its score, the largest first; only of terms that it holds."""
+        parts: list[list[TermPart]] = [[] for _ in rows]
+        for position, (term, weight) in enumerate(zip(query.terms.tolist(), query.weights, strict=True)):
+            for number, part in enumerate(self.parts):
+                first, last = int(query.first[number, position]), int(query.last[number, position])
+                stored = part.rows[first:last]
+                places = stored.searchsorted(rows)
+                for index, (row, place) in enumerate(zip(rows.tolist(), places.tolist(), strict=True)):
+                    if place < len(stored) and stored[place] == row:
+                        frequency = int(part.frequencies[first + place])
+                        score = float(self._saturations(number, first, last)[place] * weight)
+                        parts[index].append(TermPart(term, frequency, int(self._document_frequency[term]), score))
+        for row_parts in parts:
+            row_parts.sort(key=lambda part: -part.score)
+        return parts
 
     def _saturations(self, number: int, first: int, last: int) -> npt.NDArray[np.float32]:
         """Return sat(f, n) of some postings; those of frequent terms are kept."""

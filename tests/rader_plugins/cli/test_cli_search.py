@@ -8,7 +8,10 @@ import pytest
 
 from rader_plugins import RaderIndex, RaderRetriever
 from rader_plugins.cli import search as search_module
+from rader_plugins.reranking import Reranker
+from rader_plugins.reranking.base import reordered
 from tests.rader_plugins.cli.conftest import Rader, write_rows
+from tests.support.llm_server import LLMServer
 
 QUESTION = "How many guests make sure that two of them were born in the same month?"
 
@@ -53,7 +56,7 @@ def test_documents_cannot_write_to_the_terminal(rader: Rader, tmp_path: Path) ->
     assert "\x1b" not in shown
     assert "\x07" not in shown
     assert "wide 漢字" in shown
-    assert "next" not in shown
+    assert len(shown.splitlines()) == 2, "one line a hit"
     [hit] = json.loads(rader("search", tmp_path / "index", "words", "--json").stdout)
     assert hit["id"] == "an\x1b[31mid"
 
@@ -154,3 +157,114 @@ def test_instruction_of_bright_reaches_the_recipe(rader: Rader, built: Path, mon
     rader("search", built, "query", "--instruction", "bright:pony")
     rader("search", built, "query", "--instruction", "my own: ")
     assert seen == [BRIGHT_INSTRUCTIONS["pony"], "my own: "]
+
+
+# What is shown of hits
+
+
+def _notes(tmp_path: Path) -> Path:
+    (tmp_path / "notes").mkdir()
+    leave = "---\ntitle: Leave\n---\n\n# Leave\n\nParents may stay at home for ten weeks.\n\n"
+    (tmp_path / "notes" / "leave.md").write_text(leave + "Weeks are counted from the birth of the child.\n")
+    rooms = "\n\n".join(f"Room {number} holds {number} chairs and a projector." for number in range(1, 9))
+    (tmp_path / "notes" / "rooms.md").write_text(f"# Rooms\n\n{rooms}\n")
+    return tmp_path / "notes"
+
+
+def test_the_passage_that_matches_is_shown_and_not_front_matter(rader: Rader, tmp_path: Path) -> None:
+    rader("index", "build", _notes(tmp_path), "--out", tmp_path / "index")
+    search = ("search", tmp_path / "index")
+    shown = rader(*search, "birth", "--mode", "bm25").stdout
+    assert "from the birth of the child" in shown
+    assert "---" not in shown
+    shown = rader(*search, "zebra", "--mode", "dense").stdout
+    assert "# Leave" in shown
+    assert "---" not in shown
+    [first, *_] = json.loads(rader(*search, "birth", "--mode", "bm25", "--json", "--explain").stdout)
+    assert first["passage"]["line"] == 9
+    assert first["passage"]["terms"] == ["birth"]
+
+
+def test_explanations_are_shown(rader: Rader, tmp_path: Path) -> None:
+    rader("index", "build", _notes(tmp_path), "--out", tmp_path / "index")
+    lines = rader("search", tmp_path / "index", "weeks of zebras", "--explain").stdout.splitlines()
+    assert lines[0].startswith("1. leave.md")
+    assert "line " in lines[0]
+    for heading in ("dense", "bm25", "fused", "terms", "not in it"):
+        assert any(line.split("  ")[1].strip() == heading for line in lines if line.startswith("   ")), heading
+    [hit, _] = json.loads(rader("search", tmp_path / "index", "weeks of zebras", "--explain", "--json").stdout)
+    assert hit["explanation"]["missing"] == ["zebra"]
+    assert sum(place["share"] for place in hit["explanation"]["lists"].values()) == pytest.approx(hit["score"])
+
+
+def test_groups_and_neighbours(rader: Rader, tmp_path: Path) -> None:
+    rader("index", "build", _notes(tmp_path), "--out", tmp_path / "index", "--chunk-size", 60)
+    search = ("search", tmp_path / "index", "chairs and a projector", "--mode", "bm25", "--json")
+    chunks = json.loads(rader(*search, "-k", 20).stdout)
+    assert len(chunks) > 2
+    [grouped] = json.loads(rader(*search, "--group", "-k", 2).stdout)
+    assert grouped["id"] == chunks[0]["id"]
+    assert [one["id"] for one in grouped["folded"]] == [chunk["id"] for chunk in chunks[1:]]
+    middle = next(chunk for chunk in chunks if chunk["metadata"]["chunk"] == 3)
+    query = middle["text"]
+    [hit, *_] = json.loads(rader("search", tmp_path / "index", query, "--context", 2, "--json").stdout)
+    by_number = {chunk["metadata"]["chunk"]: chunk["text"] for chunk in chunks}
+    number = hit["metadata"]["chunk"]
+    assert hit["context"]["after"][0] == by_number[number + 1]
+    assert hit["context"]["before"][-1] == by_number[number - 1]
+    text = (tmp_path / "notes" / "rooms.md").read_text()
+    line = text[: text.index(hit["text"])].count("\n") + 1
+    assert hit["metadata"]["chunk_line"] == line
+
+
+def test_forms_for_pipes(rader: Rader, built: Path) -> None:
+    hits = json.loads(rader("search", built, QUESTION, "-k", 3, "--json").stdout)
+    lines = rader("search", built, QUESTION, "-k", 3, "--jsonl").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == hits
+    assert rader("search", built, QUESTION, "-k", 3, "--ids").stdout.split() == [hit["id"] for hit in hits]
+    many = rader("search", built, "-", "-k", 1, "--ids", input="graph\nstars and bars\n").stdout.splitlines()
+    assert [line.split("\t")[0] for line in many] == ["1", "2"]
+    [line] = rader("search", built, "-", "-k", 1, "--jsonl", input="graph\n").stdout.splitlines()
+    assert json.loads(line)["query"] == "graph"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "--ids"], "choose one"),
+        (["--ids", "--explain"], "no effect"),
+        (["--rerank-top", "3"], "goes with --rerank"),
+        (["--reasoning"], "--llm-url"),
+        (["--llm-url", "http://127.0.0.1:1/v1"], "add --reasoning"),
+    ],
+)
+def test_options_of_hits_without_effect_are_refused(
+    rader: Rader, built: Path, arguments: list[str], message: str
+) -> None:
+    assert message in rader("search", built, "graph", *arguments, code=2).stderr
+
+
+class Backwards(Reranker):
+    def rerank_batch(self, queries: Any, hits: Any) -> Any:
+        stages = [[{"rerank": float(place)} for place in range(len(ranking))] for ranking in hits]
+        return [
+            reordered(ranking, [stage["rerank"] for stage in own], own)
+            for ranking, own in zip(hits, stages, strict=True)
+        ]
+
+
+def test_reranker_and_reasoning(rader: Rader, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rader_plugins.reranking as reranking
+
+    monkeypatch.setattr(reranking, "load_reranker", lambda name, **options: Backwards())
+    plain = json.loads(rader("search", built, "graph", "-k", 4, "--json").stdout)
+    command = ("search", built, "graph", "-k", 2, "--rerank", "some", "--rerank-top", 4)
+    reranked = json.loads(rader(*command, "--json", "--explain").stdout)
+    assert [hit["id"] for hit in reranked] == [hit["id"] for hit in plain[:1:-1]]
+    assert [hit["explanation"]["first_stage_rank"] for hit in reranked] == [4, 3]
+    assert "up from rank 4 to 1" in rader(*command, "--explain").stdout
+    with LLMServer("stars and bars") as server:
+        options = ("--reasoning", "--llm-url", server.url, "--mode", "bm25", "--explain", "--json")
+        [hit, *_] = json.loads(rader("search", built, "zzzz", *options).stdout)
+    assert hit["id"] == "stars-and-bars"
+    assert "stars and bars" in hit["explanation"]["query"]

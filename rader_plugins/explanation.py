@@ -1,0 +1,139 @@
+"""Why a document ranks where it does: what :meth:`rader_plugins.Hit.explain` returns, and what indexes fill it with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["Explanation", "HitDetails", "ListPlace", "TermScore"]
+
+
+@dataclass(frozen=True)
+class TermScore:
+    """What one term of the query adds to the BM25 score of a document.
+
+    Args:
+        term: As the analysis has it: a stem in lower case.
+        frequency: How often the document holds it.
+        documents: How many documents of the index hold it.
+        score: Its part of the BM25 score; the parts of all terms add up to it.
+    """
+
+    term: str
+    frequency: int
+    documents: int
+    score: float
+
+
+@dataclass(frozen=True)
+class ListPlace:
+    """What one list of a search, ``dense`` or ``bm25``, says of a document.
+
+    Args:
+        score: Its score there.
+        rank: Its place, 1 for the best; None where it is not among the candidates that the list contributed.
+        z: The z-score of the score over all candidates of both lists; None without fusion.
+        weight: What fusion multiplies that with; None without fusion.
+    """
+
+    score: float
+    rank: int | None
+    z: float | None = None
+    weight: float | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Its part of the fused score; None without fusion."""
+        return None if self.z is None or self.weight is None else self.z * self.weight
+
+
+@dataclass(frozen=True)
+class HitDetails:
+    """What an index knows of a hit beside its scores (:attr:`rader_plugins.index.SearchRequest.details`).
+
+    Args:
+        query: The text that was searched for; reasoning may have written it.
+        rank: Place in the answer of the index, before a reranker.
+        lists: What each list says; empty unless ``ranks`` were asked for.
+        terms: Terms of the query that the document holds, the largest part first; empty unless ``terms`` were asked
+            for.
+        missing: The other terms of the query, in its order.
+    """
+
+    query: str
+    rank: int
+    lists: Mapping[str, ListPlace] = field(default_factory=dict)
+    terms: tuple[TermScore, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How one document came to its place; ``print`` shows it in a few lines.
+
+    Args:
+        id: Of the document.
+        rank: Its place among the hits.
+        score: The score that decided it.
+        scores: The score of every stage.
+        details: What the index knows.
+    """
+
+    id: str
+    rank: int
+    score: float
+    scores: Mapping[str, float]
+    details: HitDetails
+
+    @property
+    def is_reranked(self) -> bool:
+        """Whether a reranker decided the order."""
+        return "rerank" in self.scores
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        details = asdict(self.details)
+        for name, place in self.details.lists.items():
+            details["lists"][name]["share"] = place.share
+        return {"rank": self.rank, "score": self.score, "scores": dict(self.scores), **_first_stage(details)}
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return it as pairs of a heading and a text."""
+        pairs = [(name, _of_list(place)) for name, place in self.details.lists.items()]
+        if any(place.share is not None for place in self.details.lists.values()) and "fused" in self.scores:
+            pairs.append(("fused", f"{self.scores['fused']:+.3f}, rank {self.details.rank}"))
+        if self.is_reranked:
+            pairs.append(("rerank", f"{self.scores['rerank']:.3f}, {_moved(self.details.rank, self.rank)}"))
+        if self.details.terms:
+            pairs.append(("terms", ", ".join(map(_of_term, self.details.terms))))
+        if self.details.missing:
+            pairs.append(("not in it", ", ".join(self.details.missing)))
+        return pairs
+
+    def __str__(self) -> str:
+        lines = [f"{self.rank}. {self.id}  {self.score:.3f}"]
+        return "\n".join([*lines, *(f"   {name:<9} {text}" for name, text in self.lines())])
+
+
+def _first_stage(details: dict[str, Any]) -> dict[str, Any]:
+    return {("first_stage_rank" if name == "rank" else name): value for name, value in details.items()}
+
+
+def _of_list(place: ListPlace) -> str:
+    rank = "not among its candidates" if place.rank is None else f"rank {place.rank}"
+    text = f"{place.score:.3f}, {rank}"
+    if place.z is None or place.weight is None:
+        return text
+    return f"{text}, z {place.z:+.2f} x {place.weight:.2g} = {place.z * place.weight:+.3f}"
+
+
+def _of_term(term: TermScore) -> str:
+    times = "" if term.frequency == 1 else f" ({term.frequency} times)"
+    return f"{term.term} {term.score:.3f}{times}"
+
+
+def _moved(before: int, after: int) -> str:
+    if before == after:
+        return f"stays at rank {after}"
+    return f"{'up' if after < before else 'down'} from rank {before} to {after}"
