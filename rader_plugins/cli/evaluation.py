@@ -18,6 +18,7 @@ from rader_plugins.cli.options import (
     JsonOutput,
     ModelChoice,
     SearchMode,
+    check_ranking,
 )
 from rader_plugins.cli.output import emit_json, facts, note, progress
 from rader_plugins.errors import InputError
@@ -48,7 +49,9 @@ def evaluate(
     ] = SearchMode.hybrid,
     alpha: Annotated[
         float | None,
-        typer.Option("--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode. Default: 0.8."),
+        typer.Option(
+            "--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode. Default: 0.8.", metavar="X"
+        ),
     ] = None,
     instruction: Annotated[
         str | None,
@@ -63,7 +66,7 @@ def evaluate(
         typer.Option("--rerank", metavar="NAME", help="Reranker: registered name, model directory or hub id."),
     ] = None,
     rerank_top: Annotated[
-        int | None, typer.Option("--rerank-top", min=1, help="How many documents it sees. Default: 100.")
+        int | None, typer.Option("--rerank-top", min=1, help="How many documents it sees. Default: 100.", metavar="N")
     ] = None,
     queries_file: Annotated[
         Path | None,
@@ -79,7 +82,9 @@ def evaluate(
             "--index", metavar="DIR", help="Index of the corpus, made if it is not there. Default: DIR/index in --out."
         ),
     ] = None,
-    k: Annotated[list[int] | None, typer.Option("-k", min=1, help="Cutoff; repeatable. Default: 10 and 100.")] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("-k", min=1, help="Cutoff; repeatable. Default: 10 and 100.", metavar="N")
+    ] = None,
     measure: Measures = None,
     ignore_identical_ids: Annotated[
         bool | None,
@@ -91,7 +96,7 @@ def evaluate(
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Queries per call; 1 measures what one user waits.")
+        int, typer.Option("--batch-size", min=1, help="Queries per call; 1 measures what one user waits.", metavar="N")
     ] = 1,
     json: JsonOutput = False,
 ) -> None:
@@ -149,12 +154,7 @@ class _Plan:
 
     def check(self) -> None:
         """Refuse options that would have no effect."""
-        if self.alpha is not None and self.mode is not SearchMode.hybrid:
-            raise InputError(
-                f"--alpha weighs the two scores of --mode hybrid; with {self.mode.value} it has no effect."
-            )
-        if self.instruction is not None and self.mode is SearchMode.bm25:
-            raise InputError("--instruction is for a model; with --mode bm25 it has no effect.")
+        check_ranking(self.mode, self.alpha, self.instruction)
         if self.rerank_top is not None and self.rerank is None:
             raise InputError("--rerank-top goes with --rerank.")
 

@@ -35,6 +35,7 @@ __all__ = [
     "SourcePath",
     "TrustRemoteCode",
     "Verbose",
+    "check_ranking",
     "open_index",
     "parse_filter",
 ]
@@ -186,6 +187,18 @@ class ModelChoice:
 
 OWN_MODEL = ModelChoice()
 """The default of a command's parameter: the model that the index remembers."""
+
+
+def check_ranking(mode: SearchMode, alpha: float | None, instruction: str | None) -> None:
+    """Refuse options of a ranking that would have no effect.
+
+    Raises:
+        InputError: There is such an option; the message names it.
+    """
+    if alpha is not None and mode is not SearchMode.hybrid:
+        raise InputError(f"--alpha weighs the two scores of --mode hybrid; with {mode.value} it has no effect.")
+    if instruction is not None and mode is SearchMode.bm25:
+        raise InputError("--instruction is for a model; with --mode bm25 it has no effect.")
 
 
 def open_index(folder: Path, choice: ModelChoice | None = None) -> RaderIndex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,16 +14,12 @@ from rader_plugins.cli.hits import HitTexts, ShownHit, details, group_hits, hit_
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
 from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import (
-    Device,
+    OWN_MODEL,
     IndexFolder,
     JsonOutput,
-    Model,
     ModelChoice,
-    ModelOptions,
-    RecipeName,
     SearchMode,
-    ServedModel,
-    TrustRemoteCode,
+    check_ranking,
     open_index,
     parse_filter,
 )
@@ -53,7 +49,8 @@ class Stages:
         ),
     ] = None
     rerank_top: Annotated[
-        int | None, typer.Option("--rerank-top", min=1, help="How many hits the reranker sees. Default: 100.")
+        int | None,
+        typer.Option("--rerank-top", min=1, help="How many hits the reranker sees. Default: 100.", metavar="N"),
     ] = None
     reasoning: Annotated[
         bool,
@@ -129,11 +126,14 @@ class HitOutput:
 def search(
     folder: IndexFolder,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The question; - reads one per line from stdin.")],
-    k: Annotated[int, typer.Option("-k", min=0, help="How many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=0, help="How many hits.", metavar="N")] = 10,
     mode: Annotated[SearchMode, typer.Option("--mode", help="How documents are ranked.")] = SearchMode.hybrid,
     alpha: Annotated[
-        float, typer.Option("--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            "--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode. Default: 0.8.", metavar="X"
+        ),
+    ] = None,
     filter: Annotated[
         str | None,
         typer.Option("--filter", metavar="JSON", help="""Condition on metadata: '{"year": {"$gte": 2000}}'."""),
@@ -149,12 +149,7 @@ def search(
     ] = None,
     stages: Stages = Stages(),
     llm: LLMChoice = NO_LLM,
-    model: Model = None,
-    recipe: RecipeName = None,
-    served_model: ServedModel = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
-    model_option: ModelOptions = None,
+    choice: ModelChoice = OWN_MODEL,
     output: HitOutput = HitOutput(),
     json: JsonOutput = False,
 ) -> None:
@@ -170,11 +165,12 @@ def search(
         raise InputError("The query is empty.")
     output.check(json=json)
     stages.check(llm)
-    choice = ModelChoice(model, recipe, served_model, device, trust_remote_code, model_option)
-    if mode is SearchMode.bm25:
-        choice = ModelChoice(device=device if stages.rerank is not None else None)  # no model takes part
+    check_ranking(mode, alpha, instruction)
+    is_idle = replace(choice, device=None).is_given or (choice.device is not None and stages.rerank is None)
+    if mode is SearchMode.bm25 and is_idle:
+        raise InputError("--mode bm25 compares no vectors: --model and its options have no effect.")
     options = {"filter": condition, "mode": mode.value, "alpha": alpha, "instruction": instruction}
-    with open_index(folder, ModelChoice() if mode is SearchMode.bm25 else choice) as index:
+    with open_index(folder, OWN_MODEL if mode is SearchMode.bm25 else choice) as index:
         if mode is not SearchMode.bm25 and k > 0:
             _check_loadable(index, choice)
         shows = not (json or output.jsonl or output.ids)

@@ -18,7 +18,8 @@ QUESTION = "How many guests make sure that two of them were born in the same mon
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
 def test_json_is_what_the_library_finds(rader: Rader, built: Path, mini_encoder: Any, mode: Any) -> None:
-    shown = json.loads(rader("search", built, QUESTION, "-k", 4, "--mode", mode, "--alpha", 0.5, "--json").stdout)
+    alpha = ("--alpha", 0.5) if mode == "hybrid" else ()
+    shown = json.loads(rader("search", built, QUESTION, "-k", 4, "--mode", mode, *alpha, "--json").stdout)
     with RaderIndex.open(built, mini_encoder) as index:
         hits = RaderRetriever(index, mode=mode, alpha=0.5).search(QUESTION, k=4)
         expected = [
@@ -235,6 +236,10 @@ def test_forms_for_pipes(rader: Rader, built: Path) -> None:
         (["--ids", "--explain"], "no effect"),
         (["--rerank-top", "3"], "goes with --rerank"),
         (["--reasoning"], "--llm-url"),
+        (["--mode", "dense", "--alpha", "0.5"], "no effect"),
+        (["--mode", "bm25", "--instruction", "Find"], "no effect"),
+        (["--mode", "bm25", "--model", "mini"], "no effect"),
+        (["--mode", "bm25", "--device", "cpu"], "no effect"),
         (["--llm-url", "http://127.0.0.1:1/v1"], "add --reasoning"),
     ],
 )
