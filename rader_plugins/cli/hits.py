@@ -99,6 +99,10 @@ class _Marks:
             parts += [(text[at:start], False), (text[start:end], True)]
             at = end
         parts.append((text[at : passage.end], False))
+        if text[: passage.start].strip():
+            parts.insert(0, ("…", False))
+        if text[passage.end :].strip():
+            parts.append(("…", False))
         flat = [(_flat(part), marked) for part, marked in parts]
         whole = "".join(part for part, _ in flat)
         is_cut = columns is not None and cell_width(whole) > columns
@@ -161,7 +165,7 @@ def hit_table(hits: Sequence[ShownHit], texts: HitTexts) -> list[str]:
     beside = width() - margin >= _LEAST_TEXT
     room = width() - margin if beside else max(_LEAST_TEXT, width() - 6)
     marks = _Marks()
-    passages = [marks.text(s.hit.document.text, texts.passage(s.hit, room), room) for s in hits]
+    passages = [marks.text(s.hit.document.text, texts.passage(s.hit, max(1, room - 2)), room) for s in hits]
     if beside:
         return [
             line + " " * (margin - cell_width(line)) + text

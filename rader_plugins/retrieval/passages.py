@@ -63,7 +63,8 @@ def best_passage(
     room = size - (end - start)
     # Some words before, the rest after.
     body = front.end() if (front := _FRONT_MATTER.match(text)) is not None and front.end() <= start else 0
-    start = _at_word(text, max(body, start - room // 3), start)
+    earliest = max(body, min(start - room // 3, len(text) - size))
+    start = _at_word(text, earliest, start) if earliest > body else body
     end = _at_end(text, end, min(len(text), start + size))
     marks = _merged([(left, right) for left, right, _ in spans if start <= left and right <= end])
     return Passage(start, end, text.count("\n", 0, marks[0][0]) + 1, marks)
@@ -107,13 +108,11 @@ def _beginning(text: str, size: int) -> Passage:
 
 def _at_word(text: str, start: int, latest: int) -> int:
     """Return the first beginning of a word from ``start`` on, a paragraph's if one begins before ``latest``."""
-    if start == 0:
-        return 0
     paragraph = text.rfind("\n\n", start - 1, latest)
     if paragraph >= 0:
         return paragraph + 2
     blank = re.compile(r"\s+").search(text, start - 1, latest)
-    return blank.end() if blank is not None else start
+    return blank.end() if blank is not None else latest
 
 
 def _at_end(text: str, earliest: int, end: int) -> int:
