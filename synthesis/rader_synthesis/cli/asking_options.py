@@ -30,18 +30,22 @@ class AskingOptions:
     """Requests at once, attempts and budget."""
 
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests to the language model at once: its slots.")
+        int,
+        typer.Option("--concurrency", min=1, help="Requests to the language model at once: its slots.", metavar="N"),
     ] = 8
-    retries: Annotated[int, typer.Option("--retries", min=0, help="Attempts after the first.")] = 3
+    retries: Annotated[int, typer.Option("--retries", min=0, help="Attempts after the first.", metavar="N")] = 3
     budget_calls: Annotated[
         int | None,
-        typer.Option("--budget-calls", min=1, help="Stop after so many calls; those from the cache are free."),
+        typer.Option(
+            "--budget-calls", min=1, help="Stop after so many calls; those from the cache are free.", metavar="N"
+        ),
     ] = None
     budget_tokens: Annotated[
-        int | None, typer.Option("--budget-tokens", min=1, help="Stop after so many tokens, read and written.")
+        int | None,
+        typer.Option("--budget-tokens", min=1, help="Stop after so many tokens, read and written.", metavar="N"),
     ] = None
     budget_minutes: Annotated[
-        float | None, typer.Option("--budget-minutes", min=0.0, help="Stop after so many minutes.")
+        float | None, typer.Option("--budget-minutes", min=0.0, help="Stop after so many minutes.", metavar="X")
     ] = None
 
     @contextlib.contextmanager

@@ -40,10 +40,13 @@ class Labelling:
     )
     top: Annotated[
         int | None,
-        typer.Option("--top", min=1, help="With --label answer: documents of a search that count as used; 1."),
+        typer.Option(
+            "--top", min=1, help="With --label answer: documents of a search that count as used; 1.", metavar="N"
+        ),
     ] = None
     min_reward: Annotated[
-        float, typer.Option("--min-reward", min=0.0, max=1.0, help="From which reward on an answer is right.")
+        float,
+        typer.Option("--min-reward", min=0.0, max=1.0, help="From which reward on an answer is right.", metavar="X"),
     ] = 1.0
     checker: Annotated[
         str | None,

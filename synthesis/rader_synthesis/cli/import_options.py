@@ -50,7 +50,9 @@ class ImportDocuments:
         typer.Option("--fragments", help="Make a result that is a part of a document that document (join), or not."),
     ] = None
     mode: Annotated[SearchMode | None, typer.Option("--mode", help="How solutions are searched.")] = None
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Documents found for a step of a solution; 5.")] = None
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="Documents found for a step of a solution; 5.", metavar="N")
+    ] = None
 
     def check(self) -> None:
         """Refuse an option that would have no effect.

@@ -70,7 +70,7 @@ def import_(
         Path | None, typer.Option("--llm-cache", metavar="FILE", help="Keep the model's answers: a rerun asks nothing.")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", min=1, help="Requests to the server at once; 8.")
+        int | None, typer.Option("--concurrency", min=1, help="Requests to the server at once; 8.", metavar="N")
     ] = None,
     json: JsonOutput = False,
 ) -> None:

@@ -64,7 +64,8 @@ class SamplingOptions:
         ),
     ] = None
     min_reward: Annotated[
-        float | None, typer.Option("--min-reward", help="Least reward of a right answer, 0 to 1. Default: 1.")
+        float | None,
+        typer.Option("--min-reward", help="Least reward of a right answer, 0 to 1. Default: 1.", metavar="X"),
     ] = None
     negatives: Annotated[
         Negatives | None,
@@ -73,7 +74,10 @@ class SamplingOptions:
     enough: Annotated[
         int | None,
         typer.Option(
-            "--enough", min=0, help="With --negatives auto: negatives that a sample should have. Default: 11."
+            "--enough",
+            min=0,
+            help="With --negatives auto: negatives that a sample should have. Default: 11.",
+            metavar="N",
         ),
     ] = None
     relative_margin: Annotated[
@@ -88,22 +92,30 @@ class SamplingOptions:
     ] = None
     ngram: Annotated[
         int | None,
-        typer.Option("--ngram", min=2, help="Words in a row that count as the same question. Default: 13."),
+        typer.Option(
+            "--ngram", min=2, help="Words in a row that count as the same question. Default: 13.", metavar="N"
+        ),
     ] = None
     near_duplicates: Annotated[
         float | None,
         typer.Option(
-            "--near-duplicates", help="Similarity of equal queries; 1 removes equal 3-grams only. Default: 0.8."
+            "--near-duplicates",
+            help="Similarity of equal queries; 1 removes equal 3-grams only. Default: 0.8.",
+            metavar="X",
         ),
     ] = None
     dev_share: Annotated[
-        float | None, typer.Option("--dev-share", help="Share of problems for validation. Default: 0.05.")
+        float | None, typer.Option("--dev-share", help="Share of problems for validation. Default: 0.05.", metavar="X")
     ] = None
     max_overlap: Annotated[
         float | None,
-        typer.Option("--max-overlap", help="Most of an llm query's words that its document may hold. Default: 0.5."),
+        typer.Option(
+            "--max-overlap", help="Most of an llm query's words that its document may hold. Default: 0.5.", metavar="X"
+        ),
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything random. Default: 0.")] = None
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of everything random. Default: 0.", metavar="N")
+    ] = None
 
     def config(self, file: Path | None, *, has_llm: bool) -> SamplingConfig:
         """Return the parameters: defaults, then the table ``[samples]`` of a file, then the options.

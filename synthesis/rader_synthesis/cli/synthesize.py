@@ -80,13 +80,17 @@ def synthesize(
             "regex:PATTERN (what the pattern finds), or MODULE:FUNCTION (yours, of answer and right answer).",
         ),
     ] = "math",
-    rollouts: Annotated[int | None, typer.Option("--rollouts", min=1, help="Per problem. Default: 16.")] = None,
+    rollouts: Annotated[
+        int | None, typer.Option("--rollouts", min=1, help="Per problem. Default: 16.", metavar="N")
+    ] = None,
     style: Annotated[
         Style | None,
         typer.Option("--style", help="chat (default), or completion for a model that was not trained to chat."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything random. Default: 0.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N problems.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of everything random. Default: 0.", metavar="N")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N problems.", metavar="N")] = None,
     without_answer: Annotated[
         WithoutAnswer | None,
         typer.Option("--without-answer", help="Problems without an answer: error (default) or skip."),
@@ -94,7 +98,7 @@ def synthesize(
     asking: AskingOptions = DEFAULT_ASKING,
     mode: Annotated[SearchMode, typer.Option("--mode", help="How documents are ranked.")] = SearchMode.hybrid,
     alpha: Annotated[
-        float, typer.Option("--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode.")
+        float, typer.Option("--alpha", min=0, max=1, help="Weight of the dense score in hybrid mode.", metavar="X")
     ] = 0.8,
     instruction: Annotated[
         str | None, typer.Option("--instruction", metavar="TEXT", help="Instruction for the retriever's query.")
