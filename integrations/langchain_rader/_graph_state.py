@@ -14,7 +14,7 @@ from uuid import UUID
 
 from langchain_core.documents import Document
 
-from langchain_rader._reading import document_keys, documents_of, is_command, question_of, unwrap
+from langchain_rader._reading import document_keys, every_document, is_command, question_of, unwrap
 from rader_plugins.files import fingerprint
 from rader_plugins.recording import fields_of
 
@@ -60,6 +60,7 @@ class ChainNode:
         root: Of its run.
         query: What it was asked, as its input tells.
         seen: Keys of the documents that it was given.
+        documents: These documents.
         is_step: Whether it is a node of a graph.
         has_steps: Whether it is a graph.
         is_graph: Whether nodes of a graph run below it, however deep.
@@ -74,6 +75,7 @@ class ChainNode:
     root: Root
     query: str | None = None
     seen: frozenset[tuple[str, str]] = frozenset()
+    documents: tuple[Document, ...] = ()
     is_step: bool = False
     has_steps: bool = False
     is_graph: bool = False
@@ -96,11 +98,16 @@ class ChainNode:
         return frozenset(key for key, value in before.items() if value is not None and key not in self.written)
 
     def fresh(self, documents: Sequence[tuple[Document, object]], inputs: Any) -> list[tuple[Document, object]]:
-        """Return the documents that the chain was not given itself."""
-        seen = self.seen
-        if inputs is not None:
-            seen |= document_keys(document for document, _ in documents_of(inputs) or ())
-        return [pair for pair in documents if not document_keys([pair[0]]) & seen]
+        """Return the documents that the chain was not given itself.
+
+        One that it found beside others counts although it was given the same before: a search made again finds some
+        documents again, as objects of their own.
+        """
+        more = () if inputs is None else tuple(every_document(inputs))
+        seen = self.seen | document_keys(more)
+        new = [pair for pair in documents if not document_keys([pair[0]]) & seen]
+        passed_on = {id(document) for document in (*self.documents, *more)}
+        return [pair for pair in documents if id(pair[0]) not in passed_on or pair in new] if new else []
 
 
 class ChainNodes:
@@ -130,10 +137,11 @@ class ChainNodes:
             name: Of the run.
         """
         query = question_of(inputs)
-        seen = document_keys(document for document, _ in documents_of(inputs) or ())
+        documents = tuple(every_document(inputs))
+        seen = document_keys(documents)
         with self._lock:
             parent_node = self._nodes.get(parent) if parent is not None else None
-            node = ChainNode(parent_node, Root() if parent_node is None else parent_node.root, query, seen)
+            node = ChainNode(parent_node, Root() if parent_node is None else parent_node.root, query, seen, documents)
             if parent_node is None and (thread := metadata.get("thread_id")) is not None:
                 node.root.thread, node.root.graph = fingerprint({"thread": str(thread)})[:16], name
                 node.root.resumed = inputs is None or (is_command(inputs) and inputs.resume is not None)
@@ -173,7 +181,7 @@ class ChainNodes:
                 wrote = {key for key in fields if key not in node.given or fields[key] is not node.given[key]}
             with self._lock:
                 node.parent.written |= wrote
-                node.parent.old -= document_keys(document for document, _ in documents_of(update) or ())
+                node.parent.old -= document_keys(every_document(update))
         return node
 
     def _keep(self, id: UUID, node: ChainNode) -> None:

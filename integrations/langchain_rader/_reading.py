@@ -5,7 +5,7 @@ The recorder, ``evaluate`` and ``evaluate_rag`` share it, so that they agree on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
@@ -31,6 +31,7 @@ __all__ = [
     "as_considered",
     "document_keys",
     "documents_of",
+    "every_document",
     "is_command",
     "question_in_state",
     "question_of",
@@ -162,8 +163,29 @@ def documents_of(value: Any, keys: Sequence[str] = DOCUMENT_KEYS, depth: int = _
     reports = [documents_of(item, keys, depth - 1) for item in named if isinstance(item, list | tuple | Mapping)]
     if any(reports):
         return _first(reports)
-    other_lists = [item for key, item in fields.items() if key not in keys and isinstance(item, list | tuple) and item]
-    return _first([documents for item in other_lists if (documents := documents_of(item, keys, 1))]) or _first(reports)
+    others = [
+        item for key, item in fields.items() if key not in keys and isinstance(item, list | tuple | Mapping) and item
+    ]
+    inner = [documents_of(item, keys, depth - 1 if isinstance(item, Mapping) else 1) for item in others]
+    return _first([report for report in inner if report]) or _first(reports)
+
+
+def every_document(value: Any, depth: int = _DEPTH) -> Iterator[Document]:
+    """Yield all documents in a state, whatever field they stand in: none of them is found by whoever is given it."""
+    if isinstance(value, Document):
+        yield value
+    elif value is None or depth == 0 or isinstance(value, str | bytes | int | float):
+        return
+    elif isinstance(value, BaseMessage):
+        yield from every_document(getattr(value, "artifact", None), depth - 1)
+    elif is_command(value):
+        yield from every_document(unwrap(value), depth - 1)
+    elif isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
+        for item in value:
+            yield from every_document(item, depth if isinstance(item, Document) else depth - 1)
+    elif (fields := fields_of(value)) is not None:
+        for item in fields.values():
+            yield from every_document(item, depth - 1)
 
 
 def document_keys(documents: Iterable[Document]) -> frozenset[tuple[str, str]]:

@@ -156,6 +156,8 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
             self._finish(run_id)
             return
         try:
+            if self.tracker.has_open(str(run_id)):  # what it was made of still writes: nobody reads it to its end
+                self.tracker.mark(str(run_id), closed_early=True)
             if inputs is not None:
                 self.tracker.ask(str(run_id), self._question(inputs))
             answer = self._read_answer(run_id, chain, outputs)

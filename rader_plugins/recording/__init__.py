@@ -8,9 +8,10 @@ The recorders of the frameworks are in the integration packages; what they share
 """
 
 from rader_plugins.recording.append import recorded_files
-from rader_plugins.recording.assembly import RecordingLimits, RunAssembly
+from rader_plugins.recording.assembly import RunAssembly
 from rader_plugins.recording.collector import UNLIMITED, RunCollector
 from rader_plugins.recording.feedback import MergeReport, feedback_path, merge_feedback, read_recorded
+from rader_plugins.recording.limits import RecordingLimits
 from rader_plugins.recording.printed import is_printed
 from rader_plugins.recording.recorder import (
     RecordedRun,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
-__all__ = ["append_rows", "recorded_files"]
+__all__ = ["append_rows", "open_recording", "recorded_files"]
 
 _LOCK_SECONDS = 10.0
 _BLOCK = 1 << 16
@@ -56,6 +59,30 @@ def recorded_files(path: str | os.PathLike[str]) -> list[Path]:
         if (number := _number(file, sibling))
     ]
     return [sibling for _, sibling in sorted(numbered)] + ([file] if file.exists() or not numbered else [])
+
+
+@contextmanager
+def open_recording(path: str | os.PathLike[str]) -> Iterator[Iterator[tuple[Path, BinaryIO]]]:
+    """Open a recording as it is now, and yield its files, oldest first; a writer may go on and rename them meanwhile.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    with ExitStack() as stack:
+        # First the newest: should it be renamed before the others are listed, it is seen there.
+        newest = stack.enter_context(Path(path).open("rb")) if Path(path).is_file() else None
+        files = [file for file in recorded_files(path) if file != Path(path)]
+        yield _opened(files, Path(path), newest)
+
+
+def _opened(files: Sequence[Path], path: Path, newest: BinaryIO | None) -> Iterator[tuple[Path, BinaryIO]]:
+    is_renamed = False
+    for file in files:
+        with file.open("rb") as stream:
+            is_renamed |= newest is not None and os.path.sameopenfile(stream.fileno(), newest.fileno())
+            yield file, stream
+    if newest is not None and not is_renamed:
+        yield path, newest
 
 
 def _number(path: Path, other: Path) -> int:

@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from rader_plugins.errors import InputError
+from rader_plugins.recording.entries import Entry, Node, RunKind
+from rader_plugins.recording.limits import RecordingLimits
 from rader_plugins.recording.results import without_repeats
 from rader_plugins.trajectories import Considered, Step, Trajectory
 
 __all__ = ["RecordingLimits", "RunAssembly", "RunKind"]
-
-RunKind = Literal["chain", "retriever", "tool", "llm"]
-"""What a node of a run is; everything that is none of the others is a ``chain``."""
-
-
-@dataclass(frozen=True)
-class RecordingLimits:
-    """Bounds of what a recorder keeps in memory.
-
-    Args:
-        open_runs: Most root runs under way; the one that was quiet longest is forgotten for a new one.
-        run_seconds: A run without an event for so long is forgotten.
-        steps: Most steps of a trajectory; later ones are left out.
-        documents: Most documents of a retrieval.
-        characters: Most characters of a text; the rest is cut off.
-    """
-
-    open_runs: int = 1000
-    run_seconds: float = 3600.0
-    steps: int = 200
-    documents: int = 100
-    characters: int = 20_000
-
-    def __post_init__(self) -> None:
-        if min(self.open_runs, self.steps, self.documents, self.characters) < 1 or not self.run_seconds > 0:
-            raise InputError("Limits of recording must be at least 1, run_seconds above 0.")
-
-
-@dataclass
-class _Node:
-    parent: str | None
-    kind: RunKind
-    hidden: bool
-    order: int
-    searched: bool = False
-    parts: list[str] = field(default_factory=list)
-    remark: bool = False
-
-
-@dataclass
-class _Entry:
-    """The steps of one node, which stand where it began."""
-
-    node: str
-    steps: list[Step] = field(default_factory=list)
-    failed: bool = False
-    answers: bool = False
 
 
 class RunAssembly:
@@ -104,8 +58,8 @@ class RunAssembly:
         self.unread = 0
         """Results and arguments that could not be read and were left out."""
         self._limits = limits
-        self._nodes: dict[str, _Node] = {}
-        self._entries: dict[int, _Entry] = {}
+        self._nodes: dict[str, Node] = {}
+        self._entries: dict[int, Entry] = {}
         self._begun = 0
         self._started = 0
         self._truncated = False
@@ -120,6 +74,10 @@ class RunAssembly:
     def nodes(self) -> frozenset[str]:
         """Ids of the nodes that are under way."""
         return frozenset(self._nodes)
+
+    def has_open(self, id: str) -> bool:
+        """Whether a node that this one started is under way."""
+        return any(node.parent == id for node in self._nodes.values())
 
     @property
     def full(self) -> bool:
@@ -140,7 +98,7 @@ class RunAssembly:
         """
         parent_node = self._nodes.get(parent) if parent is not None else None
         hidden = hidden or (parent_node is not None and (parent_node.hidden or parent_node.kind == "retriever"))
-        node = _Node(parent if parent_node is not None else None, kind, hidden, self._begun)
+        node = Node(parent if parent_node is not None else None, kind, hidden, self._begun)
         self._begun += 1
         self._nodes[id] = node
         if hidden or kind == "chain":
@@ -151,7 +109,7 @@ class RunAssembly:
         if kind == "retriever":
             self._mark_searched(node.parent)
             if text and text.strip():
-                self._entries[node.order] = _Entry(id, [Step("query", self._cut(text.strip()))])
+                self._entries[node.order] = self._entry(id, Step("query", self._cut(text.strip())))
 
     def retrieved(self, id: str, documents: Sequence[Considered], query: str | None = None) -> None:
         """A node found documents, best first.
@@ -170,7 +128,7 @@ class RunAssembly:
         if node.kind != "retriever":
             node.searched = True
             self._mark_searched(node.parent)
-        entry = self._entries.setdefault(node.order, _Entry(id))
+        entry = self._entries.setdefault(node.order, self._entry(id))
         if query and query.strip() and not entry.steps:
             entry.steps.append(Step("query", self._cut(query.strip())))
         entry.steps.append(self._retrieval(documents))
@@ -191,7 +149,7 @@ class RunAssembly:
         earlier = [order for order, entry in self._entries.items() if order < node.order and entry.steps]
         # Models that are built on one another tell of one text twice.
         if not earlier or step != self._entries[max(earlier)].steps[-1]:
-            self._entries[node.order] = _Entry(id, [step], answers=answers)
+            self._entries[node.order] = self._entry(id, step, answers=answers)
 
     def write(self, id: str, part: str, *, answers: bool = True) -> None:
         """A language model that streams wrote a part of its text; counts if the model does not come to its end.
@@ -222,7 +180,7 @@ class RunAssembly:
             return
         self.unread += unread
         text = call if result is None else f"{call} -> {result}"
-        self._entries[node.order] = _Entry(id, [Step("thought", self._cut(text))])
+        self._entries[node.order] = self._entry(id, Step("thought", self._cut(text)))
 
     def leave_out(self, count: int = 1) -> None:
         """Count what could not be read and is left out."""
@@ -252,6 +210,9 @@ class RunAssembly:
         entry = self._entries.get(node.order)
         if entry is not None and error is not None and node.kind == "retriever":
             entry.failed = True
+        if error is not None and node.parent is not None:
+            for below in self._entries.values():
+                below.abandoned |= id in below.above
 
     def trajectory(self, metadata: Mapping[str, Any] | None = None) -> Trajectory | None:
         """Return the run as it is now; None if there is neither a question nor a query, and it is no part of a run.
@@ -279,26 +240,48 @@ class RunAssembly:
         answer = None
         if self.error is not None:
             facts["error"] = self.error
-        else:
-            last = entries[-1].steps[-1] if entries else None
-            answer = self.answer
-            if answer is None and last is not None and entries[-1].answers:
-                answer = last.text
-            answer = self._cut(answer) if answer else None
-            if answer is not None:
-                if last is not None and last.kind == "thought" and last.text.strip() == answer.strip():
-                    steps.pop()
-                steps.append(Step("answer", answer))
+        elif answer := self._said(entries, bool(facts.get("closed_early"))) or None:
+            if steps and steps[-1].kind == "thought" and steps[-1].text.strip() == answer.strip():
+                steps.pop()
+            steps.append(Step("answer", answer))
         question = self._cut(question or "")
         if self._truncated:
             facts["truncated"] = True
         return Trajectory(self.id, "", question, tuple(steps), answer, None, None, self.source, facts)
 
-    def _settled(self) -> list[_Entry]:
-        """Return the entries in their order, without failed searches that were made again."""
+    def _said(self, entries: Sequence[Entry], closed_early: bool) -> str | None:
+        """Return the answer; what a model wrote last where nothing tells it, or tells less than it wrote."""
+        answer = self.answer
+        if entries and entries[-1].answers:
+            last = entries[-1].steps[-1].text
+            if answer is None or (closed_early and answer and last.startswith(answer.strip())):
+                answer = last
+        if not answer or self._limits is None or len(answer) <= self._limits.characters:
+            return answer
+        self._truncated = True
+        end = self._limits.characters // 2  # what is asked for stands at the end, most often
+        return f"{answer[: self._limits.characters - end]}{answer[-end:] if end else ''}"
+
+    def _settled(self) -> list[Entry]:
+        """Return the entries in order, without searches that failed, or whose attempt did, and were made again."""
         entries = [self._entries[order] for order in sorted(self._entries) if self._entries[order].steps]
-        answered = {entry.steps[0].text for entry in entries if entry.steps[0].kind == "query" and not entry.failed}
-        return [entry for entry in entries if not (entry.failed and entry.steps[0].text in answered)]
+        lasting = [entry for entry in entries if not (entry.failed or entry.abandoned)]
+        queries = {entry.steps[0].text for entry in lasting if entry.steps[0].kind == "query"}
+        searches = {entry.search for entry in lasting}
+        return [
+            entry
+            for entry in entries
+            if not (entry.failed and entry.steps[0].text in queries)
+            and not (entry.abandoned and entry.search is not None and entry.search in searches)
+        ]
+
+    def _entry(self, id: str, *steps: Step, answers: bool = False) -> Entry:
+        above: set[str] = set()
+        parent = self._nodes[id].parent
+        while parent is not None and parent not in above:
+            above.add(parent)
+            parent = node.parent if (node := self._nodes.get(parent)) is not None else None
+        return Entry(id, list(steps), answers=answers, above=frozenset(above))
 
     def _has_room(self) -> bool:
         self._started += 1
@@ -307,7 +290,7 @@ class RunAssembly:
             return False
         return True
 
-    def _visible(self, id: str) -> _Node | None:
+    def _visible(self, id: str) -> Node | None:
         node = self._nodes.get(id)
         return None if node is None or node.hidden else node
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.recording.assembly import RecordingLimits
+from rader_plugins.recording.limits import RecordingLimits
 from rader_plugins.recording.writer import TrajectoryWriter
 from rader_plugins.trajectories import Trajectory
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rader_plugins.errors import InputError
-from rader_plugins.recording.append import recorded_files
+from rader_plugins.recording.append import open_recording, recorded_files
+from rader_plugins.recording.parts import joined
 from rader_plugins.trajectories import Trajectory, write_trajectories
 
 __all__ = ["FEEDBACK_SCHEMA", "MergeReport", "feedback_path", "feedback_row", "merge_feedback", "read_recorded"]
 
 FEEDBACK_SCHEMA = "rader-feedback/1"
-_MOST_OPEN = 10_000
 
 
 @dataclass
@@ -41,6 +40,10 @@ class MergeReport:
     unfinished: list[str] = field(default_factory=list)
     resumed: int = 0
     fragments: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    """Ids of runs that stand there more than once, as two recorders write them: each counts once."""
+    ambiguous: list[str] = field(default_factory=list)
+    """Ids that several runs share, with feedback that might be meant for either: none of them gets it."""
 
 
 def feedback_path(path: str | os.PathLike[str]) -> Path:
@@ -73,7 +76,8 @@ def read_recorded(
     Files that were renamed because they had grown are read too, oldest first. A last row that is not whole is left
     out. A run that was interrupted and the one that resumed it are one, with the question of the first, the answer and
     id of the last and feedback for either; ``runs`` in the metadata has the ids of all. A part without a search or a
-    question is left out if what it belongs to has none either.
+    question is left out if what it belongs to has none either. A run that stands there twice counts once; feedback for
+    an id that runs with different answers share is nobody's.
 
     Args:
         paths: What recorders wrote; their feedback files lie beside them.
@@ -86,17 +90,20 @@ def read_recorded(
     counts = report if report is not None else MergeReport()
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         feedback = _read_feedback(path, counts)
+        for id in _shared_ids(path, feedback):
+            del feedback[id]
+            counts.ambiguous.append(id)
         used: set[str] = set()
-        for trajectory in _joined(_recorded(path, counts, on_fault), counts):
+        for trajectory in joined(_recorded(path, counts, on_fault), counts):
             if trajectory.metadata.get("fragment"):
                 counts.fragments.append(trajectory.id)
                 continue
-            ids = trajectory.metadata.get("runs", [trajectory.id])
+            ids = list(dict.fromkeys(trajectory.metadata.get("runs", [trajectory.id])))
             notes = [feedback[id] for id in ids if id in feedback]
             used.update(id for id in ids if id in feedback)
             counts.with_feedback += bool(notes)
-            for note in notes:
-                trajectory = _with(trajectory, note)
+            if notes:
+                trajectory = _with(trajectory, notes)
             yield trajectory
         counts.unmatched += [id for id in feedback if id not in used]
 
@@ -117,125 +124,103 @@ def merge_feedback(
 def _recorded(
     path: str | os.PathLike[str], counts: MergeReport, on_fault: Callable[[InputError], object] | None
 ) -> Iterator[Trajectory]:
-    for file in recorded_files(path):
-        for where, row in _rows(file, counts, on_fault):
-            try:
-                trajectory = Trajectory.from_row(row, where)
-            except InputError as error:
-                if on_fault is None:
-                    raise
-                on_fault(error)
-                continue
-            counts.trajectories += 1
-            yield trajectory
+    if not recorded_files(path)[-1].is_file():
+        raise InputError(f"{os.fspath(path)} is not a file.")
+    with open_recording(path) as files:
+        for file, stream in files:
+            for where, row in _rows(file, stream, counts, on_fault):
+                try:
+                    trajectory = Trajectory.from_row(row, where)
+                except InputError as error:
+                    if on_fault is None:
+                        raise
+                    on_fault(error)
+                    continue
+                counts.trajectories += 1
+                yield trajectory
 
 
-def _joined(trajectories: Iterable[Trajectory], counts: MergeReport) -> Iterator[Trajectory]:
-    """Put interrupted runs together with what resumed them; the others pass in their order."""
-    open_runs: OrderedDict[tuple[str, object], Trajectory] = OrderedDict()
-    for trajectory in trajectories:
-        thread = trajectory.metadata.get("thread")
-        if not isinstance(thread, str):
-            yield trajectory
-            continue
-        key = (thread, trajectory.metadata.get("graph"))
-        if trajectory.metadata.get("resumed"):
-            # An application may call each of its calls something else; two graphs may have threads of one name.
-            others = [other for other in open_runs if other[0] == thread]
-            earlier_key = key if key in open_runs else others[0] if len(others) == 1 else None
-            if earlier_key is not None:
-                key, trajectory = earlier_key, _continued(open_runs.pop(earlier_key), trajectory)
-                counts.resumed += 1
-        elif (earlier := open_runs.pop(key, None)) is not None:
-            yield earlier  # nobody went on with it
-        if trajectory.answer is not None:
-            yield trajectory
-            continue
-        open_runs[key] = trajectory
-        if len(open_runs) > _MOST_OPEN:
-            yield open_runs.popitem(last=False)[1]
-    yield from open_runs.values()
+def _shared_ids(path: str | os.PathLike[str], feedback: Mapping[str, object]) -> list[str]:
+    """Return the ids with feedback that more than one answer goes by: an application named two runs the same."""
+    answers: dict[str, set[tuple[object, object]]] = {}
+    if feedback:
+        with open_recording(path) as files:
+            for file, stream in files:
+                for _, row in _rows(file, stream, MergeReport(), lambda fault: None):
+                    if isinstance(id := row.get("id"), str) and id in feedback and row.get("answer") is not None:
+                        answers.setdefault(id, set()).add((str(row.get("question")), str(row["answer"])))
+    return [id for id, different in answers.items() if len(different) > 1]
 
 
-def _continued(first: Trajectory, second: Trajectory) -> Trajectory:
-    """Return two parts of a run as one."""
-    metadata = {**first.metadata, **second.metadata, "runs": [*first.metadata.get("runs", [first.id]), second.id]}
-    if "error" not in second.metadata:
-        metadata.pop("error", None)
-    if "question_from" not in first.metadata:
-        metadata.pop("question_from", None)
-    metadata["seconds"] = round(sum(float(part.metadata.get("seconds") or 0) for part in (first, second)), 3)
-    metadata["started"] = first.metadata.get("started", second.metadata.get("started"))
-    # A node that was interrupted runs anew from its beginning, so that its searches are made twice.
-    repeated_queries = {step.text for step in second.steps if step.kind == "query"}
-    steps = list(first.steps)
-    while steps and (
-        (steps[-1].kind == "query" and steps[-1].text in repeated_queries)
-        or (
-            len(steps) > 1
-            and steps[-1].kind == "retrieval"
-            and steps[-2].kind == "query"
-            and steps[-2].text in repeated_queries
-        )
-    ):
-        steps.pop()
-    run = replace(second, question=first.question or second.question, steps=(*steps, *second.steps), metadata=metadata)
-    if run.question and run.retrievals:
-        metadata.pop("fragment", None)
-    return run
+@dataclass
+class _Feedback:
+    """What is known of a run id: the latest reward and right answer, each with its row in the file, and comments."""
+
+    reward: tuple[int, float | None] = (0, None)
+    gold_answer: tuple[int, str | None] = (0, None)
+    comments: list[str] = field(default_factory=list)
 
 
-def _with(trajectory: Trajectory, given: Mapping[str, Any]) -> Trajectory:
+def _with(trajectory: Trajectory, notes: Sequence[_Feedback]) -> Trajectory:
+    """Return a run with the feedback for its parts, of which the latest counts."""
     metadata = dict(trajectory.metadata)
-    if given["comments"]:
-        metadata["feedback"] = [*metadata.get("feedback", []), *given["comments"]]
+    if comments := [comment for note in notes for comment in note.comments]:
+        metadata["feedback"] = [*metadata.get("feedback", []), *comments]
+    _, reward = max((note.reward for note in notes), key=lambda dated: dated[0])
+    _, gold_answer = max((note.gold_answer for note in notes), key=lambda dated: dated[0])
     return replace(
         trajectory,
-        reward=trajectory.reward if given["reward"] is None else given["reward"],
-        gold_answer=trajectory.gold_answer if given["gold_answer"] is None else given["gold_answer"],
+        reward=trajectory.reward if reward is None else reward,
+        gold_answer=trajectory.gold_answer if gold_answer is None else gold_answer,
         metadata=metadata,
     )
 
 
-def _read_feedback(path: str | os.PathLike[str], counts: MergeReport) -> dict[str, dict[str, Any]]:
-    feedback: dict[str, dict[str, Any]] = {}
+def _read_feedback(path: str | os.PathLike[str], counts: MergeReport) -> dict[str, _Feedback]:
+    feedback: dict[str, _Feedback] = {}
     file = feedback_path(path)
-    for where, row in _rows(file, counts) if file.exists() else ():
+    if not file.is_file():
+        return feedback
+    with file.open("rb") as stream:
+        _read_notes(file, stream, counts, feedback)
+    return feedback
+
+
+def _read_notes(file: Path, stream: BinaryIO, counts: MergeReport, feedback: dict[str, _Feedback]) -> None:
+    for number, (where, row) in enumerate(_rows(file, stream, counts), start=1):
         reward, gold = row.get("reward"), row.get("gold_answer")
         sound = reward is None or (isinstance(reward, int | float) and not isinstance(reward, bool))
         if row.get("schema") != FEEDBACK_SCHEMA or not isinstance(row.get("run_id"), str) or not sound:
             raise InputError(f"{where} is no row of feedback ({FEEDBACK_SCHEMA}).")
         if gold is not None and not isinstance(gold, str):
             raise InputError(f"{where}: 'gold_answer' must be a text.")
-        entry = feedback.setdefault(row["run_id"], {"reward": None, "gold_answer": None, "comments": []})
-        entry["reward"] = entry["reward"] if reward is None else float(reward)
-        entry["gold_answer"] = entry["gold_answer"] if gold is None else gold
+        note = feedback.setdefault(row["run_id"], _Feedback())
+        if reward is not None:
+            note.reward = (number, float(reward))
+        if gold is not None:
+            note.gold_answer = (number, gold)
         if row.get("comment"):
-            entry["comments"].append(row["comment"])
-    return feedback
+            note.comments.append(row["comment"])
 
 
 def _rows(
-    file: Path, counts: MergeReport, on_fault: Callable[[InputError], object] | None = None
+    file: Path, stream: BinaryIO, counts: MergeReport, on_fault: Callable[[InputError], object] | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not file.is_file():
-        raise InputError(f"{file} is not a file.")
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            where = f"{file}, row {number}"
-            try:
-                row = json.loads(line)
-                fault = None if isinstance(row, dict) else f"{where} holds {type(row).__name__}, not a JSON object."
-            except ValueError as error:
-                if not line.endswith(b"\n"):
-                    counts.unfinished.append(str(file))
-                    return
-                fault = f"{where} is not JSON: {error}"
-            if fault is None:
-                yield where, row
-            elif on_fault is None:
-                raise InputError(fault)
-            else:
-                on_fault(InputError(fault))
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        where = f"{file}, row {number}"
+        try:
+            row = json.loads(line)
+            fault = None if isinstance(row, dict) else f"{where} holds {type(row).__name__}, not a JSON object."
+        except ValueError as error:
+            if not line.endswith(b"\n"):
+                counts.unfinished.append(str(file))
+                return
+            fault = f"{where} is not JSON: {error}"
+        if fault is None:
+            yield where, row
+        elif on_fault is None:
+            raise InputError(fault)
+        else:
+            on_fault(InputError(fault))

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from rader_plugins.recording.assembly import RecordingLimits, RunAssembly, RunKind
+from rader_plugins.recording.assembly import RunAssembly
+from rader_plugins.recording.entries import RunKind
+from rader_plugins.recording.limits import RecordingLimits
 from rader_plugins.trajectories import Considered, Trajectory
 
 __all__ = ["RecordingLimits", "RunKind", "RunTracker", "TrackerCounts"]
@@ -143,6 +145,16 @@ class RunTracker:
         """Whether a run is under way."""
         with self._lock:
             return id in self._members
+
+    def has_open(self, id: str) -> bool:
+        """Whether something that a run started is under way."""
+        with self._assembly_of(id) as assembly:
+            return assembly is not None and assembly.has_open(id)
+
+    def name_of(self, id: str) -> str | None:
+        """Name of the trajectory that a run under way belongs to."""
+        with self._assembly_of(id) as assembly:
+            return None if assembly is None else assembly.id
 
     def ask(self, id: str, question: str | None) -> None:
         """The question of a root became known after it began; that of another run is not of interest."""

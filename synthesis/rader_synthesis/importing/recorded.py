@@ -72,6 +72,8 @@ class Recorded(FileImporter):
             (merged.resumed, "run that continued an interrupted one"),
             (len(merged.fragments), "part of an interrupted run without a search or a question"),
             (len(merged.unmatched), "feedback for a run that is not recorded"),
+            (len(merged.repeated), "run that was recorded twice, left out"),
+            (len(merged.ambiguous), "run id with feedback that runs with different answers share: nobody's feedback"),
             (len(merged.unfinished), "unfinished last row of a killed recorder"),
         ):
             if count:

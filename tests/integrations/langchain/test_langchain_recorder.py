@@ -310,3 +310,47 @@ def test_only_part_of_an_application_can_be_recorded(chain: Runnable[str, str], 
     [run] = read_recorded(path)
     assert run.question == "inner outer"
     assert recorder.counts["skipped"] == 1
+
+
+@pytest.mark.parametrize("read", [1, 2, 3, 99])
+async def test_a_stream_that_is_closed_early_is_marked_and_what_the_model_wrote_is_its_answer(
+    chain: Runnable[str, str], path: Path, read: int
+) -> None:
+    with TrajectoryRecorder(path) as recorder:
+        config = RunnableConfig(callbacks=[recorder])
+        stream = chain.stream("sync", config)
+        for number, _ in enumerate(stream, start=1):
+            if number == read:
+                break
+        stream.close()  # type: ignore[attr-defined]
+        astream = chain.astream("async", config)
+        number = 0
+        async for _ in astream:
+            number += 1
+            if number == read:
+                break
+        await astream.aclose()  # type: ignore[attr-defined]
+    runs = {run.question: run for run in recorded(recorder)}
+    for question, run in runs.items():
+        words = f"answer to {question}".split()
+        assert run.answer is not None
+        assert run.answer.split() == words[:read]
+        if read != len(words):  # after the last word nobody knows that there is none
+            assert run.metadata.get("closed_early", False) is (read < len(words))
+        assert [step.kind for step in run.steps] == ["query", "retrieval", "answer"]
+
+
+def test_a_chain_that_is_tried_again_searched_once(retriever: RaderRetriever, path: Path) -> None:
+    failures = [RuntimeError("the model wrote no JSON")]
+
+    def parse(found: list[Document]) -> str:
+        if failures:
+            raise failures.pop()
+        return "six"
+
+    with TrajectoryRecorder(path) as recorder:
+        (retriever | RunnableLambda(parse)).with_retry(wait_exponential_jitter=False).invoke(
+            "again", {"callbacks": [recorder]}
+        )
+    [run] = recorded(recorder)
+    assert shape(run) == [("query", "again"), ("retrieval", ""), ("answer", "six")]

@@ -265,6 +265,48 @@ def test_documents_that_a_step_passes_on_are_no_search(store: RaderVectorStore, 
     assert [run.answer for run in runs] == [None, "six", "six"]
 
 
+def test_a_second_search_holds_what_it_found_again(store: RaderVectorStore, tmp_path: Path) -> None:
+    class Loop(TypedDict, total=False):
+        question: str
+        documents: list[Document]
+        rounds: int
+
+    def search(state: Loop) -> Loop:
+        rounds = state.get("rounds", 0) + 1
+        return {"documents": store.similarity_search(state["question"], k=2 * rounds - 1), "rounds": rounds}
+
+    builder = StateGraph(Loop).add_node("search", search)
+    builder.add_node("rewrite", lambda state: {"question": f"better {state['question']}"})
+    builder.add_edge(START, "search")
+    builder.add_edge("rewrite", "search")
+    builder.add_conditional_edges("search", lambda state: "rewrite" if state["rounds"] < 2 else END, ["rewrite", END])
+    with TrajectoryRecorder(tmp_path / "runs.jsonl") as recorder:
+        builder.compile().invoke({"question": "q"}, {"callbacks": [recorder]})
+    [run] = read_recorded(recorder.writer.path)
+    assert [step.text for step in run.steps if step.kind == "query"] == ["q", "better q"]
+    assert [len(step.considered) for step in run.retrievals] == [1, 3]
+
+
+def test_documents_in_any_field_are_passed_on(store: RaderVectorStore, tmp_path: Path) -> None:
+    class Merged(TypedDict, total=False):
+        question: str
+        docs: list[Document]
+        web: dict[str, list[Document]]
+        context: list[Document]
+
+    builder = StateGraph(Merged)
+    builder.add_node("inside", lambda state: {"docs": store.similarity_search("a", k=1)})
+    builder.add_node("outside", lambda state: {"web": {"pages": [Document("web", id="web")]}})
+    builder.add_node("merge", lambda state: {"context": [*state["docs"], *state["web"]["pages"]]})
+    for start, end in ((START, "inside"), ("inside", "outside"), ("outside", "merge"), ("merge", END)):
+        builder.add_edge(start, end)
+    with TrajectoryRecorder(tmp_path / "runs.jsonl") as recorder:
+        builder.compile().invoke({"question": "q"}, {"callbacks": [recorder]})
+    [run] = read_recorded(recorder.writer.path)
+    assert [len(step.considered) for step in run.retrievals] == [1, 1]
+    assert documents(run)[1:] == ["web"]
+
+
 def test_a_search_by_hand_within_run(store: RaderVectorStore, retriever: RaderRetriever, tmp_path: Path) -> None:
     with TrajectoryRecorder(tmp_path / "runs.jsonl") as recorder:
         with recorder.run(question="How many guests?") as run:

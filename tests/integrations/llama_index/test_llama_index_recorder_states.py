@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_index.core import Response
+from llama_index.core import MockEmbedding, Response
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.core.base.response.schema import PydanticResponse
@@ -192,7 +192,7 @@ class Hangs(Workflow):
 
 
 async def test_a_cancelled_run_is_no_failure(tmp_path: Path) -> None:
-    retriever = RaderRetriever.from_defaults(nodes=NODES, model="mini")
+    retriever = RaderRetriever.from_defaults(nodes=NODES, model=MockEmbedding(embed_dim=8))
     with TrajectoryRecorder(tmp_path / "runs.jsonl") as recorder:
         workflow = Hangs(timeout=None)
         workflow.searched, workflow.retriever = asyncio.Event(), retriever

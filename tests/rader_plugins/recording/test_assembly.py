@@ -111,3 +111,22 @@ def test_searches_of_chains_count_towards_the_limit() -> None:
     trajectory = run.trajectory()
     assert trajectory is not None
     assert (len(trajectory.retrievals), trajectory.metadata["truncated"]) == (2, True)
+
+
+def test_an_attempt_that_failed_and_was_made_again_searched_once() -> None:
+    run = RunAssembly("run", "Q", source="test")
+    run.start("root")
+    for attempt in ("first", "second"):
+        run.start(attempt, "root")
+        for query, document in (("same", "a"), ("other", attempt)):
+            search = f"{attempt}-{query}"
+            run.start(search, attempt, "retriever", query)
+            run.retrieved(search, [Considered(document, "text")])
+            run.finish(search)
+        run.finish(attempt, error="ValueError: the model wrote no JSON" if attempt == "first" else None)
+    run.finish("root", answer="six")
+    trajectory = run.trajectory()
+    assert trajectory is not None
+    # What the failed attempt found otherwise is its own, and stays.
+    assert [step.text for step in trajectory.steps if step.kind == "query"] == ["other", "same", "other"]
+    assert "failed_searches" not in trajectory.metadata

@@ -5,10 +5,14 @@ from __future__ import annotations
 import builtins
 import inspect
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
+from llama_index.core.agent.workflow import AgentWorkflow, BaseWorkflowAgent
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
@@ -29,11 +33,13 @@ from llama_index.retrievers.rader.recorder_reading import (
     question_of,
     read_tool_result,
 )
+from llama_index.retrievers.rader.recorder_streams import alisten, listen
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import Dispatcher
 from typing_extensions import Unpack
 
 from rader_plugins.construction import ByConstruction
+from rader_plugins.files import fingerprint
 from rader_plugins.recording import (
     RecordedRun,
     Recorder,
@@ -77,6 +83,9 @@ class TrajectoryRecorder(ByConstruction, Recorder):
     outermost counts. A streamed answer is recorded when it has been read to its end, or as far as it was read. A failed
     run has ``error`` in its metadata and no reward. What cannot be read is left out and counted (``unread``).
 
+    A workflow that waits and is resumed from its context, in whatever process, is one run if both parts have one name:
+    ``with recorder.run(run_id)`` around each.
+
     Recording begins when the recorder is made, for the whole process, and ends with :meth:`close`; however many runs
     are under way at once are kept apart. Writing is done by a thread of its own; a full queue drops rows rather than
     wait, and no error of the recorder or of its hooks reaches the application: they are logged once and counted in
@@ -114,13 +123,18 @@ class TrajectoryRecorder(ByConstruction, Recorder):
         self._answer = answer or answer_of
         self._spans: dict[str, _Span] = {}
         self._chats: dict[int, str] = {}
+        self._paused: ContextVar[bool] = ContextVar("rader_paused", default=False)
         self._dispatcher = dispatcher or get_dispatcher()
         self._handlers = (Spans(self), Events(self))
         self._dispatcher.add_span_handler(self._handlers[0])
         self._dispatcher.add_event_handler(self._handlers[1])
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Stop recording and write what is queued; False if that took longer than ``timeout`` seconds."""
+        """Stop recording and write what is queued; False if that took longer than ``timeout`` seconds.
+
+        Runs under way are written as far as they came (``closed_early``).
+        """
+        self._close_open(None)
         spans, events = self._handlers
         # By identity: these are pydantic models, and two recorders' handlers may be equal.
         self._dispatcher.span_handlers = [handler for handler in self._dispatcher.span_handlers if handler is not spans]
@@ -129,11 +143,23 @@ class TrajectoryRecorder(ByConstruction, Recorder):
         ]
         return super().close(timeout)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Record nothing of what runs within: evaluations of the application, say, which search and answer too."""
+        token = self._paused.set(True)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # a generator that was closed in another context
+                self._paused.reset(token)
+
     # What the handlers tell
 
     @guarded
     def entered(self, id: str, bound: inspect.BoundArguments, instance: Any, parent: str | None) -> None:
         """A span begins."""
+        if self._paused.get():
+            return
         parent_span = self._spans.get(parent) if parent is not None else None
         manual = self._within.get()
         tool = instance if isinstance(instance, BaseTool) and method_of(id) in ("call", "acall") else None
@@ -162,6 +188,30 @@ class TrajectoryRecorder(ByConstruction, Recorder):
         self._open(id, id if parent_span is None else parent_span.top, tool, parent, kind, text)
         if (span := self._spans.get(id)) is not None:
             span.nodes, span.query, span.above = input_ids, query, parent
+            if manual is not None and span.top == id and isinstance(instance, Workflow):
+                self._mark_part(manual, bound, instance)
+
+    def _mark_part(self, manual: str, bound: inspect.BoundArguments, workflow: Workflow) -> None:
+        """Note what the parts of a run that waits for someone have in common, in whatever process: the run's name."""
+        arguments = bound.arguments
+        context = arguments.get("ctx")
+        goes_on = isinstance(context, Context) and context.is_running
+        if goes_on or ("init_state" in arguments and arguments.get("start_event") is None):
+            self.tracker.mark(manual, resumed=True)
+        thread = fingerprint({"run": self.tracker.name_of(manual)})[:16]
+        self.tracker.mark(manual, thread=thread, graph=type(workflow).__name__)
+
+    def _end(self, key: str, run: RecordedRun, error: BaseException | None) -> None:
+        self._close_open(key)
+        super()._end(key, run, error)
+
+    @guarded
+    def _close_open(self, above: str | None) -> None:
+        """End what is under way: streams that nobody read, workflows that wait. They have no answer yet."""
+        for id, span in list(self._spans.items()):
+            if span.top == id and above in (None, span.above):
+                self.tracker.mark(id, closed_early=True)
+                self._close_span(id, "", None)
 
     def _mark_tools(self, id: str | None) -> None:
         while id is not None and (span := self._spans.get(id)) is not None and not span.has_tools:
@@ -201,7 +251,7 @@ class TrajectoryRecorder(ByConstruction, Recorder):
             else:
                 self._note_search(id, span, result)
             answer = self._answer(result) if span.top == id else None
-            if result is None and isinstance(instance, Workflow) and method_of(id) == "run":
+            if result is None and span.top == id and isinstance(instance, Workflow) and method_of(id) == "run":
                 answer = ""  # cancelled: a run that ends returns the event that stopped it
                 self.tracker.mark(id, closed_early=True)
         except Exception:
@@ -218,7 +268,9 @@ class TrajectoryRecorder(ByConstruction, Recorder):
             return
         if error is not None and _is_cancelled(error):
             self.tracker.mark(id, closed_early=True)
-            self._close_span(id, None, None)
+            # What a model wrote last is as much as an agent said; to another workflow it may be anything.
+            is_agent = isinstance(instance, AgentWorkflow | BaseWorkflowAgent)
+            self._close_span(id, "" if isinstance(instance, Workflow) and not is_agent else None, None)
         else:
             self._close_span(id, None, named_error(error) if error is not None else "dropped")
 
@@ -240,10 +292,10 @@ class TrajectoryRecorder(ByConstruction, Recorder):
     def _is_stream(self, id: str, result: Any) -> bool:
         """Whether a root returned a stream; then its run goes on until the application has read that."""
         if isinstance(result, StreamingResponse) and result.response_gen is not None:
-            result.response_gen = self._listen(id, result.response_gen)
+            result.response_gen = listen(result.response_gen, partial(self._read, id))
             return True
         if isinstance(result, AsyncStreamingResponse) and result.response_gen is not None:
-            result.response_gen = self._alisten(id, result.response_gen)
+            result.response_gen = alisten(result.response_gen, partial(self._read, id))
             return True
         if isinstance(result, StreamingAgentChatResponse):
             self._chats[builtins.id(result)] = id
@@ -259,34 +311,6 @@ class TrajectoryRecorder(ByConstruction, Recorder):
         if id is not None:
             text = chat.unformatted_response or chat.response
             self._close_span(id, text.strip() or None, None if error is None else named_error(error))
-
-    # Streams: the application reads through these, so they pass on everything, errors included.
-
-    def _listen(self, id: str, stream: Generator[str, None, None]) -> Generator[str, None, None]:
-        tokens: list[str] = []
-        error: BaseException | None = None
-        try:
-            for token in stream:
-                tokens.append(token)
-                yield token
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            self._read(id, tokens, error)
-
-    async def _alisten(self, id: str, stream: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-        tokens: list[str] = []
-        error: BaseException | None = None
-        try:
-            async for token in stream:
-                tokens.append(token)
-                yield token
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            self._read(id, tokens, error)
 
     @guarded
     def _read(self, id: str, said: Sequence[object], error: BaseException | None) -> None:
