@@ -72,7 +72,8 @@ SourcePath = Annotated[
     typer.Argument(
         metavar="PATH",
         callback=expand_path,
-        help="Folder of .txt, .md, .markdown and .rst files; a BEIR folder (corpus.jsonl); a .jsonl file with "
+        help="Folder of texts (.txt, .md, .rst) and documents (PDF, Office, HTML, ...); a BEIR folder (corpus.jsonl); "
+        "a .jsonl file with "
         "'text' in every row; or a single text file.",
         show_default=False,
     ),

@@ -45,9 +45,15 @@ class Chunking:
             True: library.MarkdownSplitter(self.size, overlap=self.overlap),
         }
 
-    def split(self, document: Document, *, markdown: bool) -> Iterator[Document]:
-        """Yield the chunks of a document, ``<id>#<n>``, with its metadata and where they were cut."""
-        for number, (start, text) in enumerate(self._splitters[markdown].chunk_indices(document.text)):
+    def split(self, document: Document, *, markdown: bool, first: int = 0) -> Iterator[Document]:
+        """Yield the chunks of a document, ``<id>#<n>``, with its metadata and where they were cut.
+
+        Args:
+            document: What to split.
+            markdown: Whether its text is Markdown.
+            first: Number of the first chunk: parts of a file are split one after the other.
+        """
+        for number, (start, text) in enumerate(self._splitters[markdown].chunk_indices(document.text), start=first):
             line = document.text.count("\n", 0, start) + 1
             origin = {"parent_id": document.id, "chunk": number, "chunk_start": start, "chunk_line": line}
             yield Document(f"{document.id}#{number}", text, {**document.metadata, **origin})

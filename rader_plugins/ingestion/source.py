@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from rader_plugins.arguments import check_flag, check_path, check_string, expand_path, iterate, shown
 from rader_plugins.documents import Document
-from rader_plugins.errors import InputError
+from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.ingestion.chunking import Chunking
 from rader_plugins.ingestion.findings import KINDS, Findings
+from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES, Part, PartsMemory, UnusableFileError
 from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
 from rader_plugins.ingestion.listing import Listing, glob_matcher, list_folder
 from rader_plugins.ingestion.rows import encoding_of_rows, read_rows
@@ -28,6 +29,7 @@ from rader_plugins.text_files import (
 __all__ = ["JSONL_SUFFIXES", "TEXT_SUFFIXES", "Source", "open_source"]
 
 TEXT_SUFFIXES = (".txt", *MARKDOWN_SUFFIXES, ".rst")
+_FOLDER_SUFFIXES = (*TEXT_SUFFIXES, *DOCUMENT_SUFFIXES)
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
 _ID_KEYS = ("id", "_id", "doc_id")
 _BEIR_ID_KEYS = ("_id", "id", "doc_id")
@@ -55,6 +57,7 @@ class Source:
     encoding: str | None = None
     mounts: tuple[str, ...] = ()
     listed: Findings = field(default_factory=Findings, compare=False)
+    _memory: PartsMemory = field(default_factory=PartsMemory, compare=False, repr=False)
 
     def read(self, findings: Findings) -> Iterator[tuple[int, Document]]:
         """Yield documents (or their chunks), each with the number that :meth:`origin` takes.
@@ -65,14 +68,15 @@ class Source:
             InputError: A row of a JSONL file is unusable; the message names file and line.
         """
         findings.update(self.listed, KINDS)
-        for number, document, markdown in self._files(findings) if self.kind == "text" else self._rows(findings):
+        if self.kind == "text":
+            for number, file in enumerate(self.files):
+                yield from ((number, document) for document in self._documents_of(file, findings))
+            return
+        for number, document in self._rows(findings):
             if not document.text.strip():
-                findings.add("empty", document.id if self.kind == "text" else f"{document.id} (line {number})")
-            elif self.chunking is None:
-                yield number, document
+                findings.add("empty", f"{document.id} (line {number})")
             else:
-                for chunk in self.chunking.split(document, markdown=markdown):
-                    yield number, chunk
+                yield from ((number, chunk) for chunk in self._chunks(document, markdown=False))
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents (or their chunks) alone."""
@@ -82,28 +86,59 @@ class Source:
         """Say where a document came from."""
         return str(self.files[number]) if self.kind == "text" else f"{self.files[0]}, line {number}"
 
-    def _files(self, findings: Findings) -> Iterator[tuple[int, Document, bool]]:
-        root = self.path if self.path.is_dir() else self.path.parent
-        for number, file in enumerate(self.files):
-            before = findings.replaced
-            name = findings.clean(file.relative_to(root).as_posix())
-            text = self._text(file, name, findings)
-            if text is None:
-                continue
-            if findings.replaced > before:
-                findings.add("mended", name, f"{findings.replaced - before} replaced")
-            suffix = file.suffix.lower()
-            title = first_heading(text, suffix)
-            metadata = {"path": name, "title": title} if title else {"path": name}
-            yield number, Document(name, text, metadata), suffix in MARKDOWN_SUFFIXES
+    def _chunks(self, document: Document, *, markdown: bool, first: int = 0) -> Iterator[Document]:
+        if self.chunking is None:
+            yield document
+        else:
+            yield from self.chunking.split(document, markdown=markdown, first=first)
 
-    def _text(self, file: Path, name: str, findings: Findings) -> str | None:
-        """Return what a file holds; None, which is noted, if it cannot be read or is no text."""
+    def _documents_of(self, file: Path, findings: Findings) -> Iterator[Document]:
+        """Yield what a file gives: itself, its chunks, or the pages that it consists of."""
+        root = self.path if self.path.is_dir() else self.path.parent
+        before = findings.replaced
+        name = findings.clean(file.relative_to(root).as_posix())
+        parts = self._parts(file, name, findings)
+        if findings.replaced > before:
+            findings.add("mended", name, f"{findings.replaced - before} replaced")
+        suffix = file.suffix.lower()
+        number = 0
+        for part in parts:
+            if not part.text.strip():
+                findings.add("empty", ", ".join([name, *(f"{kind} {place}" for kind, place in part.metadata.items())]))
+                continue
+            title = first_heading(parts[0].text, ".md" if parts[0].markdown else suffix)
+            metadata = {"path": name, **({"title": title} if title else {}), **part.metadata}
+            document = Document(name, part.text, metadata)
+            if len(parts) > 1 and self.chunking is None:
+                # A page is found and cited by itself, as a chunk is.
+                place = {"parent_id": name, "chunk": number}
+                document = Document(f"{name}#{number}", part.text, {**metadata, **place})
+            for chunk in self._chunks(document, markdown=part.markdown, first=number):
+                yield chunk
+                number += 1
+
+    def _parts(self, file: Path, name: str, findings: Findings) -> list[Part]:
+        """Return what a file holds; nothing, which is noted, if it cannot be read or is no text."""
         try:
             raw = file.read_bytes()
         except OSError as error:
             findings.add("unreadable", name, error.strerror or str(error))
-            return None
+            return []
+        suffix = file.suffix.lower()
+        if suffix not in DOCUMENT_SUFFIXES:
+            text = self._text(raw, name, findings)
+            return [] if text is None else [Part(text, markdown=suffix in MARKDOWN_SUFFIXES)]
+        try:
+            parts = self._memory.parts(suffix, raw)
+            return [replace(part, text=findings.clean(part.text)) for part in parts]
+        except UnusableFileError as error:
+            findings.add("binary", name, str(error))
+        except MissingExtraError as error:
+            findings.add("left_out", name, f"pip install 'rader-plugins[documents]' reads it ({error})")
+        return []
+
+    def _text(self, raw: bytes, name: str, findings: Findings) -> str | None:
+        """Return the text of a file; None, which is noted, if it holds none."""
         if self.encoding is None or not _is_in(self.encoding, raw):
             detected = detect_encoding(raw)
             if detected.name is None:
@@ -122,12 +157,11 @@ class Source:
         cleaned: str = findings.clean(text)
         return cleaned
 
-    def _rows(self, findings: Findings) -> Iterator[tuple[int, Document, bool]]:
+    def _rows(self, findings: Findings) -> Iterator[tuple[int, Document]]:
         [file] = self.files
         encoding = encoding_of_rows(file, self.encoding, findings)
         keys = _BEIR_ID_KEYS if self.kind == "beir" else _ID_KEYS
-        for number, document in read_rows(file, encoding, keys, findings):
-            yield number, document, False
+        yield from read_rows(file, encoding, keys, findings)
 
 
 def _is_in(encoding: str, raw: bytes) -> bool:
@@ -156,7 +190,8 @@ def open_source(
     Args:
         path: A folder with texts, a BEIR folder, a JSONL file or a single text file. ``~`` and environment variables
             are replaced.
-        globs: Which files of a folder to read, in place of :data:`TEXT_SUFFIXES`.
+        globs: Which files of a folder to read, in place of :data:`TEXT_SUFFIXES` and
+            :data:`rader_plugins.ingestion.formats.DOCUMENT_SUFFIXES`.
         chunking: How to split documents.
         encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
         follow_links: Also read linked folders, each once.
@@ -178,7 +213,7 @@ def open_source(
     if is_folder:
         if not globs and (path / "corpus.jsonl").is_file():
             return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding)
-        matcher = glob_matcher(globs) if globs else lambda name: name.lower().endswith(TEXT_SUFFIXES)
+        matcher = glob_matcher(globs) if globs else lambda name: name.lower().endswith(_FOLDER_SUFFIXES)
         listing = list_folder(path, matcher, follow_links=follow_links)
         if not listing.files:
             raise _nothing_to_read(path, globs, listing)
@@ -193,16 +228,16 @@ def open_source(
     suffix = path.suffix.lower()
     if suffix in JSONL_SUFFIXES:
         return Source(path, "jsonl", (path,), chunking, encoding)
-    if suffix in TEXT_SUFFIXES:
+    if suffix in _FOLDER_SUFFIXES:
         return Source(path, "text", (path,), chunking, encoding)
     raise InputError(
-        f"{path} has none of the known endings: {' '.join(TEXT_SUFFIXES)} (a text) or {' '.join(JSONL_SUFFIXES)} "
-        "(one JSON object with 'text' per line)."
+        f"{path} has none of the known endings: {' '.join(TEXT_SUFFIXES)} (a text), {' '.join(DOCUMENT_SUFFIXES)} (a "
+        f"document) or {' '.join(JSONL_SUFFIXES)} (one JSON object with 'text' per line)."
     )
 
 
 def _nothing_to_read(path: Path, globs: Sequence[str], listing: Listing) -> InputError:
-    patterns = " ".join(globs) or " ".join(f"*{suffix}" for suffix in TEXT_SUFFIXES)
+    patterns = " ".join(globs) or " ".join(f"*{suffix}" for suffix in _FOLDER_SUFFIXES)
     if unreadable := listing.findings.names.get("unreadable"):
         name, reason = next(iter(unreadable.items()))
         return InputError(f"{path} holds nothing that could be read: {name} ({reason}).")

@@ -27,6 +27,7 @@ def test_a_folder_of_many_encodings_and_kinds_of_files(rader: Rader, tmp_path: P
         "fake.txt": b"%PDF-1.4 letters", "packed.md": gzip.compress(b"text" * 99), "p.txt": bz2.compress(b"a" * 99),
         "object.txt": pickle.dumps({"a": [1.5] * 30}), "zeros.rst": b"text" + bytes(9), "empty.md": b"",
         "mark.txt": b"\xef\xbb\xbf", "report.pdf": b"%PDF-1.4", "letter.docx": b"PK\x03\x04", "README": b"text",
+        "cat.png": b"PNG",
     }  # fmt: skip
     for name, raw in others.items():
         (folder / name).write_bytes(raw)
@@ -41,6 +42,7 @@ def test_a_folder_of_many_encodings_and_kinds_of_files(rader: Rader, tmp_path: P
     assert files <= found | named
     assert {f"{language}.{encoding}.txt" for language, encoding in encoded if "utf-" in encoding} <= found
     assert set(findings["binary"]) >= {"fake.txt", "packed.md", "p.txt", "object.txt", "zeros.rst"}
+    assert {"report.pdf", "letter.docx"} <= set(findings["binary"]) | set(findings["left_out"]), "damaged, or no extra"
     assert set(findings["empty"]) == {"empty.md", "mark.txt"}
-    assert set(findings["left_out"]) == {"report.pdf", "letter.docx", "README"}
+    assert set(findings["left_out"]) - {"report.pdf", "letter.docx"} == {"README", "cat.png"}
     assert summary["documents"] == len(files - findings["binary"].keys())

@@ -100,17 +100,17 @@ def test_what_was_left_out_or_mended_is_counted_and_named(rader: Rader, tmp_path
     (folder / "empty.md").write_text("")
     (folder / "program.txt").write_bytes(bytes(20))
     for number in range(12):
-        (folder / f"{number:02}.pdf").write_bytes(b"%PDF")
+        (folder / f"{number:02}.png").write_bytes(b"\x89PNG")
     out = tmp_path / "index"
     shown = " ".join(rader("index", "build", folder, "--out", out).stdout.split())
     assert "1 empty text: empty.md" in shown
     assert "2 characters in 1 text replaced by U+FFFD (not valid Unicode): bad.txt" in shown
-    assert "12 files of other kinds (12 .pdf)" in shown
-    assert "00.pdf, 01.pdf" in shown
-    assert "09.pdf and 2 more (--verbose)" in shown
+    assert "12 files of other kinds (12 .png)" in shown
+    assert "00.png, 01.png" in shown
+    assert "09.png and 2 more (--verbose)" in shown
     assert "old.txt (cp1252)" in shown
     assert "program.txt (binary content: zero bytes)" in shown
-    assert "11.pdf" in rader("index", "build", folder, "--out", out, "--verbose").stdout
+    assert "11.png" in rader("index", "build", folder, "--out", out, "--verbose").stdout
     summary = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
     assert (summary["skipped_empty"], summary["mended_texts"], summary["replaced_characters"]) == (1, 1, 2)
     assert summary["source"] == "text"
