@@ -15,6 +15,8 @@ _FILE = "progress.jsonl"
 _SYNC_EVERY = 10.0
 # An upgrade of a library does not strand a run: the manifest of what comes out says with what it was finished.
 _UNCOMPARED = ("versions", "fingerprint")
+# How every index of version 0.1 read words; its manifests do not say so.
+_WORDS_BEFORE = {"language": "english", "identifiers": False, "compatibility": False}
 
 
 class Progress:
@@ -51,6 +53,7 @@ class Progress:
             settings_file=_FILE,
             settings_key="manifest",
             uncompared=_UNCOMPARED,
+            absent=_absent_before(self._manifest),
         )
         with home.opened(), home.journal(_FILE, sync_every=_SYNC_EVERY).opened() as journal:
             self.rows = [row for _, row in journal.rows()]
@@ -65,3 +68,14 @@ class Progress:
         if self._journal is not None:
             self._journal.append(row)
         self.rows.append(row)
+
+
+def _absent_before(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of how indexes read words, wherever it does, as version 0.1 would have."""
+    absent: dict[str, Any] = {}
+    for key, value in manifest.items():
+        if not isinstance(value, Mapping):
+            continue
+        if inner := _WORDS_BEFORE if key == "bm25" and "query_weighted" in value else _absent_before(value):
+            absent[key] = inner
+    return absent
