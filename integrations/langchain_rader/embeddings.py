@@ -50,6 +50,7 @@ class RaderEmbeddings(BaseModel, Embeddings):
         dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``.
         cache: Path of an on-disk cache of vectors; queries and documents never share an entry.
         recipe: How a directory, hub id or server makes its vectors, where it does not say so itself.
+        dimension: Cuts vectors to a length, for models that were trained with ``matryoshka``.
         encoder_options: Any other option of ``rader_plugins.load_encoder``.
 
     Instantiate:
@@ -99,6 +100,7 @@ class RaderEmbeddings(BaseModel, Embeddings):
     dtype: str | None = None
     cache: str | os.PathLike[str] | None = None
     recipe: SkipValidation[str | Recipe | None] = None
+    dimension: int | None = None
     encoder_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
 
     _encoder: Encoder = PrivateAttr()
@@ -113,7 +115,9 @@ class RaderEmbeddings(BaseModel, Embeddings):
     def model_post_init(self, context: Any, /) -> None:
         """Load the encoder, so that a misspelt name is an error here and not at the first query."""
         options = {
-            name: value for name in ("device", "dtype", "cache", "recipe") if (value := getattr(self, name)) is not None
+            name: value
+            for name in ("device", "dtype", "cache", "recipe", "dimension")
+            if (value := getattr(self, name)) is not None
         }
         if twice := sorted(options.keys() & self.encoder_options.keys()):
             raise InputError(f"{', '.join(twice)} is given twice: as an argument and in encoder_options.")

@@ -117,6 +117,15 @@ ModelOptions = Annotated[
         "model here: dtype, batch_tokens, attn_implementation.",
     ),
 ]
+Dimension = Annotated[
+    int | None,
+    typer.Option(
+        "--dimension",
+        metavar="N",
+        min=1,
+        help="Cut the model's vectors to their first N places, for a model trained with matryoshka: a smaller index.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Name all files and rows that were left out or mended.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
@@ -129,6 +138,7 @@ class ModelChoice:
         model: None for the index's own.
         recipe, served_model, device, trust_remote_code: See the options above.
         model_option: Further options of the encoder, as ``NAME=VALUE``.
+        dimension: Length that vectors are cut to; by default what the index records.
     """
 
     model: Model = None
@@ -137,6 +147,7 @@ class ModelChoice:
     device: Device = None
     trust_remote_code: TrustRemoteCode = False
     model_option: ModelOptions = None
+    dimension: Dimension = None
 
     @property
     def is_given(self) -> bool:
@@ -180,6 +191,7 @@ class ModelChoice:
             options |= {"device": self.device, "trust_remote_code": self.trust_remote_code}
         if recipe is not None:
             options["recipe"] = recipe
+        options["dimension"] = self.dimension or (index.recipe.cut_to if index and index.recipe else None)
         further = parse_fields(self.model_option or (), "--model-option", nested=True)
         if doubled := sorted(name for name in further if options.get(name) is not None):
             raise InputError(f"--model-option {doubled[0]} has an option of its own, or is set already.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from typing import Any
 
 from rader_plugins.arguments import shown
 from rader_plugins.encoding.base import Encoder
+from rader_plugins.encoding.cut import cut
 from rader_plugins.errors import InputError
 from rader_plugins.http_urls import is_url
 from rader_plugins.recipes import Recipe
@@ -27,6 +29,8 @@ def load_encoder(name_or_path_or_url: str | os.PathLike[str] | Recipe, **options
             ``attn_implementation``, ``trust_remote_code``, ``show_progress``, ``shared``) or, for a URL, of
             :class:`~rader_plugins.encoding.http.HTTPEncoder` (``recipe``, ``model``, ``concurrency``, ...).
             ``recipe`` states how a directory or hub id makes vectors. ``cache`` is the path of an on-disk cache.
+            ``dimension`` cuts vectors to a length (see :class:`~rader_plugins.encoding.cut.CutEncoder`), for models
+            that were trained with ``matryoshka``.
 
     Raises:
         InputError: The model cannot be found, does not say how it makes vectors, or an option is unknown.
@@ -37,12 +41,32 @@ def load_encoder(name_or_path_or_url: str | os.PathLike[str] | Recipe, **options
         384
     """
     cache = options.pop("cache", None)
-    encoder = _load(name_or_path_or_url, options)
-    if cache is None:
-        return encoder
-    from rader_plugins.encoding.cache import CachedEncoder, VectorCache
+    source, dimension = _take_cut(name_or_path_or_url, options)
+    encoder = _load(source, options)
+    if cache is not None:
+        from rader_plugins.encoding.cache import CachedEncoder, VectorCache
 
-    return CachedEncoder(encoder, VectorCache(cache))
+        encoder = CachedEncoder(encoder, VectorCache(cache))
+    return cut(encoder, dimension)
+
+
+def _take_cut(source: Any, options: dict[str, Any]) -> tuple[Any, int | None]:
+    """Take what is said of the length of vectors out of options and recipes; return the source without it."""
+    lengths = {options.pop("dimension", None)}
+    if isinstance(source, Recipe):
+        lengths.add(source.cut_to)
+        source = _whole(source)
+    if isinstance(options.get("recipe"), Recipe):
+        lengths.add(options["recipe"].cut_to)
+        options["recipe"] = _whole(options["recipe"])
+    stated = lengths - {None}
+    if len(stated) > 1:
+        raise InputError(f"Two lengths of vectors are stated: {' and '.join(map(shown, sorted(stated, key=str)))}.")
+    return source, next(iter(stated), None)
+
+
+def _whole(recipe: Recipe) -> Recipe:
+    return recipe if recipe.cut_to is None else dataclasses.replace(recipe, cut_to=None, dimension=None)
 
 
 def _load(source: str | os.PathLike[str] | Recipe, options: dict[str, Any]) -> Encoder:
@@ -64,6 +88,6 @@ def _load(source: str | os.PathLike[str] | Recipe, options: dict[str, Any]) -> E
 
 def _check_options(options: dict[str, Any], encoder: type, *, leave_out: tuple[str, ...]) -> None:
     names = list(inspect.signature(encoder).parameters)
-    valid = sorted({name for name in names if name not in leave_out} | {"cache", "recipe"})
+    valid = sorted({name for name in names if name not in leave_out} | {"cache", "dimension", "recipe"})
     if unknown := sorted(set(options) - set(valid)):
         raise InputError(f"Unknown options {unknown}; {encoder.__name__} takes: {', '.join(valid)}.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ from rader_plugins.files import atomic_write, read_jsonl
 __all__ = ["read_aspects", "read_excluded", "read_qrels", "read_run", "unfit_id", "write_run", "write_separated"]
 
 _EXCLUDED_KEYS = ("_id", "query_id", "id")
+_GZIP = b"\x1f\x8b"
 _HEADERS = {"score", "relevance", "rel", "grade", "label"}
 
 
 def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
     """Read a run: a TREC run file, or JSON as RaDeR publishes it (``{query: {document: score}}``).
 
-    The order of the file is kept: it decides between equal scores. The rank column of a TREC file is not used.
+    The order of the file is kept: it decides between equal scores. The rank column of a TREC file is not used. The file
+    may be packed (gzip). Columns that are separated by tabs may hold blanks.
 
     Raises:
         InputError: A line is unusable (file and line are named), a document stands twice, or a score is NaN.
@@ -32,8 +36,8 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
     else:
         run = {}
         for number, line in _lines(text):
-            columns = line.split()
-            if len(columns) != 6:
+            columns = [column.strip() for column in line.split("\t")] if line.count("\t") == 5 else line.split()
+            if len(columns) != 6 or not (columns[0] and columns[2]):
                 raise InputError(
                     f"{path}, line {number} has {len(columns)} columns; a TREC run has 6: query, Q0, document, rank, "
                     "score, name. (RaDeR's JSON score files are read, too.)"
@@ -91,7 +95,8 @@ def unfit_id(run: Run) -> str | None:
 
 
 def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
-    """Read judgements: BEIR (query, document, relevance; a header line may stand first) or TREC (four columns).
+    """Read judgements: BEIR (query, document, relevance; a header line may stand first) or TREC (four columns). The
+    file may be packed (gzip).
 
     TREC's second column may name aspects (subtopics) of the query: a document is then as relevant as it is to the
     aspect that it serves best. :func:`read_aspects` returns them one by one.
@@ -172,7 +177,12 @@ def read_excluded(path: str | os.PathLike[str]) -> dict[str, frozenset[str]]:
 
 def _read_text(path: str | os.PathLike[str]) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        content = Path(path).read_bytes()
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path} begins as a gzip file and cannot be unpacked: {error}.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}.") from None
     except (FileNotFoundError, IsADirectoryError):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from rader_plugins.background import after_fork, in_thread
 from rader_plugins.encoding.base import Encoder, Vectors
+from rader_plugins.encoding.cut import cut
 from rader_plugins.errors import FingerprintMismatchError, InputError
 from rader_plugins.index.dense import AnnConfig, ann_config
 from rader_plugins.index.home import Settings
@@ -117,6 +118,10 @@ class EncoderSlot:
             carries_recipe = (directory / RECIPE_FILE).is_file()
             yield str(directory) if carries_recipe else replace(recipe, model=str(directory))
 
+    @property
+    def _cut_to(self) -> int | None:
+        return self._settings.recipe.cut_to if self._settings.recipe is not None else None
+
     def use(self, encoder: Encoder) -> None:
         """Take an encoder.
 
@@ -140,6 +145,11 @@ class EncoderSlot:
     def _checked(self, encoder: Encoder) -> Encoder:
         recorded = self._settings
         if recorded.recipe is not None and encoder.fingerprint != recorded.fingerprint:
+            if recorded.recipe.cut_to is not None and encoder.dimension != recorded.recipe.cut_to:
+                raise FingerprintMismatchError(
+                    f"This index holds vectors that are cut to {recorded.recipe.cut_to} places, and the encoder's have "
+                    f"{encoder.dimension}. Load it with load_encoder(..., dimension={recorded.recipe.cut_to})."
+                )
             raise FingerprintMismatchError(
                 f"This index holds vectors of recipe {recorded.recipe.name!r} (fingerprint {recorded.fingerprint}), "
                 f"but the encoder makes those of {encoder.recipe.name!r} (fingerprint {encoder.fingerprint}). Open it "
@@ -152,7 +162,7 @@ class EncoderSlot:
         try:
             for candidate in self._candidates():
                 try:
-                    return self._checked(as_encoder(candidate))
+                    return self._checked(cut(as_encoder(candidate), self._cut_to))
                 except InputError as error:  # another model of the same place: the next candidate may be the right one
                     failure = failure or error
         except InputError as error:

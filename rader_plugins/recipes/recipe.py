@@ -54,6 +54,7 @@ class Recipe:
         instruction: What ``{instruction}`` becomes when a call gives none.
         pool_prompt: With mean pooling: whether the tokens before the text take part in the mean.
         dimension: Length of the vectors, where known.
+        cut_to: The model's vectors are cut to this length and scaled to length 1 again; None leaves them whole.
         dtype: Precision the checkpoint is published in; encoders may be told another one.
         licence: Licence of the weights, where known.
         source: Which publication the entry follows where they differ.
@@ -95,6 +96,7 @@ class Recipe:
     needs_remote_code: bool = False
     package: str | None = None
     sha256: str | None = None
+    cut_to: int | None = None
 
     def __post_init__(self) -> None:
         for field in ("name", "model", "query_template", "document_template", "source"):
@@ -123,6 +125,11 @@ class Recipe:
                 raise InputError(
                     f"Recipe {self.name!r}: {field} must be an integer of at least 2, not {shown(length)}."
                 )
+
+        if self.cut_to is not None and (
+            isinstance(self.cut_to, bool) or not isinstance(self.cut_to, int) or self.cut_to < 1
+        ):
+            raise InputError(f"Recipe {self.name!r}: cut_to must be a whole number from 1, not {shown(self.cut_to)}.")
 
     @property
     def takes_instruction(self) -> bool:
@@ -179,8 +186,9 @@ class Recipe:
         return self.max_query_length if role == "query" else self.max_document_length
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as a JSON object."""
-        return dataclasses.asdict(self)
+        """Return the fields as a JSON object; ``cut_to`` only where it is stated, so that older fingerprints hold."""
+        fields = dataclasses.asdict(self)
+        return fields if self.cut_to is not None else {key: value for key, value in fields.items() if key != "cut_to"}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:

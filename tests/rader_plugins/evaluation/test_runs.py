@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -74,6 +75,34 @@ def test_unusable_runs_say_why(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_run(path)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("separator", [" ", "\t", "   "])
+def test_runs_and_judgements_as_other_tools_write_them(
+    tmp_path: Path, ending: str, mark: bytes, packed: bool, separator: str
+) -> None:
+    """Packed or not, any line ending, a byte order mark, unsorted, ranks that say something else."""
+    run = ["q2 Q0 d1 1 -1.5 x", "q1 Q0 d2 7 0.25 x", "", "q1 Q0 d1 9 3e-1 x", "q2 Q0 d9 2 -0.5 x"]
+    qrels = ["q1 0 d1 2", "q2 0 d9 -1", "q2 0 d1 1"]
+    for name, lines in (("run", run), ("qrels", qrels)):
+        content = mark + ending.join(lines).replace(" ", separator).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+    assert read_run(tmp_path / "run") == {"q2": {"d1": -1.5, "d9": -0.5}, "q1": {"d2": 0.25, "d1": 0.3}}
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"d1": 2}, "q2": {"d9": -1, "d1": 1}}
+    scores = score_run(read_run(tmp_path / "run"), read_qrels(tmp_path / "qrels"), ["RR"])
+    assert scores.per_query == {"q1": {"RR": 1.0}, "q2": {"RR": 0.5}}
+
+
+def test_tabs_keep_blanks_in_ids_and_a_broken_package_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("q 1\tQ0\tmy paper\t1\t0.5\tx\n", encoding="utf-8")
+    assert read_run(tmp_path / "run") == {"q 1": {"my paper": 0.5}}
+    for cut in (3, 15):
+        (tmp_path / "run.gz").write_bytes(gzip.compress(b"q Q0 d 1 1 x\n" * 50)[:cut])
+        with pytest.raises(InputError, match="unpacked"):
+            read_run(tmp_path / "run.gz")
 
 
 def test_ids_with_white_space_do_not_fit_a_run_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -39,7 +40,8 @@ class RaderEmbedding(BaseEmbedding):
         served_model: For a URL: the name that the server knows the model by.
         dtype: For a local model: ``"float32"``, ``"bfloat16"``, ``"float16"``.
         encoder_options: Further options of :func:`rader_plugins.load_encoder`; they can also be given as keywords:
-            ``device``, ``batch_tokens``, ``trust_remote_code``, ``cache`` (file of an on-disk vector cache), ...
+            ``device``, ``batch_tokens``, ``trust_remote_code``, ``cache`` (file of an on-disk vector cache),
+            ``dimension`` (cuts vectors to a length), ...
         embed_batch_size: Texts per call, 1 to 2048.
         num_workers: As in :class:`~llama_index.core.base.embeddings.base.BaseEmbedding`; a local model works on one
             batch at a time whatever it is.
@@ -207,6 +209,8 @@ def _load(
     recorded: str | None,
 ) -> Encoder:
     stated = Recipe.from_dict(recipe) if isinstance(recipe, Mapping) else recipe
+    if isinstance(stated, Recipe) and stated.cut_to is not None:
+        options = {"dimension": stated.cut_to, **options}
     if _is_url(model):
         _check_url(str(model))
         if isinstance(stated, Recipe) and stated.name == "plain":
@@ -224,7 +228,7 @@ def _find_recorded(model: str, recipe: Recipe, recorded: str) -> tuple[str | Rec
     candidates: tuple[tuple[str | Recipe, Recipe | None], ...] = ((model, None), (model, recipe), (recipe, None))
     for source, stated in candidates:
         try:
-            if resolve(source, stated).recipe.fingerprint == recorded:
+            if replace(resolve(source, stated).recipe, cut_to=recipe.cut_to).fingerprint == recorded:
                 return source, stated
         except InputError:
             continue  # this way of stating it does not fit; another may
