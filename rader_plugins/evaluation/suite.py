@@ -83,10 +83,12 @@ def evaluate_all(
             raise InputError(f"There are two data sets called {dataset.title!r}. Evaluate them apart.")
         retriever = make_retriever(dataset)
         part = folder / folder_name(dataset.title)
-        evaluations[dataset.title] = evaluate(retriever, dataset, out=part, name=label, **options)
-        close = getattr(retriever, "close", None)
-        if callable(close):
-            close()
+        try:
+            evaluations[dataset.title] = evaluate(retriever, dataset, out=part, name=label, **options)
+        finally:
+            close = getattr(retriever, "close", None)
+            if callable(close):
+                close()
     if not evaluations:
         raise InputError("Name at least one data set.")
     return Suite(evaluations, label)
