@@ -76,5 +76,5 @@ def _bright_split(task: str, subset: str) -> str | None:
         return None
     if subset in BRIGHT_INSTRUCTIONS:
         return subset
-    domain = task.removeprefix("Bright").removesuffix("Retrieval").removesuffix("Long").lower()
+    domain = task.removeprefix("Bright").removeprefix("Pro").removesuffix("Retrieval").removesuffix("Long").lower()
     return next((split for split in BRIGHT_INSTRUCTIONS if split.replace("_", "") == domain), None)

@@ -208,6 +208,7 @@ def test_rar_b() -> None:
 
 
 def test_every_task_of_bright_has_its_instruction() -> None:
+    from mteb.tasks.retrieval.eng import bright_pro_retrieval as bright_pro
     from mteb.tasks.retrieval.eng import bright_v1_1_retrieval as module
 
     rader, plain = get_recipe("rader-3b"), get_recipe("mini")
@@ -219,6 +220,8 @@ def test_every_task_of_bright_has_its_instruction() -> None:
     assert all(task_instruction(task.metadata, "default", plain) is None for task in tasks)
     (old,) = mteb.get_tasks(tasks=["BrightRetrieval"], exclude_superseded=False)
     assert task_instruction(old.metadata, "earth_science", rader) == bright_instruction("earth_science")
+    for pro in (name for name in vars(bright_pro) if name.startswith("BrightPro")):
+        assert task_instruction(getattr(bright_pro, pro).metadata, "default", rader) in given.values(), pro
     (other,) = mteb.get_tasks(tasks=["RARbMath"])
     assert task_instruction(other.metadata, "default", rader) is None
     assert task_instruction(other.metadata, "default", rader, "Mine: ") == "Mine: "
