@@ -20,6 +20,7 @@ from rader_plugins import Document
 from rader_plugins.cli import build_app
 from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.files import write_jsonl
+from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import read_directory
 from rader_plugins.sample_files import SampleWriter
 from tests.support.tiny_models import tiny_bert
@@ -43,6 +44,9 @@ def test_small_models_get_their_own_and_few_samples_small_batches() -> None:
     assert config.lora is False
     assert config.temperature > 0.01
     assert config.random_negatives > 0
+    assert config.dropout == 0
+    assert fitted(RetrieverConfig(dropout=0.2), LITTLE).dropout == 0.2
+    assert fitted(RetrieverConfig(), LARGE).dropout is None, "as its checkpoint has it"
     assert config.batch_size > fitted(RetrieverConfig(), Facts(22_000_000, 100)).batch_size
     assert all(
         value is not None
@@ -60,6 +64,35 @@ def test_small_models_get_their_own_and_few_samples_small_batches() -> None:
     )
     for steps in (1, 9, 10, 1000):
         assert fitted_steps(config, LITTLE, steps, evaluated=True).warmup_steps < steps
+
+
+def test_questions_are_seen_more_often_where_there_are_other_kinds_too() -> None:
+    """Whatever the numbers are, it is for small retrievers alone, and what is stated comes before it."""
+    mixed = dataclasses.replace(LITTLE, mixed=True)
+    assert fitted(RetrieverConfig(), mixed).kinds["question"] > 1
+    for config, facts in (
+        (RetrieverConfig(), LITTLE),
+        (RetrieverConfig(kinds={}), mixed),
+        (RerankerConfig(), mixed),
+        (RetrieverConfig(), dataclasses.replace(LARGE, mixed=True)),
+    ):
+        assert fitted(config, facts).kinds == {}
+        assert fitted(config, facts).epochs == fitted(config, dataclasses.replace(facts, mixed=False)).epochs
+    assert fitted(RetrieverConfig(kinds={"cot": 3.0}, epochs=4), mixed).kinds == {"cot": 3.0}
+
+
+@pytest.mark.parametrize("kinds", [["question", "cot"], ["cot", "cot"], ["question", "question"]])
+def test_the_plan_tells_how_often_kinds_are_seen(kinds: list[str], tiny: Path, tmp_path: Path) -> None:
+    samples = [dataclasses.replace(sample, query_kind=kinds[number % 2]) for number, sample in enumerate(toy_samples())]
+    write_jsonl(tmp_path / "samples.jsonl", [sample.row() for sample in samples])
+    options: dict[str, Any] = {"device": "cpu", "holdout": False}
+    run = prepare_retriever(tmp_path / "samples.jsonl", str(tiny), tmp_path / "run", **options)
+    each = prepare_retriever(
+        tmp_path / "samples.jsonl", str(tiny), tmp_path / "run", RetrieverConfig(kinds={}), **options
+    )
+    more = len(set(kinds)) == 2
+    assert any("question x" in note for note in run.plan.notes) is more
+    assert (len(run.groups) > len(each.groups)) is more
 
 
 def test_what_is_stated_stays() -> None:
@@ -314,6 +347,26 @@ def test_a_finished_run_trains_nothing_more(
         third = run(True)
         assert third.steps == first.steps
         assert (third.model / "model.safetensors").read_bytes() == weights
+
+
+def test_a_run_goes_on_with_the_settings_that_it_was_begun_with(samples: Path, tmp_path: Path) -> None:
+    """Also where it had no value for a setting that has a default now: nothing would fit the weights that are there."""
+    recipe = Recipe(name="bert", model=str(tiny_bert(tmp_path / "bert")))
+    run = tmp_path / "run"
+
+    def prepared(resume: bool, **settings: Any) -> dict[str, Any]:
+        return prepare_retriever(
+            samples, recipe, run, RetrieverConfig(**settings), device="cpu", resume=resume
+        ).config.as_dict()
+
+    new = prepared(False)
+    assert new["dropout"] == 0
+    earlier = {**new, "dropout": None, "learning_rate": 3e-5, "merge_weight": 0.25, "temperature": 0.7}
+    run.mkdir()
+    (run / "training.json").write_text(json.dumps({"config": earlier, "held_out": None}), encoding="utf-8")
+    assert prepared(True) == earlier
+    assert prepared(True, dropout=0.1) == {**earlier, "dropout": 0.1}
+    assert prepared(False) == new
 
 
 def test_a_finished_run_gives_what_it_is_asked_for_later(tiny: Path, samples: Path, tmp_path: Path) -> None:

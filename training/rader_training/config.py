@@ -44,11 +44,12 @@ class TrainingConfig:
         lora_targets: Names of the layers to adapt; empty takes the paper's seven where the model has them, else every
             linear layer.
         lora_layers: Which transformer layers to adapt, counted from 0; empty adapts all of them.
-        dropout: Of the base's own layers while it trains; None leaves it as the checkpoint has it.
+        dropout: Of the base's own layers while it trains. Retrievers that are small encoders get 0; for others None
+            leaves it as the checkpoint has it.
         max_query_length, max_document_length: In tokens; None takes the recipe's. The paper's own command cuts queries
             at 32 tokens, which leaves nothing of a ``cot`` query.
         kinds: How often samples of a kind are seen in an epoch: ``{"cot": 2.0, "lexical": 0.5}``; 1 for others, 0
-            leaves them out.
+            leaves them out. Where a small encoder is trained on questions and other kinds, ``question`` gets 2.
         bf16: Compute in bfloat16; None does so where the hardware is good at it.
         gradient_checkpointing: Less memory, more time.
         evaluate_every: Steps; 0 evaluates before and after the training only.
@@ -81,7 +82,7 @@ class TrainingConfig:
     dropout: float | None = None
     max_query_length: int | None = None
     max_document_length: int | None = None
-    kinds: Mapping[str, float] = field(default_factory=dict)
+    kinds: Mapping[str, float] = AUTO
     bf16: bool | None = None
     gradient_checkpointing: bool = False
     evaluate_every: int = AUTO
@@ -93,7 +94,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
         object.__setattr__(self, "lora_layers", tuple(self.lora_layers))
-        object.__setattr__(self, "kinds", dict(self.kinds))
+        object.__setattr__(self, "kinds", None if self.kinds is None else dict(self.kinds))
         self._check_positive("learning_rate", "epochs")
         bounds = {"group_size": 1, "batch_size": 1, "accumulate": 1, "lora_rank": 1, "lora_alpha": 1, "log_every": 1}
         bounds |= dict.fromkeys(("warmup_steps", "max_steps", "evaluate_every", "save_every", "patience", "seed"), 0)
@@ -104,7 +105,7 @@ class TrainingConfig:
             self._check_between(name, 0, 1, upper_allowed=False)
         if any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in self.lora_layers):
             raise InputError(f"lora_layers are numbers of layers, counted from 0, not {list(self.lora_layers)!r}.")
-        for kind, weight in self.kinds.items():
+        for kind, weight in (self.kinds or {}).items():
             query_kind(kind)  # a name that is none would be an option without effect
             if not _is_number(weight) or weight < 0:
                 raise InputError(f"The weight of {kind!r} samples must be a number of at least 0, not {weight!r}.")

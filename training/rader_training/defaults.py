@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ _PAPER: Mapping[str, Any] = {
     "temperature": 0.01,
     "random_negatives": 0,
     "merge_weight": 1.0,
+    "kinds": {},
 }
 _PAPER_WARMUP = 28
 _SMALL_RETRIEVER: Mapping[str, Any] = {
@@ -40,7 +41,11 @@ _SMALL_RETRIEVER: Mapping[str, Any] = {
     "temperature": 0.05,
     "random_negatives": 128,
     "merge_weight": 0.5,
+    "dropout": 0.0,
 }
+_MIXED: Mapping[str, Any] = {"kinds": {"question": 2.0}, "epochs": 1.5}
+"""Of a small retriever whose samples are questions and other kinds, in the place of the above: people ask questions,
+and a question has several positives, of which another is drawn each time."""
 _SMALL_RERANKER: Mapping[str, Any] = {
     "group_size": 8,
     "accumulate": 1,
@@ -66,31 +71,36 @@ class Facts:
         parameters: Of the model.
         samples: Seen in an epoch.
         keeps_adapter: Whether the adapter is to be written alone.
+        mixed: Whether the samples are questions and other kinds.
     """
 
     parameters: int
     samples: int
     keeps_adapter: bool = False
+    mixed: bool = False
 
 
-def fitted(config: Config, facts: Facts) -> Config:
+def fitted(config: Config, facts: Facts, *, absent: Collection[str] = ()) -> Config:
     """Return a configuration whose unstated fields have values, but for those that the number of steps decides.
 
     Args:
         config: What was stated.
         facts: What it is fitted to.
+        absent: Fields that the run that goes on had no value for: it was begun before they had a default.
     """
     small = facts.parameters < SMALL
     values = dict(_PAPER)
     if small:
         values |= _SMALL_RETRIEVER if isinstance(config, RetrieverConfig) else _SMALL_RERANKER
         values["batch_size"] = _fitting_batch(config, facts.samples)
+        if facts.mixed and isinstance(config, RetrieverConfig) and config.kinds is None:
+            values |= _MIXED
     if facts.keeps_adapter or config.wants_adapter:
         values["lora"] = True
     adapted = values["lora"] if config.lora is None else config.lora
     if small and adapted:
         values["learning_rate"] = _ADAPTER_RATE
-    return _with_unstated(config, values)
+    return _with_unstated(config, {name: value for name, value in values.items() if name not in absent})
 
 
 def _fitting_batch(config: TrainingConfig, samples: int) -> int:

@@ -115,9 +115,10 @@ def prepare_data(
         raise InputError("patience ends a training by its evaluations, and there is nothing to evaluate on.")
     if config.evaluate_every and development is None:
         raise InputError("evaluate_every has no effect: there is nothing to evaluate on (evaluate_on, --evaluate-on).")
-    facts = Facts(parameters, len(rows), options.keep_adapter)
+    facts = Facts(parameters, len(rows), options.keep_adapter, mixed=_is_mixed(rows))
     epochs_stated = config.epochs is not None
-    config = fitted(config, facts)
+    began_with = {} if earlier is None else earlier.get("config", {})
+    config = fitted(config, facts, absent=[name for name, value in began_with.items() if value is None])
     groups = Groups(
         rows,
         size=config.group_size,
@@ -132,6 +133,16 @@ def prepare_data(
     check_plan(config, groups, steps)
     notes = _notes(rows, groups, development, hard_only=hard_only)
     return Prepared(config, steps, groups, development, cache, notes, unjudged)
+
+
+def _is_mixed(rows: SampleRows) -> bool:
+    """Whether there are questions and samples of other kinds; reads no more of them than it has to."""
+    kinds: set[bool] = set()
+    for sample in rows:
+        kinds.add(sample.query_kind == "question")
+        if len(kinds) == 2:
+            return True
+    return False
 
 
 def _unjudged(config: TrainingConfig, options: RunOptions, earlier: Mapping[str, Any] | None) -> str:
@@ -244,7 +255,9 @@ def make_plan(
         minutes = None
     how = ("a LoRA adapter" if config.lora else "all weights") + f" on {device}" + (", bfloat16" if in_bf16 else "")
     idle = kinds_without_samples(config.kinds, groups.report)
-    notes = [*prepared.notes, *(f"kinds has a weight for {name}, and no sample is of it" for name in idle)]
+    often = ", ".join(f"{kind} x {weight:g}" for kind, weight in config.kinds.items() if kind not in idle)
+    notes = [f"how often samples of a kind are seen in an epoch: {often}, others x 1"] if often else []
+    notes += [*prepared.notes, *(f"kinds has a weight for {name}, and no sample is of it" for name in idle)]
     return TrainingPlan(
         kind=kind,
         base=recipe.name,

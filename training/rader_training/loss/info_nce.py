@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rader_plugins.errors import RaderError
 from rader_training.data.batches import MASKED, POSITIVE
+from rader_training.loss.attention import fast_attention
 from rader_training.loss.divergence import check_loss
 
 __all__ = ["InfoNCE"]
@@ -60,10 +61,11 @@ class InfoNCE(CachedLossMixin, nn.Module):
         labels = labels[orders[0]][:, orders[1]]
         self._weights = features[0].pop("weight", None)
         self._targets = features[2].pop("target") if len(features) > 2 else None
-        if self.uses_gradient_cache:
-            loss: Tensor = self.forward_cached(list(features), labels)
-        else:
-            loss = self._loss([self._embed(column) for column in features], labels)
+        with fast_attention(features[0]["input_ids"].device.type):
+            if self.uses_gradient_cache:
+                loss: Tensor = self.forward_cached(list(features), labels)
+            else:
+                loss = self._loss([self._embed(column) for column in features], labels)
         check_loss(loss)
         return loss
 
