@@ -24,6 +24,7 @@ FAST: dict[str, Any] = {
     "group_size": 3,
     "warmup_steps": 0,
     "epochs": 1,
+    "kinds": {},
     "log_every": 1,
     "lora": True,
     "bf16": False,  # the same on every processor
