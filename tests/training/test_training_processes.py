@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 1e-2,
     "epochs": 2,
     "max_steps": 6,
+    "kinds": {},
     "evaluate_every": 6,
     "save_every": 3,
     "seed": SEED,
