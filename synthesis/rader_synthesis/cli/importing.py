@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
+from rader_plugins.cli.option_file import options_from_table
 from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import JsonOutput
 from rader_plugins.cli.output import facts, note, progress
@@ -62,6 +63,16 @@ def import_(
     list_kinds: Annotated[
         bool, typer.Option("--list", help="Say what kinds there are.", callback=_list_kinds, is_eager=True)
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="F.toml",
+            help="Table [import] with these options; those given here come first.",
+            callback=options_from_table("import"),
+            is_eager=True,
+        ),
+    ] = None,
     documents: ImportDocuments = NO_DOCUMENTS,
     reading: RowReading = DEFAULT_READING,
     labelling: Labelling = NO_LABELLING,

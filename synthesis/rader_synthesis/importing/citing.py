@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from rader_plugins.text_matching import shared_words
+from rader_synthesis.citations import Citations
 from rader_synthesis.importing.conversation import Citation
 
-__all__ = ["citation_of", "likeliest_part", "numbers_cited", "page_key"]
+__all__ = ["citation_of", "files_cited", "likeliest_part", "numbers_cited", "page_key"]
 
 _NO_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]", re.DOTALL)
 _RANGE = r"\d{1,3}(?:\s*[-–—]\s*\d{1,3})?"
@@ -21,6 +22,8 @@ _NUMBERS = re.compile(
 )
 _REFERENCE = re.compile(r"^[ \t>*+-]*[\[［【]\^?\d{1,3}(?:†[^】\]]*)?[\]］】][:：]?[ \t]*\S.*$", re.MULTILINE)
 _TRACKING = re.compile(r"utm_\w+|gclid|fbclid|msclkid|ref_src|mc_[ce]id", re.IGNORECASE)
+
+_FILE = re.compile(r"[^\s:?*]+\.[A-Za-z]\w{0,4}")
 
 _NAMES = ("url", "source", "file_id", "document_id", "id", "title", "filename", "document_title")
 _NO_DOCUMENTS = frozenset(("file_path", "container_file_citation"))
@@ -87,6 +90,23 @@ def numbers_cited(answer: str) -> Iterator[list[str]]:
             numbers += map(str, range(int(first), int(last[0]) + 1)) if last else [first]
         if numbers:
             yield numbers
+
+
+def files_cited(answer: str, files: Iterable[str]) -> list[str]:
+    """Return which files an answer names, by their path or by their name alone if no other has it.
+
+    Example:
+        >>> files_cited("Eight euros (see seats.md).", ["docs/seats.md", "docs/refunds.md", "Seat limits"])
+        ['docs/seats.md']
+    """
+    names: dict[str, list[str]] = {}
+    for file in files:
+        if _FILE.fullmatch(file):
+            for name in {file, re.split(r"[/\\]", file)[-1]}:
+                names.setdefault(name, []).append(file)
+    distinct = {name: files[0] for name, files in names.items() if len(files) == 1}
+    cited = Citations((name, "") for name in distinct).find(_NO_PROSE.sub(" ", answer))
+    return sorted({distinct[name] for name in cited})
 
 
 def page_key(address: str) -> str | None:

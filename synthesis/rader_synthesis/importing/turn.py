@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rader_plugins.errors import InputError
 from rader_plugins.recording.results import query_of
 from rader_plugins.trajectories import Considered, Step
-from rader_synthesis.importing.citing import likeliest_part, numbers_cited, page_key
+from rader_synthesis.importing.citing import files_cited, likeliest_part, numbers_cited, page_key
 from rader_synthesis.importing.conversation import (
     Answer,
     Call,
@@ -147,6 +147,8 @@ class Turn:
             for citation in slot.citations:
                 self._cite(citation, cited, answer or "", report)
         if answer is not None:
+            for file in files_cited(answer, (name for name, ids in self._names.items() if name not in ids)):
+                self._cite(Citation((file,)), cited, answer, report, "the answer names its file")
             for number in self._numbers(answer):
                 ids = self._names[f"[{number}]"]
                 if len(ids) == 1:
@@ -268,8 +270,14 @@ class Turn:
         ids = {document.id for document in first}
         return replace(step, considered=(*first, *(document for document in step.considered if document.id not in ids)))
 
-    def _cite(self, citation: Citation, cited: dict[str, str], answer: str, report: ImportReport) -> None:
-        reason = "the interface says that the answer cites it"
+    def _cite(
+        self,
+        citation: Citation,
+        cited: dict[str, str],
+        answer: str,
+        report: ImportReport,
+        reason: str = "the interface says that the answer cites it",
+    ) -> None:
         names = [*citation.names, *(key for name in citation.names if (key := page_key(name)) is not None)]
         ids = next((ids for name in names if (ids := self._names.get(name))), [])
         if len(ids) > 1 and citation.text:

@@ -196,3 +196,36 @@ def test_another_package_adds_a_kind_by_an_entry_point(tmp_path: Path) -> None:
     done = rader("broken", source, "--out", out)
     assert done.returncode == 2
     assert "cannot be loaded" in done.stderr
+
+
+def test_options_in_a_file(tmp_path: Path) -> None:
+    log = write(tmp_path / "log.jsonl", conversation("What?", "And then?", tool="find_it", id="c"))
+    config, out = tmp_path / "import.toml", tmp_path / "out.jsonl"
+    config.write_text('[import]\ntool = ["find_it"]\nlabel = "citation"\nfollow_ups = "leave-out"\n')
+    assert run("openai", log, "--out", out, "--config", config)[0] == 0
+    [made] = read_trajectories(out)
+    assert [document.relevant for document in made.retrievals[0].considered] == [True, False]
+    assert run("openai", log, "--out", out, "--config", config, "--follow-ups", "carry", "--label", "none")[0] == 0
+    first, _ = read_trajectories(out)
+    assert [document.relevant for document in first.retrievals[0].considered] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[import]\nlabels = "citation"', "unknown 'labels'"),
+        ('[samples]\nkinds = "cot"', "[import]"),
+        ('import = "citation"', "must be a table"),
+        ('[import]\ntool = "find_it"', "must be a list"),
+        ('[import]\nlabel = ["citation"]', "must be one value"),
+        ('[import]\nlabel = "nobody"', "nobody"),
+        ("[import]\ntop = 3", "--top goes with"),
+        ('[import]\nconfig = "other.toml"', "unknown 'config'"),
+    ],
+)
+def test_options_in_a_file_that_are_wrong(text: str, message: str, tmp_path: Path) -> None:
+    config = tmp_path / "import.toml"
+    config.write_text(text)
+    log = write(tmp_path / "log.jsonl", conversation("What?"))
+    code, _, errors = run("openai", log, "--out", tmp_path / "out.jsonl", "--config", config)
+    assert (code, message in errors) == (2, True), errors

@@ -98,3 +98,32 @@ def test_a_cited_page_without_a_text_has_what_was_cited_of_it(tmp_path: Path) ->
         ("", None),
         ("The sun is a star.", True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "relevant"),
+    [
+        ("Eight euros (seats.md).", [None, True]),
+        ("Eight euros. Source: docs/seats.md", [None, True]),
+        ("八欧元【seats.md】。", [None, True]),
+        ("Eight euros, as `seats.md` in code says.", [None, None]),
+        ("Eight euros.", [None, None]),
+        ("Thirty days [docs/refunds.md], eight euros [docs/seats.md].", [True, True]),
+    ],
+)
+def test_an_answer_that_names_the_file_of_a_document(answer: str, relevant: list[bool | None], tmp_path: Path) -> None:
+    documents = [
+        {"id": "1f3a", "page_content": "Refunds take thirty days.", "metadata": {"source": "docs/refunds.md"}},
+        {"id": "77b0", "page_content": "A seat costs eight euros.", "metadata": {"source": "docs/seats.md"}},
+    ]
+    call = {"id": "c", "type": "function", "function": {"name": "search_docs", "arguments": '{"query": "seat"}'}}
+    messages = [
+        {"role": "user", "content": "What does a seat cost?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": json.dumps(documents)},
+        {"role": "assistant", "content": answer},
+    ]
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps({"messages": messages}))
+    [made] = importer_class("openai")().read(path)
+    assert [document.relevant for document in made.retrievals[0].considered] == relevant
