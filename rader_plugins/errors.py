@@ -21,6 +21,7 @@ __all__ = [
     "InputError",
     "LLMError",
     "MissingExtraError",
+    "NoIndexError",
     "OutdatedTermsWarning",
     "RaderError",
     "RaderWarning",
@@ -90,6 +91,10 @@ class LLMError(RaderError):
 
 class AlreadyExistsError(InputError):
     """There is something already where a new index was to be made; nothing of it was touched."""
+
+
+class NoIndexError(InputError):
+    """There is no index where one was to be opened."""
 
 
 class FingerprintMismatchError(InputError):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +17,10 @@ for _name in ("COLUMNS", "LINES"):
     os.environ.pop(_name, None)
 
 from rader_plugins import Document, Encoder, load_encoder  # noqa: E402
+from tests.support.engine_servers import SERVERS, EngineServer  # noqa: E402
+from tests.support.postgres_server import PostgresServer  # noqa: E402
 
+_numbers = itertools.count()
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Rooms whose every test trains a model or runs a whole chain of commands.
@@ -58,3 +63,23 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the development data beside the checkout (public sets; see docs/benchmarks.md)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", params=sorted(SERVERS))
+def server(request: pytest.FixtureRequest) -> Iterator[EngineServer]:
+    started = SERVERS[request.param]()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def fresh(server: EngineServer) -> Callable[[], str]:
+    """Gives the URL of an index that is not there yet."""
+    return lambda: server.url(f"t{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    started = PostgresServer()
+    yield started
+    started.stop()

@@ -13,24 +13,19 @@ from rader_plugins.documents import Document
 from rader_plugins.encoding import Encoder
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import InputError
-from rader_plugins.index import Index, RaderIndex, encoder_of
+from rader_plugins.index import Index, create_index, encoder_of, find_index
 
-__all__ = ["COMMIT_EVERY", "aadd", "add", "open_index", "open_or_create"]
+__all__ = ["COMMIT_EVERY", "aadd", "add", "open_or_create"]
 
 _logger = logging.getLogger("langchain_rader")
 COMMIT_EVERY = 8192
 """Documents per commit."""
 
 
-def open_index(path: str | os.PathLike[str], encoder: Encoder) -> RaderIndex | None:
-    """Open the index at ``path``; None if there is none."""
-    return RaderIndex.open(path, encoder=encoder) if RaderIndex.exists(path) else None
-
-
-def open_or_create(path: str | os.PathLike[str] | None, encoder: Encoder, **options: Any) -> RaderIndex:
-    """Open the index at ``path``, or make one (with ``options``); None keeps it in memory."""
-    index = open_index(path, encoder) if path is not None else None
-    return index or RaderIndex.create(path, encoder=encoder, **options)
+def open_or_create(path: str | os.PathLike[str] | None, encoder: Encoder, **options: Any) -> Index:
+    """Open the index in a folder or behind a URL, or make one (with ``options``); None keeps it in memory."""
+    index = find_index(path, encoder) if path is not None else None
+    return create_index(path, encoder, **options) if index is None else index
 
 
 def add(

@@ -15,12 +15,12 @@ from typing_extensions import Self
 
 from langchain_rader._convert import check_names, from_core, to_core, to_core_filter, to_documents, with_id
 from langchain_rader._encoders import EmbeddingsEncoder, as_encoder, default_instruction
-from langchain_rader._indexing import COMMIT_EVERY, aadd, add, open_index, open_or_create
+from langchain_rader._indexing import COMMIT_EVERY, aadd, add, open_or_create
 from langchain_rader._search import near, relevance, scored, search_diverse, unit
 from rader_plugins.background import in_thread
 from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError
-from rader_plugins.index import RaderIndex
+from rader_plugins.index import Index, find_index
 from rader_plugins.retrieval import Mode
 from rader_plugins.retrieval import RaderRetriever as CoreRetriever
 
@@ -60,8 +60,8 @@ class RaderVectorStore(ByConstruction, VectorStore):
 
     Key init args:
         embedding: ``RaderEmbeddings`` or any other LangChain embedding model.
-        path: Folder of the index. One that is there is opened, and must have been made with the same embedding model.
-            None keeps it in memory.
+        path: Folder of the index, or its URL in an engine. One that is there is opened, and must have been made with
+            the same embedding model. None keeps it in memory.
         mode: How ``similarity_search`` ranks: ``"dense"`` (cosine), ``"hybrid"`` (with BM25) or ``"bm25"``.
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
         dtype: How a new index stores vectors: ``"float32"`` or ``"float16"``.
@@ -132,7 +132,7 @@ class RaderVectorStore(ByConstruction, VectorStore):
         }
         self._index_options: dict[str, Any] = {"dtype": dtype, "ann": ann}
         self._index_lock = threading.Lock()
-        self._index = open_index(path, self._encoder) if path is not None else None
+        self._index = find_index(path, self._encoder) if path is not None else None
 
     @property
     def embeddings(self) -> Embeddings:
@@ -140,11 +140,12 @@ class RaderVectorStore(ByConstruction, VectorStore):
         return self._embedding
 
     @property
-    def index(self) -> RaderIndex | None:
+    def index(self) -> Index | None:
         """The index, for what this class does not show (``optimize``, ``stats``); None before the first document."""
         if self._index is None and self._path is not None:
             with self._index_lock:  # another process may have made it since
-                self._index = self._index or open_index(self._path, self._encoder)
+                if self._index is None:
+                    self._index = find_index(self._path, self._encoder)
         return self._index
 
     def close(self) -> None:
@@ -164,7 +165,7 @@ class RaderVectorStore(ByConstruction, VectorStore):
 
     # Adding and deleting
 
-    def _index_to_write(self) -> RaderIndex:
+    def _index_to_write(self) -> Index:
         with self._index_lock:
             if self._index is None:
                 self._index = open_or_create(self._path, self._encoder, **self._index_options)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +27,8 @@ from rader_plugins.cli.summary import ingested_facts, ingested_object
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.cli.index_place import IndexPlace
+    from rader_plugins.index import Index
     from rader_plugins.ingestion import Outcome, Survey
 
 __all__ = ["add", "build"]
@@ -70,16 +71,16 @@ def build(
     surveyed = survey(source, progress=progress)
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
-    with form.open_or_create(out, choice) as index:
+    with contextlib.closing(form.open_or_create(out, choice)) as index:
         if prune and not (same_source or new_source):
             check_pruning(index, surveyed)
         # Before the first document, so that an interrupted build goes on in the same way.
-        dataclasses.replace(plan, mounts=tuple(sorted({*plan.mounts, *source.mounts}))).write(out)
+        out.write_record(dataclasses.replace(plan, mounts=tuple(sorted({*plan.mounts, *source.mounts}))))
         with resumable(lambda: f"{count(len(index), 'document')} committed in {out}"):
             outcome = ingest(index, surveyed, prune=prune, progress=progress)
             _finish(index, outcome)
         if surveyed.findings.incomplete is None and source.mounts != plan.mounts:
-            dataclasses.replace(plan, mounts=source.mounts).write(out)
+            out.write_record(dataclasses.replace(plan, mounts=source.mounts))
         _report(index, surveyed, outcome, out, started, verb="Built", verbose=verbose, json=json)
 
 
@@ -101,20 +102,22 @@ def add(
     from rader_plugins.ingestion.build_record import BuildRecord
 
     started = time.monotonic()
-    with open_index(folder, choice) as index:
+    with contextlib.closing(open_index(folder, choice)) as index:
         plan, _ = reading.plan(folder, path)
         source = open_source(path, plan.globs, plan.chunking, encoding=plan.encoding, follow_links=plan.follow_links)
         surveyed = survey(source, progress=progress)
-        record = BuildRecord.read(folder) or BuildRecord()
-        if record.chunking != plan.chunking or not (folder / "build.json").is_file():
-            dataclasses.replace(record, chunking=plan.chunking).write(folder)
+        record = folder.read_record()
+        if record is None or record.chunking != plan.chunking:
+            folder.write_record(dataclasses.replace(record or BuildRecord(), chunking=plan.chunking))
         with resumable(lambda: f"{count(len(index), 'document')} committed in {folder}"):
             outcome = ingest(index, surveyed, progress=progress)
             _finish(index, outcome)
         _report(index, surveyed, outcome, folder, started, verb="Updated", verbose=verbose, json=json)
 
 
-def _check_target(out: Path) -> None:
+def _check_target(place: IndexPlace) -> None:
+    if (out := place.folder) is None:
+        return
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out names the folder of the index.")
     from rader_plugins.index import RaderIndex
@@ -131,17 +134,18 @@ def _is_own(name: str) -> bool:
     return name in _OWN_NAMES or name.startswith((".index.db", ".build.json"))
 
 
-def _finish(index: RaderIndex, outcome: Outcome) -> None:
+def _finish(index: Index, outcome: Outcome) -> None:
     """Bring the search structures up to date, if anything changed."""
-    if outcome.changed or index.stats()["deleted_rows"]:
+    stats = index.stats()
+    if outcome.changed or stats.get("deleted_rows") or stats.get("statistics", {}).get("drift"):
         index.optimize()
 
 
 def _report(
-    index: RaderIndex,
+    index: Index,
     surveyed: Survey,
     outcome: Outcome,
-    folder: Path,
+    folder: IndexPlace,
     started: float,
     *,
     verb: str,
@@ -154,7 +158,7 @@ def _report(
     if json:
         emit_json({"index": str(folder), **ingested_object(stats, outcome, surveyed), "seconds": round(seconds, 2)})
     else:
-        size = f"{count(stats['documents'], 'document')}, {human_bytes(stats['bytes'])}"
+        size = count(stats["documents"], "document") + (f", {human_bytes(stats['bytes'])}" if stats["bytes"] else "")
         state = verb if outcome.changed else "Nothing to encode in"
         typer.echo(f"{state} {folder}: {size}, in {seconds:.1f} s.")
         maximum = index.recipe.max_document_length if index.recipe else 0

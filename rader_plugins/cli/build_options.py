@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from enum import Enum
@@ -14,7 +15,8 @@ from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.cli.index_place import IndexPlace
+    from rader_plugins.index import Index
     from rader_plugins.ingestion import Chunking
     from rader_plugins.ingestion.build_record import BuildRecord
 
@@ -74,7 +76,7 @@ class Reading:
         ),
     ] = False
 
-    def plan(self, folder: Path, path: Path) -> tuple[BuildRecord, bool]:
+    def plan(self, place: IndexPlace, path: Path) -> tuple[BuildRecord, bool]:
         """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before,
 
         and read as before: other patterns, or other linked folders, make another source of a folder.
@@ -82,14 +84,14 @@ class Reading:
         Raises:
             InputError: Another chunking than before needs ``--rechunk``.
         """
-        from rader_plugins.index import RaderIndex
+        from rader_plugins.index import read_documents
         from rader_plugins.ingestion.build_record import BuildRecord, resolve_chunking
 
-        record = BuildRecord.read(folder)
+        record = place.read_record()
         requested = self._chunking()
-        if record is None and RaderIndex.exists(folder):
-            with RaderIndex.open(folder, verify=False) as index:
-                chunking = resolve_chunking(None, index.documents(), requested, rechunk=self.rechunk)
+        if record is None and place.exists():
+            with contextlib.closing(place.open(verify=False)) as index:
+                chunking = resolve_chunking(None, read_documents(index), requested, rechunk=self.rechunk)
         elif record is None:
             chunking = requested
         else:
@@ -141,19 +143,19 @@ class Form:
         bool, typer.Option("--identifiers", help="BM25 also finds parts of get_user_name, foo.bar and getUserName.")
     ] = False
 
-    def open_or_create(self, out: Path, choice: ModelChoice) -> RaderIndex:
+    def open_or_create(self, out: IndexPlace, choice: ModelChoice) -> Index:
         """Open the index in a folder, or make one.
 
         Raises:
             InputError: It has another form.
         """
-        from rader_plugins.index import Bm25Config, RaderIndex
+        from rader_plugins.index import Bm25Config
 
-        if not RaderIndex.exists(out):
+        if not out.exists():
             bm25 = Bm25Config(language=self.language or "english", identifiers=self.identifiers)
             encoder = dataclasses.replace(choice, model=choice.model or _DEFAULT_MODEL).load()
             storage: Literal["float32", "float16"] = "float16" if self.dtype is StorageType.float16 else "float32"
-            return RaderIndex.create(out, encoder, dtype=storage, ann=self.ann.value if self.ann else None, bm25=bm25)
+            return out.create(encoder, storage, self.ann.value if self.ann else None, bm25)
         index = open_index(out, choice)
         stats = index.stats()
         for option, requested, value in (
@@ -166,7 +168,7 @@ class Form:
                 index.close()
                 raise InputError(
                     f"{out} was built with {option} {value}, not {requested}. Leave the option out, or build a new "
-                    "index in another folder."
+                    "index elsewhere."
                 )
         return index
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.cli.datasets import DataDir, DatasetNames, Measures
+from rader_plugins.cli.index_place import IndexPlace
 from rader_plugins.cli.interruption import resumable
 from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import (
@@ -25,7 +26,7 @@ from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import Evaluation, RetrievalDataset, Suite
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Index
 
 __all__ = ["evaluate"]
 
@@ -77,9 +78,13 @@ def evaluate(
         ),
     ] = None,
     index: Annotated[
-        Path | None,
+        IndexPlace | None,
         typer.Option(
-            "--index", metavar="DIR", help="Index of the corpus, made if it is not there. Default: DIR/index in --out."
+            "--index",
+            metavar="INDEX",
+            help="Index of the corpus, a folder or an engine's URL, made if it is not there. Default: DIR/index in "
+            "--out.",
+            parser=IndexPlace,
         ),
     ] = None,
     k: Annotated[
@@ -136,7 +141,7 @@ def evaluate(
     with resumable(lambda: f"the index and the finished queries are kept in {out}"):
         if len(names) == 1:
             data = _load(names[0], split, data_dir, queries_file)
-            _show(plan.run(data, index or out / "index", out, options), out, json=json)
+            _show(plan.run(data, index or IndexPlace(str(out / "index")), out, options), out, json=json)
             return
         _show_suite(_run_all(plan, names, split, data_dir, out, options), out, json=json)
 
@@ -158,7 +163,7 @@ class _Plan:
         if self.rerank_top is not None and self.rerank is None:
             raise InputError("--rerank-top goes with --rerank.")
 
-    def run(self, dataset: RetrievalDataset, index: Path, out: Path, options: dict[str, Any]) -> Evaluation:
+    def run(self, dataset: RetrievalDataset, index: IndexPlace, out: Path, options: dict[str, Any]) -> Evaluation:
         """Index the corpus of a data set and evaluate."""
         from rader_plugins.evaluation import evaluate as run
         from rader_plugins.evaluation import index_corpus
@@ -187,25 +192,24 @@ class _Plan:
                 return run(retriever, dataset, out=out, on_progress=advance, **options)
 
     @contextlib.contextmanager
-    def _index(self, folder: Path) -> Iterator[RaderIndex]:
+    def _index(self, place: IndexPlace) -> Iterator[Index]:
         from rader_plugins.cli.options import open_index
-        from rader_plugins.index import RaderIndex
+        from rader_plugins.index import Bm25Config
 
         lexical = self.mode is SearchMode.bm25
-        if RaderIndex.exists(folder):
-            opened = RaderIndex.open(folder) if lexical else open_index(folder, self.choice)
+        if place.exists():
+            opened = place.open() if lexical else open_index(place, self.choice)
             if not lexical and opened.fingerprint is None:
                 opened.close()
                 raise InputError(
-                    f"{folder} is an index without vectors, made for --mode bm25. Name another with --index, or "
+                    f"{place} is an index without vectors, made for --mode bm25. Name another with --index, or "
                     "another --out."
                 )
         else:
             # BM25 alone needs no model, nor has one to be installed.
             encoder = None if lexical and not self.choice.is_given else self.choice.load()
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            opened = RaderIndex.create(folder, encoder)
-        with opened:
+            opened = place.create(encoder, "float32", None, Bm25Config())
+        with contextlib.closing(opened):
             yield opened
 
 
@@ -230,7 +234,9 @@ def _run_all(
         if dataset.title in evaluations:
             raise InputError(f"There are two data sets called {dataset.title!r}. Evaluate them apart.")
         folder = out / folder_name(dataset.title)
-        evaluations[dataset.title] = plan.run(dataset, folder / "index", folder, {**options, "name": label})
+        evaluations[dataset.title] = plan.run(
+            dataset, IndexPlace(str(folder / "index")), folder, {**options, "name": label}
+        )
         note(f"{number} of {len(names)}: {dataset.title}")
     return Suite(evaluations, label)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,11 +59,13 @@ def delete(
     has_ids = bool(ids) or ids_file is not None
     if not names and (has_ids or condition is None):
         raise InputError("Name the documents to delete: as arguments, with --ids-file, or by a --filter.")
+    from rader_plugins.index import read_documents
+
     passing = parse_filter(condition)
-    with open_index(folder) as index:
+    with contextlib.closing(open_index(folder)) as index:
         if chunks:
             parents_named = set(names)
-            names += [doc.id for doc in index.documents() if doc.metadata.get("parent_id") in parents_named]
+            names += [doc.id for doc in read_documents(index) if doc.metadata.get("parent_id") in parents_named]
         documents = {document.id: document for document in index.get(names)}
         parents = {document.metadata.get("parent_id") for document in documents.values()} if chunks else set()
         missing = [name for name in names if name not in documents and name not in parents]
@@ -89,9 +92,11 @@ def info(
     from rader_plugins.index import RaderIndex
 
     damage: IndexCorruptError | None = None
-    with RaderIndex.open(folder, verify=False) as index:
+    with contextlib.closing(folder.open(verify=False)) as index:
         stats: dict[str, Any] = index.stats()
         if verify:
+            if not isinstance(index, RaderIndex):
+                raise InputError(f"--verify is for an index in a folder; {folder} is looked after by its engine.")
             try:
                 index.verify()
             except IndexCorruptError as error:
@@ -109,15 +114,17 @@ def info(
 @app.command()
 def optimize(folder: IndexFolder, json: JsonOutput = False) -> None:
     """Drop deleted documents from disk and rebuild the search structures."""
-    with open_index(folder) as index:
+    with contextlib.closing(open_index(folder)) as index:
         before = index.stats()["bytes"]
         index.optimize()
         stats = index.stats()
     if json:
         emit_json({"documents": stats["documents"], "bytes_before": before, "bytes": stats["bytes"]})
     else:
-        size = f"{human_bytes(before)} before, {human_bytes(stats['bytes'])} now"
-        typer.echo(f"Optimized {folder}: {count(stats['documents'], 'document')}, {size}.")
+        size = (
+            f", {human_bytes(before)} before, {human_bytes(stats['bytes'])} now" if stats["bytes"] is not None else ""
+        )
+        typer.echo(f"Optimized {folder}: {count(stats['documents'], 'document')}{size}.")
 
 
 @app.command()
@@ -132,7 +139,7 @@ def repair(
 
     if choice.is_given and choice.model is None:
         raise InputError("`rader index repair` takes --model together with its other options.")
-    encoded = RaderIndex.repair(folder, choice.load() if choice.is_given else None)
+    encoded = RaderIndex.repair(folder.needed_folder, choice.load() if choice.is_given else None)
     if json:
         emit_json({"encoded_again": encoded})
     else:

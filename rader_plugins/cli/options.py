@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rader_plugins.arguments import expand_path
+from rader_plugins.cli.index_place import IndexPlace
 from rader_plugins.cli.llm_choice import parse_fields
 from rader_plugins.errors import InputError
 from rader_plugins.http_urls import is_url, shown_url
 
 if TYPE_CHECKING:
     from rader_plugins.encoding import Encoder
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Index
 
 __all__ = [
     "Device",
@@ -49,23 +50,21 @@ class SearchMode(str, Enum):
     bm25 = "bm25"
 
 
-def _index_folder(path: Path) -> Path:
-    """Return the folder of an index: a shell leaves ~ alone in ``--out=~/index``, and everything in quotes.
-
-    Raises:
-        InputError: It is the URL of an engine, which a path has lost a slash of.
-    """
-    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()) and not path.exists():
-        raise InputError("The commands work on an index in a folder: name that, and not a URL.")
-    return expand_path(path)
-
-
 IndexFolder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder of the index.", show_default=False, callback=_index_folder)
+    IndexPlace,
+    typer.Argument(
+        metavar="INDEX", help="Folder of the index, or its URL in an engine.", show_default=False, parser=IndexPlace
+    ),
 ]
 OutFolder = Annotated[
-    Path,
-    typer.Option("--out", metavar="DIR", help="Folder of the index.", show_default=False, callback=_index_folder),
+    IndexPlace,
+    typer.Option(
+        "--out",
+        metavar="INDEX",
+        help="Folder of the index, or its URL in an engine: postgresql://user@host/db?table=docs.",
+        show_default=False,
+        parser=IndexPlace,
+    ),
 ]
 SourcePath = Annotated[
     Path,
@@ -154,7 +153,7 @@ class ModelChoice:
         """Whether anything departs from loading the index's own recipe as it is."""
         return self != ModelChoice()
 
-    def load(self, index: RaderIndex | None = None) -> Encoder:
+    def load(self, index: Index | None = None) -> Encoder:
         """Load the encoder; without ``model``, that of ``index``.
 
         Raises:
@@ -167,7 +166,7 @@ class ModelChoice:
         if source is None:
             if index is None:
                 raise InputError("Name a model with --model; `rader models` lists those known by name.")
-            source = index.recorded_model
+            source = getattr(index, "recorded_model", index.recipe)
         remote = is_url(source)
         options: dict[str, Any] = {"show_progress": False}
         if remote:
@@ -214,19 +213,17 @@ def check_ranking(mode: SearchMode, alpha: float | None, instruction: str | None
         raise InputError("--instruction is for a model; with --mode bm25 it has no effect.")
 
 
-def open_index(folder: Path, choice: ModelChoice | None = None) -> RaderIndex:
+def open_index(place: IndexPlace, choice: ModelChoice | None = None) -> Index:
     """Open an index with the model that was asked for.
 
     Raises:
         InputError: There is no index, or its model lies in a directory and has to be named.
     """
-    from rader_plugins.index import RaderIndex
-
     if choice is None or not choice.is_given:
-        return RaderIndex.open(folder)
-    with RaderIndex.open(folder, verify=False) as index:
+        return place.open()
+    with contextlib.closing(place.open(verify=False)) as index:
         encoder = choice.load(index)
-    return RaderIndex.open(folder, encoder)
+    return place.open(encoder)
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:

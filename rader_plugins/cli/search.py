@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.text_files import read_lines
 
 if TYPE_CHECKING:
+    from rader_plugins.analysis import Analyzer
     from rader_plugins.documents import Hit
     from rader_plugins.index import Index
     from rader_plugins.retrieval import RaderRetriever
@@ -170,7 +172,8 @@ def search(
     if mode is SearchMode.bm25 and is_idle:
         raise InputError("--mode bm25 compares no vectors: --model and its options have no effect.")
     options = {"filter": condition, "mode": mode.value, "alpha": alpha, "instruction": instruction}
-    with open_index(folder, OWN_MODEL if mode is SearchMode.bm25 else choice) as index:
+    own = OWN_MODEL if mode is SearchMode.bm25 else choice
+    with contextlib.closing(open_index(folder, own)) as index:
         if mode is not SearchMode.bm25 and k > 0:
             _check_loadable(index, choice)
         shows = not (json or output.jsonl or output.ids)
@@ -178,13 +181,21 @@ def search(
         if output.explain and not options["explain"]:
             raise InputError("This index cannot explain its hits.")
         call = _Search(stages.retriever(index, mode.value, choice, llm), k, exclude or (), options, output.group)
-        writer = _Writer(output, json, HitTexts(index, index.bm25.analyzer, output.context or 0))
+        writer = _Writer(output, json, HitTexts(index, _analyzer(index), output.context or 0))
         if query != "-":
             writer.write_single(call([query])[0])
             return
         for queries in _lines():
             for text, hits in zip(queries, call(queries), strict=True):
                 writer.write_next(text, hits)
+
+
+def _analyzer(index: Index) -> Analyzer:
+    """Return what finds the words of an index; one that does not say has the usual one."""
+    from rader_plugins.index import Bm25Config
+
+    config: Bm25Config = getattr(index, "bm25", None) or Bm25Config()
+    return config.analyzer
 
 
 @dataclass(frozen=True)

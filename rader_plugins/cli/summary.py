@@ -122,6 +122,8 @@ def _endings(names: Mapping[str, str]) -> str:
 
 def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the statistics of an index as ``(name, value)`` lines."""
+    if "engine" in stats:
+        return _engine_facts(stats)
     approximate = f"{stats['ann']} over {stats['ann_rows']:,} rows" if stats["ann"] else "none: exact search"
     model = stats["recipe"] if stats["recipe"] == stats["model"] else f"{stats['recipe']} ({stats['model']})"
     lines = [("path", str(stats["path"])), ("documents", f"{stats['documents']:,}")]
@@ -149,6 +151,37 @@ def index_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
     if "verified" in stats:
         lines.append(("verified", "yes: all vectors match their checksums" if stats["verified"] else "NO"))
     return lines
+
+
+def _engine_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the statistics of an index that an engine keeps."""
+    moment = stats["statistics"]
+    model = stats["recipe"] if stats["recipe"] == stats["model"] else f"{stats['recipe']} ({stats['model']})"
+    lines = [
+        ("where", f"{stats['path']} ({stats['engine']})"),
+        ("documents", f"{stats['documents']:,}" + (f" in {stats['partition']!r}" if stats["partition"] else "")),
+        ("model", model if stats["recipe"] else _NO_VECTORS),
+    ]
+    if stats["recipe"]:
+        lines += [
+            ("fingerprint", stats["fingerprint"]),
+            ("vectors", _vectors(stats)),
+            ("approximate", stats["ann"] or "none: exact search"),
+        ]
+    return [
+        *lines,
+        ("bm25", ", ".join(f"{key} {value}" for key, value in stats["bm25"].items())),
+        ("words", stats["analyzer"] + _outdated_words(stats)),
+        ("mean length", f"{stats['mean_terms']} terms"),
+        (
+            "statistics",
+            f"of {moment['documents']:,} documents, {moment['moment'] or 'never taken'}; since then "
+            f"{moment['written_since']:,} came or changed and {moment['gone_since']:,} went "
+            "(`rader index optimize` renews them)",
+        ),
+        ("size", human_bytes(stats["bytes"]) if stats["bytes"] is not None else "not told by the engine"),
+        ("consistency", stats["consistency"]),
+    ]
 
 
 def _vectors(stats: dict[str, Any]) -> str:

@@ -204,6 +204,10 @@ class Collection(ABC):
     def size(self, stamp: int | None = None) -> int:
         """Return how many rows there are in all partitions, or how many have a stamp."""
 
+    def bytes(self) -> int | None:
+        """Return how much it takes on disk; None where the engine does not tell."""
+        return None
+
     @abstractmethod
     def scan(self, stamp: int) -> Iterator[list[tuple[str, str, str]]]:
         """Yield (partition, id, text) of all rows that have another stamp, in lists of about a thousand."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from rader_plugins.engines.collection import HEADER, Collection
 from rader_plugins.engines.statistics import Statistics
-from rader_plugins.errors import IndexCorruptError, IndexVersionError, InputError
+from rader_plugins.errors import IndexCorruptError, IndexVersionError, InputError, NoIndexError
 from rader_plugins.index.home import Settings
 
 __all__ = ["Header", "header_bytes", "read_header", "read_statistics", "write_header", "write_statistics"]
@@ -32,6 +32,8 @@ class Header:
         statistics: Name of the blob with the terms; None where there are no statistics yet.
         documents, mean_length: The numbers that belong to it.
         moment: When they were taken, in ISO 8601.
+        is_exact: Whether the mean length, with which the terms of documents were weighed, is that of all of them; the
+            parts of the first add() are weighed by that of the first part.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class Header:
     documents: int = 0
     mean_length: float = 1.0
     moment: str | None = None
+    is_exact: bool = True
 
 
 def header_bytes(header: Header) -> bytes:
@@ -69,7 +72,7 @@ def read_header(collection: Collection) -> Header:
                 f"{collection.shown} is there, but was not made by rader-plugins: it is left alone. Choose another "
                 "name, or delete it."
             )
-        raise InputError(f"{collection.shown} holds no index. create_index or `rader index build --out` makes one.")
+        raise NoIndexError(f"{collection.shown} holds no index. create_index or `rader index build --out` makes one.")
     try:
         values = json.loads(data)
         schema = str(values["schema"])
@@ -84,13 +87,15 @@ def read_header(collection: Collection) -> Header:
             f"({version('rader-plugins')}) reads up to {_SCHEMA}{_VERSION}. Update rader-plugins."
         )
     try:
-        known = {name: values[name] for name in Header.__dataclass_fields__}
+        known = {name: values[name] for name in Header.__dataclass_fields__ if name in values}
         return Header(**{**known, "settings": Settings.from_values(known["settings"])})
     except (KeyError, TypeError, ValueError) as error:
         raise IndexCorruptError(f"What describes the index in {collection.shown} is damaged: {error!r}.") from None
 
 
-def write_statistics(collection: Collection, header: Header, statistics: Statistics, *, stamp: int) -> Header:
+def write_statistics(
+    collection: Collection, header: Header, statistics: Statistics, *, stamp: int, is_exact: bool = True
+) -> Header:
     """Store statistics, put them in force and return the header that says so.
 
     Args:
@@ -98,6 +103,7 @@ def write_statistics(collection: Collection, header: Header, statistics: Statist
         header: The newest one.
         statistics: What replaces those before.
         stamp: What the rows hold that they count.
+        is_exact: Whether their mean length is that of the documents.
     """
     name = f"statistics-{secrets.token_hex(8)}"
     collection.write(name, statistics.to_bytes())
@@ -109,6 +115,7 @@ def write_statistics(collection: Collection, header: Header, statistics: Statist
         documents=statistics.documents,
         mean_length=statistics.mean_length,
         moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        is_exact=is_exact,
     )
     write_header(collection, renewed)
     if header.statistics is not None:

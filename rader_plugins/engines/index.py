@@ -24,10 +24,11 @@ from rader_plugins.engines.sparse import Sparse
 from rader_plugins.engines.writing import Writing, repeated
 from rader_plugins.errors import AlreadyExistsError, InputError, RefusedDocumentsError
 from rader_plugins.index.adding import id_list, in_batches, prepare_all, refusal_message, storable
-from rader_plugins.index.copying import mirror
+from rader_plugins.index.copying import copy
 from rader_plugins.index.encoders import EncoderSlot, RecordedEncoder, as_encoder, settings_for
 from rader_plugins.index.filters import Filter
 from rader_plugins.index.home import Settings
+from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.opening import CreateOptions, create_index, open_index
 from rader_plugins.index.protocol import AddOptions, AddReport
 from rader_plugins.index.ranking import check_vectors
@@ -95,6 +96,11 @@ class EngineIndex:
     def dimension(self) -> int | None:
         """Length of the vectors; None without vectors."""
         return self.settings.dimension
+
+    @property
+    def bm25(self) -> Bm25Config:
+        """How words are found and scored."""
+        return self.settings.bm25
 
     @property
     def encoder(self) -> Encoder | None:
@@ -188,12 +194,7 @@ class EngineIndex:
         options: CreateOptions = {"bm25": self.settings.bm25, "exist_ok": True}
         if self.settings.dtype == "float16":
             options["dtype"] = "float16"
-        target = create_index(where, encoder, **options)
-        try:
-            mirror(self, target)
-            target.optimize()
-        finally:
-            target.close()
+        copy(self, create_index(where, encoder, **options))
 
     # Reading
 
@@ -274,6 +275,7 @@ class EngineIndex:
             "bm25": asdict(settings.bm25),
             "analyzer": header.analyzer,
             "ann": settings.ann.kind if settings.ann else None,
+            "bytes": self._collection.bytes(),
             "consistency": self._collection.consistency,
             "statistics": {
                 "documents": header.documents,
@@ -285,6 +287,14 @@ class EngineIndex:
                 "renewed_by": "optimize()",
             },
         }
+
+    def note(self, name: str) -> bytes | None:
+        """Return what an application noted beside the documents under a name; None where it did not."""
+        return self._collection.read(f"note-{name}")
+
+    def set_note(self, name: str, value: bytes) -> None:
+        """Note something beside the documents, in place of what was there."""
+        self._collection.write(f"note-{name}", value)
 
     def __len__(self) -> int:
         return self._collection.count(self._partition)

@@ -96,6 +96,11 @@ class StatisticsBuilder:
         frequencies[names.searchsorted(fresh)] += counts
         self._dimensions, self._frequencies = names, frequencies
 
+    @property
+    def mean_length(self) -> float:
+        """Mean number of terms of what was added; 1 where there are none."""
+        return self._total / self.documents if self._total else 1.0
+
     def statistics(self, mean_length: float | None = None) -> Statistics:
         """Return the statistics of what was added.
 
@@ -103,10 +108,9 @@ class StatisticsBuilder:
             mean_length: Stands for the mean of the documents, where vectors were made with it already.
         """
         self._merge()
-        mean = self._total / self.documents if self._total else 1.0
         return Statistics(
             self.documents,
-            mean if mean_length is None else mean_length,
+            self.mean_length if mean_length is None else mean_length,
             self._dimensions,
             self._frequencies.astype(np.uint32),
         )

@@ -133,7 +133,8 @@ class Writing:
         header = self._moments.header
         if first is not None:
             if first.documents > header.documents:
-                self._renew(header, first.statistics(header.mean_length), header.stamp)
+                is_exact = first.mean_length == header.mean_length
+                self._renew(header, first.statistics(header.mean_length), header.stamp, is_exact=is_exact)
             self._written = 0
         elif self._written > MOST_DRIFT * header.documents:
             self._written = 0
@@ -151,7 +152,7 @@ class Writing:
         """
         header = self._moments.newest()
         drift = self._moments.drift()
-        current = header.analyzer == header.settings.bm25.analyzer.name
+        current = header.is_exact and header.analyzer == header.settings.bm25.analyzer.name
         if header.statistics is not None and current and not drift.written and not drift.gone:
             return False
         stamp = max(header.reserved, header.stamp) + 2
@@ -169,8 +170,10 @@ class Writing:
         self._renew(header, statistics, stamp)
         return True
 
-    def _renew(self, header: Header, statistics: Statistics, stamp: int) -> None:
-        renewed = repeated(lambda: write_statistics(self._collection, header, statistics, stamp=stamp))
+    def _renew(self, header: Header, statistics: Statistics, stamp: int, *, is_exact: bool = True) -> None:
+        renewed = repeated(
+            lambda: write_statistics(self._collection, header, statistics, stamp=stamp, is_exact=is_exact)
+        )
         self._moments.take(renewed, self._weights_by(statistics))
 
     def _weights_by(self, statistics: Statistics) -> TermWeights:

@@ -63,4 +63,6 @@ def index_documents(
         encoded += index.add(batch).encoded
         if on_progress is not None:
             on_progress(len(batch))
+    if index.stats().get("statistics", {}).get("drift"):
+        index.optimize()  # an engine's BM25 would search by the statistics of the first documents
     return encoded

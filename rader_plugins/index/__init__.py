@@ -4,7 +4,7 @@ from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.filters import Filter
 from rader_plugins.index.index import RaderIndex
 from rader_plugins.index.lexical import Bm25Config
-from rader_plugins.index.opening import create_index, open_index
+from rader_plugins.index.opening import create_index, find_index, open_index
 from rader_plugins.index.protocol import (
     AddOptions,
     AddReport,
@@ -29,6 +29,7 @@ __all__ = [
     "check_index",
     "create_index",
     "encoder_of",
+    "find_index",
     "is_index",
     "open_index",
     "read_documents",

@@ -13,7 +13,7 @@ from rader_plugins.files import atomic_write
 from rader_plugins.index.home import BUILD_RECORD
 from rader_plugins.index.protocol import Index
 
-__all__ = ["copy_record", "mirror"]
+__all__ = ["copy", "copy_record", "mirror"]
 
 _ROWS = 8192
 
@@ -35,6 +35,19 @@ def mirror(source: Index, target: Index) -> None:
         target.add(documents, vectors=np.stack([vectors[document.id] for document in documents]) if vectors else None)
         names.update(part)
     target.delete([name for name in target.ids() if name not in names])
+
+
+def copy(source: Index, target: Index) -> None:
+    """Make an index of another kind hold what this one holds, ready to be searched, and close it.
+
+    Raises:
+        FingerprintMismatchError: They hold vectors of different recipes.
+    """
+    try:
+        mirror(source, target)
+        target.optimize()
+    finally:
+        target.close()
 
 
 def copy_record(source: Path | None, target: Path) -> None:

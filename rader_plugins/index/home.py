@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.arguments import check_path, expand_path, shown
-from rader_plugins.errors import AlreadyExistsError, IndexWriteError, InputError
+from rader_plugins.errors import AlreadyExistsError, IndexWriteError, InputError, NoIndexError
 from rader_plugins.files import sync_folder
 from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.lexical import Bm25Config
@@ -26,6 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 _DATABASE = "index.db"
+_URL = re.compile("[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 BUILD_RECORD = "build.json"
 """File beside the database, with which whoever built the index notes how; a copy takes it along."""
@@ -137,6 +139,8 @@ def as_folder(path: object) -> Path:
     """
     if isinstance(path, str) and not path:  # for pathlib, the working directory
         raise InputError("The folder of an index must be a path, not ''.")
+    if isinstance(path, str) and _URL.match(path):  # as a path it would be a folder of a strange name
+        raise InputError("An index behind a URL is opened by open_index() and made by create_index(), not as a folder.")
     return expand_path(check_path(path, "The folder of an index")).absolute()
 
 
@@ -263,7 +267,7 @@ def open_home(folder: Path) -> Home:
         InputError: There is none.
     """
     if not is_home(folder):
-        raise InputError(f"{folder} holds no index. RaderIndex.create or `rader index build` makes one.")
+        raise NoIndexError(f"{folder} holds no index. RaderIndex.create or `rader index build` makes one.")
     return _assemble(folder, Store(folder / _DATABASE, create=False))
 
 

@@ -16,9 +16,10 @@ from rader_plugins.documents import Document
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.errors import AlreadyExistsError, InputError, RefusedDocumentsError
 from rader_plugins.index.adding import Adder, id_list, in_batches, prepare, prepare_all, refusal_message, storable
-from rader_plugins.index.copying import copy_record, mirror
+from rader_plugins.index.copying import copy, copy_record, mirror
 from rader_plugins.index.dense import AnnConfig
-from rader_plugins.index.encoders import EncoderSlot, as_encoder, settings_for
+from rader_plugins.index.encoders import EncoderSlot, RecordedEncoder, as_encoder, settings_for
+from rader_plugins.index.engine_entries import find_engine
 from rader_plugins.index.filters import Filter
 from rader_plugins.index.home import Home, as_folder, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
@@ -162,13 +163,19 @@ class RaderIndex(IndexReader):
         return self._encoders.recorded_model
 
     def copy_to(self, path: str | PathLike[str]) -> None:
-        """Make the index in a folder hold what this one holds; nothing is encoded.
+        """Make the index in a folder, or behind the URL of an engine, hold what this one holds; nothing is encoded.
 
-        An index that is there already is brought up to date. The note of how it was built goes along.
+        An index that is there already is brought up to date. Between folders the note of how it was built goes along.
 
         Raises:
             FingerprintMismatchError: The index that is there holds vectors of another recipe.
         """
+        if (engine := find_engine(path)) is not None:
+            settings = self._home.settings
+            encoder = None if settings.recipe is None else RecordedEncoder(settings, self._encoders)
+            options = {"dtype": settings.dtype, "bm25": settings.bm25, "exist_ok": True}
+            copy(self, engine.create(str(path), encoder, **options))
+            return
         folder = as_folder(path)
         with contextlib.suppress(AlreadyExistsError):
             create_home(folder, self._home.settings, self._lock_timeout).store.close()

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from os import PathLike
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Any, Literal, TypedDict
 
 from typing_extensions import Unpack
 
 from rader_plugins.encoding.base import Encoder
-from rader_plugins.errors import InputError
+from rader_plugins.errors import NoIndexError
 from rader_plugins.index.dense import AnnConfig
+from rader_plugins.index.engine_entries import ENGINES, Engine, find_engine
 from rader_plugins.index.index import RaderIndex
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.protocol import Index
 from rader_plugins.recipes import Recipe
 
-__all__ = ["ENGINES", "CreateOptions", "Engine", "create_index", "open_index"]
-
-ENGINES = "rader.engines"
-"""Entry-point group: each entry has the name of a URL's scheme, its value is an :class:`Engine`."""
-
-_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
+__all__ = ["ENGINES", "CreateOptions", "Engine", "create_index", "find_index", "open_index"]
 
 
 class CreateOptions(TypedDict, total=False):
@@ -34,16 +28,6 @@ class CreateOptions(TypedDict, total=False):
     bm25: Bm25Config | None
     exist_ok: bool
     lock_timeout: float
-
-
-class Engine(Protocol):
-    """What keeps indexes behind URLs of one scheme; a module with these two functions is one."""
-
-    def create(self, url: str, encoder: Encoder | Recipe | str | None, **options: Any) -> Index:
-        """Make a new, empty index; an option that the engine does not have is refused by name."""
-
-    def open(self, url: str, encoder: Encoder | Recipe | str | None) -> Index:
-        """Open an index; the encoder must have its fingerprint."""
 
 
 def create_index(
@@ -68,7 +52,7 @@ def create_index(
         >>> [hit.document.id for hit in RaderRetriever(index, mode="bm25").search("six people")]
         ['a']
     """
-    if (engine := _engine(where)) is not None:
+    if (engine := find_engine(where)) is not None:
         return engine.create(str(where), encoder, **options)
     return RaderIndex.create(where, encoder, **options)
 
@@ -82,29 +66,18 @@ def open_index(where: str | PathLike[str], encoder: Encoder | Recipe | str | Non
             one when it is first needed.
 
     Raises:
-        InputError: There is no index, or ``where`` is the URL of an unknown engine.
+        NoIndexError: There is no index.
+        InputError: ``where`` is the URL of an unknown engine.
         FingerprintMismatchError: The encoder makes other vectors than the index holds.
     """
-    if (engine := _engine(where)) is not None:
+    if (engine := find_engine(where)) is not None:
         return engine.open(str(where), encoder)
     return RaderIndex.open(where, encoder)
 
 
-def _engine(where: object) -> Engine | None:
-    """Return what is behind a URL; None for a folder."""
-    match = _URL.match(where) if isinstance(where, str) else None
-    if match is None:
-        return None
-    scheme = match[1].lower()
-    entries = {entry.name.lower(): entry for entry in entry_points(group=ENGINES)}
-    if (entry := entries.get(scheme)) is None:
-        available = f"engines are installed for {', '.join(sorted(entries))}" if entries else "no engine is installed"
-        raise InputError(
-            f"No engine is known for URLs that begin with {scheme}:// ({available}). An index is kept in a folder, in "
-            "memory (None), or behind the URL of an engine."
-        )
+def find_index(where: str | PathLike[str], encoder: Encoder | Recipe | str | None = None) -> Index | None:
+    """As :func:`open_index`; None where there is no index."""
     try:
-        engine: Engine = entry.load()
-    except Exception as error:  # noqa: BLE001 - whatever another package raises is reported with its name
-        raise InputError(f"The engine {entry.name!r} ({entry.value}) cannot be loaded: {error}") from error
-    return engine
+        return open_index(where, encoder)
+    except NoIndexError:
+        return None

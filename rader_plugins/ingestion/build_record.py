@@ -47,8 +47,17 @@ class BuildRecord:
         path = folder / BUILD_RECORD
         if not path.is_file():
             return None
+        return cls.from_json(read_text(path), str(path))
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> BuildRecord:
+        """Read what :meth:`to_json` gave; ``where`` is what a message calls it.
+
+        Raises:
+            IndexCorruptError: It is something else.
+        """
         try:
-            values = json.loads(read_text(path))
+            values = json.loads(text)
             if values.pop("schema") != _SCHEMA:
                 raise ValueError("another schema")
             chunking = values.pop("chunking")
@@ -56,14 +65,18 @@ class BuildRecord:
             return cls(Chunking(**chunking) if chunking else None, **values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise IndexCorruptError(
-                f"{path} is damaged ({error}). Remove it, and name --chunk-size (if any) at the next build."
+                f"{where} is damaged ({error}). Remove it, and name --chunk-size (if any) at the next build."
             ) from None
 
     def write(self, folder: Path) -> None:
         """Store the record in an index's folder, atomically."""
         with atomic_write(folder / BUILD_RECORD) as stream:
-            row = {"schema": _SCHEMA, **asdict(self)}
-            stream.write(json.dumps(row, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            stream.write(self.to_json())
+
+    def to_json(self) -> bytes:
+        """Return the record as JSON."""
+        row = {"schema": _SCHEMA, **asdict(self)}
+        return json.dumps(row, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
     def lost_mounts(self, source: Path) -> list[str]:
         """Return the folders of the source that were mounted when the index was built, and are no longer."""

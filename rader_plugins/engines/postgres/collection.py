@@ -203,6 +203,10 @@ class PostgresCollection(Collection):
             return int(self._rows(self._sql.size)[0][0])
         return int(self._rows(self._sql.stamped, stamp=stamp)[0][0])
 
+    def bytes(self) -> int:
+        """Return what both tables and their indexes take."""
+        return int(self._rows(self._sql.bytes)[0][0])
+
     def scan(self, stamp: int) -> Iterator[list[tuple[str, str, str]]]:
         """Yield rows of another stamp, a page at a time."""
         partition, id = "", ""

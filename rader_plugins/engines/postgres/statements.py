@@ -37,6 +37,10 @@ class Statements:
         self.count = f"SELECT count(*) FROM {self.table} WHERE partition = %(partition)s"
         self.size = f"SELECT count(*) FROM {self.table}"
         self.stamped = f"SELECT count(*) FROM {self.table} WHERE stamp = %(stamp)s"
+        self.bytes = (
+            f"SELECT pg_total_relation_size('{self.table}'::regclass) + "
+            f"pg_total_relation_size('{self.blobs}'::regclass)"
+        )
         self.scan = (
             f"SELECT partition, id, body FROM {self.table} "
             "WHERE stamp <> %(stamp)s AND (partition, id) > (%(partition)s, %(id)s) ORDER BY partition, id "

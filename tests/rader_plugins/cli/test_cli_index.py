@@ -483,14 +483,14 @@ def test_folders_are_meant_as_a_shell_would_have_written_them(
     assert {path.name for path in tmp_path.iterdir()} == {"texts.jsonl", "index"}
 
 
-def test_a_url_is_no_folder_and_its_password_is_not_repeated(
+def test_a_url_of_no_engine_is_refused_and_its_password_is_not_repeated(
     rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     url, rows = "engine://me:secret@host/name", write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "a"})
     for arguments in (("index", "info", url), ("search", url, "a"), ("index", "build", rows, "--out", url)):
         error = rader(*arguments, code=2).stderr
-        assert "not a URL" in error
+        assert "No engine is known for URLs that begin with engine://" in error
         assert "secret" not in error
     assert list(tmp_path.iterdir()) == [rows]
 
