@@ -29,9 +29,8 @@ from rader_plugins.errors import InputError
 from rader_plugins.text_files import read_lines
 
 if TYPE_CHECKING:
-    from rader_plugins.analysis import Analyzer
     from rader_plugins.documents import Hit
-    from rader_plugins.index import Index
+    from rader_plugins.index import Bm25Config, Index
     from rader_plugins.retrieval import RaderRetriever
 
 __all__ = ["HitOutput", "Stages", "search"]
@@ -181,21 +180,14 @@ def search(
         if output.explain and not options["explain"]:
             raise InputError("This index cannot explain its hits.")
         call = _Search(stages.retriever(index, mode.value, choice, llm), k, exclude or (), options, output.group)
-        writer = _Writer(output, json, HitTexts(index, _analyzer(index), output.context or 0))
+        config: Bm25Config | None = getattr(index, "bm25", None)
+        writer = _Writer(output, json, HitTexts(index, config.analyzer if config else None, output.context or 0))
         if query != "-":
             writer.write_single(call([query])[0])
             return
         for queries in _lines():
             for text, hits in zip(queries, call(queries), strict=True):
                 writer.write_next(text, hits)
-
-
-def _analyzer(index: Index) -> Analyzer:
-    """Return what finds the words of an index; one that does not say has the usual one."""
-    from rader_plugins.index import Bm25Config
-
-    config: Bm25Config = getattr(index, "bm25", None) or Bm25Config()
-    return config.analyzer
 
 
 @dataclass(frozen=True)
