@@ -24,8 +24,8 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
             id of a cross-encoder of sentence-transformers (``"cross-encoder/ms-marco-MiniLM-L6-v2"``), which reads
             pairs as its own tokenizer joins them.
         **options: Of :class:`~rader_plugins.reranking.pointwise.PointwiseReranker`: ``device``, ``dtype``,
-            ``attn_implementation``, ``batch_tokens``, ``activation``, ``trust_remote_code``, ``show_progress``.
-            ``recipe`` states the template of a directory or hub id that does not say it itself.
+            ``attn_implementation``, ``batch_tokens``, ``activation``, ``trust_remote_code``, ``show_progress``,
+            ``shared``. ``recipe`` states the template of a directory or hub id that does not say it itself.
 
     Raises:
         InputError: The model cannot be found, is no classifier of one label (a language model without a score head, a

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy.typing as npt
 from rader_plugins.background import Lock
 from rader_plugins.documents import Hit, check_text
 from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, padded, plan_batches, run_batches
-from rader_plugins.encoding.lane import LoadedModel
+from rader_plugins.encoding.lane import LoadedModel, shared_model
 from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
@@ -41,6 +43,14 @@ Scores = npt.NDArray[np.float32]
 """float32 array of shape (n,)."""
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What is loaded: the classifier, and the cross-encoder that it is part of, if that has modules of its own."""
+
+    classifier: Classifier
+    cross_encoder: Any = None
+
+
 class PointwiseReranker(Reranker):
     """Scores (query, document) pairs with a classifier on this machine. Safe to use from several threads and asyncio.
 
@@ -51,7 +61,8 @@ class PointwiseReranker(Reranker):
     a pair.
 
     All pairs of a call are sorted by length and run in batches of a token budget; equal pairs are scored once; a batch
-    that does not fit into memory is halved. The model has one thread, which runs a batch at a time.
+    that does not fit into memory is halved. The model has one thread, which runs a batch at a time; rerankers of the
+    same recipe, place and options share one model in a process.
 
     Args:
         recipe: How pairs become scores, of kind ``reranker``.
@@ -65,6 +76,7 @@ class PointwiseReranker(Reranker):
             become equal).
         trust_remote_code: Let the checkpoint's repository run its own code.
         show_progress: True, False, or None for "if the standard error is a terminal".
+        shared: Whether a model that is loaded already is used; False loads one of its own.
         classifier: An already loaded model with its tokenizer, instead of ``location``.
 
     Raises:
@@ -90,6 +102,7 @@ class PointwiseReranker(Reranker):
         activation: Activation = "identity",
         trust_remote_code: bool = False,
         show_progress: bool | None = None,
+        shared: bool = True,
         classifier: Classifier | None = None,
     ) -> None:
         if batch_tokens is not None and (not isinstance(batch_tokens, int) or batch_tokens < 1):
@@ -103,14 +116,18 @@ class PointwiseReranker(Reranker):
         self.activation = activation
         self.show_progress = show_progress
         self._torch = import_extra("torch", "local")
-        self._cross_encoder: Any = None
         if classifier is None:
-            classifier = self._load(device, dtype, attn_implementation, trust_remote_code)
-        self.model: Any = classifier.model
-        self.tokenizer: Any = classifier.tokenizer
-        self.batch_tokens = batch_tokens or (CPU_TOKENS if self.model.device.type == "cpu" else GPU_TOKENS)
-        self._is_decoder = reads_last_token(self.model)
-        self._loaded = LoadedModel(self.model, str(self.model.device.type))
+            target = pick_device(device)
+            options = LoadOptions(target, pick_dtype(dtype, recipe, target), attn_implementation, trust_remote_code)
+            self._loaded = self._load(options, shared=shared)
+        else:
+            self._loaded = LoadedModel(_Parts(classifier), str(classifier.model.device.type))
+        parts: _Parts = self._loaded.model
+        self._model: Any = parts.classifier.model
+        self._cross_encoder = parts.cross_encoder
+        self.tokenizer: Any = parts.classifier.tokenizer
+        self.batch_tokens = batch_tokens or (CPU_TOKENS if self._model.device.type == "cpu" else GPU_TOKENS)
+        self._is_decoder = reads_last_token(self._model)
         self._count_lock = Lock()
         self._truncated = 0
 
@@ -121,19 +138,25 @@ class PointwiseReranker(Reranker):
             )
         return super().__reduce__()
 
-    def _load(
-        self,
-        device: str | None,
-        dtype: str | torch.dtype | None,
-        attn_implementation: str | None,
-        trust_remote_code: bool,
-    ) -> Classifier:
-        target = pick_device(device)
-        options = LoadOptions(target, pick_dtype(dtype, self.recipe, target), attn_implementation, trust_remote_code)
-        if not has_own_modules(self.recipe, self.location):
-            return build_classifier(self.recipe, self.location, options)
-        self._cross_encoder = build_cross_encoder(self.recipe, self.location, options)
-        return Classifier(self._cross_encoder.transformers_model, self._cross_encoder.tokenizer)
+    def _load(self, options: LoadOptions, *, shared: bool) -> LoadedModel:
+        def load() -> LoadedModel:
+            if has_own_modules(self.recipe, self.location):
+                cross_encoder = build_cross_encoder(self.recipe, self.location, options)
+                classifier = Classifier(cross_encoder.transformers_model, cross_encoder.tokenizer)
+                return LoadedModel(_Parts(classifier, cross_encoder), str(classifier.model.device.type))
+            classifier = build_classifier(self.recipe, self.location, options)
+            return LoadedModel(_Parts(classifier), str(classifier.model.device.type))
+
+        if not shared:
+            return load()
+        # Of a directory the recipe's fingerprint holds the content.
+        return shared_model(("reranker", self.recipe.fingerprint, str(Path(self.location).absolute()), options), load)
+
+    @property
+    def model(self) -> Any:
+        """The model. Whoever takes it may change it, so that it is not shared with rerankers that are loaded later."""
+        self._loaded.take_off_the_shelf()
+        return self._model
 
     @property
     def fingerprint(self) -> str:
@@ -198,7 +221,7 @@ class PointwiseReranker(Reranker):
         return np.asarray(scores, dtype=np.float32)
 
     def _by_tokens(self, pairs: list[tuple[str, str]]) -> Scores:
-        positions = getattr(self.model.config, "max_position_embeddings", None)
+        positions = getattr(self._model.config, "max_position_embeddings", None)
         tokens = tokenize_pairs(
             self.tokenizer, self.recipe, pairs, positions if positions is not None and positions > 0 else None
         )
@@ -218,7 +241,7 @@ class PointwiseReranker(Reranker):
                         None if tokens.types is None else [tokens.types[index] for index in batch],
                     )
                 ),
-                self.model.device,
+                self._model.device,
                 remedy=remedy,
             ):
                 scores[batch] = batch_scores
@@ -226,7 +249,7 @@ class PointwiseReranker(Reranker):
         return scores
 
     def _forward(self, batch: list[list[int]], types: list[list[int]] | None) -> Scores:
-        torch, device = self._torch, self.model.device
+        torch, device = self._torch, self._model.device
         ids, mask = padded(batch, self._pad_id())
         features = {"input_ids": torch.from_numpy(ids).to(device)}
         if mask is not None:
@@ -243,9 +266,9 @@ class PointwiseReranker(Reranker):
 
     def _logits(self, features: dict[str, torch.Tensor], batch: list[list[int]]) -> torch.Tensor:
         if not self._is_decoder:
-            return self.model(**features).logits  # type: ignore[no-any-return]
-        last = [last_place(row, self.recipe, self.model) for row in batch]
-        return last_token_logits(self.model, features, self._torch.tensor(last, device=self.model.device))
+            return self._model(**features).logits  # type: ignore[no-any-return]
+        last = [last_place(row, self.recipe, self._model) for row in batch]
+        return last_token_logits(self._model, features, self._torch.tensor(last, device=self._model.device))
 
     def _pad_id(self) -> int:
         # Padding is masked, so any token will do where the tokenizer has none of its own.

@@ -274,8 +274,23 @@ def test_out_of_memory_halves_the_batch(reranker, monkeypatch, error):
         reranker.score_pairs(pairs)
 
 
+@pytest.mark.parametrize("kind", ["decoder", "cross-encoder"])
+def test_rerankers_of_one_recipe_share_a_model_until_it_is_taken(tiny, tmp_path, kind):
+    model = recipe_for(tiny) if kind == "decoder" else str(tiny_cross_encoder(tmp_path / "cross"))
+    one, two = (load_reranker(model, batch_tokens=size) for size in (64, 4096))
+    assert one._model is two._model
+    assert one._loaded is two._loaded
+    assert (one.batch_tokens, two.batch_tokens) == (64, 4096)
+    np.testing.assert_allclose(one.score_pairs(PAIRS), two.score_pairs(PAIRS), atol=1e-5)
+    own, other = load_reranker(model, shared=False), load_reranker(model, dtype="bfloat16")
+    assert len({id(each._model) for each in (one, own, other)}) == 3
+    with torch.no_grad():
+        next(one.model.parameters()).fill_(float("nan"))  # whoever takes the model may change it
+    assert np.isfinite(load_reranker(model).score_pairs(PAIRS)).all()
+
+
 def test_nan_is_an_error(tiny):
-    reranker = load_reranker(recipe_for(tiny))
+    reranker = load_reranker(recipe_for(tiny), shared=False)
     with torch.inference_mode():
         reranker.model.score.weight.fill_(float("nan"))
     with pytest.raises(EncodingError, match="NaN"):
