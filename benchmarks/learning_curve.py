@@ -86,7 +86,7 @@ def trained(options: argparse.Namespace, size: int, seed: int, folder: Path) -> 
     resume = ["--resume"] if run.exists() else []
     command = ["train", "retriever", samples, "--base", options.base, "--config", config, "--out", run, *against]
     output = rader(*command, *resume)
-    minutes = round((time.monotonic() - started) / 60, 1)
+    minutes = f"{(time.monotonic() - started) / 60:.1f}" + (", since it was resumed" if resume else "")
     settings = json.loads((run / "finished.json").read_bytes())
     verdict = settings.get("verdict", {}).get("outcome", "worse")
     trained_on = re.search(r"samples +([\d,]+)", output)
