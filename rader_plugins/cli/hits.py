@@ -94,11 +94,11 @@ class _Marks:
     def text(self, text: str, passage: Passage, columns: int | None = None) -> str:
         """Return a passage in one line, cut to so many columns, its terms marked."""
         parts: list[tuple[str, bool]] = []
-        at = passage.start
+        offset = passage.start
         for start, end in passage.marks:
-            parts += [(text[at:start], False), (text[start:end], True)]
-            at = end
-        parts.append((text[at : passage.end], False))
+            parts += [(text[offset:start], False), (text[start:end], True)]
+            offset = end
+        parts.append((text[offset : passage.end], False))
         if text[: passage.start].strip():
             parts.insert(0, ("…", False))
         if text[passage.end :].strip():
@@ -106,10 +106,10 @@ class _Marks:
         flat = [(_flat(part), marked) for part, marked in parts]
         whole = "".join(part for part, _ in flat)
         is_cut = columns is not None and cell_width(whole) > columns
-        left = len(clip(whole, columns)) - 1 if is_cut and columns is not None else len(whole)
+        room = len(clip(whole, columns)) - 1 if is_cut and columns is not None else len(whole)
         line = ""
         for part, marked in flat:
-            part, left = part[:left], left - len(part[:left])
+            part, room = part[:room], room - len(part[:room])
             line += f"{_BOLD}{part}{_PLAIN}" if marked and self.are_shown and part.strip() else part
         return line.strip() + "…" * is_cut
 

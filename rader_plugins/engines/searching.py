@@ -54,10 +54,10 @@ class Searching:
             EngineError: The engine failed.
         """
         depth = max(request.k, request.candidates) if request.mode == "hybrid" else request.k
-        most = self._collection.most
-        if most is not None and depth > most:
-            name = "k" if request.k > most else "candidates"
-            raise InputError(f"{self._collection.engine} returns {most:,} hits at most: {name} must not be greater.")
+        limit = self._collection.most
+        if limit is not None and depth > limit:
+            name = "k" if request.k > limit else "candidates"
+            raise InputError(f"{self._collection.engine} returns {limit:,} hits at most: {name} must not be greater.")
         if vectors is None:
             return self._hits(self._lexical(queries, request.k, scopes), "bm25", scopes)
         if request.mode == "dense":
@@ -74,21 +74,25 @@ class Searching:
         return self._hybrid(request, depth, vectors, queries, scopes)
 
     def _dense(self, vectors: npt.NDArray[np.float32], k: int, scopes: Sequence[Scope]) -> list[Ranking]:
-        def fetch(places: Sequence[int], depth: int) -> list[Ranking]:
-            return self._collection.nearest(vectors[list(places)], depth, [scopes[place] for place in places])
+        def fetch(positions: Sequence[int], depth: int) -> list[Ranking]:
+            return self._collection.nearest(
+                vectors[list(positions)], depth, [scopes[position] for position in positions]
+            )
 
         return self._complete(fetch, len(vectors), k)
 
     def _lexical(self, queries: Sequence[Sparse], k: int, scopes: Sequence[Scope]) -> list[Ranking]:
-        asked = [place for place, query in enumerate(queries) if len(query)]
+        with_terms = [position for position, query in enumerate(queries) if len(query)]
 
-        def fetch(places: Sequence[int], depth: int) -> list[Ranking]:
-            chosen = [asked[place] for place in places]
-            return self._collection.lexical([queries[at] for at in chosen], depth, [scopes[at] for at in chosen])
+        def fetch(positions: Sequence[int], depth: int) -> list[Ranking]:
+            numbers = [with_terms[position] for position in positions]
+            return self._collection.lexical([queries[n] for n in numbers], depth, [scopes[n] for n in numbers])
 
         rankings: list[Ranking] = [([], np.zeros(0))] * len(queries)
-        for place, ranking in zip(asked, self._complete(fetch, len(asked), k) if asked else (), strict=True):
-            rankings[place] = ranking
+        for position, ranking in zip(
+            with_terms, self._complete(fetch, len(with_terms), k) if with_terms else (), strict=True
+        ):
+            rankings[position] = ranking
         return rankings
 
     def _complete(self, fetch: Callable[[Sequence[int], int], list[Ranking]], count: int, k: int) -> list[Ranking]:
@@ -149,17 +153,17 @@ class Searching:
             names.setdefault(scope.partition, {}).update(dict.fromkeys(ids))
         documents = {part: self._collection.documents(part, list(ids)) for part, ids in names.items() if ids}
         answers = []
-        for place, ((ids, scores), scope) in enumerate(zip(rankings, scopes, strict=True)):
-            found = documents.get(scope.partition, {})
-            others = {} if stages is None else stages[place]
-            pairs = [(id, score) for id, score in zip(ids, scores.tolist(), strict=True) if id in found]
+        for position, ((ids, scores), scope) in enumerate(zip(rankings, scopes, strict=True)):
+            of_partition = documents.get(scope.partition, {})
+            further = {} if stages is None else stages[position]
+            pairs = [(id, score) for id, score in zip(ids, scores.tolist(), strict=True) if id in of_partition]
             answers.append(
                 [
                     Hit(
-                        found[id],
+                        of_partition[id],
                         score,
                         rank,
-                        {**{name: values.get(id, 0.0) for name, values in others.items()}, stage: score},
+                        {**{name: values.get(id, 0.0) for name, values in further.items()}, stage: score},
                     )
                     for rank, (id, score) in enumerate(pairs, 1)
                 ]
@@ -173,7 +177,7 @@ def untied(fetch: Callable[[Sequence[int], int], list[Ranking]], count: int, k: 
     More than ``k`` are fetched, and again more where the score of the ``k``-th goes on to the end of what came.
 
     Args:
-        fetch: Takes places of queries and how many hits; returns a ranking for each place.
+        fetch: Takes positions of queries and how many hits; returns a ranking for each position.
         count: How many queries there are.
         k: At least 1.
         most: The most hits that ``fetch`` returns; beyond it ties are cut as the engine cuts them.
@@ -182,9 +186,9 @@ def untied(fetch: Callable[[Sequence[int], int], list[Ranking]], count: int, k: 
     pending, depth = list(range(count)), k + _MORE
     while pending:
         depth = depth if most is None else min(depth, most)
-        for place, ranking in zip(pending, fetch(pending, depth), strict=True):
-            rankings[place] = ranking
-        pending = [place for place in pending if _cut_in_a_tie(rankings[place][1], k, depth)]
+        for position, ranking in zip(pending, fetch(pending, depth), strict=True):
+            rankings[position] = ranking
+        pending = [position for position in pending if _cut_in_a_tie(rankings[position][1], k, depth)]
         if depth == most:
             break
         depth *= _GROWTH
@@ -197,8 +201,8 @@ def _cut_in_a_tie(scores: npt.NDArray[np.float64], k: int, depth: int) -> bool:
 
 def _best(ranking: Ranking, k: int) -> Ranking:
     ids, scores = ranking
-    order = sorted(range(len(ids)), key=lambda place: (-scores[place], ids[place]))[:k]
-    return [ids[place] for place in order], scores[order]
+    order = sorted(range(len(ids)), key=lambda position: (-scores[position], ids[position]))[:k]
+    return [ids[position] for position in order], scores[order]
 
 
 def _scores(ranking: Ranking) -> Scores:

@@ -36,17 +36,17 @@ def placed(hits: Sequence[Hit], grades: Sequence[int | None], weight: float) -> 
             for rank, (hit, scores) in enumerate(zip(hits, stages, strict=True), start=1)
         ]
     final = {
-        at: weight * (grade / HIGHEST_GRADE) + (1 - weight) * hits[at].score
-        for at, grade in enumerate(grades)
+        position: weight * (grade / HIGHEST_GRADE) + (1 - weight) * hits[position].score
+        for position, grade in enumerate(grades)
         if grade is not None
     }
-    best = iter(sorted(final, key=lambda at: -final[at]))  # sorted() is stable
-    order = [next(best) if at in final else at for at in range(len(hits))]
-    scores = _between([final.get(at) for at in order], *_bounds(hits, weight))
+    best = iter(sorted(final, key=lambda position: -final[position]))  # sorted() is stable
+    order = [next(best) if position in final else position for position in range(len(hits))]
+    scores = _between([final.get(position) for position in order], *_bounds(hits, weight))
     ranked = []
-    for rank, (at, score) in enumerate(zip(order, scores, strict=True), start=1):
-        gained = {"grade": float(grades[at] or 0), "rerank": score} if at in final else {}
-        ranked.append(replace(hits[at], score=score, rank=rank, scores={**stages[at], **gained}))
+    for rank, (position, score) in enumerate(zip(order, scores, strict=True), start=1):
+        gained = {"grade": float(grades[position] or 0), "rerank": score} if position in final else {}
+        ranked.append(replace(hits[position], score=score, rank=rank, scores={**stages[position], **gained}))
     return ranked
 
 
@@ -58,10 +58,10 @@ def _bounds(hits: Sequence[Hit], weight: float) -> tuple[float, float]:
 def _between(scores: Sequence[float | None], upper: float, lower: float) -> list[float]:
     """Fill gaps in falling scores with evenly spaced ones."""
     filled: list[float] = []
-    for missing, run in groupby(range(len(scores)), key=lambda at: scores[at] is None):
+    for missing, run in groupby(range(len(scores)), key=lambda position: scores[position] is None):
         positions = list(run)
         if not missing:
-            filled += [score for at in positions if (score := scores[at]) is not None]
+            filled += [score for position in positions if (score := scores[position]) is not None]
             continue
         ceiling = filled[-1] if filled else upper
         next_score = scores[positions[-1] + 1] if positions[-1] + 1 < len(scores) else lower
