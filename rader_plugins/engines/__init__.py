@@ -9,9 +9,10 @@ index's answers.
 from rader_plugins.engines.collection import Collection, Limits, Ranking, Row, Scope
 from rader_plugins.engines.index import EngineIndex, create_engine_index, open_engine_index
 from rader_plugins.engines.sparse import Sparse, TermWeights, dimension_of
+from rader_plugins.engines.sparse_encoder import SparseBm25
 from rader_plugins.engines.statistics import Statistics
 
 __all__ = [
-    "Collection", "EngineIndex", "Limits", "Ranking", "Row", "Scope", "Sparse", "Statistics", "TermWeights",
-    "create_engine_index", "dimension_of", "open_engine_index",
+    "Collection", "EngineIndex", "Limits", "Ranking", "Row", "Scope", "Sparse", "SparseBm25", "Statistics",
+    "TermWeights", "create_engine_index", "dimension_of", "open_engine_index",
 ]  # fmt: skip

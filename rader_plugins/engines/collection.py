@@ -20,7 +20,7 @@ from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.filters import Node
 from rader_plugins.index.request import SearchRequest, Vector
 
-__all__ = ["HEADER", "Collection", "FusedHit", "Limits", "Ranking", "Row", "Scope"]
+__all__ = ["HEADER", "Collection", "FusedHit", "Limits", "Ranking", "Row", "Scope", "positive"]
 
 HEADER = "header"
 """Name of the blob that says that a collection is ours, and what it holds."""
@@ -254,3 +254,10 @@ class Collection(ABC):
     ) -> list[list[FusedHit]] | None:  # fmt: skip
         """Answer a hybrid search as a whole, exactly as the core's ``fuse`` would; None where the engine cannot."""
         return None
+
+
+def positive(ranking: Ranking) -> Ranking:
+    """Return the part of a ranking with scores above 0, for engines that return others too."""
+    ids, scores = ranking
+    positions = np.flatnonzero(scores > 0)
+    return [ids[position] for position in positions], scores[positions]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from tests.support.milvus_server import MilvusServer
 from tests.support.postgres_server import PostgresServer
+from tests.support.qdrant_folder import QdrantFolder
 
 __all__ = ["SERVERS", "EngineServer"]
 
@@ -21,4 +23,8 @@ class EngineServer(Protocol):
 
 
 # Starts the engine, or skips the test with the reason why it cannot.
-SERVERS: dict[str, Callable[[], EngineServer]] = {"postgres": PostgresServer}
+SERVERS: dict[str, Callable[[], EngineServer]] = {
+    "milvus": MilvusServer,
+    "postgres": PostgresServer,
+    "qdrant": QdrantFolder,
+}

@@ -91,6 +91,15 @@ def synthesize(
         int | None, typer.Option("--seed", min=0, help="Of everything random. Default: 0.", metavar="N")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N problems.", metavar="N")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Only the I-th of N shares of the problems, by their ids: one machine's part. "
+            "`rader trajectories merge` makes one run of all.",
+        ),
+    ] = None,
     without_answer: Annotated[
         WithoutAnswer | None,
         typer.Option("--without-answer", help="Problems without an answer: error (default) or skip."),
@@ -117,11 +126,14 @@ def synthesize(
     from rader_synthesis.packs import load_pack
     from rader_synthesis.run import synthesize as run_all
     from rader_synthesis.run_folder import CALLS, check_folder
+    from rader_synthesis.sharding import Shard
 
     overrides = {"rollouts": rollouts, "seed": seed, "style": style.value if style else None}
     search, run = _configs(config, overrides, without_answer, asking.concurrency)
     pack = load_pack(prompts)
     selected = read_problems(problems, need_answers=False)[:limit]
+    if shard is not None:
+        selected = Shard.parse(shard).of(selected)
     if (corpus is None) == (index is None):
         raise InputError("Say what to retrieve from: either --corpus PATH or --index DIR.")
     check_folder(out)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rader_plugins.cli.options import JsonOutput
-from rader_plugins.cli.output import count, emit_json, facts, human_bytes, note
+from rader_plugins.cli.output import count, emit_json, facts, fail, human_bytes, note
 
 __all__ = ["app"]
 
@@ -69,3 +69,44 @@ def info(source: _Source, json: JsonOutput = False) -> None:
         emit_json(counts.as_dict())
         return
     typer.echo("\n".join(facts(counts.lines())))
+
+
+@app.command()
+def merge(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of synthesis runs over parts of one problem set.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the merged run; a run like any other.")],
+    json: JsonOutput = False,
+) -> None:
+    """Make one run of several with the same settings, such as those of `rader synthesize --shard`.
+
+    A problem that several have finished is taken from the first. Runs that still go on can be merged again later.
+    Exit code 1: nothing in it could be trained on.
+    """
+    from rader_synthesis.sharding import merge_runs
+
+    report = merge_runs(runs, out)
+    totals = report.totals
+    states = [name for name in ("solved", "unsolved", "failed", "skipped", "open") if totals.get(name)]
+    if json:
+        emit_json(
+            {
+                "out": str(out),
+                "merged": report.merged,
+                "present": report.present,
+                "totals": totals,
+                "shortfall": report.shortfall,
+            }
+        )
+    else:
+        lines = [
+            ("problems", ", ".join(f"{totals[name]:,} {name}" for name in states) or "none"),
+            ("taken over", f"{count(report.merged, 'problem')}; {report.present:,} were there, or in a run before"),
+            ("trajectories", f"{totals.get('trajectories', 0):,}, {totals.get('training', 0):,} fit for training"),
+            ("written to", str(out)),
+        ]
+        typer.echo("\n".join(facts(lines)))
+    if report.shortfall is not None:
+        fail(report.shortfall)
+        raise typer.Exit(1)

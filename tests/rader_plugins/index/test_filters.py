@@ -16,38 +16,10 @@ from hypothesis import strategies as st
 from rader_plugins import Document, RaderIndex, RaderRetriever
 from rader_plugins.errors import FilterWarning, InputError
 from tests.support.encoders import HashEncoder
+from tests.support.filters import conditions, metadata
 
 pytestmark = pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
 MISSING = object()
-values = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, 1.0, 2**70]), st.sampled_from(["", "a", "b"]),
-    st.lists(st.one_of(st.integers(0, 1), st.none()), max_size=2),
-)  # fmt: skip
-metadata = st.fixed_dictionaries(
-    {}, optional={"x": values, "y": values, "z": st.fixed_dictionaries({}, optional={"x": values})}
-)
-keys = st.sampled_from(["x", "y", "z.x"])
-comparable = st.one_of(st.integers(-3, 3), st.sampled_from(["", "a", 0.5]))
-conditions: st.SearchStrategy[dict[str, Any]] = st.recursive(
-    st.one_of(
-        st.tuples(keys, values),
-        st.tuples(keys, st.dictionaries(st.sampled_from(["$eq", "$ne"]), values, min_size=1)),
-        st.tuples(keys, st.dictionaries(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), comparable, min_size=1)),
-        st.tuples(keys, st.dictionaries(st.sampled_from(["$in", "$nin"]), st.lists(values, max_size=3), min_size=1)),
-        st.tuples(keys, st.fixed_dictionaries({"$exists": st.booleans()})),
-        st.tuples(keys, st.fixed_dictionaries({"$all": st.lists(values, max_size=2)})),
-        st.tuples(keys, st.fixed_dictionaries({"$contains": st.one_of(st.integers(0, 2), st.none())})),
-        st.tuples(keys, st.fixed_dictionaries({"$size": st.integers(0, 2)})),
-        st.tuples(keys, st.fixed_dictionaries({"$type": st.sampled_from(["array", "number", "null"])})),
-    ).map(lambda pair: {pair[0]: pair[1]}),
-    lambda inner: st.one_of(
-        st.tuples(st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)).map(
-            lambda p: {p[0]: p[1]}
-        ),
-        inner.map(lambda condition: {"$not": condition}),
-    ),
-    max_leaves=4,
-)
 
 
 def lookup(document: dict[str, Any], key: str) -> Any:
@@ -306,13 +278,3 @@ def test_metadata_costs_little_more_than_its_json(row: dict[str, Any], tmp_path:
             list(index.ids({"id": {"$gte": 0.5}}) if name == "with" else ())
         sizes.append(sum(file.stat().st_size for file in (tmp_path / name).rglob("*") if file.is_file()))
     assert sizes[0] - sizes[1] <= 2.5 * written
-
-
-def test_an_empty_filter_alone_deletes_nothing() -> None:
-    index = RaderIndex.create(None, None)
-    index.add([Document("a", "x"), Document("b", "y")])
-    with pytest.raises(InputError, match=r"everything.*index\.ids"):
-        index.delete(filter={})
-    assert len(index) == 2
-    assert index.delete(["a"], filter={}) == 1
-    assert index.delete(index.ids()) == 1

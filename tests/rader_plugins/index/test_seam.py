@@ -203,7 +203,7 @@ def test_a_retriever_describes_whatever_decides_its_results() -> None:
 
 
 def test_a_place_that_no_engine_is_known_for_is_refused() -> None:
-    for call in (lambda: create_index("milvus://host/x", None), lambda: open_index("nowhere://x")):
+    for call in (lambda: create_index("cloud://host/x", None), lambda: open_index("nowhere://x")):
         with pytest.raises(InputError, match="engine"):
             call()
 

@@ -1,0 +1,46 @@
+"""Filters as conditions of Qdrant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rader_plugins.engines.facts import Bound, Condition, Conjunction, Has
+from rader_plugins.errors import InputError
+
+__all__ = ["filtered", "matches"]
+
+_OPERATORS = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
+_NONE = "never"  # no token is spelled so
+
+
+def matches(models: Any, key: str, value: str | int) -> Any:
+    """Return the condition that a field, or an element of it, is a value."""
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def filtered(models: Any, condition: Condition) -> Any:
+    """Return a filter over the fields ``tokens`` and ``bounds``.
+
+    Args:
+        models: The module of Qdrant's types.
+        condition: What must hold.
+
+    Raises:
+        InputError: It compares strings by their order.
+    """
+    if isinstance(condition, Has):
+        token = matches(models, "tokens", condition.token)
+        return models.Filter(must=[token]) if condition.holds else models.Filter(must_not=[token])
+    if isinstance(condition, Bound):
+        if condition.kind == "string":
+            raise InputError(
+                f"Qdrant cannot compare strings by their order ({condition.operator} with {condition.operand!r}): "
+                "compare numbers or dates."
+            )
+        bound = models.Range(**{_OPERATORS[condition.operator]: condition.operand})
+        key = f"bounds.{condition.name}.{condition.kind}.{condition.end}"
+        return models.Filter(must=[models.FieldCondition(key=key, range=bound)])
+    parts = [filtered(models, part) for part in condition.parts]
+    if isinstance(condition, Conjunction):
+        return models.Filter(must=parts)
+    return models.Filter(should=parts or [matches(models, "tokens", _NONE)])

@@ -1,0 +1,124 @@
+"""Qdrant: what is its own. The server's side of the network is not tried, since no package brings a server."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rader_plugins import Document, RaderRetriever, create_index, open_index
+from rader_plugins.engines.qdrant.connection import QdrantConnection
+from rader_plugins.errors import AlreadyExistsError, EngineError, IndexVersionError, InputError
+from tests.support.encoders import HashEncoder
+from tests.support.qdrant_folder import QdrantFolder
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def folder() -> Iterator[QdrantFolder]:
+    started = QdrantFolder()
+    yield started
+    started.stop()
+
+
+def test_a_folder_is_opened_by_many_objects_of_one_process(folder: QdrantFolder) -> None:
+    one = create_index(folder.url("docs"), HashEncoder())
+    two = open_index(folder.url("docs"), HashEncoder())
+    one.add([Document("a", "prime heat")])
+    assert [hit.document.id for hit in RaderRetriever(two).search("prime", 3)] == ["a"]
+    one.close()
+    assert len(two) == 1
+    two.close()
+    assert len(open_index(folder.url("docs"))) == 1
+
+
+def test_a_folder_that_another_process_has_open_says_so(folder: QdrantFolder) -> None:
+    index = create_index(folder.url("docs"), None)
+    program = f"from rader_plugins import open_index; open_index({folder.url('docs')!r})"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "EngineError" in finished.stderr
+    assert "open in another process" in finished.stderr
+    index.close()
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
+def _look(url: str, answers: Any) -> None:
+    try:
+        len(open_index(url))
+        answers.put("opened")
+    except EngineError as error:
+        answers.put(str(error))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_is_told(folder: QdrantFolder) -> None:
+    create_index(folder.url("docs"), None)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=_look, args=(folder.url("docs"), answers))
+    process.start()
+    assert "forked" in answers.get(timeout=120)
+    process.join()
+
+
+def test_a_collection_that_is_not_ours_is_left_alone(folder: QdrantFolder) -> None:
+    create_index(folder.url("docs"), None).close()
+    connection = QdrantConnection.local(folder.folder)
+    models = connection.models
+    connection.call("create_collection", "theirs", models.VectorParams(size=4, distance=models.Distance.DOT))
+    connection.close()
+    with pytest.raises(InputError, match="not made by rader-plugins"):
+        open_index(folder.url("theirs"))
+    with pytest.raises(AlreadyExistsError):
+        create_index(folder.url("theirs"), HashEncoder())
+
+
+def test_an_index_of_a_newer_version_is_refused_by_name(folder: QdrantFolder) -> None:
+    index: Any = create_index(folder.url("docs"), None)
+    collection = index._collection
+    collection.write("header", collection.read("header").replace(b"rader-engine/1", b"rader-engine/7"))
+    with pytest.raises(IndexVersionError, match="rader-engine/7"):
+        open_index(folder.url("docs"))
+
+
+def test_strings_have_no_order_in_qdrant_and_numbers_and_dates_have(folder: QdrantFolder) -> None:
+    index = create_index(folder.url("docs"), HashEncoder())
+    index.add([Document("a", "prime", {"name": "x", "n": 3})])
+    with pytest.raises(InputError, match="order"):
+        RaderRetriever(index).search("prime", filter={"name": {"$gt": "a"}})
+    with pytest.raises(InputError, match="order"):  # also where it is negated, or one of several
+        list(index.ids({"$or": [{"n": 3}, {"$not": {"name": {"$lte": "a"}}}]}))
+    assert list(index.ids({"n": {"$gt": 2}})) == ["a"]
+
+
+def test_structures_that_qdrant_has_not_are_refused(folder: QdrantFolder) -> None:
+    for ann in ("ivfpq", {"kind": "flat", "gpu": True}):
+        with pytest.raises(InputError, match="hnsw"):
+            create_index(folder.url("docs"), HashEncoder(), ann=ann)
+    assert create_index(folder.url("docs"), HashEncoder(), ann="hnsw").stats()["ann"] == "hnsw"
+
+
+def test_urls_are_looked_at(folder: QdrantFolder) -> None:
+    for url, words in (
+        ("qdrant:///", "names no collection"), ("qdrant://host", "names no collection"),
+        (folder.url("docs", timeout="3"), "not timeout"), ("qdrant://host/docs?x=1", "not x"),
+        ("qdrant://host/docs?timeout=soon", "timeout"), ("qdrant://host/docs?transport=post", "transport"),
+        ("qdrant://host/docs?consistency=some", "consistency"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            open_index(url)
+
+
+@pytest.mark.parametrize("transport", ["grpc", "http"])
+def test_no_server(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", "secret")
+    url = f"qdrant+https://127.0.0.1:1/docs?transport={transport}&timeout=3"
+    with pytest.raises(EngineError, match=r"No Qdrant server can be reached at qdrant\+https://127.0.0.1:1") as raised:
+        open_index(url)
+    assert "secret" not in str(raised.value)
