@@ -41,7 +41,7 @@ def test_the_store_of_milvus_ranks_by_our_bm25(milvus: MilvusServer) -> None:
 
     store = stores.Milvus.from_texts(
         TEXTS, MilvusBm25(SparseBm25.fit(TEXTS)), vector_field="sparse", auto_id=True,
-        index_params={"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "IP"},
+        index_params={"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "IP"}, search_params={"metric_type": "IP"},
         connection_args={"uri": f"http://127.0.0.1:{milvus.port}"}, consistency_level="Strong",
     )  # fmt: skip
     assert scores(store.similarity_search_with_score(QUERY, k=5)) == pytest.approx(expected(5), abs=1e-4)

@@ -118,11 +118,14 @@ def test_the_store_of_milvus_ranks_by_our_bm25(milvus: MilvusServer) -> None:
 
     store = stores.MilvusVectorStore(
         uri=f"http://127.0.0.1:{milvus.port}", collection_name="nodes", dim=16, enable_sparse=True,
-        sparse_embedding_function=MilvusBm25(SparseBm25.fit(TEXTS)), consistency_level="Strong",
+        sparse_embedding_function=MilvusBm25(SparseBm25.fit(TEXTS)), consistency_level="Strong", similarity_metric="IP",
+        hybrid_ranker="WeightedRanker", hybrid_ranker_params={"weights": [0.0, 1.0]},
     )  # fmt: skip
     store.add(nodes())
     index = embedded()
     for text in QUERIES:
-        result = store.query(query(text, VectorStoreQueryMode.SPARSE, similarity_top_k=5))
-        hits = RaderRetriever(index, "bm25").search(text, 5)
-        assert result.similarities == pytest.approx([hit.score for hit in hits], abs=1e-4)
+        result = store.query(query(text, VectorStoreQueryMode.HYBRID, similarity_top_k=5))
+        scores = {hit.document.id: hit.score for hit in RaderRetriever(index, "bm25").search(text, len(TEXTS))}
+        ranked = [scores.get(id, 0.0) for id in result.ids]  # equal ones in any order
+        assert ranked == pytest.approx(([*scores.values(), 0, 0, 0, 0, 0])[: len(ranked)], abs=1e-5)
+        assert len(ranked) == 5
