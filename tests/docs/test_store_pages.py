@@ -57,7 +57,7 @@ def test_the_blocks_about_qdrant_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = QdrantFolder()
     try:
         monkeypatch.chdir(tmp_path)
-        run("docs/qdrant.md", "/tmp/qdrant", str(folder.folder))
+        run("docs/qdrant.md", "/srv/qdrant", str(folder.folder))
     finally:
         folder.stop()
 
