@@ -103,22 +103,14 @@ class Adder:
             if not difference.rewritten and not difference.relabelled:
                 return AddReport(unchanged=difference.unchanged, encoded=count)
             if vectors is None and (encoder := self._encoder_for(difference)) is not None:
-                texts = [batch[position].document.text for position in difference.rewritten]
-                if missing := [text for text in dict.fromkeys(texts) if text not in encoded]:
-                    with self._lock.held(timeout):
-                        pass  # refused before anything is paid
-                    new_vectors, reasons = encode_texts(encoder, missing, self._home.settings)
-                    encoded |= new_vectors
-                    count += len(new_vectors)
-                    if reasons:
-                        items = [batch[position] for position in difference.rewritten]
-                        refused |= {
-                            item.document.id: reasons[item.document.text]
-                            for item in items
-                            if item.document.text in reasons
-                        }
-                        batch = [item for item in batch if item.document.id not in refused]
-                        continue
+                items = [batch[position] for position in difference.rewritten]
+                new_vectors, reasons = self._encode(encoder, items, encoded, timeout)
+                encoded |= new_vectors
+                count += len(new_vectors)
+                if reasons:
+                    refused |= reasons
+                    batch = [item for item in batch if item.document.id not in refused]
+                    continue
             try:
                 with self._lock.held(timeout):
                     # Another writer may have come first, and changed what has to be done.
@@ -136,6 +128,20 @@ class Adder:
                 raise
             self._spare = {}
             return AddReport(now.added, now.replaced, now.unchanged, count)
+
+    def _encode(
+        self, encoder: Encoder, items: Sequence[Prepared], encoded: Mapping[str, Array], timeout: float
+    ) -> tuple[dict[str, Array], dict[str, str]]:
+        """Return text -> vector of those that are not encoded yet, and id -> why of what a server refuses."""
+        missing = [text for text in dict.fromkeys(item.document.text for item in items) if text not in encoded]
+        if not missing:
+            return {}, {}
+        with self._lock.held(timeout):
+            pass  # refused before anything is paid
+        vectors, reasons = encode_texts(encoder, missing, self._home.settings)
+        return vectors, {
+            item.document.id: reasons[item.document.text] for item in items if item.document.text in reasons
+        }
 
     def _encoder_for(self, difference: _Difference) -> Encoder | None:
         return self._encoders.get() if difference.rewritten else None

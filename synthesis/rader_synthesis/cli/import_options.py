@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.index_place import IndexPlace
 from rader_plugins.cli.options import SearchMode, open_index
 from rader_plugins.errors import InputError
 
@@ -42,8 +43,13 @@ class ImportDocuments:
         typer.Option("--corpus", metavar="PATH", help="The documents: folder of texts, BEIR folder or .jsonl."),
     ] = None
     index: Annotated[
-        Path | None,
-        typer.Option("--index", metavar="DIR", help="Index of the documents; solutions are searched in it."),
+        IndexPlace | None,
+        typer.Option(
+            "--index",
+            metavar="INDEX",
+            help="Index of the documents, a folder or an engine's URL; solutions are searched in it.",
+            parser=IndexPlace,
+        ),
     ] = None
     fragments: Annotated[
         Fragments | None,
@@ -70,7 +76,9 @@ class ImportDocuments:
         from rader_plugins.retrieval import RaderRetriever
         from rader_synthesis.importing import Corpus
 
-        opened = stack.enter_context(open_index(self.index)) if self.index is not None else None
+        opened = None
+        if self.index is not None:
+            opened = stack.enter_context(contextlib.closing(open_index(self.index)))
         searcher = None if opened is None else RaderRetriever(opened, (self.mode or SearchMode.hybrid).value)
         fragments: Any = (self.fragments or Fragments.put_together).value
         if self.corpus is not None:

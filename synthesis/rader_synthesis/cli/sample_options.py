@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.index_place import IndexPlace
 from rader_plugins.cli.llm_choice import LLMChoice
 from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.errors import InputError
@@ -157,13 +158,21 @@ class DocumentOptions:
         typer.Option("--corpus", metavar="PATH", help="The documents: folder of texts, BEIR folder or .jsonl."),
     ] = None
     index: Annotated[
-        Path | None, typer.Option("--index", metavar="DIR", help="An index of the documents, instead of --corpus.")
+        IndexPlace | None,
+        typer.Option(
+            "--index",
+            metavar="INDEX",
+            help="An index of the documents, a folder or an engine's URL, instead of --corpus.",
+            parser=IndexPlace,
+        ),
     ] = None
 
     @property
     def name(self) -> str:
         """What the card calls the documents."""
-        return (self.corpus or self.index or Path("none")).name
+        if self.corpus is None and self.index is not None:
+            return self.index.folder.name if self.index.folder is not None else str(self.index)
+        return (self.corpus or Path("none")).name
 
     def check(self, choice: ModelChoice) -> None:
         """Refuse options that do not go together.
@@ -181,7 +190,7 @@ class DocumentOptions:
         """Give the documents and whether they have vectors of a model."""
         self.check(choice)
         if self.index is not None:
-            with open_index(self.index, choice) as opened:
+            with contextlib.closing(open_index(self.index, choice)) as opened:
                 yield opened, opened.recipe is not None
             return
         if self.corpus is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.index_place import IndexPlace
 from rader_plugins.cli.interruption import resumable
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
 from rader_plugins.cli.option_groups import with_option_groups
@@ -28,7 +29,7 @@ from rader_synthesis.cli.asking_options import DEFAULT_ASKING, AskingOptions, St
 
 if TYPE_CHECKING:
     from rader_plugins.answers import AnswerChecker
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Index
     from rader_plugins.llm import Generator
     from rader_synthesis.config import SearchConfig
     from rader_synthesis.run_config import RunConfig, RunProgress, RunReport
@@ -61,7 +62,13 @@ def synthesize(
         typer.Option("--corpus", metavar="PATH", help="What to retrieve from: folder of texts, BEIR folder or .jsonl."),
     ] = None,
     index: Annotated[
-        Path | None, typer.Option("--index", metavar="DIR", help="What to retrieve from: an index that is there.")
+        IndexPlace | None,
+        typer.Option(
+            "--index",
+            metavar="INDEX",
+            help="What to retrieve from: an index that is there, a folder or an engine's URL.",
+            parser=IndexPlace,
+        ),
     ] = None,
     llm: LLMChoice = NO_LLM,
     config: Annotated[
@@ -208,32 +215,34 @@ def _checker(name: str, llm: Generator, calls: Path) -> AnswerChecker:
 
 @contextlib.contextmanager
 def _documents(
-    corpus: Path | None, index: Path | None, out: Path, choice: ModelChoice, mode: SearchMode
-) -> Iterator[RaderIndex]:
+    corpus: Path | None, index: IndexPlace | None, out: Path, choice: ModelChoice, mode: SearchMode
+) -> Iterator[Index]:
     if index is not None:
-        with open_index(index, choice if mode is not SearchMode.bm25 else OWN_MODEL) as opened:
+        opened = open_index(index, choice if mode is not SearchMode.bm25 else OWN_MODEL)
+        with contextlib.closing(opened):
             yield opened
         return
     from rader_plugins.cli.output import progress
-    from rader_plugins.index import RaderIndex
+    from rader_plugins.index import Bm25Config, read_documents
     from rader_plugins.ingestion import ingest, open_source, survey
     from rader_synthesis.searchers import corpus_digest
 
     corpus_survey = survey(open_source(corpus or Path()), progress=progress)
-    folder = out / "index"
+    place = IndexPlace(str(out / "index"))
     # BM25 alone needs no model, nor has one to be installed.
     without = mode is SearchMode.bm25 and not choice.is_given
-    if RaderIndex.exists(folder):
-        opened = RaderIndex.open(folder) if without else open_index(folder, choice)
+    if place.exists():
+        opened = place.open() if without else open_index(place, choice)
     else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        opened = RaderIndex.create(folder, None if without else replace(choice, model=choice.model or "mini").load())
-    with opened:
+        place.needed_folder.parent.mkdir(parents=True, exist_ok=True)
+        encoder = None if without else replace(choice, model=choice.model or "mini").load()
+        opened = place.create(encoder, "float32", None, Bm25Config())
+    with contextlib.closing(opened):
         if not (out / "config.json").exists():  # nothing was searched yet: it may be a build that was interrupted
             outcome = ingest(opened, corpus_survey, prune=True, progress=progress)
             if outcome.added or outcome.replaced or outcome.removed:
                 opened.optimize()
-        elif corpus_digest(opened.documents()) != corpus_digest(corpus_survey.source.documents()):
+        elif corpus_digest(read_documents(opened)) != corpus_digest(corpus_survey.source.documents()):
             raise InputError(f"{out} holds a run over other documents than {corpus}. Choose another folder.")
         yield opened
 

@@ -100,16 +100,7 @@ def make_samples(
     """
     config = config or SamplingConfig()
     written_names = [name for name in config.kinds if query_kind(name).written]
-    if written_names and writer is None:
-        raise InputError(
-            f"Queries of the kind {' and '.join(written_names)} are written by a language model; name one."
-        )
-    if index is None and (checked := [name for name in config.kinds if query_kind(name).needs_corpus]):
-        raise InputError(
-            f"Queries of the kind {' and '.join(checked)} are checked by BM25; give the corpus, or an index of it."
-        )
-    if reranker is not None and index is None:
-        raise InputError("A cross-encoder judges mined negatives; give the corpus, or an index of it.")
+    _check_parts(config, index, writer, reranker)
     dense = dense and index is not None and index.recipe is not None
     files = trajectory_files(trajectories)
     human = HumanLabels.from_file(labels) if labels is not None else HumanLabels()
@@ -151,6 +142,23 @@ def make_samples(
 def _described(index: Index | None, dense: bool) -> dict[str, Any] | None:
     """Return what decides which negatives are found."""
     return None if index is None else RaderRetriever(index, "hybrid" if dense else "bm25").describe(corpus=True)
+
+
+def _check_parts(
+    config: SamplingConfig, index: Index | None, writer: QueryWriter | None, reranker: Reranker | None
+) -> None:
+    """Refuse what lacks a part that it needs."""
+    written_names = [name for name in config.kinds if query_kind(name).written]
+    if written_names and writer is None:
+        raise InputError(
+            f"Queries of the kind {' and '.join(written_names)} are written by a language model; name one."
+        )
+    if index is None and (checked := [name for name in config.kinds if query_kind(name).needs_corpus]):
+        raise InputError(
+            f"Queries of the kind {' and '.join(checked)} are checked by BM25; give the corpus, or an index of it."
+        )
+    if reranker is not None and index is None:
+        raise InputError("A cross-encoder judges mined negatives; give the corpus, or an index of it.")
 
 
 def trajectory_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
