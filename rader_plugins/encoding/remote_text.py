@@ -10,7 +10,7 @@ from typing import Any
 
 from rader_plugins import background
 from rader_plugins.arguments import check_path
-from rader_plugins.encoding.tokens import format_texts
+from rader_plugins.encoding.tokens import enough_of, format_texts
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe, Role
 from rader_plugins.recipes.resolve import fetch
@@ -97,12 +97,12 @@ class RemoteText:
 
     def _shorten(self, text: str, limit: int) -> str:
         """Return the longest beginning of a text that has at most ``limit`` tokens, special ones not counted."""
-        shortened = text
+        shortened = enough_of(text, limit, lambda part: len(self._offsets(part)))
         allowed = limit
         while True:
             offsets = self._offsets(shortened)
             if len(offsets) <= limit:
-                return shortened
+                return text if len(shortened) == len(text) else shortened
             # Tokenising the shortened text again may cut its last word differently, into more tokens.
             shortened = shortened[: offsets[allowed - 1][1]] if allowed > 0 else ""
             allowed -= 1

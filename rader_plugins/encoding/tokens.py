@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TokenizedTexts",
+    "enough_of",
     "eos_id",
     "format_texts",
     "lock_of",
@@ -175,6 +176,22 @@ def prompt_length(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, prefix: st
     if row and row[-1] in set(tokenizer.all_special_ids):
         del row[-1]
     return len(row)
+
+
+def enough_of(text: str, tokens: int, count: Callable[[str], int]) -> str:
+    """Return a beginning of a text whose first tokens are those of the whole text, or the text where that is short.
+
+    Args:
+        text: Any length.
+        tokens: How many of them have to be the same. A beginning that is returned has more.
+        count: Returns how many tokens a text has.
+    """
+    characters = max(1, tokens) * _CHARACTERS
+    while len(beginning := _beginning(text, characters)) < len(text):
+        if count(beginning) >= tokens + _MARGIN:
+            return beginning
+        characters *= 8
+    return text
 
 
 def _chunks(texts: Iterable[str], most: int) -> Iterator[list[str]]:

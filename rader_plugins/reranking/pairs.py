@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rader_plugins.encoding.tokens import lock_of, tokenize_formatted
+from rader_plugins.encoding.tokens import enough_of, lock_of, tokenize_formatted
 from rader_plugins.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenizedPairs", "tokenize_pairs"]
 
+# Pairs, and characters of them, handed to the tokenizer at once: it keeps ids, words and offsets of all that it gets.
 _CHUNK = 1024
+_CHUNK_CHARACTERS = 1 << 18
 # What a query must leave of a pair to its document: one so long that nothing else fits would score all alike.
 _DOCUMENT_SHARE = 4
 _NO_LIMIT = 10**7  # tokenizers without one store a larger number
@@ -50,6 +53,9 @@ def tokenize_pairs(
     Without one, the tokenizer joins the two by its own template, and cuts the longer of them first, as
     sentence-transformers does.
 
+    Of long texts only the beginnings are tokenised, which gives the same tokens. (Without a template, and where query
+    and document are both longer than the model reads, an odd token may go to the one or to the other.)
+
     Args:
         tokenizer: Of the checkpoint; a lock is held while it works.
         recipe: Template, lengths and end-of-sequence handling.
@@ -61,7 +67,7 @@ def tokenize_pairs(
     limit = recipe.max_document_length
     fitted_pairs = _with_short_queries(tokenizer, recipe, pairs, limit)
     cut = {position for position, (short, pair) in enumerate(zip(fitted_pairs, pairs, strict=True)) if short != pair}
-    formatted = [recipe.format_pair(query, document) for query, document in fitted_pairs]
+    formatted = (recipe.format_pair(query, document) for query, document in fitted_pairs)  # together they may be large
     tokens = tokenize_formatted(tokenizer, recipe, formatted, limit)
     behind = recipe.pair_template.partition("{document}")[2]
     if behind and tokens.truncated:
@@ -81,16 +87,16 @@ def _with_short_queries(
     """Shorten the queries that leave no room; all others stay as they are."""
     queries = dict.fromkeys(query for query, _ in pairs)
     allowed = min(recipe.max_query_length, limit - limit // _DOCUMENT_SHARE)
-    lengths = {query: _count(tokenizer, recipe.format_pair(query, "")) for query in queries}
+    lengths = {query: _count(tokenizer, recipe.format_pair(query, ""), limit) for query in queries}
     long = {query for query, length in lengths.items() if length > allowed}
     if not long:
         return list(pairs)
-    frame = _count(tokenizer, recipe.format_pair("", ""))
+    frame = _count(tokenizer, recipe.format_pair("", ""), limit)
     fitted_pairs: list[tuple[str, str]] = []
     for query, document in pairs:
         if query in long:
             # A short document needs no more room than it has tokens.
-            share = limit - min(limit // _DOCUMENT_SHARE, _count(tokenizer, document) + 1)
+            share = limit - min(limit // _DOCUMENT_SHARE, _count(tokenizer, document, limit) + 1)
             room = min(recipe.max_query_length, share) - frame
             query = _first_tokens(tokenizer, query, max(1, room)) if lengths[query] > room + frame else query
         fitted_pairs.append((query, document))
@@ -101,17 +107,23 @@ def _with_short_document(
     tokenizer: PreTrainedTokenizerBase, recipe: Recipe, pair: tuple[str, str], limit: int
 ) -> tuple[str, str]:
     query, document = pair
-    room = limit - _count(tokenizer, recipe.format_pair(query, "")) - 2  # the end token, and a token that splits
+    room = limit - _count(tokenizer, recipe.format_pair(query, ""), limit) - 2  # the end token, and a token that splits
     return query, _first_tokens(tokenizer, document, max(1, room))
 
 
-def _count(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+def _count(tokenizer: PreTrainedTokenizerBase, text: str, most: int) -> int:
+    """Return how many tokens a text has; of one that has more than ``most``, any number above that."""
+    return _length(tokenizer, enough_of(text, most, partial(_length, tokenizer)))
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
     with lock_of(tokenizer):
         return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def _first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> str:
     """Return the start of a text that has ``count`` tokens."""
+    text = enough_of(text, count, partial(_length, tokenizer))
     with lock_of(tokenizer):
         if not tokenizer.is_fast:
             ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
@@ -132,15 +144,34 @@ def _joined(
     ids: list[list[int]] = []
     types: list[list[int]] = []
     truncated = 0
-    with lock_of(tokenizer):
-        for start in range(0, len(pairs), _CHUNK):
-            queries, documents = zip(*pairs[start : start + _CHUNK], strict=True)
-            encoded = tokenizer(list(queries), list(documents), return_attention_mask=False, verbose=False, **limited)
-            rows = [list(row) for row in encoded["input_ids"]]
-            ids += rows
-            types += [list(row) for row in encoded.get("token_type_ids", ())]
-            truncated += _cut(encoded, rows, limit)
+    for queries, documents in _chunks(tokenizer, pairs, limit if limited["truncation"] else None):
+        with lock_of(tokenizer):
+            encoded = tokenizer(queries, documents, return_attention_mask=False, verbose=False, **limited)
+        rows = [list(row) for row in encoded["input_ids"]]
+        ids += rows
+        types += [list(row) for row in encoded.get("token_type_ids", ())]
+        truncated += _cut(encoded, rows, limit)
     return TokenizedPairs(ids, types or None, truncated, int(limit))
+
+
+def _chunks(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], limit: int | None
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield queries and documents in parts, of each as much as the model may read."""
+    queries: list[str] = []
+    documents: list[str] = []
+    characters = 0
+    for pair in pairs:
+        if limit is not None:
+            pair = tuple(enough_of(text, limit, partial(_length, tokenizer)) for text in pair)
+        queries.append(pair[0])
+        documents.append(pair[1])
+        characters += len(pair[0]) + len(pair[1])
+        if len(queries) >= _CHUNK or characters >= _CHUNK_CHARACTERS:
+            yield queries, documents
+            queries, documents, characters = [], [], 0
+    if queries:
+        yield queries, documents
 
 
 def _cut(encoded: Any, rows: list[list[int]], limit: int) -> int:
