@@ -32,6 +32,13 @@ _FAILURE, _BAD_INPUT = 1, 2
 class RaderGroup(TyperGroup):
     """The top level. Plug-ins are imported when their command is called, or for the list in ``--help``."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program; what a stream cannot write is escaped rather than ending the command."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*arguments, **options)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the built-in commands, then those of plug-ins."""
         own = sorted(super().list_commands(ctx), key=_ORDER.index)
@@ -113,10 +120,6 @@ def main() -> None:
     # Threads of torch that wait leave their core to others: a query is encoded in 12 ms, and not in 500, where another
     # process works beside this one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A terminal of another encoding shows \u escapes rather than ending the command.
-            stream.reconfigure(errors="backslashreplace")
     end_soon_after_interruption()
     try:
         build_app()(prog_name="rader")

@@ -15,7 +15,14 @@ import typer
 from rader_plugins.cli.output import note
 from rader_plugins.errors import InputError
 
-__all__ = ["INTERRUPTED", "Interrupted", "end_soon_after_interruption", "resumable", "tell_interruption"]
+__all__ = [
+    "INTERRUPTED",
+    "Interrupted",
+    "end_soon_after_interruption",
+    "interruptible",
+    "resumable",
+    "tell_interruption",
+]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it (128 and the number of the signal)."""
@@ -26,6 +33,19 @@ _AGAIN = "What was stored before is intact; run the same command again."
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a command that knows what it has kept; its text says so."""
+
+
+@contextlib.contextmanager
+def interruptible(left: Callable[[], str]) -> Iterator[None]:
+    """At Ctrl-C, say what the block leaves and how to go on.
+
+    Args:
+        left: Returns that, as sentences.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(left()) from None
 
 
 @contextlib.contextmanager
@@ -40,9 +60,10 @@ def resumable(kept: Callable[[], str]) -> Iterator[None]:
         ...     pass
     """
     try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(f"{kept()}. The same command goes on from there.") from None
+        with interruptible(lambda: f"{kept()}. The same command goes on from there."):
+            yield
+    except Interrupted:
+        raise
     except (InputError, typer.Exit):  # nothing was begun, or the command has said itself how it went
         raise
     except BaseException:

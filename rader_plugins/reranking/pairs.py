@@ -161,12 +161,11 @@ def _chunks(
     queries: list[str] = []
     documents: list[str] = []
     characters = 0
-    for pair in pairs:
-        if limit is not None:
-            pair = tuple(enough_of(text, limit, partial(_length, tokenizer)) for text in pair)
-        queries.append(pair[0])
-        documents.append(pair[1])
-        characters += len(pair[0]) + len(pair[1])
+    count = partial(_length, tokenizer)
+    for query, document in pairs:
+        queries.append(query if limit is None else enough_of(query, limit, count))
+        documents.append(document if limit is None else enough_of(document, limit, count))
+        characters += len(queries[-1]) + len(documents[-1])
         if len(queries) >= _CHUNK or characters >= _CHUNK_CHARACTERS:
             yield queries, documents
             queries, documents, characters = [], [], 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.interruption import interruptible
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
 from rader_plugins.cli.option_file import options_from_table
 from rader_plugins.cli.option_groups import with_option_groups
@@ -111,6 +112,7 @@ def import_(
     summary = Summary(kind, out, labelling.min_reward)
     out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interruptible(lambda: _left(out, llm.is_given, llm_cache)))
         corpus, searcher = documents.opened(stack)
         importer = importer_type.from_options(reading.options(corpus=corpus, searcher=searcher, k=documents.k))
         summary.server, model = _llm(stack, llm, llm_cache, concurrency or _CONCURRENCY)
@@ -124,6 +126,15 @@ def import_(
     summary.show(as_json=json)
     if problem := summary.problem(labels_wanted=labelling.label is not Label.none):
         raise RaderError(problem)
+
+
+def _left(out: Path, asks: bool, cache: Path | None) -> str:
+    """Say what an interrupted import leaves: trajectories come all at once, answers as they arrive."""
+    trajectories_left = f"No trajectories were written to {out}" + (": it is as it was" if out.exists() else "")
+    if cache is not None:
+        return f"{trajectories_left}; the model's answers are kept in {cache}. The same command goes on from there."
+    advice = "; --llm-cache FILE would keep the model's answers" if asks else ""
+    return f"{trajectories_left}. Run the same command again{advice}."
 
 
 class _NothingToWriteError(Exception):

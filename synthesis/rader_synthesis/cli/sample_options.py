@@ -227,6 +227,10 @@ class WritingOptions:
         typer.Option("--calls", metavar="FILE", help="Cache of its answers. Default: DIR.calls.sqlite beside --out."),
     ] = None
 
+    def calls_file(self, out: Path) -> Path:
+        """Return the file that keeps the model's answers."""
+        return self.calls or out.with_name(f"{out.name}.calls.sqlite")
+
     @contextlib.contextmanager
     def writer(
         self, llm: LLMChoice, asking: AskingOptions, config: SamplingConfig, out: Path
@@ -251,7 +255,7 @@ class WritingOptions:
             return
         if not written_kinds:
             raise InputError("--llm-url is for the kinds llm and lexical, which are left out here.")
-        calls = self.calls or out.with_name(f"{out.name}.calls.sqlite")
+        calls = self.calls_file(out)
         with asking.connected(llm) as (_, budgeted):
             # An answer that says nothing is asked for again under another seed: keeping it saves the call in a rerun.
             cached = CachedChat(budgeted, calls, keep_empty=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rader_plugins.cli.interruption import interruptible
 from rader_plugins.cli.llm_choice import NO_LLM, LLMChoice
 from rader_plugins.cli.option_groups import with_option_groups
 from rader_plugins.cli.options import OWN_MODEL, JsonOutput, ModelChoice
@@ -84,6 +85,7 @@ def samples(
     check_output(out, overwrite=overwrite)
     sets = [load_evaluation_set(source, ngram=sampling_config.ngram) for source in against or []]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interruptible(lambda: _left(out, writing.calls_file(out) if llm.is_given else None)))
         writer = stack.enter_context(writing.writer(llm, asking, sampling_config, out))
         index, dense = stack.enter_context(documents.opened(choice))
         try:
@@ -118,6 +120,14 @@ def samples(
         )
         return
     typer.echo("\n".join([*facts(_facts(report)), "", *_examples(report)]))
+
+
+def _left(out: Path, calls: Path | None) -> str:
+    """Say what an interrupted command leaves: samples come all at once, answers as they arrive."""
+    samples_left = f"No samples were written to {out}" + (": what is there is of before" if out.exists() else "")
+    if calls is None:
+        return f"{samples_left}. Run the same command again."
+    return f"{samples_left}; the language model's answers are kept in {calls}. The same command goes on from there."
 
 
 @contextlib.contextmanager
