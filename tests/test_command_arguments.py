@@ -82,6 +82,7 @@ class Bench:
             **out,
             "--plan": [],
         }
+        bm25 = {"--index": at["index"], "--mode": ["bm25"]}
         return {
             "index build": {"path": at["texts"], **out},
             "index add": {"folder": at["index"], "path": at["texts"]},
@@ -97,7 +98,7 @@ class Bench:
             "doctor": {},
             "import": {"kind": ["solutions"], "files": [str(self.folder / "solved.jsonl")], **out},
             "samples": {"trajectories": trajectories, **out, **documents, "--kinds": ["question"]},
-            "synthesize": {"problems": at["problems.jsonl"], **out, **documents, **llm, "--rollouts": ["1"]},
+            "synthesize": {"problems": at["problems.jsonl"], **out, **bm25, **llm, "--rollouts": ["1"]},
             "train retriever": training,
             "train reranker": training,
             "trajectories show": {"source": trajectories, **out},
@@ -175,7 +176,7 @@ def values(parameter: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [16, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3000)])])
 def test_every_option_may_be_anything(name: str, every: int, bench: Bench) -> None:
     faults = []
     turn = 0

@@ -41,7 +41,10 @@ COMMANDS = {
     "--llm-model m": ("No trajectories were written to t.jsonl", "--llm-cache FILE would keep the model's answers"),
     "import solutions solved.jsonl --out t.jsonl --index index --mode bm25 --label reflection --llm-url URL "
     "--llm-model m --llm-cache calls": ("the model's answers are kept in calls", AGAIN),
-    "synthesize problems.jsonl --out tree --corpus corpus.jsonl --llm-url URL --llm-model m": ("kept in tree", AGAIN),
+    "synthesize problems.jsonl --out tree --index index --mode bm25 --llm-url URL --llm-model m": (
+        "kept in tree",
+        AGAIN,
+    ),
 }
 
 

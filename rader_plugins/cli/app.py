@@ -18,7 +18,12 @@ from typer.core import TyperGroup
 from rader_plugins import __version__
 from rader_plugins.arguments import shown
 from rader_plugins.cli import doctor, evaluation, index, models, scoring, search
-from rader_plugins.cli.interruption import INTERRUPTED, end_soon_after_interruption, tell_interruption
+from rader_plugins.cli.interruption import (
+    INTERRUPTED,
+    end_if_interrupted,
+    end_soon_after_interruption,
+    tell_interruption,
+)
 from rader_plugins.cli.output import fail, note
 from rader_plugins.cli.plugins import load_plugin, plugins
 from rader_plugins.errors import InputError, RaderError, RaderWarning
@@ -126,6 +131,8 @@ def main() -> None:
     except KeyboardInterrupt as error:  # before a command began
         tell_interruption(error)
         raise SystemExit(INTERRUPTED) from None
+    finally:
+        end_if_interrupted()
 
 
 def _version(shown: bool) -> None:

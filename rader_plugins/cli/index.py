@@ -136,10 +136,14 @@ def repair(
 ) -> None:
     """Encode again the documents whose vectors are damaged or lost."""
     from rader_plugins.index import RaderIndex
+    from rader_plugins.index.home import open_home
 
-    if choice.is_given and choice.model is None:
-        raise InputError("`rader index repair` takes --model together with its other options.")
-    encoded = RaderIndex.repair(folder.needed_folder, choice.load() if choice.is_given else None)
+    encoder = None
+    if choice.is_given:
+        # RaderIndex.open refuses some of what is to be repaired.
+        with RaderIndex(open_home(folder.needed_folder)) as index:
+            encoder = choice.load(index)
+    encoded = RaderIndex.repair(folder.needed_folder, encoder)
     if json:
         emit_json({"encoded_again": encoded})
     else:

@@ -18,6 +18,7 @@ from rader_plugins.errors import InputError
 __all__ = [
     "INTERRUPTED",
     "Interrupted",
+    "end_if_interrupted",
     "end_soon_after_interruption",
     "interruptible",
     "resumable",
@@ -80,20 +81,32 @@ def tell_interruption(error: KeyboardInterrupt | None = None) -> None:
     note(f"Interrupted: {error}" if isinstance(error, Interrupted) else f"Interrupted. {_AGAIN}")
 
 
+_interrupted = threading.Event()
+
+
+def end_if_interrupted() -> None:
+    """End this process now if Ctrl-C ended its command: taking libraries such as torch down can take many seconds."""
+    if _interrupted.is_set():
+        _end()
+
+
+def _end() -> None:
+    # Whatever is written is written atomically, so a process may end at any moment.
+    with contextlib.suppress(Exception):
+        if not _told.is_set():
+            tell_interruption()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)
+
+
 def end_soon_after_interruption() -> None:
     """Let Ctrl-C end this process soon, also where a thread or a library does not hear of it; a second one at once."""
 
-    def give_up() -> None:
-        # Whatever is written is written atomically, so a process may end at any moment.
-        with contextlib.suppress(Exception):
-            if not _told.is_set():
-                tell_interruption()
-            sys.stderr.flush()
-        os._exit(INTERRUPTED)
-
     def interrupt(number: int, frame: FrameType | None) -> None:
+        _interrupted.set()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        last = threading.Timer(_PATIENCE, give_up)
+        last = threading.Timer(_PATIENCE, _end)
         last.daemon = True
         last.start()
         raise KeyboardInterrupt

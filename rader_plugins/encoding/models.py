@@ -65,10 +65,22 @@ class LoadOptions:
 
 
 def pick_device(device: str | None) -> str:
-    """Return the device asked for, else the best one there is."""
+    """Return the device asked for, else the best one there is.
+
+    Raises:
+        InputError: It is none, or there is none like that here.
+    """
     torch = import_extra("torch", "local")
     if device is not None:
-        return check_string(device, "device")
+        try:
+            kind, index = (parsed := torch.device(check_string(device, "device"))).type, parsed.index or 0
+        except RuntimeError:
+            raise InputError(f"device is cpu, cuda, cuda:1, mps or the like, not {shown(device)}.") from None
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (kind == "cuda" and index >= gpus) or (kind == "mps" and not torch.backends.mps.is_available()):
+            number = f"{gpus} GPUs are" if kind == "cuda" and gpus else "no such device is"
+            raise InputError(f"device is {device!r}, but {number} available here.")
+        return device
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

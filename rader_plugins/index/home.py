@@ -169,6 +169,10 @@ def create_home(folder: Path | None, settings: Settings, lock_timeout: float) ->
     if folder is None:
         return _assemble(None, _filled(None, settings))
     _check_free(folder)
+    # The name of a database alone may be that of any application.
+    homes = (parent for parent in folder.parents if (parent / "vectors").is_dir() and (parent / "derived").is_dir())
+    if around := next(filter(is_home, homes), None):
+        raise InputError(f"{folder} lies within the index in {around}, whose folder is its own. Name another place.")
     with _translated(folder):
         parents = _make_folders(folder)
         # Complete and on disk before it gets its name: a process killed here leaves no half index behind.
@@ -222,6 +226,9 @@ def renew_terms(home: Home) -> bool:
 
 
 def _check_free(folder: Path) -> None:
+    database = folder / _DATABASE
+    if database.is_symlink() or database.exists() and not database.is_file():
+        raise InputError(f"{database} is there, and is no file: an index can neither be made nor opened in {folder}.")
     if is_home(folder):
         raise AlreadyExistsError(
             f"{folder} already holds an index: RaderIndex.open({str(folder)!r}) opens it, and so does "

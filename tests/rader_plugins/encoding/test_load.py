@@ -72,3 +72,10 @@ def test_mini_and_its_cache(tmp_path):
     np.testing.assert_array_equal(encoder.encode_queries(["b", "a"]), rows[::-1])
     assert encoder.hits == 2
     assert encoder.fingerprint == load_encoder("mini").fingerprint == load_encoder("mini").recipe.fingerprint
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "\udcff", "cpu:", "cuda:-1"])
+def test_a_device_that_is_not_there_is_said(device):
+    pytest.importorskip("torch")
+    with pytest.raises(InputError, match="device"):
+        load_encoder("mini", device=device)

@@ -276,3 +276,30 @@ def test_an_encoder_of_another_recipe_is_told_apart(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="encoder must be"):
             RaderIndex.open(tmp_path / "i", wrong)  # type: ignore[arg-type]
     assert isinstance(RaderIndex.open(tmp_path / "i").recorded_model, Recipe)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_what_stands_where_the_database_belongs_is_named(tmp_path: Path, kind: str) -> None:
+    database = tmp_path / "index" / "index.db"
+    database.parent.mkdir()
+    if kind == "folder":
+        database.mkdir()
+    elif kind == "link":
+        database.symlink_to(tmp_path / "nowhere")
+    elif hasattr(os, "mkfifo"):
+        os.mkfifo(database)
+    else:
+        pytest.skip("a system without pipes in folders")
+    for exist_ok in (False, True):
+        with pytest.raises(InputError, match="is there, and is no file"):
+            RaderIndex.create(database.parent, HashEncoder(), exist_ok=exist_ok)
+
+
+def test_no_index_within_another(tmp_path: Path) -> None:
+    with RaderIndex.create(tmp_path / "index", HashEncoder()) as index:
+        for folder in ("vectors", "derived/copy", "of its own"):
+            with pytest.raises(InputError, match="lies within the index"):
+                index.copy_to(tmp_path / "index" / folder)
+        assert not (tmp_path / "index" / "of its own").exists()
+        index.copy_to(tmp_path / "index")
+        index.copy_to(tmp_path / "copy")
