@@ -21,6 +21,7 @@ pytest.importorskip("pyarrow")
 from tests.synthesis.sampling_support import several, write  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX systems")]
+SOLUTION = "First a tree is grown.\nSo the tree is number 1.\nThe answer is 42."
 AGAIN = "The same command goes on from there."
 COMMANDS = {
     "index build texts --out new --model URL --recipe plain": ("0 documents committed in new", AGAIN),
@@ -84,7 +85,16 @@ def fill(folder: Path, url: str) -> None:
         ("beir/corpus.jsonl", rows),
         ("beir/queries.jsonl", [{"_id": f"q{n}", "text": f"which tree {n}"} for n in range(3)]),
         ("problems.jsonl", [{"id": "p", "question": "q", "answer": "8"}]),
-        ("solved.jsonl", [{"question": "which tree is six?", "solution": "a tree step. answer 42", "answer": "42"}]),
+        (
+            "solved.jsonl",
+            [
+                {
+                    "question": "which tree is six?",
+                    "solution": "First a tree is grown.\\nSo the tree is number 1.\\nThe answer is 42.",
+                    "answer": "42",
+                }
+            ],
+        ),
     ):
         (folder / path).write_text("".join(json.dumps(row) + "\n" for row in content))
     (folder / "beir" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n")
