@@ -11,7 +11,7 @@ from rader_plugins.engines.collection import Collection
 from rader_plugins.engines.header import Header, read_header, read_statistics
 from rader_plugins.engines.sparse import TermWeights
 from rader_plugins.engines.statistics import Drift
-from rader_plugins.errors import DriftWarning, EngineError
+from rader_plugins.errors import DriftWarning, EngineError, OutdatedTermsWarning
 
 __all__ = ["MOST_DRIFT", "Moments"]
 
@@ -80,6 +80,7 @@ class Moments:
                     weights = TermWeights(header.settings.bm25, statistics, self._collection.term_dimensions)
                     self._weights = weights
                     if warn:
+                        self._warn_of_old_terms()
                         self.warn(self.drift())
                     return weights
                 self.newest()  # renewed by somebody else meanwhile
@@ -92,6 +93,18 @@ class Moments:
         header = self._header
         total, counted = self._collection.size(), self._collection.size(header.stamp)
         return Drift(header.documents, total - counted, abs(header.documents - counted))
+
+    def _warn_of_old_terms(self) -> None:
+        analyzer = self._header.settings.bm25.analyzer.name
+        if self._header.analyzer != analyzer:
+            warnings.warn(
+                OutdatedTermsWarning(
+                    f"The words in {self._collection.shown} were found by another version ({self._header.analyzer}; "
+                    f"this one is {analyzer}), so that BM25 misses what the two split or spell otherwise. optimize() "
+                    "(`rader index optimize`) renews them."
+                ),
+                stacklevel=5,
+            )
 
     def warn(self, drift: Drift) -> None:
         """Say, once for the same statistics, if they are far from the corpus."""

@@ -19,6 +19,7 @@ from rader_plugins.errors import (
     FingerprintMismatchError,
     IndexVersionError,
     InputError,
+    OutdatedTermsWarning,
 )
 from rader_plugins.index import Bm25Config, Index, SearchRequest, is_index
 from tests.support.dict_collection import DictCollection, embedded, index_in
@@ -183,6 +184,19 @@ def test_a_small_index_renews_its_statistics_and_a_large_one_warns(monkeypatch: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RaderRetriever(opened, "bm25").search("heat")  # said once
+
+
+def test_words_of_another_version_are_told_and_renewed() -> None:
+    collection = DictCollection()
+    index = index_in(collection, None)
+    index.add(corpus(9))
+    collection.blobs["header"] = collection.blobs["header"].replace(b"rader/2:english", b"rader/1:english")
+    with pytest.warns(OutdatedTermsWarning, match="rader/1:english"):
+        RaderRetriever(open_engine_index(collection, None, url="dict://"), "bm25").search("heat")
+    open_engine_index(collection, None, url="dict://").optimize()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RaderRetriever(open_engine_index(collection, None, url="dict://"), "bm25").search("heat")
 
 
 def test_another_object_sees_renewed_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
