@@ -31,6 +31,8 @@ _REWARD_KEYS = (
     "thumbs_up",
     "thumb",
     "rating",
+    "liked",
+    "is_helpful",
 )
 _SCORE_KEYS = ("scores", "score", "feedback_stats", "annotations", "assessments", "evaluations")
 _INNER_KEYS = (
@@ -47,8 +49,8 @@ _INNER_KEYS = (
     "result",
 )
 _LOOKS_LIKE = re.compile(
-    r"feedback|rating|\brat(?:e|ed)\b|scor(?:e|es)\b|thumb|reward|vote|stars?\b|\blikes?\b|correct|grade|sentiment|"
-    r"annotat|assess|\beval|satisf|csat|nps",
+    r"feedback|rating|\brat(?:e|ed)\b|scor(?:e|es)\b|thumb|reward|vote|stars?\b|\b(?:dis)?like[sd]?\b|helpful|useful|"
+    r"reaction|resolved|accepted|approved|correct|grade|sentiment|annotat|assess|\beval|satisf|csat|nps",
     re.IGNORECASE,
 )
 _OTHER_QUALITIES = frozenset(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rader_synthesis.sampling.human_labels import UNUSED_LABEL
 from rader_synthesis.sampling.statistics import Statistics
 
 __all__ = ["advice", "warnings"]
 
+# Rules of thumb by the sizes of published sets (RaDeR's 43,120 from scratch; hundreds to a few thousand where a model was
+# adapted to a domain), no limits that were measured: the advice says so.
 _LEVELS = (
     (200, "enough to see the loop work, too few to change a model for the better"),
     (2_000, "enough to adapt a model that is good already (an adapter, few steps, checked on questions of yours)"),
@@ -45,6 +48,12 @@ def warnings(card: Mapping[str, Any], statistics: Statistics) -> list[str]:
     unfit = card["human_labels"]["given"] - card["human_labels"]["applied"]
     if unfit:
         sentences.append(f"{unfit:,} of {card['human_labels']['given']:,} labels of a person fit no search here.")
+    unused = sum(number for name, number in card["dropped"].items() if name.startswith(UNUSED_LABEL))
+    if unused:
+        sentences.append(
+            f"{unused:,} documents that a person labelled stand in trajectories that are not used; --without-reward "
+            "uses those whose answer nobody judged, --min-reward those whose answer is good enough."
+        )
     return sentences
 
 
@@ -54,7 +63,8 @@ def advice(card: Mapping[str, Any]) -> list[str]:
     problems = sum(card["problem_families"].values())
     level = next((text for limit, text in _LEVELS if samples < limit), "as many as a model trained from scratch needs")
     different = f"{problems:,} different problem{'' if problems == 1 else 's'}"
-    lines = [f"{samples:,} training sample{'' if samples == 1 else 's'} of {different}: {level} (RaDeR: {_PAPER:,})."]
+    number = f"{samples:,} training sample{'' if samples == 1 else 's'}"
+    lines = [f"{number} of {different}: {level}, as a rule of thumb (RaDeR: {_PAPER:,})."]
     following = next((limit for limit, _ in _LEVELS if samples < limit), None)
     if following is not None and problems:
         problems_missing = max(1, round((following - samples) / max(1.0, samples / problems)))

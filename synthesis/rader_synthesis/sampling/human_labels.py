@@ -12,6 +12,7 @@ the problem.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,9 +22,11 @@ from rader_plugins.files import read_jsonl
 from rader_plugins.text_matching import digest
 from rader_plugins.trajectories import Considered, Step, Trajectory
 
-__all__ = ["HUMAN", "HumanLabels"]
+__all__ = ["HUMAN", "UNUSED_LABEL", "HumanLabels"]
 
 HUMAN = "human"
+UNUSED_LABEL = "label of a person, in a trajectory that is not used: "
+"""How a sample set counts labels without effect; the reason follows."""
 _Key = tuple[str, bytes | None, str]
 
 
@@ -40,6 +43,7 @@ class HumanLabels:
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self._labels: dict[_Key, tuple[bool | None, str]] = {}
         self._applied: set[_Key] = set()
+        self._unused: dict[tuple[str, str], str] = {}
         for number, row in enumerate(rows, start=1):
             key, label = _read(row, f"label {number}")
             self._labels[key] = label
@@ -79,6 +83,18 @@ class HumanLabels:
                 step, query = replace(step, considered=considered), None
             steps.append(step)
         return replace(trajectory, steps=tuple(steps))
+
+    def note_use(self, trajectory: Trajectory, refusal: str = "") -> None:
+        """Note what a person labelled in a trajectory that is used, or not used and why."""
+        for step in trajectory.retrievals:
+            for document in step.considered:
+                if document.labelled_by == HUMAN:
+                    key = (trajectory.problem_id, document.id)
+                    self._unused[key] = refusal and self._unused.get(key, refusal)
+
+    def unused(self) -> Counter[str]:
+        """Return how many documents that a person labelled stand in no trajectory that is used, by the reason."""
+        return Counter(f"{UNUSED_LABEL}{reason}" for reason in self._unused.values() if reason)
 
     def _label(self, problem: str, query: str | None, document: Considered) -> Considered:
         for key in ((problem, digest(query or ""), document.id), (problem, None, document.id)):

@@ -95,18 +95,21 @@ class Pipeline:
             self._store_documents(trajectory)
             self.spool.add_relevant(problem, sorted(relevant_ids(trajectory)))
             self._propose(problem, trajectory)
+        self.statistics.dropped.update(self.labels.unused())
 
     def _propose(self, problem: int, trajectory: Trajectory) -> None:
         """Store what the kinds of queries make of a trajectory."""
         counts, dropped = self.statistics.trajectories, self.statistics.dropped
         if (reason := refusal(trajectory, self.config)) is not None:
             counts[reason] += 1
+            self.labels.note_use(trajectory, reason)
             return
         useful = list(searches(trajectory, self.config))
         if not useful:
             counts["no positive"] += 1
             return
         counts["used"] += 1
+        self.labels.note_use(trajectory)
         self.statistics.sources[trajectory.source or "unknown"] += 1
         for search in useful:
             # Positives that a problem has from elsewhere are known when all was read.

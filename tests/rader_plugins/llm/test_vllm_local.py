@@ -1,7 +1,7 @@
 """vLLM in process, against a stand-in.
 
 The real one needs a GPU, or gigabytes and minutes on a CPU. The stand-in has the documented signatures and rules of
-``vllm.LLM`` and ``vllm.SamplingParams`` and refuses what they refuse; it says nothing about what the real one answers.
+``vllm.LLM`` and ``vllm.SamplingParams`` and refuses what they refuse; ``test_vllm_real.py`` asks the real one.
 """
 
 from __future__ import annotations
@@ -228,3 +228,17 @@ def test_what_cannot_be(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingExtraError, match="vllm"):
         VLLMGenerator("m")
+
+
+class VLLMClientError(Exception):
+    """What vLLM 0.32 raises for a request that it refuses: no ``ValueError`` any more."""
+
+
+def test_what_newer_versions_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> list[Output]:
+        raise VLLMClientError("This model's maximum context length is 512 tokens. However, your prompt contains 513.")
+
+    with VLLMGenerator("m") as llm:
+        monkeypatch.setattr(LLM, "_run", refuse)
+        with pytest.raises(ContextOverflowError):
+            llm.complete("far too long")

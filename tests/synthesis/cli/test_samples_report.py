@@ -162,6 +162,22 @@ def test_labels_of_a_person_win(tmp_path: Path) -> None:
     assert told(tmp_path / "s")["human_labels"] == {"given": 2, "applied": 1}
 
 
+def test_labels_of_a_person_in_trajectories_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    steps = (query("first"), retrieval(doc("a", True), doc("b", False), kept="a"))
+    log = [
+        trajectory(f"{problem}#{number}", *steps, problem=problem, reward=reward)
+        for problem, rewards in (("used", (0.0, 1.0)), ("wrong", (0.0,)), ("open", (None,)))
+        for number, reward in enumerate(rewards)
+    ]
+    rows = [{"problem_id": name, "document_id": "b", "relevant": True} for name in ("used", "wrong", "open")]
+    write_jsonl(tmp_path / "labels.jsonl", rows)
+    done = rader("samples", write(tmp_path, log), "--out", tmp_path / "s", "--labels", tmp_path / "labels.jsonl")
+    assert done.exit_code == 0, done.output
+    assert "2 documents that a person labelled stand in trajectories that are not used" in " ".join(done.stderr.split())
+    dropped = {name: number for name, number in told(tmp_path / "s")["dropped"].items() if "person" in name}
+    assert sorted(dropped.values()) == [1, 1]
+
+
 def test_labels_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     row = {"problem_id": "p", "document_id": "b", "query": "first", "relevant": True}
     for rows, message in (

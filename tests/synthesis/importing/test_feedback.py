@@ -118,3 +118,24 @@ def test_traces_that_only_their_session_tells_apart_are_two(tmp_path: Path) -> N
     made = read("langfuse", tmp_path, *rows)
     assert [one.id for one in made] == ["a1", "a2", "b1", "b2"]
     assert len({one.problem_id for one in made}) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "reward"),
+    [({"liked": True}, 1.0), ({"is_helpful": False}, 0.0), ({"metadata": {"liked": "no"}}, 0.0),
+     ({"reaction": "+1"}, None), ({"resolved": True}, None), ({"helpful_count": 3}, None), ({"disliked": 2}, None)],
+)  # fmt: skip
+def test_other_names_of_feedback_are_read_or_named(
+    fields: dict[str, Any], reward: float | None, tmp_path: Path
+) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "search", "arguments": '{"query": "x"}'}}
+    messages = [
+        {"role": "user", "content": "How long?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": json.dumps(DOCUMENTS)},
+        {"role": "assistant", "content": "30 days."},
+    ]
+    report = ImportReport()
+    [made] = read("openai", tmp_path, {"messages": messages, **fields}, report=report)
+    assert made.reward == reward
+    assert set(report.ignored) == (set(fields) if reward is None else set())
