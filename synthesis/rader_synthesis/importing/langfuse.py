@@ -7,7 +7,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_synthesis.importing.report import ImportReport
-from rader_synthesis.importing.rows import Row, parsed_cell
+from rader_synthesis.importing.rows import Row, unquoted_cell
 from rader_synthesis.importing.spans import Span, SpanKind, TraceImporter
 
 __all__ = ["LangfuseTraces"]
@@ -75,8 +75,8 @@ class LangfuseTraces(TraceImporter):
             parent=(str(parent) if parent else f"trace:{trace}") if observed else None,
             kind=_KINDS.get(str(value.get("type")).upper(), "other") if observed else "other",
             name=str(value.get("name") or ""),
-            input=parsed_cell(value.get("input")),
-            output=parsed_cell(value.get("output")),
+            input=unquoted_cell(value.get("input")),
+            output=unquoted_cell(value.get("output")),
             start=value.get("startTime") or value.get("start_time") if observed else "",
             failed=str(value.get("level")).upper() == "ERROR",
             session=str(value.get("sessionId") or value.get("session_id") or ""),
@@ -90,9 +90,19 @@ def _flat(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for number, observation in enumerate(value.get("observations") or []):
         if isinstance(observation, Mapping):
             yield {"id": f"{trace}/{number}", **observation, "traceId": trace}
-    for score in value.get("scores") or []:
-        if isinstance(score, Mapping):
-            yield {"dataType": None, **score, "traceId": trace}
+    own = {"observationId": value.get("id")} if _trace_id(value) is not None else {}
+    for number, score in enumerate(_scores(value.get("scores"))):
+        yield {"dataType": None, "id": f"{value.get('id')}/score/{number}", **own, **score, "traceId": trace}
+
+
+def _scores(scores: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the scores of a trace: a list, or, as tables have them, an object of values or lists of them by name."""
+    if isinstance(scores, Mapping):
+        for name, values in scores.items():
+            for score in values if isinstance(values, list) else [values]:
+                yield {"name": name, **(score if isinstance(score, Mapping) else {"value": score})}
+    elif isinstance(scores, list):
+        yield from (score for score in scores if isinstance(score, Mapping))
 
 
 def _trace_id(value: Mapping[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from rader_plugins.recording.printed import parse_printed
 from rader_plugins.text_files import encoding_of_mark
 from rader_synthesis.importing.report import ImportReport
 
-__all__ = ["Paths", "Row", "parsed_cell", "read_rows"]
+__all__ = ["Paths", "Row", "parsed_cell", "read_rows", "unquoted_cell"]
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -207,7 +207,7 @@ def _csv_rows(file: Path, stream: IO[bytes]) -> Iterator[Row]:
     try:
         for number, row in enumerate(csv.DictReader(text), start=1):
             filled = {key: cell for key, cell in row.items() if isinstance(key, str) and cell}
-            cells = {key: _unquoted(cell) for key, cell in filled.items()}
+            cells = {key: unquoted_cell(cell) for key, cell in filled.items()}
             yield Row(file, number, json.dumps(cells))
     except csv.Error as error:
         raise InputError(f"{file} is no table of comma-separated values: {error}.") from error
@@ -221,13 +221,13 @@ def _table_rows(file: Path) -> Iterator[Row]:
             for batch in table.iter_batches(batch_size=64):
                 for row in batch.to_pylist():
                     number += 1
-                    cells = {key: _unquoted(cell) for key, cell in row.items() if cell is not None}
+                    cells = {key: unquoted_cell(cell) for key, cell in row.items() if cell is not None}
                     yield Row(file, number, json.dumps(cells, default=str))
     except pyarrow.ArrowException as error:
         raise InputError(f"{file} is damaged or no Parquet file: {error}.") from error
 
 
-def _unquoted(cell: Any) -> Any:
+def unquoted_cell(cell: Any) -> Any:
     """Return the value of a cell that is JSON, a text in JSON's quotes too, or what Python prints for a list or dict.
 
     Exports of tables write the one or the other; pandas writes the last.

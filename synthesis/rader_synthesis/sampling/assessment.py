@@ -10,8 +10,8 @@ from rader_synthesis.sampling.statistics import Statistics
 
 __all__ = ["advice", "warnings"]
 
-# Rules of thumb by the sizes of published sets (RaDeR's 43,120 from scratch; hundreds to a few thousand where a model was
-# adapted to a domain), no limits that were measured: the advice says so.
+# Rules of thumb by the sizes of published sets (RaDeR's 43,120 from scratch, hundreds to a few thousand where a model
+# was adapted to a domain). Nobody measured them as limits, and the advice says so.
 _LEVELS = (
     (200, "enough to see the loop work, too few to change a model for the better"),
     (2_000, "enough to adapt a model that is good already (an adapter, few steps, checked on questions of yours)"),

@@ -135,3 +135,24 @@ def test_a_table_of_mlflow(tmp_path: Path) -> None:
     made = read("mlflow", printed(tmp_path / "traces.csv", [row]))
     check(made)
     assert (made[0].reward, made[0].metadata) == (1.0, {"session": "s"})
+
+
+def test_a_batch_export_of_langfuse_with_texts_in_quotes_and_scores_by_name(tmp_path: Path) -> None:
+    def row(id: str, parent: str | None, kind: str, asked: Any, said: Any, **more: Any) -> dict[str, Any]:
+        texts = {"input": json.dumps(asked), "output": json.dumps(said)}
+        return {"id": id, "traceId": "t", "parentObservationId": parent, "type": kind, "name": id, **texts, **more}
+
+    found = [{"pageContent": DOCUMENT["content"], "metadata": {"id": "kb-1", "score": 0.5}}]
+    scores = {"user-thumbs": [1, 0, 1, 0], "context-relevance": [0.2]}
+    rows = [
+        row("a", None, "CHAIN", {"question": "What does a seat cost?"}, "Eight euros [kb-1].", startTime="1",
+            scores=scores),
+        row("b", "a", "RETRIEVER", "seat price", found, startTime="2"),
+        row("c", "a", "GENERATION", "Context: ...", "Eight euros [kb-1].", startTime="3"),
+    ]  # fmt: skip
+    report = ImportReport()
+    made = read("langfuse", written(tmp_path / "observations.jsonl", rows), report=report)
+    check(made)
+    assert made[0].reward == 0.5
+    assert [step.kind for step in made[0].steps] == ["query", "retrieval", "answer"]
+    assert dict(report.ignored) == {"score context-relevance": 1}
