@@ -34,7 +34,7 @@ Counts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class _Difference:
-    """How a batch differs from what is stored: places in it.
+    """How a batch differs from what is stored: positions in it.
 
     Attributes:
         rewritten: Text, or given vector, is new.
@@ -91,26 +91,26 @@ class Writing:
         """
         check_limits(batch, self._collection.limits, self._collection.engine)
         difference = self._difference(batch, vectors)
-        chosen = [*difference.rewritten, *difference.relabelled]
-        if not chosen:
+        changed = [*difference.rewritten, *difference.relabelled]
+        if not changed:
             return AddReport(unchanged=difference.unchanged)
         encoded, count = self._encoded(batch, difference, vectors, refused)
         stored_vectors = self._stored_vectors(batch, difference, vectors)
-        chosen = [place for place in chosen if batch[place].document.id not in refused]
-        counts = [self._counts(batch[place].document.text) for place in chosen]
+        changed = [position for position in changed if batch[position].document.id not in refused]
+        counts = [self._counts(batch[position].document.text) for position in changed]
         _check_terms(
-            [(batch[place].document.id, len(names)) for place, (names, _) in zip(chosen, counts, strict=True)],
+            [(batch[position].document.id, len(names)) for position, (names, _) in zip(changed, counts, strict=True)],
             self._collection,
         )
         weights = self._weights(counts, first)
         rows = []
-        for place, counted in zip(chosen, counts, strict=True):
-            document = batch[place].document
+        for position, counted in zip(changed, counts, strict=True):
+            document = batch[position].document
             vector = None
             if self._moments.header.settings.dimension is not None:
-                vector = vectors[place] if vectors is not None else stored_vectors.get(document.id)
+                vector = vectors[position] if vectors is not None else stored_vectors.get(document.id)
                 vector = encoded[document.text] if vector is None else vector
-            rows.append(self._row(batch[place], vector, counted, weights, first is not None))
+            rows.append(self._row(batch[position], vector, counted, weights, first is not None))
         try:
             repeated(lambda: self._collection.upsert(self._partition, rows))
         except EngineError as error:
@@ -123,7 +123,7 @@ class Writing:
             raise
         self._spare = {}
         self._written += len(rows)
-        missing = sum(batch[place].document.id in refused for place in difference.rewritten)
+        missing = sum(batch[position].document.id in refused for position in difference.rewritten)
         # Which of the refused were stored before does not matter: they are no part of the report but as skipped.
         added = max(0, difference.added - missing)
         return AddReport(added, len(rows) - added, difference.unchanged, count)
@@ -207,27 +207,27 @@ class Writing:
     def _difference(self, batch: Sequence[Prepared], vectors: Array | None) -> _Difference:
         stored = self._collection.stored(self._partition, [item.document.id for item in batch])
         same_text = {
-            place
-            for place, item in enumerate(batch)
+            position
+            for position, item in enumerate(batch)
             if item.document.id in stored and stored[item.document.id][0] == digest_of(item.document.text)
         }
         if vectors is not None and same_text:
-            ids = [batch[place].document.id for place in sorted(same_text)]
+            ids = [batch[position].document.id for position in sorted(same_text)]
             there = self._collection.vectors(self._partition, ids)
             dtype = vectors.dtype
             same_text = {
-                place
-                for place in same_text
-                if (vector := there.get(batch[place].document.id)) is not None
-                and bool((vector.astype(dtype) == vectors[place]).all())
+                position
+                for position in same_text
+                if (vector := there.get(batch[position].document.id)) is not None
+                and bool((vector.astype(dtype) == vectors[position]).all())
             }
         relabelled = [
-            place
-            for place in sorted(same_text)
-            if stored[batch[place].document.id][1] != metadata_digest(batch[place].metadata)
+            position
+            for position in sorted(same_text)
+            if stored[batch[position].document.id][1] != metadata_digest(batch[position].metadata)
         ]
-        rewritten = [place for place in range(len(batch)) if place not in same_text]
-        added = sum(batch[place].document.id not in stored for place in rewritten)
+        rewritten = [position for position in range(len(batch)) if position not in same_text]
+        added = sum(batch[position].document.id not in stored for position in rewritten)
         return _Difference(rewritten, relabelled, added, len(same_text) - len(relabelled))
 
     def _encoded(
@@ -236,7 +236,7 @@ class Writing:
         """Return text -> vector of what is to be encoded, and how many texts the encoder was given."""
         if vectors is not None or self._moments.header.settings.dimension is None or not difference.rewritten:
             return {}, 0
-        items = [batch[place] for place in difference.rewritten]
+        items = [batch[position] for position in difference.rewritten]
         encoded = dict(self._spare)
         texts = [text for text in dict.fromkeys(item.document.text for item in items) if text not in encoded]
         encoder = self._encoders.get()
@@ -251,7 +251,7 @@ class Writing:
     ) -> dict[str, Array]:
         if vectors is not None or not difference.relabelled:
             return {}
-        ids = [batch[place].document.id for place in difference.relabelled]
+        ids = [batch[position].document.id for position in difference.relabelled]
         there: dict[str, Array] = dict(self._collection.vectors(self._partition, ids))
         return there
 
