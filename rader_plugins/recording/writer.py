@@ -6,6 +6,7 @@ import atexit
 import json
 import logging
 import math
+import numbers
 import os
 import threading
 import time
@@ -141,7 +142,7 @@ class TrajectoryWriter(ByConstruction):
             gold_answer: The right answer.
             comment: In the user's words.
         """
-        sound = reward is None or (isinstance(reward, int | float) and math.isfinite(reward))
+        sound = reward is None or (isinstance(reward, numbers.Real) and math.isfinite(reward))
         if not sound or not all(text is None or isinstance(text, str) for text in (gold_answer, comment)):
             _logger.warning("Feedback for the run %s is unusable and was dropped: %r", run_id, reward)
             self._count(dropped=1)

@@ -136,3 +136,15 @@ def test_behind_contextual_compression(principles_index: RaderIndex) -> None:
         base_compressor=RaderReranker(model=LengthReranker(), top_n=3),
     )
     assert len(reranked.invoke("How many guests must I invite?")) == 3
+
+
+def test_rerankers_of_one_model_share_it(cross: Path) -> None:
+    one, two = (RaderReranker(model=str(cross), top_n=number) for number in (1, 2))
+    other = RaderReranker(model=str(cross), reranker_options={"dtype": "bfloat16"})
+    first, second, third = (each.reranker for each in (one, two, other))
+    assert isinstance(first, PointwiseReranker)
+    assert isinstance(second, PointwiseReranker)
+    assert isinstance(third, PointwiseReranker)
+    assert first._model is second._model
+    assert first._model is not third._model
+    assert [len(each.compress_documents(DOCUMENTS, "q")) for each in (one, two)] == [1, 2]

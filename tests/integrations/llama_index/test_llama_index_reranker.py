@@ -214,3 +214,15 @@ def test_behind_our_retriever(nodes: list, mini: Encoder) -> None:
         assert scored.node.metadata["retrieval_score"] == first.score
         assert scored.node.hash == first.node.hash, "fusion would take one node for two"
         assert scored.score != first.score
+
+
+def test_rerankers_of_one_model_share_it(cross: Path) -> None:
+    one, two = (RaderRerank(str(cross), top_n=number) for number in (1, 2))
+    other = RaderRerank(str(cross), reranker_options={"dtype": "bfloat16"})
+    first, second, third = (each.reranker for each in (one, two, other))
+    assert isinstance(first, PointwiseReranker)
+    assert isinstance(second, PointwiseReranker)
+    assert isinstance(third, PointwiseReranker)
+    assert first._model is second._model
+    assert first._model is not third._model
+    assert [len(each.postprocess_nodes(scored_nodes(), query_str="q")) for each in (one, two)] == [1, 2]

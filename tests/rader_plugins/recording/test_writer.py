@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rader_plugins.recording.writer as writer_module
@@ -57,7 +58,7 @@ def test_feedback_is_put_together_with_its_runs(path: Path, tmp_path: Path) -> N
         writer.put(run("b", reward=0.0))
         writer.feedback("a", reward=0.5, comment="first")
         writer.feedback("a", gold_answer="six")
-        writer.feedback("a", reward=1, comment="second")
+        writer.feedback("a", reward=np.float32(1), comment="second")  # type: ignore[arg-type]
         writer.feedback("unknown", reward=1.0)
         assert not writer.feedback("a", reward=float("nan"))
         assert not writer.feedback("a", gold_answer=7)  # type: ignore[arg-type]
