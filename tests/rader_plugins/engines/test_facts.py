@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import operator
+import operator as operators
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from rader_plugins.index.filters import parse_filter
 from tests.support.filters import conditions, metadata
 
 pytestmark = pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
-COMPARE = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}
+COMPARE = {"$gt": operators.gt, "$gte": operators.ge, "$lt": operators.lt, "$lte": operators.le}
 
 
 def admits(condition: Condition, facts: Facts) -> bool:
@@ -81,6 +81,14 @@ def test_what_fields_may_look_like(condition: dict[str, Any]) -> None:
         {},
     ]
     assert admitted(documents, condition) == embedded(documents, condition)
+
+
+@pytest.mark.parametrize("operator", sorted(COMPARE))
+@pytest.mark.parametrize("points", [(2, 3, 4), ("2024-02-02", "2024-02-03", "2024-02-04"), ("b", "c", "d")])
+def test_a_range_and_its_negation_part_the_documents_at_the_boundary(operator: str, points: tuple[Any, ...]) -> None:
+    documents = [*({"x": point} for point in points), {"x": list(points)}, {"x": None}, {}]
+    for condition in ({"x": {operator: points[1]}}, {"x": {"$not": {operator: points[1]}}}):
+        assert admitted(documents, condition) == embedded(documents, condition)
 
 
 def test_facts_are_small_and_say_nothing_twice() -> None:
