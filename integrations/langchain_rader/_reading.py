@@ -271,8 +271,8 @@ def _last_human(messages: Sequence[Any]) -> str | None:
 def _role(message: Any) -> str:
     """Return ``human``, ``ai`` or ``other`` for a message, also in its short forms; empty for what is none."""
     name: object = ""
-    if isinstance(message, HumanMessage):
-        return "human"
+    if isinstance(message, HumanMessage):  # what LangChain puts there itself, such as a summary, has its source
+        return "other" if message.additional_kwargs.get("lc_source") else "human"
     if isinstance(message, AIMessage):
         return "ai"
     if isinstance(message, ChatMessage):

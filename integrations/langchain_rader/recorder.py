@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -251,7 +251,7 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A language model begins."""
-        self._start(run_id, parent_run_id, "llm", prompts[-1] if prompts else None, tags)
+        self._start(run_id, parent_run_id, "llm", prompts[-1] if prompts else None, _marked(tags, kwargs))
 
     @guarded
     def on_chat_model_start(
@@ -266,7 +266,7 @@ class TrajectoryRecorder(ByConstruction, Recorder, BaseCallbackHandler):
     ) -> None:
         """A chat model begins."""
         question = None if self._parent(parent_run_id) else question_of(messages[0] if messages else None)
-        self._start(run_id, parent_run_id, "llm", question, tags)
+        self._start(run_id, parent_run_id, "llm", question, _marked(tags, kwargs))
 
     @guarded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
@@ -372,6 +372,12 @@ def _written(response: LLMResult) -> tuple[str, bool]:
         texts.append(text_of_content(message.content) if message is not None else generation.text)
         answers = answers and not getattr(message, "tool_calls", None)
     return "\n".join(text for text in texts if text), answers
+
+
+def _marked(tags: Sequence[str] | None, told: Mapping[str, Any]) -> Sequence[str]:
+    """Return the tags of a model call; those of LangChain's middleware (summaries, choices of tools) are inner ones."""
+    inner = "lc_source" in (told.get("metadata") or {})
+    return [*(tags or ()), INNER_TAG] if inner else tags or ()
 
 
 def _failure(error: BaseException) -> str | None:

@@ -307,6 +307,35 @@ def test_documents_in_any_field_are_passed_on(store: RaderVectorStore, tmp_path:
     assert documents(run)[1:] == ["web"]
 
 
+def test_what_langchain_asks_a_model_on_its_own_account_is_no_thought(
+    retriever: RaderRetriever, tmp_path: Path
+) -> None:
+    agents = pytest.importorskip("langchain.agents", reason="needs langchain")
+    middleware = pytest.importorskip("langchain.agents.middleware", reason="needs langchain")
+
+    class Summing(Scripted):
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            if "summar" in str(messages[0].content) and len(messages) == 1:
+                return ChatResult(generations=[ChatGeneration(message=AIMessage("what was said before"))])
+            return super()._generate(messages, stop, run_manager, **kwargs)
+
+    @tool
+    def search_docs(query: str) -> str:
+        """Search."""
+        return retriever.invoke(query)[0].page_content
+
+    summing = middleware.SummarizationMiddleware(model=Summing(), trigger=("messages", 3), keep=("messages", 1))
+    graph = agents.create_agent(Summing(), [search_docs], middleware=[summing], checkpointer=MemorySaver())
+    with TrajectoryRecorder(tmp_path / "runs.jsonl") as recorder:
+        for question in ("first", "second"):
+            graph.invoke(ask(question), {"callbacks": [recorder], "configurable": {"thread_id": "1"}})
+        messages = graph.get_state({"configurable": {"thread_id": "1"}}).values["messages"]
+    runs = list(read_recorded(recorder.writer.path))
+    assert any("what was said before" in str(message.content) for message in messages), "nothing was summarized"
+    assert [run.question for run in runs] == ["first", "second"]
+    assert all("what was said before" not in step.text for run in runs for step in run.steps if step.kind == "thought")
+
+
 def test_a_search_by_hand_within_run(store: RaderVectorStore, retriever: RaderRetriever, tmp_path: Path) -> None:
     with TrajectoryRecorder(tmp_path / "runs.jsonl") as recorder:
         with recorder.run(question="How many guests?") as run:
