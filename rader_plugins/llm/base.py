@@ -222,7 +222,7 @@ def check_messages(messages: Sequence[Message]) -> list[Message]:
     Raises:
         InputError: There are none, or one is not a mapping of a role and a text.
     """
-    if isinstance(messages, (str, bytes)) or not messages:
+    if not isinstance(messages, Sequence) or isinstance(messages, (str, bytes)) or not messages:
         raise InputError("messages must be a list with at least one {'role': 'user', 'content': '...'}.")
     checked: list[Message] = []
     for number, message in enumerate(messages):

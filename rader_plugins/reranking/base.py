@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rader_plugins.arguments import check_count, iterate, shown
 from rader_plugins.background import in_thread
 from rader_plugins.construction import ByConstruction
 from rader_plugins.documents import Document, Hit
+from rader_plugins.errors import InputError
 
-__all__ = ["Reranker", "as_hits", "reordered"]
+__all__ = ["Reranker", "as_hits", "candidates_of", "reordered"]
 
 
 class Reranker(ByConstruction, ABC):
@@ -39,6 +41,8 @@ class Reranker(ByConstruction, ABC):
 
     def rerank(self, query: str, hits: Sequence[Hit], top_n: int | None = None) -> list[Hit]:
         """Rerank the hits of one query and keep the ``top_n`` best (None keeps all)."""
+        if top_n is not None:
+            check_count(top_n, "top_n")
         return self.rerank_batch([query], [hits])[0][:top_n]
 
     async def arerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
@@ -47,7 +51,28 @@ class Reranker(ByConstruction, ABC):
 
     async def arerank(self, query: str, hits: Sequence[Hit], top_n: int | None = None) -> list[Hit]:
         """As :meth:`rerank`, without blocking the event loop."""
+        if top_n is not None:
+            check_count(top_n, "top_n")
         return (await self.arerank_batch([query], [hits]))[0][:top_n]
+
+
+def candidates_of(queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+    """Return the hits of every query as lists, to be gone through more than once.
+
+    Raises:
+        InputError: They are no lists of hits, or not as many as there are queries.
+    """
+    if isinstance(queries, str):
+        raise InputError("rerank_batch() takes a list of queries; rerank() takes one.")
+    if not isinstance(queries, Sequence):
+        raise InputError(f"queries must be a list of strings, not {shown(queries)}.")
+    candidates = [list(iterate(of_query, "The hits of a query")) for of_query in iterate(hits, "hits")]
+    for hit in (hit for of_query in candidates for hit in of_query):
+        if not isinstance(hit, Hit) or not isinstance(hit.document, Document):
+            raise InputError(f"A reranker takes Hit objects, not {shown(hit)}: Hit(Document(id, text), score, rank).")
+    if len(queries) != len(candidates):
+        raise InputError(f"There are {len(queries)} queries, but {len(candidates)} lists of hits.")
+    return candidates
 
 
 def reordered(hits: Sequence[Hit], scores: Sequence[float], stages: Sequence[dict[str, float]]) -> list[Hit]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import NamedTuple
 
 from rader_plugins.arguments import check_count, check_number
@@ -19,7 +20,7 @@ from rader_plugins.llm.asking import Asked, GiveUp, aask_all, ask_all
 from rader_plugins.llm.base import ChatModel
 from rader_plugins.llm.cache import CachedChat
 from rader_plugins.llm.sampling import Sampling
-from rader_plugins.reranking.base import Reranker
+from rader_plugins.reranking.base import Reranker, candidates_of
 from rader_plugins.reranking.grade_prompts import GRADE_PROMPTS, GradePrompt, read_grade
 from rader_plugins.reranking.placing import placed
 
@@ -178,6 +179,7 @@ class LLMReranker(Reranker):
             InputError: Queries and hits do not match, or a first-stage score is not finite.
             GradingError: More than ``max_failures`` of the documents got no grade.
         """
+        hits = candidates_of(queries, hits)
         pairs = _pairs(queries, hits)
         grading = _Grading(len(pairs))
         answers = ask_all(pairs, self._grade, concurrency=self._workers, give_up=self._give_up, in_order=False)
@@ -191,6 +193,7 @@ class LLMReranker(Reranker):
 
     async def arerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """As :meth:`rerank_batch`, without blocking the event loop; pairs not yet asked end with the task."""
+        hits = candidates_of(queries, hits)
         pairs = _pairs(queries, hits)
         grading = _Grading(len(pairs))
         answers = aask_all(pairs, self._grade, concurrency=self._workers, give_up=self._give_up)
@@ -270,15 +273,11 @@ def _find_prompt(prompt: str | GradePrompt) -> GradePrompt:
 
 
 def _pairs(queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[_Pair]:
-    if isinstance(queries, str):
-        raise InputError("rerank_batch() takes a list of queries; rerank() takes one.")
-    if len(queries) != len(hits):
-        raise InputError(f"There are {len(queries)} queries and {len(hits)} lists of hits.")
     pairs = []
     for number, (query, candidates) in enumerate(zip(queries, hits, strict=True)):
         check_text(query, f"query {number}")
         for hit in candidates:
-            if not math.isfinite(hit.score):
+            if not isinstance(hit.score, Real) or not math.isfinite(hit.score):
                 raise InputError(f"Document {hit.document.id!r} of query {number} has the score {hit.score}.")
             pairs.append(_Pair(query, check_text(hit.document.text, f"document {hit.document.id!r}")))
     return pairs

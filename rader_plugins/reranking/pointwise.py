@@ -21,7 +21,7 @@ from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
 from rader_plugins.encoding.texts import progress, wants_progress
 from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
 from rader_plugins.recipes import Recipe
-from rader_plugins.reranking.base import Reranker, reordered
+from rader_plugins.reranking.base import Reranker, candidates_of, reordered
 from rader_plugins.reranking.models import (
     Classifier,
     build_classifier,
@@ -170,10 +170,7 @@ class PointwiseReranker(Reranker):
 
     def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Rerank the hits of many queries at once; ``scores`` gains ``rerank``. See :meth:`Reranker.rerank_batch`."""
-        if isinstance(queries, str):
-            raise InputError("rerank_batch() takes a list of queries; rerank() takes one.")
-        if len(queries) != len(hits):
-            raise InputError(f"There are {len(queries)} queries, but {len(hits)} lists of hits.")
+        hits = candidates_of(queries, hits)
         scores = self.score_pairs(
             [(query, hit.document.text) for query, candidates in zip(queries, hits, strict=True) for hit in candidates]
         )

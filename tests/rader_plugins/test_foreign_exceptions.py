@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rader_plugins import Document, RaderIndex, RaderRetriever, Recipe, create_index, load_encoder, open_index
+from rader_plugins import Document, Hit, RaderIndex, RaderRetriever, Recipe, create_index, load_encoder, open_index
 from rader_plugins.analysis import Analyzer
 from rader_plugins.encoding.cache import VectorCache
 from rader_plugins.encoding.http import HTTPEncoder
 from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
 from rader_plugins.errors import RaderError
+from rader_plugins.evaluation.measures import load_measure
+from rader_plugins.evaluation.scoring import score_run
+from rader_plugins.evaluation.trec_files import read_qrels, read_run, write_run
 from rader_plugins.files import read_jsonl, read_toml, write_jsonl
 from rader_plugins.index import Bm25Config
 from rader_plugins.index.dense import AnnConfig
@@ -30,7 +33,9 @@ from rader_plugins.llm.sampling import Sampling
 from rader_plugins.problems import read_problems
 from rader_plugins.reranking.llm_grader import LLMReranker
 from rader_plugins.retrieval.reasoning import ReasoningQuery
+from rader_plugins.trajectories import read_trajectories, write_trajectories
 from tests.support.encoders import HashEncoder
+from tests.support.llm_server import LLMServer
 
 
 class Odd:
@@ -269,4 +274,54 @@ def test_every_option_of_a_client_or_model_may_be_anything(
                 pass
             except Exception as error:  # noqa: BLE001
                 faults.append(f"{option}={what}: {type(error).__name__}: {error}")
+    assert not faults, "\n".join(faults)
+
+
+def readers_and_askers(folder: Path, url: str) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return name -> what reads files, scores, asks or reranks, and arguments that work."""
+    llm = OpenAIChat(url, "m", max_retries=0)
+    grader, hits = LLMReranker(llm), [Hit(Document("a", "text"), 1.0, 1)]
+    question = [{"role": "user", "content": "a"}]
+    return {
+        "rerank": (grader.rerank, {"query": "q", "hits": hits, "top_n": 1}),
+        "rerank_batch": (grader.rerank_batch, {"queries": ["q"], "hits": [hits]}),
+        "arerank": (lambda **options: asyncio.run(grader.arerank(**options)), {"query": "q", "hits": hits, "top_n": 1}),
+        "chat": (
+            llm.chat,
+            {"messages": question, "n": 1, "temperature": 0.5, "seed": 1, "max_tokens": 4, "stop": ["x"]},
+        ),
+        "score_run": (score_run, {"run": {"q": {"d": 1.0}}, "qrels": {"q": {"d": 1}}, "measures": ["nDCG@10"]}),
+        "load_measure": (load_measure, {"name": "nDCG@10"}),
+        "read_run": (read_run, {"path": folder / "run.trec"}),
+        "write_run": (write_run, {"run": {"q": {"d": 1.0}}, "path": folder / "written.trec", "name": "n"}),
+        "read_qrels": (read_qrels, {"path": folder / "qrels.tsv"}),
+        "read_trajectories": (lambda **options: list(read_trajectories(**options)), {"paths": folder / "none.jsonl"}),
+        "write_trajectories": (write_trajectories, {"path": folder / "none.jsonl", "trajectories": []}),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(readers_and_askers(Path(), "http://127.0.0.1:9")))
+def test_what_reads_scores_asks_and_reranks_may_get_anything(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ir_measures")
+    monkeypatch.chdir(folder)
+    (folder / "none.jsonl").write_text("")
+    (folder / "run.trec").write_text("q Q0 d 1 1.0 x\n")
+    (folder / "qrels.tsv").write_text("q\td\t1\n")
+    faults = []
+    with LLMServer("Grade: 3") as server:
+        function, arguments = readers_and_askers(folder, server.url)[name]
+        function(**arguments)
+        for argument in arguments:
+            for what, odd in {**ODD, "deep": deep}.items():
+                try:
+                    function(**{**arguments, argument: odd()})
+                except (RaderError, ValueError):
+                    pass
+                except OSError as error:
+                    if not isinstance(error.errno, int):
+                        faults.append(f"{argument}={what}: {type(error).__name__}: {error}")
+                except Exception as error:  # noqa: BLE001
+                    faults.append(f"{argument}={what}: {type(error).__name__}: {error}")
     assert not faults, "\n".join(faults)
