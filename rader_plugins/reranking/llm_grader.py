@@ -273,7 +273,7 @@ def _find_prompt(prompt: str | GradePrompt) -> GradePrompt:
 
 
 def _pairs(queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[_Pair]:
-    pairs = []
+    pairs: list[_Pair] = []
     for number, (query, candidates) in enumerate(zip(queries, hits, strict=True)):
         check_text(query, f"query {number}")
         for hit in candidates:
