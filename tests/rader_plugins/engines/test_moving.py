@@ -37,7 +37,8 @@ def test_moving_house_and_back_encodes_nothing(fresh: Fresh, tmp_path: Path, dty
     try:
         index.copy_to(url)
     except InputError as error:
-        assert dtype == "float16", error
+        if dtype == "float32":
+            raise
         pytest.skip(f"no float16 vectors: {error}")
     with contextlib.closing(open_index(url, encoder)) as there:
         assert by_id(read_documents(there)) == corpus(50)
