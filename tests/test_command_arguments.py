@@ -102,6 +102,7 @@ class Bench:
             "train retriever": training,
             "train reranker": training,
             "trajectories show": {"source": trajectories, **out},
+            "trajectories merge": {"runs": [str(self.folder / "run")], **out},
             "trajectories info": {"source": trajectories},
         }
 
