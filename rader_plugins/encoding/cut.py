@@ -40,6 +40,7 @@ class CutEncoder(Encoder):
         if encoder.recipe.cut_to is not None:
             raise InputError(f"{encoder.recipe.name!r} cuts its vectors to {encoder.recipe.cut_to} already.")
         self._encoder = encoder
+        self._dimension = dimension
         self.recipe = dataclasses.replace(encoder.recipe, cut_to=dimension, dimension=dimension)
         self.location = encoder.location
 
@@ -51,8 +52,7 @@ class CutEncoder(Encoder):
     @property
     def dimension(self) -> int:
         """Length of the cut vectors."""
-        assert self.recipe.cut_to is not None  # noqa: S101 - set above
-        return self.recipe.cut_to
+        return self._dimension
 
     def warm_up(self) -> None:
         """Warm the encoder up."""
@@ -75,15 +75,15 @@ class CutEncoder(Encoder):
         return self._cut(await self._encoder.aencode_documents(texts))
 
     def _cut(self, vectors: Vectors) -> Vectors:
-        kept = np.array(vectors[:, : self.dimension])
-        lengths = np.linalg.norm(kept, axis=1, keepdims=True)
+        shortened = np.array(vectors[:, : self.dimension])
+        lengths = np.linalg.norm(shortened, axis=1, keepdims=True)
         if not lengths.all():
             raise EncodingError(
                 f"A vector of {self.recipe.name!r} is 0 in its first {self.dimension} places: nothing of it is left "
                 "when it is cut. Use a larger dimension."
             )
-        kept /= lengths
-        return kept
+        shortened /= lengths
+        return shortened
 
 
 def cut(encoder: Encoder, dimension: int | None) -> Encoder:

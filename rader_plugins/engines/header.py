@@ -87,8 +87,8 @@ def read_header(collection: Collection) -> Header:
             f"({version('rader-plugins')}) reads up to {_SCHEMA}{_VERSION}. Update rader-plugins."
         )
     try:
-        known = {name: values[name] for name in Header.__dataclass_fields__ if name in values}
-        return Header(**{**known, "settings": Settings.from_values(known["settings"])})
+        stored = {name: values[name] for name in Header.__dataclass_fields__ if name in values}
+        return Header(**{**stored, "settings": Settings.from_values(stored["settings"])})
     except (KeyError, TypeError, ValueError) as error:
         raise IndexCorruptError(f"What describes the index in {collection.shown} is damaged: {error!r}.") from None
 

@@ -26,7 +26,7 @@ from rader_plugins.errors import AlreadyExistsError, InputError, RefusedDocument
 from rader_plugins.index.adding import id_list, in_batches, prepare_all, refusal_message, storable
 from rader_plugins.index.copying import copy
 from rader_plugins.index.encoders import EncoderSlot, RecordedEncoder, as_encoder, settings_for
-from rader_plugins.index.filters import Filter
+from rader_plugins.index.filters import Filter, check_deletion
 from rader_plugins.index.home import Settings
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.opening import CreateOptions, create_index, open_index
@@ -162,10 +162,9 @@ class EngineIndex:
         """Delete documents by id or by a filter (with both, those of the ids that pass); return how many there were.
 
         Raises:
-            InputError: Neither is given: that would delete everything.
+            InputError: Neither is given, or an empty filter alone: that would delete everything.
         """
-        if ids is None and filter is None:
-            raise InputError("delete() needs ids, a filter or both; delete(index.ids()) empties the index.")
+        check_deletion(ids, filter)
         names = None if ids is None else list(dict.fromkeys(id_list(ids)))
         if filter is not None:
             passing = self.ids(filter)
@@ -390,5 +389,5 @@ def open_engine_index(
         EngineError: The engine failed.
     """
     header = read_header(collection)
-    given = None if encoder is None else as_encoder(encoder)
-    return EngineIndex(collection, header, url=url, encoder=given, partition=partition)
+    loaded = None if encoder is None else as_encoder(encoder)
+    return EngineIndex(collection, header, url=url, encoder=loaded, partition=partition)

@@ -122,8 +122,8 @@ class Searching:
             dense |= more_dense.result() if more_dense is not None else {}
             bm25 |= more_bm25.result() if more_bm25 is not None else {}
             names = list(dense)  # one that was deleted meanwhile has no score
-            both = np.array([[dense[name], bm25.get(name, 0.0)] for name in names]).reshape(-1, 2)
-            fused = fuse(both[:, 0], both[:, 1], request.alpha)
+            scores = np.array([[dense[name], bm25.get(name, 0.0)] for name in names]).reshape(-1, 2)
+            fused = fuse(scores[:, 0], scores[:, 1], request.alpha)
             rankings.append(_best((names, fused), request.k))
             stages.append({"dense": dense, "bm25": bm25})
         return self._hits(rankings, "fused", scopes, stages)

@@ -200,7 +200,8 @@ class RecordedEncoder(Encoder):
 
     def _encoder(self) -> Encoder:
         encoder = self._slot.get()
-        assert encoder is not None  # noqa: S101 - looked at above
+        if encoder is None:
+            raise InputError("This index holds no vectors, so it has no encoder.")
         return encoder
 
     def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, Union
 
@@ -29,6 +29,7 @@ from rader_plugins.files import canonical_json
 __all__ = [
     "KINDS", "AllOf", "AnyOf", "Comparison", "Filter", "Kind", "Node", "Not", "instant", "kind_of", "parse_filter",
     "path_of",
+    "check_deletion",
 ]  # fmt: skip
 
 Filter: TypeAlias = "Mapping[str, Any] | Callable[[Document], bool]"
@@ -194,3 +195,15 @@ def path_of(key: str) -> tuple[str, ...]:
         (('author', 'name'), ('author.name',))
     """
     return tuple(part.replace("\\.", ".") for part in _DOT.split(key))
+
+
+def check_deletion(ids: Iterable[str] | None, filter: Filter | None) -> None:
+    """Refuse a deletion that would take everything for want of a condition.
+
+    Raises:
+        InputError: Neither ids nor a filter are given, or an empty filter alone.
+    """
+    if ids is None and filter is None:
+        raise InputError("delete() needs ids, a filter or both; delete(index.ids()) empties the index.")
+    if ids is None and isinstance(filter, Mapping) and not filter:
+        raise InputError("An empty filter would delete everything; delete(index.ids()) does that.")

@@ -20,7 +20,7 @@ from rader_plugins.index.copying import copy, copy_record, mirror
 from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.encoders import EncoderSlot, RecordedEncoder, as_encoder, settings_for
 from rader_plugins.index.engine_entries import find_engine
-from rader_plugins.index.filters import Filter
+from rader_plugins.index.filters import Filter, check_deletion
 from rader_plugins.index.home import Home, as_folder, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.lock import LOCK_TIMEOUT, WriteLock, check_timeout
@@ -267,10 +267,7 @@ class RaderIndex(IndexReader):
         Raises:
             InputError: Neither is given, or an empty filter alone: that would delete everything.
         """
-        if ids is None and filter is None:
-            raise InputError("delete() needs ids, a filter or both; delete(index.ids()) empties the index.")
-        if ids is None and isinstance(filter, Mapping) and not filter:
-            raise InputError("An empty filter would delete everything; delete(index.ids()) does that.")
+        check_deletion(ids, filter)
         names = None if ids is None else id_list(ids)
         with self._write_lock.held(self._timeout(lock_timeout)):
             if filter is not None:

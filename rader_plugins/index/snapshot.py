@@ -106,9 +106,9 @@ class Snapshot:
         term_of = {id: term for term, id in self._store.term_ids(terms).items()}
         answers = []
         for parts in self.lexical.parts_of(self._weighted(query), rows):
-            held = tuple(TermScore(term_of[part.term], part.frequency, part.documents, part.score) for part in parts)
-            names = {term.term for term in held}
-            answers.append((held, tuple(term for term in terms if term not in names)))
+            matches = tuple(TermScore(term_of[part.term], part.frequency, part.documents, part.score) for part in parts)
+            names = {term.term for term in matches}
+            answers.append((matches, tuple(term for term in terms if term not in names)))
         return answers
 
     def bm25_top(self, scores: npt.NDArray[np.float64], k: int, mask: Mask | None) -> Ranking:

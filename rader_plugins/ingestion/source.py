@@ -111,8 +111,8 @@ class Source:
             document = Document(name, part.text, metadata)
             if len(parts) > 1 and self.chunking is None:
                 # A page is found and cited by itself, as a chunk is.
-                place = {"parent_id": name, "chunk": number}
-                document = Document(f"{name}#{number}", part.text, {**metadata, **place})
+                origin = {"parent_id": name, "chunk": number}
+                document = Document(f"{name}#{number}", part.text, {**metadata, **origin})
             for chunk in self._chunks(document, markdown=part.markdown, first=number):
                 yield chunk
                 number += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,10 @@ def url(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> str:
     """An index whose recorded model is found without one being installed."""
     import rader_plugins.encoding
 
+    # An adapter that is imported under the patch would keep it for the tests that follow.
+    for adapter in ("langchain_rader", "llama_index.retrievers.rader"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(adapter)
     monkeypatch.setattr(rader_plugins.encoding, "load_encoder", lambda *_, **__: HashEncoder(name="mini"))
     where = fresh()
     index = create_index(where, HashEncoder(name="mini"))

@@ -79,8 +79,8 @@ class PostgresCollection(Collection):
         """Make both tables in one transaction."""
         _check_ann(ann, dimension, dtype)
         with self._connections.connection(types=False) as connection:
-            known = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
-            if known is None:
+            extension = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
+            if extension is None:
                 _install(connection, self.shown)
         try:
             with self._connections.connection() as connection, connection.transaction():

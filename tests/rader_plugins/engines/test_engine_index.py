@@ -287,3 +287,14 @@ def test_searching_from_asyncio() -> None:
         return await asyncio.gather(*(retriever.asearch(word) for word in WORDS))
 
     assert asyncio.run(both()) == [retriever.search(word) for word in WORDS]
+
+
+def test_nothing_is_deleted_for_want_of_a_condition() -> None:
+    index = index_in(DictCollection(), HashEncoder())
+    index.add(corpus(4))
+    for condition in (None, {}):
+        with pytest.raises(InputError, match=r"index\.ids"):
+            index.delete(filter=condition)
+    assert len(index) == 4
+    assert index.delete(["d000"], filter={}) == 1
+    assert index.delete(index.ids()) == 3
