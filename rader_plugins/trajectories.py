@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
+from rader_plugins.arguments import check_path, iterate, shown
 from rader_plugins.documents import check_text, metadata_json
 from rader_plugins.errors import InputError
 from rader_plugins.files import read_jsonl, write_jsonl
@@ -184,14 +185,21 @@ def read_trajectories(paths: str | os.PathLike[str] | Sequence[str | os.PathLike
     Raises:
         InputError: A row is unusable; the message names file and row.
     """
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+    for path in [paths] if isinstance(paths, str | os.PathLike) else iterate(paths, "paths"):
+        path = check_path(path, "path")
         for number, row in enumerate(read_jsonl(path), start=1):
             yield Trajectory.from_row(row, f"{os.fspath(path)}, row {number}")
 
 
 def write_trajectories(path: str | os.PathLike[str], trajectories: Iterable[Trajectory]) -> int:
     """Write trajectories as JSONL, atomically; return how many."""
-    return write_jsonl(path, (trajectory.row() for trajectory in trajectories))
+    return write_jsonl(check_path(path, "path"), map(_row, iterate(trajectories, "trajectories")))
+
+
+def _row(trajectory: object) -> dict[str, Any]:
+    if not isinstance(trajectory, Trajectory):
+        raise InputError(f"Trajectories are written, not {shown(trajectory)}.")
+    return trajectory.row()
 
 
 def _step_row(step: Step) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rader_plugins.arguments import check_string, iterate, shown
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.evaluation.rankings import Aspects, Qrels, Run, is_number
 from rader_plugins.evaluation.weighted_aspects import WeightedMeasure, weighted_measure
@@ -115,7 +116,8 @@ def measure_set(measures: Iterable[Measure]) -> MeasureSet:
         InputError: A name is unknown, or two measures share one.
     """
     if isinstance(measures, str) or callable(measures):
-        raise InputError(f"measures is a list, such as [{measures!r}].")
+        raise InputError(f"measures is a list, such as [{shown(measures)}].")
+    measures = iterate(measures, "measures")
     library = import_extra("ir_measures", "evaluation")
     parsed: dict[str, Any] = {}
     weighted: dict[str, WeightedMeasure] = {}
@@ -175,7 +177,7 @@ def load_measure(name: str) -> Measure:
     Raises:
         InputError: There is no such file, module or function.
     """
-    home, colon, function = name.rpartition(":")
+    home, colon, function = check_string(name, "The name of a measure").rpartition(":")
     if not colon or not function.isidentifier():
         return name
     try:

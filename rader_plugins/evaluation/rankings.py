@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from rader_plugins.arguments import shown
 from rader_plugins.errors import InputError
 
 __all__ = ["Aspects", "Excluded", "Qrels", "Run", "check_run", "interpolate", "is_number", "ranking", "separated"]
@@ -57,6 +58,24 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
 
 
+def check_nested(values: object, what: str) -> None:
+    """Raise :class:`InputError` unless values are a mapping from query ids to mappings from document ids.
+
+    Args:
+        values: A run or judgements.
+        what: How to call them in the message.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{what} must be {{query: {{document: number}}}}, not {shown(values)}.")
+    for query, of_query in values.items():
+        if not isinstance(query, str) or not isinstance(of_query, Mapping):
+            raise InputError(
+                f"{what} must be {{query: {{document: number}}}}: it holds {shown(query)}: {shown(of_query)}."
+            )
+        if not all(isinstance(document, str) for document in of_query):
+            raise InputError(f"{what}: the ids of documents for query {query!r} must be strings.")
+
+
 def check_run(run: Run, what: str = "The run") -> None:
     """Raise :class:`InputError` unless every score is a number.
 
@@ -64,11 +83,12 @@ def check_run(run: Run, what: str = "The run") -> None:
         run: The run.
         what: How to call it in the message.
     """
+    check_nested(run, what)
     for query, scores in run.items():
         for document, score in scores.items():
             if type(score) is not float and not is_number(score):
                 raise InputError(
-                    f"{what}: the score of document {document!r} for query {query!r} is {score!r}, not a number."
+                    f"{what}: the score of document {document!r} for query {query!r} is {shown(score)}, not a number."
                 )
             if math.isnan(score):
                 raise InputError(

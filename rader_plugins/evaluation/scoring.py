@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from rader_plugins.arguments import shown
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.evaluation.measures import Measure, measure_set
-from rader_plugins.evaluation.rankings import Aspects, Excluded, Qrels, Run, check_run, ranking
+from rader_plugins.evaluation.rankings import Aspects, Excluded, Qrels, Run, check_nested, check_run, ranking
 
 __all__ = ["Scores", "Ties", "check_measures", "score_run", "score_separated"]
 
@@ -75,6 +78,7 @@ def score_run(
     """
     if ties not in ("file", "trec_eval"):
         raise InputError(f"ties is 'file' or 'trec_eval', not {ties!r}.")
+    check_nested(qrels, "The judgements")
     if not qrels:
         raise InputError("There are no judgements (qrels) to score against.")
     check_run(run)
@@ -138,6 +142,10 @@ def score_separated(run: Run, qrels: Qrels, measures: Sequence[Measure], aspects
 def _check_grades(qrels: Qrels) -> None:
     for query, grades in qrels.items():
         for document, grade in grades.items():
+            if isinstance(grade, bool) or not isinstance(grade, int | np.integer):
+                raise InputError(
+                    f"The relevance of document {document!r} for query {query!r} is {shown(grade)}, not a whole number."
+                )
             if abs(grade) > _HIGHEST_GRADE:
                 raise InputError(
                     f"The relevance of document {document!r} for query {query!r} is {grade:,}; scorers take grades up "

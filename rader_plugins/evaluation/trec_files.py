@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rader_plugins.arguments import check_path, check_string
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.rankings import Run, check_run, separated
 from rader_plugins.files import atomic_write, read_jsonl
@@ -30,6 +31,7 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
     Raises:
         InputError: A line is unusable (file and line are named), a document stands twice, or a score is NaN.
     """
+    path = check_path(path, "path")
     text = _read_text(path)
     if text.lstrip()[:1] == "{":
         run = _json_run(text, path)
@@ -67,6 +69,7 @@ def write_run(run: Run, path: str | os.PathLike[str], name: str = "rader") -> No
     Raises:
         InputError: An id is empty or holds white space, which the format cannot express.
     """
+    path, name = check_path(path, "path"), check_string(name, "name")
     check_run(run)
     if (fault := unfit_id(run)) is not None or (fault := unfit_id({name: {}})) is not None:
         raise InputError(f"A TREC run file separates columns by white space and cannot hold the name {fault!r}.")
@@ -131,6 +134,7 @@ def read_aspects(path: str | os.PathLike[str]) -> dict[str, dict[str, dict[str, 
 
 def _judgements(path: str | os.PathLike[str]) -> dict[tuple[str, str, str], int]:
     """Return (query, aspect, document) -> relevance."""
+    path = check_path(path, "path")
     judgements: dict[tuple[str, str, str], int] = {}
     for row, (number, line) in enumerate(_lines(_read_text(path))):
         columns = line.split("\t") if line.count("\t") in (2, 3) else line.split()

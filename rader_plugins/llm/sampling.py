@@ -8,17 +8,21 @@ from typing import Any, TypedDict, cast
 
 from typing_extensions import Self, Unpack
 
-from rader_plugins.arguments import check_number, iterate
+from rader_plugins.arguments import check_number, iterate, shown
 from rader_plugins.errors import InputError
 
 __all__ = ["Sampling", "SamplingOptions"]
+
+# More answers than this are no call but a mistake, which would take all memory before a server could refuse it; the
+# others are what a field of 64 (seed) or 32 bits holds.
+_RANGES = {"n": (1, 4096), "max_tokens": (1, 2**31 - 1), "top_k": (1, 2**31 - 1), "seed": (-(2**63), 2**63 - 1)}
 
 
 class SamplingOptions(TypedDict, total=False):
     """Keyword arguments of ``chat`` and ``complete``; what is left out has the default of :class:`Sampling`.
 
     Attributes:
-        n: How many answers; 1.
+        n: How many answers, at most 4,096; 1.
         temperature: Sampling temperature; 0 (the default) takes the most probable token.
         top_p: Mass of the most probable tokens to sample from; None leaves it to the model.
         top_k: How many of the most probable tokens to sample from; None leaves it to the model.
@@ -58,16 +62,15 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, minimum in (("n", 1), ("max_tokens", 1), ("top_k", 1), ("seed", None)):
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is None and name != "n":
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or (minimum is not None and value < minimum):
-                at_least = "" if minimum is None else f" of at least {minimum}"
-                raise InputError(f"{name} must be a whole number{at_least}, not {value!r}.")
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise InputError(f"{name} must be a whole number from {least:,} to {most:,}, not {shown(value)}.")
         check_number(self.temperature, "temperature", 0)
         if self.top_p is not None and not (isinstance(self.top_p, (int, float)) and 0 < self.top_p <= 1):
-            raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p!r}.")
+            raise InputError(f"top_p must be above 0 and at most 1, not {shown(self.top_p)}.")
         if isinstance(self.stop, (str, bytes)) or not all(isinstance(string, str) for string in self.stop):
             raise InputError("stop must be a list of strings: ['\\n'].")
 
