@@ -159,7 +159,8 @@ class FieldColumns:
             StaleSnapshotError: Something was committed since the snapshot was taken.
         """
         keys = list(dict.fromkeys(_keys(node)))
-        with self._lock:
+        # In this order: a search that keeps writers waiting holds the database before it comes here.
+        with self._store.reading(), self._lock:
             self._load([path for key in keys for path in (path_of(key), (key,))], snapshot.generation)
             evaluation = _Evaluation(self._columns, snapshot.alive)
             mask = evaluation.mask(node)
@@ -167,22 +168,21 @@ class FieldColumns:
         return mask
 
     def _load(self, paths: Sequence[Path], generation: int) -> None:
-        with self._store.reading():
-            if self._store.generation() != generation:
-                raise StaleSnapshotError
-            epoch, rows = self._store.meta("epoch"), self._store.meta("rows")
-            if self._generation != generation:
-                if epoch != self._epoch or self._store.relabelled(self._generation):
-                    self._columns.clear()
-                elif self._columns:
-                    self._read(self._columns, self._rows)
-                self._generation, self._epoch, self._rows = generation, epoch, rows
-            missing = {path: Column() for path in paths if path not in self._columns}
-            if missing:
-                self._read(missing, 0)
-                if len(self._columns) + len(missing) > _MOST_COLUMNS:
-                    self._columns = {path: self._columns[path] for path in paths if path in self._columns}
-                self._columns |= missing
+        if self._store.generation() != generation:
+            raise StaleSnapshotError
+        epoch, rows = self._store.meta("epoch"), self._store.meta("rows")
+        if self._generation != generation:
+            if epoch != self._epoch or self._store.relabelled(self._generation):
+                self._columns.clear()
+            elif self._columns:
+                self._read(self._columns, self._rows)
+            self._generation, self._epoch, self._rows = generation, epoch, rows
+        missing = {path: Column() for path in paths if path not in self._columns}
+        if missing:
+            self._read(missing, 0)
+            if len(self._columns) + len(missing) > _MOST_COLUMNS:
+                self._columns = {path: self._columns[path] for path in paths if path in self._columns}
+            self._columns |= missing
 
     def _read(self, columns: Mapping[Path, Column], first: int) -> None:
         # Parsing is what it costs: most documents of a large index have all keys, or none.

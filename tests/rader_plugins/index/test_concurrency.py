@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,39 @@ def test_threads_write_and_search_at_once(tmp_path: Path, where: str) -> None:
             done.set()
         assert all(searcher.result() > 0 for searcher in searchers)
     assert len(index) == 1 + 3 * 4, "the last round deleted one of five"
+
+
+def _is_in(thread: threading.Thread, file: str, function: str) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code.co_name == function and frame.f_code.co_filename.endswith(file):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def test_a_search_that_keeps_writers_waiting_and_one_with_a_filter_do_not_wait_for_each_other() -> None:
+    index = RaderIndex.create(None, encoder=HashEncoder())
+    index.add([Document(id="a", text="prime", metadata={"n": 1})])
+    condition = {"n": {"$gte": 1}}
+    stale = index.snapshot()
+    other = threading.Thread(target=index.mask, args=(stale, condition), daemon=True)
+    masks: list[Any] = []
+
+    def hold() -> None:
+        with index.frozen() as snapshot:
+            other.start()
+            while not _is_in(other, "fields.py", "mask"):
+                assert other.is_alive()
+            masks.append(index.mask(snapshot, condition))
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    holder.join(60)
+    assert not holder.is_alive(), "each waits for what the other holds"
+    other.join(60)
+    assert not other.is_alive()
+    assert masks[0].tolist() == [True]
 
 
 def test_the_snapshot_of_a_search_is_consistent_while_another_object_compacts(tmp_path: Path) -> None:
