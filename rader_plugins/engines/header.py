@@ -14,8 +14,9 @@ from rader_plugins.engines.statistics import Statistics
 from rader_plugins.errors import IndexCorruptError, IndexVersionError, InputError, NoIndexError
 from rader_plugins.index.home import Settings
 
-__all__ = ["Header", "header_bytes", "read_header", "read_statistics", "write_header", "write_statistics"]
+__all__ = ["Header", "header_bytes", "read_header", "read_statistics", "reserve_stamp", "write_statistics"]
 
+_RESERVED = "reserved"  # blob: the greatest stamp that was ever given out, in decimal digits
 _SCHEMA = "rader-engine/"
 _VERSION = 1
 
@@ -28,7 +29,7 @@ class Header:
         settings: What the index was created with.
         analyzer: How the terms of its documents were found.
         stamp: What rows hold that the statistics count; 0 where there are no statistics yet.
-        reserved: The greatest stamp that was ever given out; those between it and ``stamp`` are of unfinished work.
+        reserved: The greatest stamp that had been given out by then; a greater one may stand in a blob of its own.
         statistics: Name of the blob with the terms; None where there are no statistics yet.
         documents, mean_length: The numbers that belong to it.
         moment: When they were taken, in ISO 8601.
@@ -51,11 +52,6 @@ def header_bytes(header: Header) -> bytes:
     """Return a header as it is stored."""
     values: dict[str, Any] = {"schema": f"{_SCHEMA}{_VERSION}", "library": version("rader-plugins"), **asdict(header)}
     return json.dumps(values).encode()
-
-
-def write_header(collection: Collection, header: Header) -> None:
-    """Store a header; from then on it is in force."""
-    collection.write(HEADER, header_bytes(header))
 
 
 def read_header(collection: Collection) -> Header:
@@ -93,6 +89,18 @@ def read_header(collection: Collection) -> Header:
         raise IndexCorruptError(f"What describes the index in {collection.shown} is damaged: {error!r}.") from None
 
 
+def reserve_stamp(collection: Collection, header: Header) -> int:
+    """Return a stamp that no row holds yet; rows of unfinished work may hold those between it and the header's.
+
+    It is not written into the header: whoever wrote back a header that was read earlier would put statistics in force
+    that somebody else has replaced and removed meanwhile.
+    """
+    stored = collection.read(_RESERVED)
+    stamp = max(header.reserved, header.stamp, int(stored) if stored else 0) + 2
+    collection.write(_RESERVED, b"%d" % stamp)
+    return stamp
+
+
 def write_statistics(
     collection: Collection, header: Header, statistics: Statistics, *, stamp: int, is_exact: bool = True
 ) -> Header:
@@ -117,7 +125,7 @@ def write_statistics(
         moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         is_exact=is_exact,
     )
-    write_header(collection, renewed)
+    collection.write(HEADER, header_bytes(renewed))  # from now on they are in force
     if header.statistics is not None:
         collection.remove(header.statistics)
     return renewed

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.engines.collection import Collection, Limits, Row
-from rader_plugins.engines.header import Header, write_header, write_statistics
+from rader_plugins.engines.header import Header, reserve_stamp, write_statistics
 from rader_plugins.engines.moments import MOST_DRIFT, Moments
 from rader_plugins.engines.sparse import TermWeights, term_counts
 from rader_plugins.engines.statistics import Statistics, StatisticsBuilder
@@ -155,9 +155,7 @@ class Writing:
         current = header.is_exact and header.analyzer == header.settings.bm25.analyzer.name
         if header.statistics is not None and current and not drift.written and not drift.gone:
             return False
-        stamp = max(header.reserved, header.stamp) + 2
-        header = replace(header, reserved=stamp)
-        write_header(self._collection, header)
+        stamp = repeated(lambda: reserve_stamp(self._collection, header))
         builder = StatisticsBuilder()
         for part in self._collection.scan(0):
             builder.add(self._counts(text) for _, _, text in part)

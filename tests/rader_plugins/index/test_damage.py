@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -187,17 +189,30 @@ def test_optimizing_on_a_full_disk_is_refused_or_done(path: Path) -> None:
     assert not list((path / "derived").glob("*.tmp"))
 
 
+@contextlib.contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """Keep everybody from writing into a folder and those in it."""
+    if os.geteuid() != 0:
+        folders = [path, *(inner for inner in path.iterdir() if inner.is_dir())]
+        for folder in folders:
+            folder.chmod(0o555)
+        yield
+        for folder in folders:
+            folder.chmod(0o755)
+        return
+    # Root may write anywhere: only a read-only mount stops it.
+    if subprocess.run(["mount", "--bind", str(path), str(path)], capture_output=True, check=False).returncode:
+        pytest.skip("root cannot be kept from writing, and this system lets nobody mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(path)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
 def test_read_only_folder(path: Path) -> None:
     before = hits(path)
-    if os.geteuid() == 0:  # root may write anywhere: only a read-only mount stops it
-        mounted = subprocess.run(["mount", "--bind", str(path), str(path)], capture_output=True, check=False)
-        if mounted.returncode:
-            pytest.skip("root cannot be kept from writing, and this system lets nobody mount")
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(path)], check=True)
-    else:
-        for folder in (path, path / "vectors", path / "derived"):
-            folder.chmod(0o555)
-    try:
+    with read_only(path):
         assert hits(path) == before
         with RaderIndex.open(path, HashEncoder()) as index:
             for change in (
@@ -207,12 +222,8 @@ def test_read_only_folder(path: Path) -> None:
             ):
                 with pytest.raises(IndexWriteError, match="cannot be written"):
                     change()
-        with pytest.raises(IndexWriteError, match="cannot be made or written"):
-            RaderIndex.create(path / "inside", encoder=HashEncoder())
-    finally:
-        if os.geteuid() == 0:
-            subprocess.run(["umount", str(path)], check=True)
-        else:
-            for folder in (path, path / "vectors", path / "derived"):
-                folder.chmod(0o755)
     assert hits(path) == before
+    other = path.parent / "other"
+    other.mkdir()
+    with read_only(other), pytest.raises(IndexWriteError, match="cannot be made or written"):
+        RaderIndex.create(other / "inside", encoder=HashEncoder())
