@@ -22,7 +22,7 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 AUTO: Any = None
 """The value of a field that is not stated: a run replaces it by one that fits."""
 
-_LORA_FIELDS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_layers")
+_LORA_FIELDS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_layers", "base_in_4bit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class TrainingConfig:
         lora_targets: Names of the layers to adapt; empty takes the paper's seven where the model has them, else every
             linear layer.
         lora_layers: Which transformer layers to adapt, counted from 0; empty adapts all of them.
+        base_in_4bit: Keep the frozen base in 4 bits (NF4) while its adapter is trained (QLoRA); needs bitsandbytes.
+            What is judged and exported at the end is the adapter on the base as it is.
         dropout: Of the base's own layers while it trains. Retrievers that are small encoders get 0; for others None
             leaves it as the checkpoint has it.
         max_query_length, max_document_length: In tokens; None takes the recipe's. The paper's own command cuts queries
@@ -79,6 +81,7 @@ class TrainingConfig:
     lora_dropout: float = 0.1
     lora_targets: tuple[str, ...] = ()
     lora_layers: tuple[int, ...] = ()
+    base_in_4bit: bool = False
     dropout: float | None = None
     max_query_length: int | None = None
     max_document_length: int | None = None
@@ -103,6 +106,8 @@ class TrainingConfig:
             self._check_least(name, bound)
         for name in ("weight_decay", "lora_dropout", "dropout"):
             self._check_between(name, 0, 1, upper_allowed=False)
+        if not isinstance(self.base_in_4bit, bool):
+            raise InputError(f"base_in_4bit is true or false, not {self.base_in_4bit!r}.")
         if any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in self.lora_layers):
             raise InputError(f"lora_layers are numbers of layers, counted from 0, not {list(self.lora_layers)!r}.")
         for kind, weight in (self.kinds or {}).items():

@@ -16,6 +16,7 @@ from rader_training.data.development import Development, development_set
 from rader_training.data.groups import Groups
 from rader_training.data.rows import SampleRows, load_samples
 from rader_training.defaults import SMALL, Facts, fitted, fitted_steps, unstated
+from rader_training.models.four_bit import check_four_bit
 from rader_training.models.publishing import check_publishing
 from rader_training.run.arguments import check_reporting
 from rader_training.run.options import RunOptions
@@ -80,6 +81,8 @@ def check_options(options: RunOptions, sets: int, config: TrainingConfig) -> Non
     check_publishing(options.push_to_hub)
     if options.keep_adapter and config.lora is False:
         raise InputError("There is no adapter to keep: lora is off.")
+    if config.base_in_4bit:
+        check_four_bit()
 
 
 def prepare_data(
@@ -253,7 +256,8 @@ def make_plan(
         )
     except RuntimeError:  # a device without such products
         minutes = None
-    how = ("a LoRA adapter" if config.lora else "all weights") + f" on {device}" + (", bfloat16" if in_bf16 else "")
+    how = ("a LoRA adapter" if config.lora else "all weights") + (" of a base in 4 bits" if config.base_in_4bit else "")
+    how += f" on {device}" + (", bfloat16" if in_bf16 else "")
     idle = kinds_without_samples(config.kinds, groups.report)
     often = ", ".join(f"{kind} x {weight:g}" for kind, weight in config.kinds.items() if kind not in idle)
     notes = [f"how often samples of a kind are seen in an epoch: {often}, others x 1"] if often else []

@@ -34,7 +34,7 @@ from rader_training.preparing import (
 )
 from rader_training.run.kind import Values
 from rader_training.run.options import RunOptions, TrainingOptions
-from rader_training.run.precision import weights_dtype
+from rader_training.run.precision import compute_dtype, weights_dtype
 from rader_training.run.processes import local_device
 from rader_training.run.report import TrainingReport
 from rader_training.run.run import TrainingRun
@@ -144,6 +144,7 @@ def prepare_reranker(
         options=run_options,
         adapter_of=adapter_of,
         start=start,
+        load_again=lambda: _with_lengths(_loaded(base, device, config, run_options), config),
         candidates=candidates or {},
         first_stage_name="its first stage" if first_stage is not None else "BM25, its first stage",
     )
@@ -235,7 +236,20 @@ class _RerankerRun(TrainingRun):
     start: RerankerBase
     candidates: Mapping[str, list[Hit]]
     first_stage_name: str
+    load_again: Callable[[], RerankerBase]
     _adapted: Any = dataclasses.field(default=None, init=False)
+
+    def _put_base_in_four_bit(self) -> None:
+        from rader_training.models.four_bit import put_in_four_bit
+
+        dtype = compute_dtype(self.config, self._device)
+        put_in_four_bit(self.model.classifier, dtype, besides=self.start.heads)
+
+    def _load_base_anew(self) -> None:
+        from rader_training.loss.group_scorer import GroupScorer
+
+        self.start = self.load_again()
+        self.model = GroupScorer(self.start.classifier.model)
 
     def _add_adapter(self) -> None:
         from rader_training.models.adapters import add_lora

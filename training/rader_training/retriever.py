@@ -9,7 +9,7 @@ import importlib.util
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from rader_training.data.corpus import Corpus
 from rader_training.defaults import Facts, fitted
 from rader_training.models.adapters import add_lora, averaged, load_trained, save_trained
 from rader_training.models.export import adapter_base, export, export_adapter
+from rader_training.models.four_bit import put_in_four_bit
 from rader_training.preparing import (
     Prepared,
     SamplePaths,
@@ -40,7 +41,7 @@ from rader_training.preparing import (
 )
 from rader_training.run.kind import Values
 from rader_training.run.options import RunOptions, TrainingOptions
-from rader_training.run.precision import weights_dtype
+from rader_training.run.precision import compute_dtype, weights_dtype
 from rader_training.run.processes import is_main, local_device, process_count
 from rader_training.run.report import TrainingReport
 from rader_training.run.run import TrainingRun
@@ -156,6 +157,7 @@ def prepare_retriever(
         adapter_of=adapter_of,
         corpus=documents,
         anchors=anchors,
+        load_again=lambda: _trainable(base, device, config, run_options),
     )
 
 
@@ -194,6 +196,8 @@ def _transformer(encoder: LocalEncoder) -> Any:
 def _check_sharded(config: RetrieverConfig, resume: bool, evaluated: bool) -> None:
     if process_count() == 1:
         raise InputError("fsdp and deepspeed cut a model apart over several processes: start them with torchrun.")
+    if config.base_in_4bit:
+        raise InputError("base_in_4bit does not go with a model that is cut apart (fsdp, deepspeed).")
     if resume or evaluated:
         raise InputError(
             "A training that cuts the model apart (fsdp, deepspeed) does not go on from a checkpoint and is not "
@@ -239,10 +243,11 @@ class _RetrieverRun(TrainingRun):
     config: RetrieverConfig
     corpus: Corpus | None = None
     anchors: Anchors | None = None
+    load_again: Callable[[], LocalEncoder]
     _whole: Any = dataclasses.field(default=None, init=False)  # of a model that is cut apart
 
-    def _choose_weights(self) -> None:
-        super()._choose_weights()
+    def _choose_weights(self, *, in_4bit: bool | None = None) -> None:
+        super()._choose_weights(in_4bit=in_4bit)
         if not self.config.lora and self.config.merge_weight < 1 and is_main():
             save_trained(self.model, self.folder / _BASE)
         if self.config.sharded and is_main():
@@ -259,6 +264,12 @@ class _RetrieverRun(TrainingRun):
             self.model = self._whole
             load_trained(self.model, gathered / WEIGHTS)
             shutil.rmtree(gathered)
+
+    def _put_base_in_four_bit(self) -> None:
+        put_in_four_bit(self.model[0].model, compute_dtype(self.config, self._device))
+
+    def _load_base_anew(self) -> None:
+        self.model = self.load_again().model
 
     def _add_adapter(self) -> None:
         self.model[0].model = add_lora(self.model[0].model, self.config)

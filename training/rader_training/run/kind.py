@@ -64,6 +64,14 @@ class ModelKind(ABC):
     record: Record = field(init=False)
 
     @abstractmethod
+    def _put_base_in_four_bit(self) -> None:
+        """Keep the linear layers of the frozen model in 4 bits."""
+
+    @abstractmethod
+    def _load_base_anew(self) -> None:
+        """Begin again with the model as it was before anything was done to it."""
+
+    @abstractmethod
     def _add_adapter(self) -> None:
         """Put an adapter on the frozen model."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rader_plugins.errors import import_extra
 from rader_training.config import TrainingConfig
 
-__all__ = ["uses_bf16", "weights_dtype"]
+__all__ = ["compute_dtype", "uses_bf16", "weights_dtype"]
 
 
 def uses_bf16(config: TrainingConfig, device: str) -> bool:
@@ -21,6 +23,12 @@ def uses_bf16(config: TrainingConfig, device: str) -> bool:
         names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         return any(bool(check()) for name in names if (check := getattr(torch.cpu, name, None)) is not None)
     return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+
+
+def compute_dtype(config: TrainingConfig, device: str) -> Any:
+    """Return the precision of torch that layers compute in whose weights are stored in 4 bits."""
+    torch = import_extra("torch", "training")
+    return torch.bfloat16 if uses_bf16(config, device) else torch.float32
 
 
 def weights_dtype(config: TrainingConfig, device: str) -> str:

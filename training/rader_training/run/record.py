@@ -21,7 +21,7 @@ _METRICS = "metrics.jsonl"
 _EVALUATIONS = "evaluations.jsonl"
 _END = "finished.json"
 # What folders stand for that were written before there were these settings.
-_ABSENT: dict[str, Any] = {"matryoshka": []}
+_ABSENT: dict[str, Any] = {"matryoshka": [], "base_in_4bit": False}
 
 
 def stored_settings(folder: Path) -> dict[str, Any] | None:

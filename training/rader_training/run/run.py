@@ -59,6 +59,8 @@ class TrainingRun(ModelKind):
                 end = self._train(arguments, resume)
             else:
                 end = self._take_up(earlier)
+            if self.config.base_in_4bit:
+                before = self._put_on_whole_base(end.best_step)
             report = from_main(lambda: self._finish(end, before, overlap, earlier))
         if end.diverged:
             raise TrainingDivergedError(f"{end.diverged} {report.model} holds the weights of step {report.best_step}.")
@@ -146,7 +148,27 @@ class TrainingRun(ModelKind):
         load_trained(self.model, self.folder / _BEST)
         return best
 
-    def _choose_weights(self) -> None:
+    def _put_on_whole_base(self, best: int) -> NDArray[np.float32]:
+        """Put the best adapter on the base as it is, measure both, and return the base's probes.
+
+        This is what the exported model holds; on the way the base was the one in 4 bits.
+        """
+        from rader_training.models.adapters import load_trained
+
+        self._load_base_anew()
+        self._choose_weights(in_4bit=False)
+        before: NDArray[np.float32] = from_main(self._probes)
+        self._measure_again(0)
+        load_trained(self.model, self.folder / _BEST)
+        self._measure_again(best)
+        return before
+
+    def _measure_again(self, step: int) -> None:
+        if self.development is not None and step in self.record.evaluations:
+            dataset = self.development.dataset
+            self.record.add_evaluation(step, from_main(lambda: self._in_evaluation(lambda: self._measure(dataset))))
+
+    def _choose_weights(self, *, in_4bit: bool | None = None) -> None:
         """Make what is trained require gradients, and nothing else."""
         from rader_training.models.adapters import set_dropout
 
@@ -154,6 +176,8 @@ class TrainingRun(ModelKind):
         self.model.requires_grad_(not self.config.lora)
         if self.config.dropout is not None:
             set_dropout(self.model, self.config.dropout)
+        if self.config.base_in_4bit if in_4bit is None else in_4bit:
+            self._put_base_in_four_bit()
         if self.config.lora:
             self._add_adapter()
         for weights in self.model.parameters():
