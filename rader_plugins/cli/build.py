@@ -59,7 +59,7 @@ def build(
     was built (model, chunks, and --glob, --encoding and --follow-links for the same PATH).
     The model is 'mini' unless --model says otherwise.
     """
-    from rader_plugins.ingestion import ingest, open_source, survey
+    from rader_plugins.ingestion import ingest, survey
     from rader_plugins.ingestion.storing import check_pruning
 
     if new_source and not prune:
@@ -67,7 +67,7 @@ def build(
     _check_target(out)
     started = time.monotonic()
     plan, same_source = reading.plan(out, path)
-    source = open_source(path, plan.globs, plan.chunking, encoding=plan.encoding, follow_links=plan.follow_links)
+    source = plan.open_source(path)
     surveyed = survey(source, progress=progress)
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
@@ -98,13 +98,13 @@ def add(
     The index remembers its model and its chunks; --model is needed only if that lies in a directory that has moved or
     behind a URL.
     """
-    from rader_plugins.ingestion import ingest, open_source, survey
+    from rader_plugins.ingestion import ingest, survey
     from rader_plugins.ingestion.build_record import BuildRecord
 
     started = time.monotonic()
     with contextlib.closing(open_index(folder, choice)) as index:
         plan, _ = reading.plan(folder, path)
-        source = open_source(path, plan.globs, plan.chunking, encoding=plan.encoding, follow_links=plan.follow_links)
+        source = plan.open_source(path)
         surveyed = survey(source, progress=progress)
         record = folder.read_record()
         if record is None or record.chunking != plan.chunking:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rader_plugins.index import Index
     from rader_plugins.ingestion import Chunking
     from rader_plugins.ingestion.build_record import BuildRecord
+    from rader_plugins.ingestion.tables import TableColumns
 
 __all__ = ["AS_BEFORE", "DEFAULT_FORM", "Form", "Reading"]
 
@@ -68,6 +69,19 @@ class Reading:
         int | None,
         typer.Option("--chunk-overlap", min=0, metavar="N", help="Characters that neighbouring chunks may share."),
     ] = None
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            "--rows",
+            metavar="COLUMNS",
+            help="Make each row of CSV and TSV files a document: the columns of its text, such as title,body; the "
+            "others become metadata.",
+        ),
+    ] = None
+    row_id: Annotated[
+        str | None,
+        typer.Option("--row-id", metavar="COLUMN", help="With --rows: the column that names the documents."),
+    ] = None
     rechunk: Annotated[
         bool,
         typer.Option(
@@ -79,7 +93,7 @@ class Reading:
     def plan(self, place: IndexPlace, path: Path) -> tuple[BuildRecord, bool]:
         """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before,
 
-        and read as before: other patterns, or other linked folders, make another source of a folder.
+        and read as before: other patterns, linked folders or columns make another source of a folder.
 
         Raises:
             InputError: Another chunking than before needs ``--rechunk``.
@@ -106,8 +120,19 @@ class Reading:
             encoding=self.encoding or before.encoding,
             follow_links=self.follow_links or before.follow_links,
             mounts=before.mounts,
+            columns=self._columns() or before.columns,
         )
-        return plan, same and (plan.globs, plan.follow_links) == (before.globs, before.follow_links)
+        names = ("globs", "follow_links", "columns")
+        return plan, same and all(getattr(plan, name) == getattr(before, name) for name in names)
+
+    def _columns(self) -> TableColumns | None:
+        from rader_plugins.ingestion.tables import TableColumns
+
+        if self.rows is None:
+            if self.row_id is not None:
+                raise InputError("--row-id goes with --rows.")
+            return None
+        return TableColumns(tuple(name.strip() for name in self.rows.split(",")), self.row_id)
 
     def _chunking(self) -> Chunking | None:
         from rader_plugins.ingestion import Chunking

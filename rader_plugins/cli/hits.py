@@ -220,7 +220,7 @@ def _where(hit: Hit, passage: Passage) -> list[str]:
     metadata = hit.document.metadata
     path = metadata.get("path")
     parts = [one_line(path)] if isinstance(path, str) and path != hit.document.id else []
-    for name in ("page", "section", "row"):
+    for name in ("page", "slide", "sheet", "section", "row"):
         if isinstance(value := metadata.get(name), str | int):
             parts.append(f"{name} {one_line(str(value))}")
     if (line := _line(metadata, passage)) is not None:
@@ -230,9 +230,10 @@ def _where(hit: Hit, passage: Passage) -> list[str]:
 
 def _line(metadata: Mapping[str, Any], passage: Passage) -> int | None:
     """Return the line of the file in which a passage begins; None where the text is not that of a file."""
-    if not isinstance(metadata.get("path"), str) or "row" in metadata or "page" in metadata:
+    from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES
+
+    path = metadata.get("path")
+    if not isinstance(path, str) or "row" in metadata or path.lower().endswith(DOCUMENT_SUFFIXES):
         return None
-    if "chunk" not in metadata:
-        return passage.line
-    first = metadata.get("chunk_line")
+    first = metadata.get("chunk_line") if "chunk" in metadata else metadata.get("line", 1)
     return first + passage.line - 1 if isinstance(first, int) else None

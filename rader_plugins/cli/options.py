@@ -71,9 +71,8 @@ SourcePath = Annotated[
     typer.Argument(
         metavar="PATH",
         callback=expand_path,
-        help="Folder of texts (.txt, .md, .rst) and documents (PDF, Office, HTML, ...); a BEIR folder (corpus.jsonl); "
-        "a .jsonl file with "
-        "'text' in every row; or a single text file.",
+        help="Folder of texts (.txt, .md, .rst), documents (PDF, Office, HTML, ...), tables (.csv, .tsv) and source "
+        "code; a BEIR folder (corpus.jsonl); a .jsonl file with 'text' in every row; or a single file.",
         show_default=False,
     ),
 ]

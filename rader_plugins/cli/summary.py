@@ -96,6 +96,8 @@ def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
         "guessed": ("guessed", f"the encoding of {number['guessed']} (--encoding names it)"),
         "mended": ("mended", f"{mended} replaced by U+FFFD (not valid Unicode)"),
         "empty": ("skipped", count(findings.count("empty"), "empty text")),
+        "front_matter": ("as it is", f"front matter of {number['front_matter']} that cannot be read, left in the text"),
+        "unstructured": ("unstructured", f"{number['unstructured']} split as plain text"),
     }
     return [
         (label, f"{text}: {names_text(findings.names[kind], limit)}")

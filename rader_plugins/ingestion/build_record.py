@@ -13,6 +13,8 @@ from rader_plugins.errors import IndexCorruptError, InputError
 from rader_plugins.files import atomic_write, read_text
 from rader_plugins.index.home import BUILD_RECORD
 from rader_plugins.ingestion.chunking import Chunking, parent_id
+from rader_plugins.ingestion.source import Source, open_source
+from rader_plugins.ingestion.tables import TableColumns
 
 __all__ = ["BuildRecord", "resolve_chunking"]
 
@@ -28,6 +30,7 @@ class BuildRecord:
         source: Absolute path of what it was built from; None if it was only added to.
         globs, encoding, follow_links: How that was read.
         mounts: Folders below the source, relative, on which other file systems were mounted.
+        columns: What the columns of its tables are for; None if tables are texts.
     """
 
     chunking: Chunking | None = None
@@ -36,6 +39,7 @@ class BuildRecord:
     encoding: str | None = None
     follow_links: bool = False
     mounts: tuple[str, ...] = ()
+    columns: TableColumns | None = None
 
     @classmethod
     def read(cls, folder: Path) -> BuildRecord | None:
@@ -62,6 +66,8 @@ class BuildRecord:
                 raise ValueError("another schema")
             chunking = values.pop("chunking")
             values |= {name: tuple(values[name]) for name in ("globs", "mounts")}
+            if columns := values.pop("columns", None):
+                values["columns"] = TableColumns(tuple(columns["text"]), columns["id"])
             return cls(Chunking(**chunking) if chunking else None, **values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise IndexCorruptError(
@@ -77,6 +83,17 @@ class BuildRecord:
         """Return the record as JSON."""
         row = {"schema": _SCHEMA, **asdict(self)}
         return json.dumps(row, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+    def open_source(self, path: Path) -> Source:
+        """Find out what a path is, to be read in this way."""
+        return open_source(
+            path,
+            self.globs,
+            self.chunking,
+            encoding=self.encoding,
+            follow_links=self.follow_links,
+            columns=self.columns,
+        )
 
     def lost_mounts(self, source: Path) -> list[str]:
         """Return the folders of the source that were mounted when the index was built, and are no longer."""

@@ -10,15 +10,18 @@ from typing import Any
 from rader_plugins.arguments import check_count, shown
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError, import_extra
+from rader_plugins.ingestion.code import Symbols, code_splitter
+from rader_plugins.ingestion.headings import Sections
 
 __all__ = ["Chunking", "parent_id"]
 
 _LARGEST = 2**31
+_MARKDOWN = ".md"
 
 
 @dataclass(frozen=True)
 class Chunking:
-    """Splits long texts with ``semantic-text-splitter``, Markdown along its structure.
+    """Splits long texts with ``semantic-text-splitter``: Markdown along its headings, code along its functions.
 
     Args:
         size: Maximal number of characters in a chunk.
@@ -38,25 +41,46 @@ class Chunking:
             )
 
     @cached_property
-    def _splitters(self) -> dict[bool, Any]:
+    def _splitters(self) -> dict[str, Any]:
         library = import_extra("semantic_text_splitter", "chunk")
         return {
-            False: library.TextSplitter(self.size, overlap=self.overlap),
-            True: library.MarkdownSplitter(self.size, overlap=self.overlap),
+            "": library.TextSplitter(self.size, overlap=self.overlap),
+            _MARKDOWN: library.MarkdownSplitter(self.size, overlap=self.overlap),
         }
 
-    def split(self, document: Document, *, markdown: bool, first: int = 0) -> Iterator[Document]:
+    def _splitter(self, code: str | None, *, markdown: bool) -> Any:
+        splitters = self._splitters
+        if code is None:
+            return splitters[_MARKDOWN if markdown else ""]
+        if code not in splitters:
+            splitters[code] = code_splitter(code, self.size, self.overlap)
+        return splitters[code]
+
+    def split(
+        self, document: Document, *, markdown: bool, code: str | None = None, first: int = 0, line: int | None = 1
+    ) -> Iterator[Document]:
         """Yield the chunks of a document, ``<id>#<n>``, with its metadata and where they were cut.
 
         Args:
             document: What to split.
             markdown: Whether its text is Markdown.
+            code: If it is source code, the ending of such files.
             first: Number of the first chunk: parts of a file are split one after the other.
+            line: Line of the file in which the text begins; None where the file has no lines.
+
+        Raises:
+            ImportError: It is source code, and the extra ``code`` is not installed.
         """
-        for number, (start, text) in enumerate(self._splitters[markdown].chunk_indices(document.text), start=first):
-            line = document.text.count("\n", 0, start) + 1
-            origin = {"parent_id": document.id, "chunk": number, "chunk_start": start, "chunk_line": line}
-            yield Document(f"{document.id}#{number}", text, {**document.metadata, **origin})
+        text = document.text
+        structure = Symbols(text, code) if code is not None else Sections(text) if markdown else None
+        chunks = self._splitter(code, markdown=markdown).chunk_indices(text)
+        for number, (start, chunk) in enumerate(chunks, start=first):
+            origin: dict[str, Any] = {"parent_id": document.id, "chunk": number, "chunk_start": start}
+            if line is not None:
+                origin["chunk_line"] = text.count("\n", 0, start) + line
+            if structure is not None and (section := structure.name_at(start)) is not None:
+                origin["section"] = section
+            yield Document(f"{document.id}#{number}", chunk, {**document.metadata, **origin})
 
 
 def parent_id(document: Document) -> str:

@@ -9,14 +9,17 @@ from typing import Any, Literal, get_args
 
 __all__ = ["DANGLING", "KINDS", "Findings", "Kind", "printable"]
 
-Kind = Literal["unreadable", "left_out", "links", "hidden", "binary", "guessed", "mended", "empty"]
+Kind = Literal[
+    "unreadable", "left_out", "links", "hidden", "binary", "guessed", "mended", "empty", "front_matter", "unstructured"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What may happen to a file or a row.
 
 ``unreadable``: could not be listed or read. ``left_out``: of another kind than was asked for. ``links``: a linked
 folder that was not followed. ``hidden``: its name begins with a full stop. ``binary``: its content is no text, or in an
 encoding that cannot be told. ``guessed``: read in an encoding that it does not state. ``mended``: characters were
-replaced by U+FFFD. ``empty``: holds no text.
+replaced by U+FFFD. ``empty``: holds no text. ``front_matter``: it could not be read, and stays in the text.
+``unstructured``: split without regard to its structure, as what knows it is not installed.
 """
 
 DANGLING = "leads nowhere"
@@ -58,6 +61,11 @@ class Findings:
         for kind in kinds:
             for name, detail in other.names.get(kind, {}).items():
                 self.names.setdefault(kind, {}).setdefault(name, detail)
+
+    def take(self, other: Findings) -> None:
+        """Take over all that was met elsewhere."""
+        self.update(other, KINDS)
+        self.replaced += other.replaced
 
     def clean(self, value: Any) -> Any:
         """Return a JSON value with its lone surrogates replaced by U+FFFD, keys included; count them."""

@@ -6,7 +6,6 @@ everything else with markitdown, which makes Markdown of it. The three read what
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -23,11 +22,10 @@ from typing import Any
 from rader_plugins.errors import MissingExtraError, import_extra
 from rader_plugins.text_files import binary_kind, detect_encoding
 
-__all__ = ["DOCUMENT_SUFFIXES", "Part", "PartsMemory", "UnusableFileError", "read_parts"]
+__all__ = ["DOCUMENT_SUFFIXES", "Part", "UnusableFileError", "read_parts"]
 
 _SLIDE = re.compile(r"^<!-- Slide number: (\d+) -->$", re.MULTILINE)
 _SHEET = re.compile(r"^## (.+)$", re.MULTILINE)
-_REMEMBERED = 64 << 20  # characters
 _LIBRARIES = ("pypdf", "pdfminer", "markitdown", "openpyxl", "mammoth", "fontTools")
 
 
@@ -43,11 +41,13 @@ class Part:
         text: What it says.
         metadata: Where it stands: ``page``, ``slide`` or ``sheet``.
         markdown: Whether the text is Markdown.
+        line: Line of the file in which the text begins; None where the file has no lines.
     """
 
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     markdown: bool = True
+    line: int | None = None
 
 
 def read_parts(suffix: str, raw: bytes) -> list[Part]:
@@ -75,26 +75,6 @@ def read_parts(suffix: str, raw: bytes) -> list[Part]:
     if not any(part.text.strip() for part in parts):
         raise UnusableFileError("no text; pictures and scans are not read")
     return parts
-
-
-class PartsMemory:
-    """Reads files that were read before from memory: a source is read through several times, and PDF takes long."""
-
-    def __init__(self) -> None:
-        self._parts: dict[bytes, list[Part]] = {}
-        self._left = _REMEMBERED
-
-    def parts(self, suffix: str, raw: bytes) -> list[Part]:
-        """As :func:`read_parts`."""
-        key = hashlib.sha256(suffix.encode() + b"\0" + raw).digest()
-        parts = self._parts.get(key)
-        if parts is None:
-            parts = read_parts(suffix, raw)
-            size = sum(len(part.text) for part in parts)
-            if size <= self._left:
-                self._parts[key] = parts
-                self._left -= size
-        return parts
 
 
 def _pdf(raw: bytes, suffix: str) -> list[Part]:

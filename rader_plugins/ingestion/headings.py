@@ -1,12 +1,13 @@
-"""The title of a Markdown or reStructuredText file: its first heading."""
+"""Headings of Markdown and reStructuredText: the first is a file's title, the last before a chunk is its section."""
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-__all__ = ["MARKDOWN_SUFFIXES", "first_heading"]
+__all__ = ["MARKDOWN_SUFFIXES", "Sections", "first_heading"]
 
 MARKDOWN_SUFFIXES = (".md", ".markdown")
 
@@ -37,18 +38,52 @@ def _rst_heading(lines: Sequence[str]) -> str | None:
 
 def _markdown_heading(lines: Sequence[str]) -> str | None:
     start = 0
-    if lines and lines[0].strip() == "---":  # YAML front matter
+    if lines and lines[0].strip() == "---":  # front matter that could not be read
         start = 1 + next((number for number, line in enumerate(lines[1:], 1) if line.strip() == "---"), -1)
+    return next((title for _, _, title in _markdown_headings(lines[start:])), None)
+
+
+def _markdown_headings(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield the number of the line (from 0), the level and the text of every heading outside of fenced code."""
     fence: str | None = None
     previous = ""
-    for line in lines[start:]:
+    for number, line in enumerate(lines):
         if mark := _FENCE.match(line):
             fence = mark[1] if fence is None else (None if mark[1] == fence else fence)
             previous = ""
         elif fence is None:
             if heading := _ATX_HEADING.match(line):
-                return heading[1]
-            if previous and _MARKDOWN_UNDERLINE.match(line.rstrip()):
-                return previous
+                yield number, line.count("#", 0, line.index(heading[1])), heading[1]
+                previous = ""
+                continue
+            if previous and (underline := _MARKDOWN_UNDERLINE.match(line.rstrip())):
+                yield number - 1, 1 if underline[1].startswith("=") else 2, previous
+                previous = ""
+                continue
             previous = line.strip()
-    return None
+
+
+class Sections:
+    """The headings under which the parts of a Markdown text stand.
+
+    Args:
+        text: The whole text.
+    """
+
+    def __init__(self, text: str) -> None:
+        lines = text.split("\n")
+        starts = [0]
+        for line in lines:
+            starts.append(starts[-1] + len(line) + 1)
+        self._starts: list[int] = []
+        self._names: list[str] = []
+        path: list[tuple[int, str]] = []
+        for number, level, title in _markdown_headings([line.rstrip("\r") for line in lines]):
+            path = [(above, name) for above, name in path if above < level] + [(level, title)]
+            self._starts.append(starts[number])
+            self._names.append(" > ".join(name for _, name in path))
+
+    def name_at(self, start: int) -> str | None:
+        """Return the headings above a character, such as ``Guide > Install``; None before the first."""
+        position = bisect.bisect_right(self._starts, start)
+        return self._names[position - 1] if position else None

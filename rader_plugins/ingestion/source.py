@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rader_plugins.arguments import check_flag, check_path, check_string, expand_path, iterate, shown
 from rader_plugins.documents import Document
-from rader_plugins.errors import InputError, MissingExtraError
+from rader_plugins.errors import InputError
 from rader_plugins.ingestion.chunking import Chunking
+from rader_plugins.ingestion.code import CODE_SUFFIXES
+from rader_plugins.ingestion.file_reading import FileReader
 from rader_plugins.ingestion.findings import KINDS, Findings
-from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES, Part, PartsMemory, UnusableFileError
-from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
+from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES
+from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES
 from rader_plugins.ingestion.listing import Listing, glob_matcher, list_folder
 from rader_plugins.ingestion.rows import encoding_of_rows, read_rows
-from rader_plugins.text_files import (
-    binary_kind,
-    check_encoding,
-    decode,
-    detect_encoding,
-    encoding_of_mark,
-    has_byte_lines,
-)
+from rader_plugins.ingestion.tables import TABLE_SUFFIXES, TableColumns
+from rader_plugins.text_files import check_encoding
 
 __all__ = ["JSONL_SUFFIXES", "TEXT_SUFFIXES", "Source", "open_source"]
 
 TEXT_SUFFIXES = (".txt", *MARKDOWN_SUFFIXES, ".rst")
-_FOLDER_SUFFIXES = (*TEXT_SUFFIXES, *DOCUMENT_SUFFIXES)
+_FOLDER_SUFFIXES = (*TEXT_SUFFIXES, *DOCUMENT_SUFFIXES, *TABLE_SUFFIXES, *CODE_SUFFIXES)
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
 _ID_KEYS = ("id", "_id", "doc_id")
 _BEIR_ID_KEYS = ("_id", "id", "doc_id")
-_MOST_CONTROLS = 0.01
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class Source:
         encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
         mounts: Folders below ``path`` on which other file systems are mounted.
         listed: What lies there and is not read.
+        columns: What the columns of CSV and TSV files are for; None reads such files as texts.
     """
 
     path: Path
@@ -57,7 +54,7 @@ class Source:
     encoding: str | None = None
     mounts: tuple[str, ...] = ()
     listed: Findings = field(default_factory=Findings, compare=False)
-    _memory: PartsMemory = field(default_factory=PartsMemory, compare=False, repr=False)
+    columns: TableColumns | None = None
 
     def read(self, findings: Findings) -> Iterator[tuple[int, Document]]:
         """Yield documents (or their chunks), each with the number that :meth:`origin` takes.
@@ -70,111 +67,44 @@ class Source:
         findings.update(self.listed, KINDS)
         if self.kind == "text":
             for number, file in enumerate(self.files):
-                yield from ((number, document) for document in self._documents_of(file, findings))
+                content = self.reader.read(file, self.name_of(file))
+                findings.take(content.findings)
+                yield from ((number, document) for document in content.documents)
             return
         for number, document in self._rows(findings):
             if not document.text.strip():
                 findings.add("empty", f"{document.id} (line {number})")
             else:
-                yield from ((number, chunk) for chunk in self._chunks(document, markdown=False))
+                yield from ((number, chunk) for chunk in self._chunks(document))
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents (or their chunks) alone."""
         return (document for _, document in self.read(Findings()))
 
+    @property
+    def reader(self) -> FileReader:
+        """What reads the files of a folder."""
+        return FileReader(self.chunking, self.encoding, self.columns)
+
+    def name_of(self, file: Path) -> str:
+        """Return what a file is called in ids: its path in the folder, with ``/``; may hold lone surrogates."""
+        return file.relative_to(self.path if self.path.is_dir() else self.path.parent).as_posix()
+
     def origin(self, number: int) -> str:
         """Say where a document came from."""
         return str(self.files[number]) if self.kind == "text" else f"{self.files[0]}, line {number}"
 
-    def _chunks(self, document: Document, *, markdown: bool, first: int = 0) -> Iterator[Document]:
+    def _chunks(self, document: Document) -> Iterator[Document]:
         if self.chunking is None:
             yield document
         else:
-            yield from self.chunking.split(document, markdown=markdown, first=first)
-
-    def _documents_of(self, file: Path, findings: Findings) -> Iterator[Document]:
-        """Yield what a file gives: itself, its chunks, or the pages that it consists of."""
-        root = self.path if self.path.is_dir() else self.path.parent
-        before = findings.replaced
-        name = findings.clean(file.relative_to(root).as_posix())
-        parts = self._parts(file, name, findings)
-        if findings.replaced > before:
-            findings.add("mended", name, f"{findings.replaced - before} replaced")
-        suffix = file.suffix.lower()
-        number = 0
-        for part in parts:
-            if not part.text.strip():
-                findings.add("empty", ", ".join([name, *(f"{kind} {place}" for kind, place in part.metadata.items())]))
-                continue
-            title = first_heading(parts[0].text, ".md" if parts[0].markdown else suffix)
-            metadata = {"path": name, **({"title": title} if title else {}), **part.metadata}
-            document = Document(name, part.text, metadata)
-            if len(parts) > 1 and self.chunking is None:
-                # A page is found and cited by itself, as a chunk is.
-                origin = {"parent_id": name, "chunk": number}
-                document = Document(f"{name}#{number}", part.text, {**metadata, **origin})
-            for chunk in self._chunks(document, markdown=part.markdown, first=number):
-                yield chunk
-                number += 1
-
-    def _parts(self, file: Path, name: str, findings: Findings) -> list[Part]:
-        """Return what a file holds; nothing, which is noted, if it cannot be read or is no text."""
-        try:
-            raw = file.read_bytes()
-        except OSError as error:
-            findings.add("unreadable", name, error.strerror or str(error))
-            return []
-        suffix = file.suffix.lower()
-        if suffix not in DOCUMENT_SUFFIXES:
-            text = self._text(raw, name, findings)
-            return [] if text is None else [Part(text, markdown=suffix in MARKDOWN_SUFFIXES)]
-        try:
-            parts = self._memory.parts(suffix, raw)
-            return [replace(part, text=findings.clean(part.text)) for part in parts]
-        except UnusableFileError as error:
-            findings.add("binary", name, str(error))
-        except MissingExtraError as error:
-            findings.add("left_out", name, f"pip install 'rader-plugins[documents]' reads it ({error})")
-        return []
-
-    def _text(self, raw: bytes, name: str, findings: Findings) -> str | None:
-        """Return the text of a file; None, which is noted, if it holds none."""
-        if self.encoding is None or not _is_in(self.encoding, raw):
-            detected = detect_encoding(raw)
-            if detected.name is None:
-                findings.add("binary", name, detected.reason)
-                return None
-            if not detected.certain and detected.name != "utf-8":
-                findings.add("guessed", name, detected.name)
-            text, replaced = decode(raw, detected.name)
-        else:
-            text, replaced = decode(raw, self.encoding)
-            controls = sum(character < " " and character not in "\t\n\r\f\v\x1a\x1b" for character in text)
-            if "\x00" in text or controls > _MOST_CONTROLS * len(text):
-                findings.add("binary", name, f"no text in {self.encoding}")
-                return None
-        findings.replaced += replaced
-        cleaned: str = findings.clean(text)
-        return cleaned
+            yield from self.chunking.split(document, markdown=False)
 
     def _rows(self, findings: Findings) -> Iterator[tuple[int, Document]]:
         [file] = self.files
         encoding = encoding_of_rows(file, self.encoding, findings)
         keys = _BEIR_ID_KEYS if self.kind == "beir" else _ID_KEYS
         yield from read_rows(file, encoding, keys, findings)
-
-
-def _is_in(encoding: str, raw: bytes) -> bool:
-    """Whether the encoding that a user names is meant for a file: the bytes do not say themselves what they are."""
-    if encoding_of_mark(raw) or binary_kind(raw):
-        return False
-    if raw.isascii():  # that of 7-bit encodings too, which give something else than the letters of ASCII
-        return has_byte_lines(encoding) or b"\x00" in raw
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return True
-    return False
 
 
 def open_source(
@@ -184,17 +114,18 @@ def open_source(
     *,
     encoding: str | None = None,
     follow_links: bool = False,
+    columns: TableColumns | None = None,
 ) -> Source:
     """Find out what ``path`` is.
 
     Args:
         path: A folder with texts, a BEIR folder, a JSONL file or a single text file. ``~`` and environment variables
             are replaced.
-        globs: Which files of a folder to read, in place of :data:`TEXT_SUFFIXES` and
-            :data:`rader_plugins.ingestion.formats.DOCUMENT_SUFFIXES`.
+        globs: Which files of a folder to read, in place of texts, documents, tables and source code by their endings.
         chunking: How to split documents.
         encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
         follow_links: Also read linked folders, each once.
+        columns: Read each row of CSV and TSV files as a document; None reads such files as texts.
 
     Raises:
         InputError: It is none of these, or holds no such file.
@@ -206,6 +137,17 @@ def open_source(
     if encoding is not None:
         encoding = check_encoding(encoding)
     check_flag(follow_links, "follow_links")
+    source = _opened(path, globs, chunking, encoding, follow_links=follow_links)
+    if columns is None:
+        return source
+    if source.kind != "text" or not any(file.suffix.lower() in TABLE_SUFFIXES for file in source.files):
+        raise InputError(f"{path} holds no CSV or TSV files, whose rows --rows would read. Leave it out.")
+    return dataclasses.replace(source, columns=columns)
+
+
+def _opened(
+    path: Path, globs: Sequence[str], chunking: Chunking | None, encoding: str | None, *, follow_links: bool
+) -> Source:
     try:
         is_folder = path.is_dir()
     except OSError as error:
@@ -232,7 +174,8 @@ def open_source(
         return Source(path, "text", (path,), chunking, encoding)
     raise InputError(
         f"{path} has none of the known endings: {' '.join(TEXT_SUFFIXES)} (a text), {' '.join(DOCUMENT_SUFFIXES)} (a "
-        f"document) or {' '.join(JSONL_SUFFIXES)} (one JSON object with 'text' per line)."
+        f"document), {' '.join(TABLE_SUFFIXES)} (a table), {' '.join(CODE_SUFFIXES)} (source code) or "
+        f"{' '.join(JSONL_SUFFIXES)} (one JSON object with 'text' per line)."
     )
 
 

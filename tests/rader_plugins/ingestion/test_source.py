@@ -23,14 +23,14 @@ def test_folder_of_texts(tmp_path: Path) -> None:
     (tmp_path / "c.rst").write_text("=====\nTitle\n=====\n\ntext")
     (tmp_path / "d.markdown").write_text("---\ntitle: x\n---\nSetext\n------\ntext")
     (tmp_path / "empty.txt").write_text(" \n")
-    (tmp_path / "other.py").write_text("pass")
+    (tmp_path / "other.png").write_text("pass")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "x.txt").write_text("hidden")
     documents, findings = read(open_source(tmp_path))
     titles = {id: document.metadata.get("title") for id, document in documents.items()}
-    assert titles == {"a.md": "Real heading", "deep/er/B.TXT": None, "c.rst": "Title", "d.markdown": "Setext"}
+    assert titles == {"a.md": "Real heading", "deep/er/B.TXT": None, "c.rst": "Title", "d.markdown": "x"}
     assert documents["deep/er/B.TXT"].metadata["path"] == "deep/er/B.TXT"
-    assert findings.names == {"left_out": {"other.py": ""}, "hidden": {".git/": ""}, "empty": {"empty.txt": ""}}
+    assert findings.names == {"left_out": {"other.png": ""}, "hidden": {".git/": ""}, "empty": {"empty.txt": ""}}
     assert findings.replaced == 0
 
 
@@ -257,12 +257,12 @@ def test_unusable_rows_name_file_and_line(tmp_path: Path, row: str, message: str
 
 
 def test_unusable_paths(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("x")
+    (tmp_path / "a.xyz").write_text("x")
     (tmp_path / "a.md").write_text("x")
     with pytest.raises(InputError, match="does not exist"):
         open_source(tmp_path / "none")
     with pytest.raises(InputError, match="known endings"):
-        open_source(tmp_path / "a.csv")
+        open_source(tmp_path / "a.xyz")
     with pytest.raises(InputError, match="--glob"):
         open_source(tmp_path / "a.md", ["*"])
     (tmp_path / "bare").mkdir()

@@ -1,0 +1,191 @@
+"""One file becomes documents: whatever it holds, and whatever is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import MissingExtraError
+from rader_plugins.ingestion.chunking import Chunking
+from rader_plugins.ingestion.code import CODE_SUFFIXES, language_of
+from rader_plugins.ingestion.findings import Findings
+from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES, Part, UnusableFileError, read_parts
+from rader_plugins.ingestion.front_matter import split_front_matter
+from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
+from rader_plugins.ingestion.tables import TABLE_SUFFIXES, TableColumns, read_table
+from rader_plugins.text_files import binary_kind, decode, detect_encoding, encoding_of_mark, has_byte_lines
+
+__all__ = ["FileContent", "FileReader"]
+
+_MOST_CONTROLS = 0.01
+
+
+@dataclass
+class FileContent:
+    """What a file gave.
+
+    Attributes:
+        documents: Its documents, in their order.
+        findings: What is wrong with it.
+    """
+
+    documents: list[Document] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads files.
+
+    Args:
+        chunking: How to split documents; None leaves them whole.
+        encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
+        columns: What the columns of tables are for; None reads tables as plain texts.
+    """
+
+    chunking: Chunking | None = None
+    encoding: str | None = None
+    columns: TableColumns | None = None
+
+    def read(self, file: Path, name: str) -> FileContent:
+        """Return what a file holds; nothing, which is noted, if it cannot be read or is no text.
+
+        Args:
+            file: The file.
+            name: What it is called in ids and findings; may hold lone surrogates.
+        """
+        content = FileContent()
+        findings = content.findings
+        name = findings.clean(name)
+        try:
+            raw = file.read_bytes()
+            content.documents = list(self._documents(raw, name, file.suffix.lower(), findings))
+        except OSError as error:
+            findings.add("unreadable", name, error.strerror or str(error))
+        except UnusableFileError as error:
+            findings.add("binary", name, str(error))
+        except MissingExtraError as error:
+            findings.add("left_out", name, f"pip install 'rader-plugins[documents]' reads it ({error})")
+        if findings.replaced:
+            findings.add("mended", name, f"{findings.replaced} replaced")
+        return content
+
+    def _documents(self, raw: bytes, name: str, suffix: str, findings: Findings) -> Iterator[Document]:
+        if self.columns is not None and suffix in TABLE_SUFFIXES:
+            yield from self._rows(self._text(raw, name, findings), name, suffix, self.columns, findings)
+            return
+        parts = self._parts(raw, name, suffix, findings)
+        # The first heading of Markdown, which documents were made into too; code and plain text have none.
+        title = first_heading(parts[0].text, ".md" if parts[0].markdown else suffix) if parts else None
+        number = 0
+        for part in parts:
+            if not part.text.strip():
+                findings.add("empty", ", ".join([name, *(f"{kind} {place}" for kind, place in part.metadata.items())]))
+                continue
+            metadata = {**({"title": title} if title else {}), **part.metadata, "path": name}
+            if self.chunking is None and part.line not in (None, 1):
+                metadata["line"] = part.line
+            document = Document(name, part.text, metadata)
+            if len(parts) > 1 and self.chunking is None:
+                # A page is found and cited by itself, as a chunk is.
+                document = Document(f"{name}#{number}", part.text, metadata | {"parent_id": name, "chunk": number})
+            for chunk in self._chunks(document, part, suffix, number, findings):
+                yield chunk
+                number += 1
+
+    def _parts(self, raw: bytes, name: str, suffix: str, findings: Findings) -> list[Part]:
+        if suffix in DOCUMENT_SUFFIXES:
+            return [replace(part, text=findings.clean(part.text)) for part in read_parts(suffix, raw)]
+        text = self._text(raw, name, findings)
+        is_markdown = suffix in MARKDOWN_SUFFIXES
+        language = language_of(suffix)
+        metadata: dict[str, Any] = {} if language is None else {"language": language}
+        if not is_markdown:
+            return [Part(text, metadata, markdown=False, line=1)]
+        front = split_front_matter(text)
+        if front.fault is not None:
+            findings.add("front_matter", name, front.fault)
+        return [_with_front_matter(text, findings.clean(dict(front.metadata)), front.length)]
+
+    def _rows(self, text: str, name: str, suffix: str, columns: TableColumns, findings: Findings) -> Iterator[Document]:
+        seen: set[str] = set()
+        for row in read_table(text, suffix, columns):
+            label = f"{name}, row {row.number}"
+            if not row.text:
+                findings.add("empty", label)
+                continue
+            id = f"{name}:{row.number}" if columns.id is None else row.id
+            if not id:
+                raise UnusableFileError(f"row {row.number} has nothing in column {columns.id!r}")
+            if id in seen:
+                raise UnusableFileError(f"row {row.number} has the id {id!r} of an earlier row")
+            seen.add(id)
+            document = Document(id, row.text, {**row.metadata, "path": name, "row": row.number})
+            yield from self._chunks(document, Part(row.text, markdown=False), suffix, 0, findings)
+
+    def _chunks(
+        self, document: Document, part: Part, suffix: str, first: int, findings: Findings
+    ) -> Iterator[Document]:
+        if self.chunking is None:
+            yield document
+            return
+        options: Mapping[str, Any] = {"markdown": part.markdown, "first": first, "line": part.line}
+        if suffix in CODE_SUFFIXES:
+            try:
+                yield from self.chunking.split(document, **options, code=suffix)
+                return
+            except ImportError:
+                detail = f"pip install 'rader-plugins[code]' splits {language_of(suffix)} along its functions"
+                findings.add("unstructured", str(document.metadata["path"]), detail)
+        yield from self.chunking.split(document, **options)
+
+    def _text(self, raw: bytes, name: str, findings: Findings) -> str:
+        """Return the text of a file.
+
+        Raises:
+            UnusableFileError: It holds none.
+        """
+        if self.encoding is None or not _is_in(self.encoding, raw):
+            detected = detect_encoding(raw)
+            if detected.name is None:
+                raise UnusableFileError(detected.reason)
+            if not detected.certain and detected.name != "utf-8":
+                findings.add("guessed", name, detected.name)
+            text, replaced = decode(raw, detected.name)
+        else:
+            text, replaced = decode(raw, self.encoding)
+            controls = sum(character < " " and character not in "\t\n\r\f\v\x1a\x1b" for character in text)
+            if "\x00" in text or controls > _MOST_CONTROLS * len(text):
+                raise UnusableFileError(f"no text in {self.encoding}")
+        findings.replaced += replaced
+        cleaned: str = findings.clean(text)
+        return cleaned
+
+
+def _with_front_matter(text: str, metadata: dict[str, Any], length: int) -> Part:
+    """Return a Markdown text without its front matter, whose title it begins with where no heading says the same."""
+    line = text.count("\n", 0, length) + 1
+    body = text[length:]
+    title = metadata.get("title")
+    if isinstance(title, str) and title.strip() and body.strip():
+        if first_heading(body, ".md") != title:
+            body, line = f"{title}\n\n{body}", max(1, line - 2)
+    elif "title" in metadata and not isinstance(title, str):
+        metadata["title"] = str(title)
+    return Part(body, metadata, line=line)
+
+
+def _is_in(encoding: str, raw: bytes) -> bool:
+    """Whether the encoding that a user names is meant for a file: the bytes do not say themselves what they are."""
+    if encoding_of_mark(raw) or binary_kind(raw):
+        return False
+    if raw.isascii():  # that of 7-bit encodings too, which give something else than the letters of ASCII
+        return has_byte_lines(encoding) or b"\x00" in raw
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False

@@ -1,0 +1,201 @@
+"""What files state about themselves: front matter, columns, headings, functions; and where a chunk of them stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rader_plugins.documents import Document
+from rader_plugins.errors import InputError
+from rader_plugins.ingestion import Chunking, Findings, open_source
+from rader_plugins.ingestion.tables import TableColumns
+
+
+def read(path: Path, **options: Any) -> tuple[dict[str, Document], Findings]:
+    findings = Findings()
+    return {document.id: document for _, document in open_source(path, **options).read(findings)}, findings
+
+
+@pytest.mark.parametrize(
+    ("front", "metadata"),
+    [
+        ("---\ntitle: Leave\ntags: [a, b]\ndate: 2024-05-01\n---\n", {"tags": ["a", "b"], "date": "2024-05-01"}),
+        ('+++\ntitle = "Leave"\ntags = ["a"]\ndate = 2024-05-01\n+++\n\n', {"tags": ["a"], "date": "2024-05-01"}),
+        ("---\r\ntitle: Leave\r\n1: {2: x}\r\n---\r\n", {"1": {"2": "x"}}),
+    ],
+)
+def test_front_matter_becomes_metadata(tmp_path: Path, front: str, metadata: dict[str, Any]) -> None:
+    (tmp_path / "a.md").write_bytes(f"{front}\n# Rules\n\nTen weeks.\n".encode())
+    document = read(tmp_path / "a.md")[0]["a.md"]
+    assert document.text == "Leave\n\n# Rules\n\nTen weeks.\n", "a title that no heading says is searched too"
+    assert {key: value for key, value in document.metadata.items() if key in metadata} == metadata
+    assert document.metadata["title"] == "Leave"
+    lines = (tmp_path / "a.md").read_text().splitlines()
+    for number, line in enumerate(document.text.splitlines()[2:], start=2):
+        assert lines[document.metadata["line"] + number - 1] == line
+
+
+def test_front_matter_does_not_say_where_a_document_is(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\npath: /etc/passwd\ntitle: T\n---\n# T\nbody")
+    assert read(tmp_path / "a.md")[0]["a.md"] == Document(
+        "a.md", "# T\nbody", {"title": "T", "path": "a.md", "line": 5}
+    )
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "---\na: [1\n---\n",
+        "---\na: &x [1]\nb: *x\n---\n",
+        "---\n- list\n---\n",
+        "---\na: !!binary aGk=\n---\n",
+        "---\na: .nan\n---\n",
+        "---\na: !!python/object/apply:os.system [ls]\n---\n",
+        "+++\na = \n+++\n",
+        "---\na: " + "[" * 1500 + "\n---\n",
+        "---\na: " + "x" * 70_000 + "\n---\n",
+    ],
+)
+def test_front_matter_that_cannot_be_read_stays_and_is_named(tmp_path: Path, front: str) -> None:
+    (tmp_path / "a.md").write_text(front + "body")
+    documents, findings = read(tmp_path / "a.md")
+    assert documents["a.md"].text == front + "body"
+    assert list(findings.names["front_matter"]) == ["a.md"]
+
+
+@pytest.mark.parametrize("text", ["---\n\n---\nbody", "---\nWords.\n---\nbody", "---\nno end", "a\n---\nb: 1\n---\n"])
+def test_rules_are_no_front_matter(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.md").write_text(text)
+    documents, findings = read(tmp_path / "a.md")
+    assert documents["a.md"].text == text
+    assert not findings.names
+
+
+def test_a_row_is_a_document(tmp_path: Path) -> None:
+    table = (
+        'key;title;body;year;code;price\nx1;Leave;"Ten; ""weeks""\nof it";2020;007;1.5\nx2;;Rooms;;010;2\nx3;;;1;1;1\n'
+    )
+    (tmp_path / "a.csv").write_text(table)
+    (tmp_path / "b.tsv").write_text("body\ttitle\tx,y\nThird\tT\t1\t2\n")
+    documents, findings = read(tmp_path, columns=TableColumns(("title", "body")))
+    assert list(documents) == ["a.csv:1", "a.csv:2", "b.tsv:1"]
+    assert documents["a.csv:1"] == Document(
+        "a.csv:1",
+        'Leave\nTen; "weeks"\nof it',
+        {"key": "x1", "year": 2020, "code": "007", "price": 1.5, "path": "a.csv", "row": 1},
+    )
+    assert dict(documents["a.csv:2"].metadata) == {"key": "x2", "code": "010", "price": 2.0, "path": "a.csv", "row": 2}
+    assert dict(documents["b.tsv:1"].metadata) == {"x,y": 1, "column 4": 2, "path": "b.tsv", "row": 1}
+    assert findings.names == {"empty": {"a.csv, row 3": ""}}
+    documents, findings = read(tmp_path, columns=TableColumns(("body",), id="key"))
+    assert list(documents) == ["x1", "x2"]
+    assert findings.names["binary"] == {"b.tsv": "it has no column 'key'; it has body, title, x,y"}
+    assert set(read(tmp_path)[0]) == {"a.csv", "b.tsv"}, "without the option they are texts"
+
+
+def test_rows_without_a_name_of_their_own_are_told(tmp_path: Path) -> None:
+    for number, rows in enumerate(("k,t\na,x\na,y\n", "k,t\n,x\n", "")):
+        (tmp_path / f"{number}.csv").write_text(rows)
+    documents, findings = read(tmp_path, columns=TableColumns(("t",), id="k"))
+    assert not documents
+    assert findings.names["binary"] == {
+        "0.csv": "row 2 has the id 'a' of an earlier row",
+        "1.csv": "row 1 has nothing in column 'k'",
+        "2.csv": "it is empty",
+    }
+
+
+def test_rows_of_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("text")
+    with pytest.raises(InputError, match="no CSV or TSV"):
+        open_source(tmp_path, columns=TableColumns(("t",)))
+    with pytest.raises(InputError, match="Name the columns"):
+        TableColumns(())
+
+
+def test_chunks_know_their_section_and_line(tmp_path: Path) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    text = "---\ntags: [x]\n---\nIntro.\n\n# Guide\n\nFirst.\n\n## Install\n\n```\n# no heading\n```\n\nUse\n---\n\n"
+    text += "Last words.\n"
+    (tmp_path / "a.md").write_text(text)
+    chunks, _ = read(tmp_path / "a.md", chunking=Chunking(24))
+    sections = {chunk.text.splitlines()[-1]: chunk.metadata.get("section") for chunk in chunks.values()}
+    assert sections["Intro."] is None
+    assert sections["First."] == "Guide"
+    assert sections["Last words."] == "Guide > Use"
+    assert "Guide > Install" in sections.values()
+    for chunk in chunks.values():
+        line = text.splitlines()[chunk.metadata["chunk_line"] - 1]
+        assert line.strip() == chunk.text.splitlines()[0].strip()
+
+
+CODE = {
+    "a.py": """import os
+
+
+class Index:
+    def add(self):
+        return 'one long enough line'
+
+
+def main():
+    return 1
+""",
+    "b.go": """package main
+
+func main() {
+	println("a long enough line, and more")
+}
+
+func other() int {
+	return 1
+}
+""",
+    "c.ts": """class Index {
+  add(): string {
+    return 'one long enough line';
+  }
+}
+
+function main() { return 1; }
+""",
+    "d.c": """int main(void) {
+    puts("a long enough line");
+}
+
+int other(int a) {
+    return a;
+}
+""",
+}
+
+
+def test_code_is_split_along_its_functions(tmp_path: Path) -> None:
+    for module in ("semantic_text_splitter", "tree_sitter"):
+        pytest.importorskip(module, reason="needs the extra code")
+    for name, text in CODE.items():
+        (tmp_path / name).write_text(text)
+    chunks, findings = read(tmp_path, chunking=Chunking(60))
+    assert not findings.names
+    sections = {(chunk.metadata["path"], chunk.metadata.get("section")) for chunk in chunks.values()}
+    assert sections >= {("a.py", "Index.add"), ("a.py", "main"), ("b.go", "main"), ("b.go", "other")}
+    assert sections >= {("c.ts", "main"), ("d.c", "main"), ("d.c", "other")}
+    assert {chunk.metadata["language"] for chunk in chunks.values()} == {"Python", "Go", "TypeScript", "C"}
+    for chunk in chunks.values():
+        start, lines = chunk.metadata["chunk_start"], CODE[chunk.metadata["path"]].splitlines()
+        assert CODE[chunk.metadata["path"]][start : start + len(chunk.text)] == chunk.text
+        assert chunk.text.splitlines()[0].strip() in lines[chunk.metadata["chunk_line"] - 1]
+
+
+def test_without_what_knows_the_language_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    monkeypatch.setitem(__import__("sys").modules, "tree_sitter", None)
+    from rader_plugins.ingestion import code
+
+    code._parser.cache_clear()
+    (tmp_path / "a.py").write_text(CODE["a.py"])
+    chunks, findings = read(tmp_path / "a.py", chunking=Chunking(60))
+    assert chunks
+    assert "rader-plugins[code]" in findings.names["unstructured"]["a.py"]
