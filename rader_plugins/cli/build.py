@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +30,7 @@ from rader_plugins.errors import InputError
 if TYPE_CHECKING:
     from rader_plugins.cli.index_place import IndexPlace
     from rader_plugins.index import Index
-    from rader_plugins.ingestion import Outcome, Survey
+    from rader_plugins.ingestion import Outcome, Source, Survey
 
 __all__ = ["add", "build"]
 
@@ -59,28 +60,28 @@ def build(
     was built (model, chunks, and --glob, --encoding and --follow-links for the same PATH).
     The model is 'mini' unless --model says otherwise.
     """
-    from rader_plugins.ingestion import ingest, survey
-    from rader_plugins.ingestion.storing import check_pruning
+    from rader_plugins.ingestion.storing import check_pruning, ingest
 
     if new_source and not prune:
         raise InputError("--new-source says what --prune may remove: give both.")
     _check_target(out)
     started = time.monotonic()
     plan, same_source = reading.plan(out, path)
-    source = plan.open_source(path)
-    surveyed = survey(source, progress=progress)
+    surveyed = _surveyed(out, plan.open_source(path), reading)
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
-    with contextlib.closing(form.open_or_create(out, choice)) as index:
+    with _opened(out, surveyed, lambda: form.open_or_create(out, choice)) as index:
         if prune and not (same_source or new_source):
             check_pruning(index, surveyed)
         # Before the first document, so that an interrupted build goes on in the same way.
-        out.write_record(dataclasses.replace(plan, mounts=tuple(sorted({*plan.mounts, *source.mounts}))))
+        mounts = surveyed.source.mounts
+        out.write_record(dataclasses.replace(plan, mounts=tuple(sorted({*plan.mounts, *mounts}))))
         with resumable(lambda: f"{count(len(index), 'document')} committed in {out}"):
             outcome = ingest(index, surveyed, prune=prune, progress=progress)
             _finish(index, outcome)
-        if surveyed.findings.incomplete is None and source.mounts != plan.mounts:
-            out.write_record(dataclasses.replace(plan, mounts=source.mounts))
+            _keep_records(out, surveyed)
+        if surveyed.findings.incomplete is None and mounts != plan.mounts:
+            out.write_record(dataclasses.replace(plan, mounts=mounts))
         _report(index, surveyed, outcome, out, started, verb="Built", verbose=verbose, json=json)
 
 
@@ -98,21 +99,50 @@ def add(
     The index remembers its model and its chunks; --model is needed only if that lies in a directory that has moved or
     behind a URL.
     """
-    from rader_plugins.ingestion import ingest, survey
     from rader_plugins.ingestion.build_record import BuildRecord
+    from rader_plugins.ingestion.storing import ingest
 
     started = time.monotonic()
     with contextlib.closing(open_index(folder, choice)) as index:
         plan, _ = reading.plan(folder, path)
-        source = plan.open_source(path)
-        surveyed = survey(source, progress=progress)
+        surveyed = reading.survey(folder, plan.open_source(path), index)
         record = folder.read_record()
         if record is None or record.chunking != plan.chunking:
             folder.write_record(dataclasses.replace(record or BuildRecord(), chunking=plan.chunking))
         with resumable(lambda: f"{count(len(index), 'document')} committed in {folder}"):
             outcome = ingest(index, surveyed, progress=progress)
             _finish(index, outcome)
+            _keep_records(folder, surveyed)
         _report(index, surveyed, outcome, folder, started, verb="Updated", verbose=verbose, json=json)
+
+
+def _surveyed(place: IndexPlace, source: Source, reading: Reading) -> Survey:
+    if place.folder is None or not place.exists():
+        return reading.survey(place, source, None)
+    with contextlib.closing(place.open(verify=False)) as index:
+        return reading.survey(place, source, index)
+
+
+@contextlib.contextmanager
+def _opened(place: IndexPlace, surveyed: Survey, open_or_create: Callable[[], Index]) -> Iterator[Index]:
+    """Open or make an index; if that is refused, nothing of the survey stays behind."""
+    try:
+        index = open_or_create()
+    except InputError:
+        surveyed.discard()
+        raise
+    with contextlib.closing(index):
+        yield index
+
+
+def _keep_records(place: IndexPlace, surveyed: Survey) -> None:
+    """Note what the files were, so that those that stay so are not read again."""
+    from rader_plugins.ingestion.file_records import reading_fingerprint, write_records
+
+    source = surveyed.source
+    if place.folder is not None and source.kind == "text":
+        write_records(place.folder, reading_fingerprint(source.reader), source.path, surveyed.records)
+    surveyed.discard()
 
 
 def _check_target(place: IndexPlace) -> None:
@@ -131,7 +161,7 @@ def _check_target(place: IndexPlace) -> None:
 
 
 def _is_own(name: str) -> bool:
-    return name in _OWN_NAMES or name.startswith((".index.db", ".build.json"))
+    return name in _OWN_NAMES or name.startswith((".index.db", ".build.json", ".reading.", ".files.jsonl"))
 
 
 def _finish(index: Index, outcome: Outcome) -> None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rader_plugins.cli.options import ModelChoice, open_index
+from rader_plugins.cli.output import progress
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
     from rader_plugins.cli.index_place import IndexPlace
     from rader_plugins.index import Index
-    from rader_plugins.ingestion import Chunking
+    from rader_plugins.ingestion import Chunking, Source, Survey
     from rader_plugins.ingestion.build_record import BuildRecord
     from rader_plugins.ingestion.tables import TableColumns
 
@@ -82,6 +83,22 @@ class Reading:
         str | None,
         typer.Option("--row-id", metavar="COLUMN", help="With --rows: the column that names the documents."),
     ] = None
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, metavar="N", help="Processes that read files. Default: 1.")
+    ] = None
+    file_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--file-timeout",
+            min=0.001,
+            metavar="SECONDS",
+            help="Give a PDF, Office file or the like up when reading it takes longer. Default: 300.",
+        ),
+    ] = None
+    check_content: Annotated[
+        bool,
+        typer.Option("--check-content", help="Look into files whose size and time are those of the last build, too."),
+    ] = False
     rechunk: Annotated[
         bool,
         typer.Option(
@@ -124,6 +141,39 @@ class Reading:
         )
         names = ("globs", "follow_links", "columns")
         return plan, same and all(getattr(plan, name) == getattr(before, name) for name in names)
+
+    def survey(self, place: IndexPlace, source: Source, index: Index | None) -> Survey:
+        """Read a source through; files that an index in a folder has unchanged are not read again.
+
+        Args:
+            place: Where the index is.
+            source: The source.
+            index: The index; None if there is none yet.
+
+        Raises:
+            InputError: An option would have no effect.
+        """
+        from rader_plugins.ingestion import FileReading, survey
+        from rader_plugins.ingestion.file_records import intact_records, read_records, reading_fingerprint
+        from rader_plugins.ingestion.reader_processes import ReadingLimits
+
+        if source.kind != "text":
+            for option, is_given in (
+                ("--jobs", self.jobs),
+                ("--file-timeout", self.file_timeout),
+                ("--check-content", self.check_content),
+            ):
+                if is_given:
+                    raise InputError(f"{option} is about a folder of files; {source.path} holds rows, all of one file.")
+            return survey(source, progress=progress)
+        if self.check_content and place.folder is None:
+            raise InputError(f"--check-content: nothing is noted of files in {place}, so all are read anyway.")
+        records = {}
+        if place.folder is not None and index is not None:
+            records = intact_records(index, read_records(place.folder, reading_fingerprint(source.reader)))
+        limits = ReadingLimits() if self.file_timeout is None else ReadingLimits(self.file_timeout)
+        reading = FileReading(records, place.folder, self.jobs or 1, limits, self.check_content)
+        return survey(source, reading=reading, progress=progress)
 
     def _columns(self) -> TableColumns | None:
         from rader_plugins.ingestion.tables import TableColumns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,10 +31,13 @@ class FileContent:
     Attributes:
         documents: Its documents, in their order.
         findings: What is wrong with it.
+        sha256: Of its content, in hexadecimal; "" if nobody will know how it was read: not at all, or by a reader that
+            had to be ended.
     """
 
     documents: list[Document] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,15 @@ class FileReader:
         name = findings.clean(name)
         try:
             raw = file.read_bytes()
+            content.sha256 = hashlib.sha256(raw).hexdigest()
             content.documents = list(self._documents(raw, name, file.suffix.lower(), findings))
         except OSError as error:
             findings.add("unreadable", name, error.strerror or str(error))
         except UnusableFileError as error:
             findings.add("binary", name, str(error))
+        except MemoryError:
+            findings.add("binary", name, "reading it takes more memory than there is, or than a reader may have")
+            content.sha256 = ""
         except MissingExtraError as error:
             findings.add("left_out", name, f"pip install 'rader-plugins[documents]' reads it ({error})")
         if findings.replaced:

@@ -78,9 +78,9 @@ class Findings:
             value = {self.clean(key): self.clean(item) for key, item in value.items()}
         return value
 
-    def to_dict(self) -> dict[str, dict[str, str]]:
-        """Return all names with their details, by kind, as a JSON object."""
-        return {kind: dict(self.names.get(kind, {})) for kind in KINDS}
+    def to_dict(self, *, empty: bool = True) -> dict[str, dict[str, str]]:
+        """Return all names with their details, by kind, as a JSON object; kinds without any only if ``empty``."""
+        return {kind: dict(self.names.get(kind, {})) for kind in KINDS if empty or self.names.get(kind)}
 
 
 def printable(name: str) -> str:

@@ -66,7 +66,7 @@ def read_parts(suffix: str, raw: bytes) -> list[Part]:
     with _quiet():
         try:
             parts = _READERS[suffix](raw, suffix)
-        except (UnusableFileError, MissingExtraError):
+        except (UnusableFileError, MissingExtraError, MemoryError):
             raise
         except ImportError as error:
             raise MissingExtraError(f"needs pip install 'rader-plugins[documents]' ({_first_line(error)})") from error

@@ -73,14 +73,14 @@ def ingest(
             than text now, stays too.
         progress: Shows how far it is.
     """
-    outcome, findings = Outcome(), Findings()
+    outcome, findings = Outcome(unchanged=survey.unchanged), Findings()
     surplus, superseded = _outdated(index, survey)
     if not prune:
         surplus = {}
     elif reason := survey.findings.incomplete:
         surplus, outcome.not_pruned = {}, reason
-    with progress("Encoding", len(survey.origins)) as advance:
-        documents = (document for _, document in survey.source.read(findings))
+    with progress("Encoding", len(survey.origins) - survey.unchanged) as advance:
+        documents = survey.documents(findings)
         size = _FIRST_BATCH
         while batch := list(itertools.islice(documents, size)):
             started = time.monotonic()
@@ -88,11 +88,11 @@ def ingest(
             advance(len(batch))
             if time.monotonic() - started < _COMMIT_SECONDS / 2:
                 size = min(2 * size, _LARGEST_BATCH)
-    # A file may have become unreadable since it was first read.
+    # A file of rows may have become unreadable since it was first read.
     survey.findings.update(findings, ("unreadable", "binary"))
     if surplus and (reason := survey.findings.incomplete):
         surplus, outcome.not_pruned = {}, reason
-    outcome.kept = [id for id, parent in surplus.items() if parent in survey.findings.names.get("binary", {})]
+    outcome.kept = [id for id, file in surplus.items() if file in survey.findings.names.get("binary", {})]
     if outdated := [*superseded, *(surplus.keys() - outcome.kept)]:
         outcome.removed = index.delete(outdated)
     return outcome
@@ -132,18 +132,17 @@ def _add(index: Index, documents: list[Document], outcome: Outcome) -> None:
 
 
 def _outdated(index: Index, survey: Survey) -> tuple[dict[str, str], list[str]]:
-    """Return id -> id of the whole document of what the source lacks, and the ids of chunks that others replace."""
+    """Return id -> file of what the source lacks, and the ids of chunks that others replace."""
     surplus: dict[str, str] = {}
     superseded: list[str] = []
     if len(index):
         from rader_plugins.index import read_documents
 
-        parents = {parent_id(document) for document in survey.source.documents()}
         for document in read_documents(index):
             if document.id in survey.origins:
                 continue
-            if (parent := parent_id(document)) in parents:
+            if (parent := parent_id(document)) in survey.parents:
                 superseded.append(document.id)
             else:
-                surplus[document.id] = parent
+                surplus[document.id] = str(document.metadata.get("path", parent))
     return surplus, superseded

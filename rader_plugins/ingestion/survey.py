@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from rader_plugins.arguments import check_count
+from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
+from rader_plugins.ingestion.chunking import parent_id
+from rader_plugins.ingestion.file_reading import FileContent
+from rader_plugins.ingestion.file_records import FileRecord, FileState, reading_fingerprint
 from rader_plugins.ingestion.findings import Findings, Kind
+from rader_plugins.ingestion.reader_processes import ReaderProcesses, ReadingLimits
 from rader_plugins.ingestion.source import Source
+from rader_plugins.ingestion.spool import Spool
 
-__all__ = ["Progress", "Survey", "no_progress", "survey"]
+__all__ = ["FileReading", "Progress", "Survey", "no_progress", "survey"]
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], Any]]]
 """Takes a label and a total (None: unknown) and gives a function that advances a bar by so many steps."""
@@ -23,6 +32,28 @@ def no_progress(label: str, total: int | None = None) -> AbstractContextManager[
 
 
 @dataclass(frozen=True)
+class FileReading:
+    """How the files of a source are gone about.
+
+    Args:
+        records: Absolute path -> record of files whose documents are stored already, unchanged.
+        folder: Of the index, where a reading that is killed leaves what it has; None for a temporary place.
+        jobs: How many processes read.
+        limits: What reading one file may take.
+        check_content: Look at the content of files whose size and time are those of before.
+    """
+
+    records: Mapping[str, FileRecord] = field(default_factory=dict)
+    folder: Path | None = None
+    jobs: int = 1
+    limits: ReadingLimits = ReadingLimits()
+    check_content: bool = False
+
+    def __post_init__(self) -> None:
+        check_count(self.jobs, "jobs", 1)
+
+
+@dataclass
 class Survey:
     """A source that was read through once and is usable.
 
@@ -30,38 +61,158 @@ class Survey:
         source: The source.
         origins: Id of every document -> number for :meth:`Source.origin`.
         findings: What was left out, mended or guessed.
+        parents: Ids of the documents that were read, or that what was read are chunks of.
+        records: Absolute path -> record of each file, for the next time.
+        unchanged: How many documents of unchanged files are not read.
     """
 
     source: Source
     origins: dict[str, int] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    parents: set[str] = field(default_factory=set)
+    records: dict[str, FileRecord] = field(default_factory=dict)
+    unchanged: int = 0
+    _spool: Spool | None = None
+    _files: list[str] = field(default_factory=list)
+
+    def documents(self, findings: Findings | None = None) -> Iterator[Document]:
+        """Yield the documents that were read; rows of a JSONL file are read again.
+
+        Args:
+            findings: Where what is met at that second reading is noted.
+        """
+        if self._spool is None:
+            yield from (document for _, document in self.source.read(findings or Findings()))
+            return
+        for file in self._files:
+            yield from self._spool.documents(file)
+
+    def discard(self) -> None:
+        """Remove what was kept for :meth:`documents`."""
+        if self._spool is not None:
+            self._spool.discard()
 
 
-def survey(source: Source, *, progress: Progress = no_progress) -> Survey:
+def survey(source: Source, *, reading: FileReading = FileReading(), progress: Progress = no_progress) -> Survey:
     """Read a source through.
+
+    Args:
+        source: The source.
+        reading: How its files are gone about.
+        progress: Shows how far it is.
 
     Raises:
         InputError: An id stands twice (both origins are named), a document is unusable, or there are none.
     """
+    result = Survey(source)
+    if source.kind != "text":
+        with progress("Reading", None) as advance:
+            for number, document in source.read(result.findings):
+                _note(result, number, document)
+                advance(1)
+        _check_any(result)
+        return result
+    walk = _FileSurvey(source, reading)
+    try:
+        with progress("Reading", len(source.files)) as advance:
+            walk.run(advance)
+        _check_any(walk.result)
+    except InputError:
+        walk.result.discard()
+        raise
+    return walk.result
+
+
+class _FileSurvey:
+    """Reads the files of a folder, as far as that is needed."""
+
+    def __init__(self, source: Source, reading: FileReading) -> None:
+        self._source = source
+        self._reading = reading
+        self._states: dict[int, FileState] = {}
+        self._stored: set[int] = set()
+        self._spool = Spool(reading.folder, reading_fingerprint(source.reader))
+        self.result = Survey(source, _spool=self._spool)
+        self.result.findings.take(source.listed)
+
+    def run(self, advance: Callable[[int], Any]) -> None:
+        """Read."""
+        reading = self._reading
+        with ReaderProcesses[int](self._source.reader, reading.jobs, reading.limits) as processes:
+            for number, content in processes.read(self._tasks()):
+                self._take(number, content)
+                advance(1)
+
+    def _path(self, number: int) -> str:
+        return os.path.abspath(self._source.files[number])  # noqa: PTH100 - links stay what they are
+
+    def _tasks(self) -> Iterator[tuple[int, Path | None, str]]:
+        for number, file in enumerate(self._source.files):
+            name = self._source.name_of(file)
+            try:
+                state = FileState.of(file)
+                is_read = not self._is_known(number, file, state)
+            except OSError as error:
+                self.result.findings.add("unreadable", name, error.strerror or str(error))
+                continue
+            self._states[number] = state
+            yield number, file if is_read else None, name
+
+    def _is_known(self, number: int, file: Path, state: FileState) -> bool:
+        """Whether a file need not be read: the index has its documents, or an earlier reading has left them."""
+        path = self._path(number)
+        for records in (self._reading.records, self._spool.records):
+            record = records.get(path)
+            if record is not None and record.is_of(file, state, check_content=self._reading.check_content):
+                self.result.records[path] = replace(record, state=state)
+                if records is self._reading.records:
+                    self._stored.add(number)
+                return True
+        return False
+
+    def _take(self, number: int, content: FileContent | None) -> None:
+        result, path = self.result, self._path(number)
+        if content is None:
+            result.findings.take(result.records[path].as_findings())
+            if number in self._stored:
+                for id in result.records[path].ids:
+                    _note_id(result, number, id)
+                result.unchanged += len(result.records[path].ids)
+                return
+        else:
+            result.findings.take(content.findings)
+            if not content.sha256:
+                return
+            result.records[path] = FileRecord.of(self._states[number], content)
+            self._spool.add(path, result.records[path], content)
+        result._files.append(path)
+        for document in self._spool.documents(path) if content is None else content.documents:
+            _note(result, number, document)
+
+
+def _note(result: Survey, number: int, document: Document) -> None:
     from rader_plugins.index.adding import prepare
 
-    result = Survey(source)
-    with progress("Reading", None) as advance:
-        for number, document in source.read(result.findings):
-            try:
-                prepare(document)
-            except InputError as error:
-                raise InputError(f"{source.origin(number)}: {error}") from None
-            first = result.origins.setdefault(document.id, number)
-            if first != number:
-                raise InputError(
-                    f"The id {document.id!r} stands twice: {source.origin(first)} and {source.origin(number)}. "
-                    "Nothing was encoded; make ids unique."
-                )
-            advance(1)
+    try:
+        prepare(document)
+    except InputError as error:
+        raise InputError(f"{result.source.origin(number)}: {error}") from None
+    _note_id(result, number, document.id)
+    result.parents.add(parent_id(document))
+
+
+def _note_id(result: Survey, number: int, id: str) -> None:
+    first = result.origins.setdefault(id, number)
+    if first != number:
+        raise InputError(
+            f"The id {id!r} stands twice: {result.source.origin(first)} and {result.source.origin(number)}. "
+            "Nothing was encoded; make ids unique."
+        )
+
+
+def _check_any(result: Survey) -> None:
     if not result.origins:
-        raise InputError(f"{source.path} holds no documents{_reasons(result.findings)}.")
-    return result
+        raise InputError(f"{result.source.path} holds no documents{_reasons(result.findings)}.")
 
 
 def _reasons(findings: Findings) -> str:

@@ -204,7 +204,7 @@ class DocumentOptions:
         surveyed = survey(open_source(self.corpus), progress=progress)
         with tempfile.TemporaryDirectory(prefix="rader-samples-") as folder:
             if choice.model is None:
-                with bm25_index(Path(folder) / "index", surveyed.source.documents()) as opened:
+                with bm25_index(Path(folder) / "index", surveyed.documents()) as opened:
                     yield opened, False
             else:
                 with RaderIndex.create(Path(folder) / "index", choice.load()) as opened:

@@ -242,7 +242,7 @@ def _documents(
             outcome = ingest(opened, corpus_survey, prune=True, progress=progress)
             if outcome.added or outcome.replaced or outcome.removed:
                 opened.optimize()
-        elif corpus_digest(read_documents(opened)) != corpus_digest(corpus_survey.source.documents()):
+        elif corpus_digest(read_documents(opened)) != corpus_digest(corpus_survey.documents()):
             raise InputError(f"{out} holds a run over other documents than {corpus}. Choose another folder.")
         yield opened
 

@@ -504,3 +504,30 @@ def test_what_the_system_refuses_is_told_in_a_short_line(rader: Rader, tmp_path:
     RaderIndex.create(tmp_path / "index", None).close()
     error = rader("index", "delete", tmp_path / "index", "--ids-file", tmp_path / "none", code=1).stderr
     assert error == f"Error: '{tmp_path / 'none'}': No such file or directory.\n"
+
+
+def test_options_about_files_are_refused_where_there_are_none(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"text": "a"})
+    for options in (("--jobs", 2), ("--file-timeout", 9), ("--check-content",)):
+        result = rader("index", "build", path, "--out", tmp_path / "index", *options, code=2)
+        assert f"{options[0]} is about a folder of files" in result.stderr
+    assert "no CSV or TSV" in rader("index", "build", path, "--out", tmp_path / "i", "--rows", "a", code=2).stderr
+    assert "goes with --rows" in rader("index", "build", path, "--out", tmp_path / "i", "--row-id", "a", code=2).stderr
+
+
+def test_rows_of_tables_are_remembered_and_cited(rader: Rader, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "faq.csv").write_text(
+        "q,a,year\nWhere do pigeons live?,In holes,1999\nLeave?,Ten weeks,2001\n"
+    )
+    command = ("index", "build", tmp_path / "notes", "--out", tmp_path / "index", "--prune")
+    assert json.loads(rader(*command, "--rows", "q,a", "--json").stdout)["documents"] == 2
+    done = json.loads(rader(*command, "--json").stdout)
+    assert (done["unchanged"], done["documents"]) == (2, 2)
+    filter = '{"year": {"$gte": 2000}}'
+    shown = rader("search", tmp_path / "index", "how long is leave", "--explain", "--filter", filter).stdout
+    assert "faq.csv, row 2" in shown
+    assert "faq.csv, row 1" not in shown
+    wrong = rader("index", "build", tmp_path / "notes", "--out", tmp_path / "new", "--model", "nonesuch", code=2)
+    assert "nonesuch" in wrong.stderr
+    assert not (tmp_path / "new").exists(), "nothing of the reading stays behind"

@@ -1,0 +1,187 @@
+"""What an index remembers of the files that it was built from, so that what is unchanged is not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rader_plugins.documents import Document
+from rader_plugins.files import atomic_write, canonical_json, fingerprint, sha256_file
+from rader_plugins.ingestion.file_reading import FileContent, FileReader
+from rader_plugins.ingestion.findings import Findings
+
+if TYPE_CHECKING:
+    from rader_plugins.index import Index
+
+__all__ = ["FileRecord", "FileState", "intact_records", "read_records", "reading_fingerprint", "write_records"]
+
+_FILE = "files.jsonl"
+_SCHEMA = "rader-files/1"
+_SETTLED = 2.0  # seconds after which a file that is written once more has another time
+_LIBRARIES = ("pypdf", "markitdown", "semantic-text-splitter", "tree-sitter", "PyYAML")
+_VERSION = 1
+"""Of what this library itself makes of a file; another one has files read again."""
+
+
+@dataclass(frozen=True)
+class FileState:
+    """By what a file is recognised.
+
+    Args:
+        size: Bytes.
+        mtime_ns: When it was written; None if that was so shortly before it was read that it says nothing.
+    """
+
+    size: int
+    mtime_ns: int | None
+
+    @classmethod
+    def of(cls, file: Path) -> FileState:
+        """Return the state of a file.
+
+        Raises:
+            OSError: It is not there.
+        """
+        status = file.stat()
+        settled = abs(time.time() - status.st_mtime) > _SETTLED
+        return cls(status.st_size, status.st_mtime_ns if settled else None)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file was when it was read, and what it gave.
+
+    Args:
+        state: By what it is recognised.
+        sha256: Of its content.
+        ids: Of its documents.
+        digest: Of its documents; see :func:`documents_digest`.
+        findings: Kind -> name -> detail of what is wrong with it.
+        replaced: Characters that became U+FFFD.
+    """
+
+    state: FileState
+    sha256: str
+    ids: tuple[str, ...] = ()
+    digest: str = ""
+    findings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    replaced: int = 0
+
+    @classmethod
+    def of(cls, state: FileState, content: FileContent) -> FileRecord:
+        """Return the record of a file that was just read."""
+        ids = tuple(document.id for document in content.documents)
+        digest = _digest({document.id: _document_digest(document) for document in content.documents})
+        findings = content.findings
+        return cls(state, content.sha256, ids, digest, findings.to_dict(empty=False), findings.replaced)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> FileRecord:
+        """Read what :func:`dataclasses.asdict` made of it."""
+        values = dict(row)
+        return cls(**{**values, "state": FileState(**values["state"]), "ids": tuple(values["ids"])})
+
+    def is_of(self, file: Path, state: FileState, *, check_content: bool = False) -> bool:
+        """Whether a file is what it was: the same size and time, or else the same content.
+
+        Args:
+            file: The file.
+            state: Its present state.
+            check_content: Compare the content in any case.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if state.size != self.state.size:
+            return False
+        same_time = state.mtime_ns is not None and state.mtime_ns == self.state.mtime_ns
+        return (same_time and not check_content) or sha256_file(file) == self.sha256
+
+    def as_findings(self) -> Findings:
+        """Return what is wrong with the file."""
+        return Findings({kind: dict(names) for kind, names in self.findings.items()}, self.replaced)  # type: ignore[misc]
+
+
+def reading_fingerprint(reader: FileReader) -> str:
+    """Return a digest of everything that decides what a file gives: how it is read, and by which libraries."""
+    versions: dict[str, str | None] = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            versions[library] = None
+    return fingerprint({"version": _VERSION, "reader": asdict(reader), "libraries": versions})
+
+
+def read_records(folder: Path, reading: str) -> dict[str, FileRecord]:
+    """Return absolute path -> record of the files of an index that were read in the same way.
+
+    A file of records that is missing or damaged is as good as an empty one: all is read again.
+
+    Args:
+        folder: Of the index.
+        reading: The :func:`reading_fingerprint`.
+    """
+    try:
+        return {row["file"]: FileRecord.from_row(row["record"]) for row in _rows(folder) if row["reading"] == reading}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    try:
+        header, *rows = map(json.loads, (folder / _FILE).read_text(encoding="ascii").splitlines())
+    except (OSError, ValueError):
+        return []
+    is_usable = header == {"schema": _SCHEMA} and all(isinstance(row.get("file"), str) for row in rows)
+    return rows if is_usable else []
+
+
+def write_records(folder: Path, reading: str, source: Path, records: Mapping[str, FileRecord]) -> None:
+    """Store the records of a source, in place of those that the index had of it; those of others stay.
+
+    Args:
+        folder: Of the index.
+        reading: The :func:`reading_fingerprint`.
+        source: Folder or file that the records are of.
+        records: Absolute path -> record.
+    """
+    root = os.path.abspath(source)  # noqa: PTH100 - a link that is pointed elsewhere stays the same source
+    rows = [
+        row for row in _rows(folder) if row["file"] != root and not row["file"].startswith(root.rstrip(os.sep) + os.sep)
+    ]
+    rows += [{"file": file, "reading": reading, "record": asdict(record)} for file, record in records.items()]
+    with atomic_write(folder / _FILE) as stream:
+        for row in ({"schema": _SCHEMA}, *rows):
+            stream.write(json.dumps(row).encode("ascii") + b"\n")
+
+
+def intact_records(index: Index, records: Mapping[str, FileRecord]) -> dict[str, FileRecord]:
+    """Return those records whose documents an index still holds as they were read."""
+    owners = {id: file for file, record in records.items() for id in record.ids}
+    digests: dict[str, dict[str, bytes]] = {file: {} for file in records}
+    for document in _documents(index, owners):
+        digests[owners[document.id]][document.id] = _document_digest(document)
+    return {file: record for file, record in records.items() if _digest(digests[file]) == record.digest}
+
+
+def _documents(index: Index, ids: Mapping[str, Any]) -> Iterable[Document]:
+    from rader_plugins.index import read_documents
+
+    return (document for document in read_documents(index) if document.id in ids) if ids else ()
+
+
+def _document_digest(document: Document) -> bytes:
+    row = "\0".join((document.id, document.text, canonical_json(dict(document.metadata))))
+    return hashlib.sha256(row.encode("utf-8", "surrogatepass")).digest()
+
+
+def _digest(documents: Mapping[str, bytes]) -> str:
+    return hashlib.sha256(b"".join(documents[id] for id in sorted(documents))).hexdigest()
