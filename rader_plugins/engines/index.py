@@ -37,7 +37,7 @@ from rader_plugins.recipes import Recipe
 
 __all__ = ["EngineIndex", "create_engine_index", "open_engine_index"]
 
-_CAPABILITIES = frozenset({"bm25", "filter", "partition"})
+_CAPABILITIES = frozenset({"bm25", "filter", "partition", "ranks", "terms"})
 _BATCH = 1024  # documents of one write
 _PAUSES = (0.2, 1.0)  # seconds before a search is repeated
 _CREATE = frozenset({"dtype", "ann", "bm25", "exist_ok"})
@@ -238,10 +238,11 @@ class EngineIndex:
         excluded = request.exclude_ids or [()] * len(request.queries)
         scopes = [replace(own, excluded=tuple(dict.fromkeys(ids))) for ids in excluded]
         queries: list[Sparse] = []
-        if request.mode != "dense":
+        weights = None
+        if request.mode != "dense" or "terms" in request.details:
             weights = self._moments.weights(warn=True)
-            queries = [weights.query(query) for query in request.queries]
-        hits = repeated(lambda: self._searching.search(request, vectors, queries, scopes), _PAUSES)
+            queries = [] if request.mode == "dense" else [weights.query(query) for query in request.queries]
+        hits = repeated(lambda: self._searching.search(request, vectors, queries, scopes, weights), _PAUSES)
         if own.node is not None and request.mode != "bm25" and not any(hits):
             warn_of_missing_keys(self._collection, own)
         return hits

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from rader_plugins.background import Workers
 from rader_plugins.documents import Hit
 from rader_plugins.engines.collection import Collection, Ranking, Scope
-from rader_plugins.engines.sparse import Sparse
+from rader_plugins.engines.explaining import Places, list_places, with_details
+from rader_plugins.engines.sparse import Sparse, TermWeights
 from rader_plugins.errors import InputError
 from rader_plugins.fusion import fuse
 from rader_plugins.index.request import SearchRequest, Vector
@@ -40,6 +41,7 @@ class Searching:
         vectors: npt.NDArray[np.float32] | None,
         queries: Sequence[Sparse],
         scopes: Sequence[Scope],
+        weights: TermWeights | None = None,
     ) -> list[list[Hit]]:
         """Return hits for every query.
 
@@ -48,6 +50,7 @@ class Searching:
             vectors: Shape (q, dimension); None in ``bm25`` mode.
             queries: Sparse vectors; empty in ``dense`` mode.
             scopes: What may be found, for every query.
+            weights: What made ``queries``; needed where ``terms`` are asked for.
 
         Raises:
             InputError: More hits are asked for than the engine returns.
@@ -58,20 +61,34 @@ class Searching:
         if limit is not None and depth > limit:
             name = "k" if request.k > limit else "candidates"
             raise InputError(f"{self._collection.engine} returns {limit:,} hits at most: {name} must not be greater.")
+        places: list[Places] | None = None
+        hits: list[list[Hit]] | None
         if vectors is None:
-            return self._hits(self._lexical(queries, request.k, scopes), "bm25", scopes)
-        if request.mode == "dense":
-            return self._hits(self._dense(vectors, request.k, scopes), "dense", scopes)
+            hits = self._hits(self._lexical(queries, request.k, scopes), "bm25", scopes)
+        elif request.mode == "dense":
+            hits = self._hits(self._dense(vectors, request.k, scopes), "dense", scopes)
+        elif "ranks" in request.details or (hits := self._fused(request, vectors, queries, scopes)) is None:
+            hits, places = self._hybrid(request, depth, vectors, queries, scopes)
+        return with_details(request, hits, places, weights)
+
+    def _fused(
+        self,
+        request: SearchRequest,
+        vectors: npt.NDArray[np.float32],
+        queries: Sequence[Sparse],
+        scopes: Sequence[Scope],
+    ) -> list[list[Hit]] | None:
+        """Have the engine fuse; None where it does not."""
         fused = self._collection.hybrid(request, vectors, queries, scopes)
-        if fused is not None:
-            return [
-                [
-                    Hit(hit.document, hit.fused, rank, {"dense": hit.dense, "bm25": hit.bm25, "fused": hit.fused})
-                    for rank, hit in enumerate(hits, 1)
-                ]
-                for hits in fused
+        if fused is None:
+            return None
+        return [
+            [
+                Hit(hit.document, hit.fused, rank, {"dense": hit.dense, "bm25": hit.bm25, "fused": hit.fused})
+                for rank, hit in enumerate(hits, 1)
             ]
-        return self._hybrid(request, depth, vectors, queries, scopes)
+            for hits in fused
+        ]
 
     def _dense(self, vectors: npt.NDArray[np.float32], k: int, scopes: Sequence[Scope]) -> list[Ranking]:
         def fetch(positions: Sequence[int], depth: int) -> list[Ranking]:
@@ -107,18 +124,19 @@ class Searching:
         vectors: npt.NDArray[np.float32],
         queries: Sequence[Sparse],
         scopes: Sequence[Scope],
-    ) -> list[list[Hit]]:
+    ) -> tuple[list[list[Hit]], list[Places]]:
         near_lists = self._workers.submit(self._dense, vectors, depth, scopes)
         alike_lists = self._lexical(queries, depth, scopes)
-        pools: list[tuple[Scores, Scores, Future[Scores] | None, Future[Scores] | None]] = []
+        pools: list[tuple[Ranking, Ranking, Future[Scores] | None, Future[Scores] | None]] = []
         for near, alike, vector, query, scope in zip(
             near_lists.result(), alike_lists, vectors, queries, scopes, strict=True
         ):
-            dense, bm25 = _scores(near), _scores(alike)
-            pools.append((dense, bm25, *self._missing(dense, bm25, vector, query, scope.partition)))
+            pools.append((near, alike, *self._missing(_scores(near), _scores(alike), vector, query, scope.partition)))
         stages: list[dict[str, Scores]] = []
         rankings: list[Ranking] = []
-        for dense, bm25, more_dense, more_bm25 in pools:
+        places: list[Places] = []
+        for near, alike, more_dense, more_bm25 in pools:
+            dense, bm25 = _scores(near), _scores(alike)
             dense |= more_dense.result() if more_dense is not None else {}
             bm25 |= more_bm25.result() if more_bm25 is not None else {}
             names = list(dense)  # one that was deleted meanwhile has no score
@@ -126,7 +144,10 @@ class Searching:
             fused = fuse(scores[:, 0], scores[:, 1], request.alpha)
             rankings.append(_best((names, fused), request.k))
             stages.append({"dense": dense, "bm25": bm25})
-        return self._hits(rankings, "fused", scopes, stages)
+            if "ranks" in request.details:
+                lists = {"dense": (near, dense, request.alpha), "bm25": (alike, bm25, 1 - request.alpha)}
+                places.append(list_places(lists, names))
+        return self._hits(rankings, "fused", scopes, stages), places
 
     def _missing(
         self, dense: Scores, bm25: Scores, vector: Vector, query: Sparse, partition: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.engines.statistics import Statistics
+from rader_plugins.explanation import TermScore
 from rader_plugins.index.lexical import Bm25Config
 
 __all__ = ["Sparse", "TermWeights", "dimension_of", "term_counts"]
@@ -108,6 +109,34 @@ class TermWeights:
         else:
             weights = weights * repeats
         return Sparse(names, weights.astype(np.float32))
+
+    def shares(self, query: str, texts: Sequence[str]) -> list[tuple[tuple[TermScore, ...], tuple[str, ...]]]:
+        """Return, for every text, what each term of a query that it holds adds to BM25, and the terms that it lacks.
+
+        The parts of a text add up to the inner product of both vectors, largest first. Terms that came since the
+        statistics were taken count as those of one document.
+        """
+        terms = list(dict.fromkeys(self.config.analyzer.query_terms(query)))
+        vector = self.query(query)
+        weight_of = dict(zip(vector.dimensions.tolist(), vector.values.tolist(), strict=True))
+        frequency = np.maximum(self.statistics.frequency_of(vector.dimensions), 1).tolist()
+        documents_of = dict(zip(vector.dimensions.tolist(), frequency, strict=True))
+        # Of several terms of one dimension, the first stands for all.
+        name_of = {dimension_of(term, self.dimensions): term for term in reversed(terms)}
+        answers = []
+        for text in texts:
+            names, counts = term_counts(self.config.analyzer.terms(text), self.dimensions)
+            saturations = self.of_counts(names, counts).values.tolist()
+            shares = [
+                TermScore(name_of[name], count, documents_of[name], weight_of[name] * saturation)
+                for name, count, saturation in zip(names.tolist(), counts.tolist(), saturations, strict=True)
+                if name in name_of
+            ]
+            shares.sort(key=lambda share: (-share.score, share.documents, terms.index(share.term)))
+            held = {dimension_of(share.term, self.dimensions) for share in shares}
+            missing = tuple(term for term in terms if dimension_of(term, self.dimensions) not in held)
+            answers.append((tuple(shares), missing))
+        return answers
 
     def _norm(self, length: int) -> float:
         k1, b = self.config.k1, self.config.b

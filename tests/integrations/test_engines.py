@@ -77,3 +77,21 @@ def test_a_query_engine_of_llama_index(url: str) -> None:
     assert [node.node.node_id for node in retriever.retrieve("people who know")] == ["ramsey"]
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
     assert "six people" in str(engine.query("How many people know each other?"))
+
+
+def test_a_vector_store_of_llama_index_makes_and_extends_an_engines_index(fresh: Fresh) -> None:
+    pytest.importorskip("llama_index.core")
+    from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
+    from llama_index.core.schema import TextNode
+    from llama_index.vector_stores.rader import RaderVectorStore
+
+    where, embed_model = fresh(), MockEmbedding(embed_dim=4)
+    for part in (["ramsey", "bayes"], ["euler"]):
+        store = RaderVectorStore(where, embed_model)
+        context = StorageContext.from_defaults(vector_store=store)
+        nodes = [TextNode(id_=id, text=TEXTS[id]) for id in part]
+        VectorStoreIndex(nodes, storage_context=context, embed_model=embed_model)
+    index = VectorStoreIndex.from_vector_store(RaderVectorStore(where, embed_model), embed_model=embed_model)
+    retriever = index.as_retriever(vector_store_query_mode="text_search", similarity_top_k=1)
+    assert [scored.node.node_id for scored in retriever.retrieve("edges of faces")] == ["euler"]
+    assert sorted(store.client.ids()) == sorted(TEXTS)

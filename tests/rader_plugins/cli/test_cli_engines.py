@@ -37,6 +37,10 @@ def test_the_commands_take_a_url(fresh: Fresh, rader: Rader, tmp_path: Path) -> 
         rader("search", url, "six people", "-k", 1, "--filter", '{"year": {"$gt": 1800}}', "--json").stdout
     )
     assert [hit["id"] for hit in hits] == ["ramsey"]
+    [hit] = json.loads(rader("search", url, "six zebras", "--explain", "--json", "--mode", "bm25").stdout)
+    assert [term["term"] for term in hit["explanation"]["terms"]] == ["six"]
+    assert hit["explanation"]["missing"] == ["zebra"]
+    assert "not in it" in rader("search", url, "six zebras", "--explain").stdout
     more = write_rows(tmp_path / "more.jsonl", {"id": "euler", "text": "Vertices minus edges plus faces is two."})
     rader("index", "add", url, more)
     facts = rader("index", "info", url).stdout

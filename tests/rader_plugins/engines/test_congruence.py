@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex, RaderRetriever, create_index, open_index
 from rader_plugins.errors import InputError
+from rader_plugins.explanation import Explanation
 from rader_plugins.index import Bm25Config, Index, SearchRequest
 from tests.rader_plugins.index.test_filters import conditions, metadata
 from tests.support.encoders import WORDS, HashEncoder, random_text
@@ -88,6 +89,56 @@ def test_every_mode_filter_and_depth(fresh: Fresh, weighted: bool) -> None:
         for request in requests(texts, **options):
             assert_congruent(engine, embedded, request)
     engine.close()
+
+
+@pytest.mark.parametrize("candidates", [1000, 12])
+def test_explanations(fresh: Fresh, candidates: int) -> None:
+    engine, embedded = both(fresh(), corpus(90))
+    engine.optimize()
+    texts = [
+        *(random_text(np.random.default_rng(seed), 5) for seed in range(4)),
+        "unheard prime prime of",
+        "unheard",
+        "",
+    ]
+    for request in requests(texts, details={"ranks", "terms"}, candidates=candidates, k=15, filter={"n": {"$gt": 9}}):
+        assert_congruent(engine, embedded, request)
+        for hits, others in zip(engine.search(request), embedded.search(request), strict=True):
+            assert_explained_alike([hit.explain() for hit in hits], {hit.document.id: hit.explain() for hit in others})
+    [plain] = engine.search(SearchRequest(["prime"], mode="bm25"))
+    assert plain[0].details is None
+    engine.close()
+
+
+def assert_explained_alike(explanations: Sequence[Explanation], others: dict[str, Explanation]) -> None:
+    """As the embedded index explains; ranks of scores that are as good as equal may be exchanged."""
+    scores: dict[tuple[str, int | None], float] = {}
+    for other in others.values():
+        scores |= {(name, place.rank): place.score for name, place in other.details.lists.items()}
+    for explanation in explanations:
+        details = explanation.details
+        assert details.rank == explanation.rank
+        for name, place in details.lists.items():
+            if place.rank is not None and (name, place.rank) in scores:
+                assert place.score == pytest.approx(scores[name, place.rank], abs=1e-4)
+        if (other := others.get(explanation.id)) is None:
+            continue
+        assert other.details.query == details.query
+        assert other.details.lists.keys() == details.lists.keys()
+        for name, place in details.lists.items():
+            expected = other.details.lists[name]
+            assert (place.rank is None) == (expected.rank is None)
+            assert place.weight == expected.weight
+            assert place.z == (None if expected.z is None else pytest.approx(expected.z, abs=1e-3))
+        assert other.details.missing == details.missing
+        shares = {term.term: (term.frequency, term.documents, term.score) for term in details.terms}
+        expected_shares = {term.term: (term.frequency, term.documents, term.score) for term in other.details.terms}
+        assert shares.keys() == expected_shares.keys()
+        for term, share in shares.items():
+            assert share == pytest.approx(expected_shares[term], abs=1e-4)
+        assert [term.score for term in details.terms] == sorted((term.score for term in details.terms), reverse=True)
+        if "bm25" in explanation.scores:
+            assert sum(term.score for term in details.terms) == pytest.approx(explanation.scores["bm25"], abs=1e-4)
 
 
 def test_equal_scores_are_ordered_by_id_and_never_cut_otherwise(fresh: Fresh) -> None:

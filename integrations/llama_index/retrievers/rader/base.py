@@ -34,7 +34,7 @@ from rader_plugins import Hit, RaderIndex, Recipe
 from rader_plugins import RaderRetriever as CoreRetriever
 from rader_plugins.background import in_thread
 from rader_plugins.errors import InputError
-from rader_plugins.index import Filter, Index, check_index, encoder_of, is_index, open_index
+from rader_plugins.index import Filter, Index, check_index, create_index, encoder_of, is_index, open_index
 from rader_plugins.reranking import Reranker
 from rader_plugins.reranking.load import as_reranker
 from rader_plugins.retrieval import Mode
@@ -57,7 +57,8 @@ class RaderRetriever(BaseRetriever):
     these; BM25 reads ``query_str`` always. Searches may run in several threads and on an event loop at once.
 
     Args:
-        index: A :class:`rader_plugins.RaderIndex` or another :class:`rader_plugins.index.Index`, or the folder of one.
+        index: A :class:`rader_plugins.RaderIndex` or another :class:`rader_plugins.index.Index`, or the folder of one,
+            or its URL in an engine.
         similarity_top_k: How many nodes; 0 gives none, more than the index holds gives all.
         mode: ``hybrid``, ``dense`` or ``bm25``.
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
@@ -193,7 +194,7 @@ class RaderRetriever(BaseRetriever):
             docstore: Its nodes are indexed.
             model: What makes the vectors: what :func:`rader_plugins.load_encoder` takes, an encoder, or an embedding
                 model of LlamaIndex. None takes what an existing index was built with, and ``"mini"`` for a new one.
-            path: Folder of the index, made if there is none; None keeps it in memory.
+            path: Folder of the index or its URL in an engine, made if there is none; None keeps it in memory.
             similarity_top_k: How many nodes a search gives.
             transformations: For ``documents``; default: ``Settings.transformations`` (a sentence splitter).
             show_progress: Show a bar while transformations run.
@@ -204,9 +205,8 @@ class RaderRetriever(BaseRetriever):
             FingerprintMismatchError: The index at ``path`` holds vectors of another model.
         """
         gathered_nodes = storing.gather_nodes(nodes, index, docstore)
-        folder = Path(path) if path is not None else None
-        exists = folder is not None and RaderIndex.exists(folder)
-        if not gathered_nodes and not documents and not exists and not is_index(index):
+        stored = storing.stored_index(path, model)
+        if not gathered_nodes and not documents and stored is None and not is_index(index):
             raise InputError(
                 "There are no nodes to index. Pass nodes, documents, a docstore or a LlamaIndex index that keeps its "
                 "nodes in its docstore; or the path of an existing index."
@@ -214,13 +214,13 @@ class RaderRetriever(BaseRetriever):
         split = storing.split(documents or (), transformations, show_progress)
         target: Index
         if index is not None and not isinstance(index, BaseIndex):
-            if folder is not None or model is not None:
+            if path is not None or model is not None:
                 raise InputError("A RaderIndex has its own folder and model: leave path and model out.")
             target = check_index(index)
-        elif folder is not None and exists:
-            target = RaderIndex.open(folder, None if model is None else encoder_for(model))
+        elif stored is not None:
+            target = stored
         else:
-            target = RaderIndex.create(folder, encoder_for("mini" if model is None else model))
+            target = create_index(path, encoder_for("mini" if model is None else model))
         retriever = cls(target, similarity_top_k, **options)
         retriever.object_map = {**storing.objects_of([*gathered_nodes, *split]), **retriever.object_map}
         storing.add_nodes(target, gathered_nodes)

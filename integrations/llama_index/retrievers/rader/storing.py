@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from llama_index.core.schema import BaseNode, IndexNode, TransformComponent
 from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.settings import Settings
 from llama_index.core.storage.docstore import BaseDocumentStore
+from llama_index.embeddings.rader.encoder import Model, encoder_for
 from llama_index.retrievers.rader.filters import ids_where
 from llama_index.retrievers.rader.nodes import REF_KEY, node_to_document, user_metadata
 
@@ -19,9 +21,9 @@ from rader_plugins import Document
 from rader_plugins.documents import json_form
 from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
-from rader_plugins.index import Index, is_index
+from rader_plugins.index import Index, find_index, is_index
 
-__all__ = ["add_nodes", "gather_nodes", "objects_of", "replace_documents", "split"]
+__all__ = ["add_nodes", "gather_nodes", "objects_of", "replace_documents", "split", "stored_index"]
 
 
 def gather_nodes(
@@ -43,6 +45,11 @@ def gather_nodes(
     if docstore is not None:
         all_nodes += docstore.docs.values()
     return all_nodes
+
+
+def stored_index(path: str | os.PathLike[str] | None, model: Model | None) -> Index | None:
+    """Return the index in a folder or behind a URL; None where there is none yet, or no path."""
+    return None if path is None else find_index(path, None if model is None else encoder_for(model))
 
 
 def split(

@@ -29,7 +29,7 @@ from rader_plugins import RaderRetriever as CoreRetriever
 from rader_plugins.background import in_thread
 from rader_plugins.encoding import Vectors
 from rader_plugins.errors import InputError
-from rader_plugins.index import Index, check_index, encoder_of, open_index
+from rader_plugins.index import Index, check_index, create_index, encoder_of, find_index, open_index
 from rader_plugins.retrieval import Mode
 
 __all__ = ["RaderVectorStore"]
@@ -54,7 +54,7 @@ class RaderVectorStore(BasePydanticVectorStore):
     ``hybrid`` compare the candidates of one query; those of ``default`` are cosines.
 
     Args:
-        path: Folder of the index, opened or made; None keeps it in memory.
+        path: Folder of the index or its URL in an engine, opened or made; None keeps it in memory.
         embed_model: What makes the vectors. ``VectorStoreIndex`` must use the same one, which is why it is best made
             once: ``embed_model = RaderEmbedding(model="mini")``.
         index: A ready index (any :class:`rader_plugins.index.Index`), or the folder or engine's URL of one, in place of
@@ -98,7 +98,7 @@ class RaderVectorStore(BasePydanticVectorStore):
         if index is not None and (path is not None or embed_model is not None):
             raise InputError("A ready index has its own folder and model: leave path and embed_model out.")
         if index is None:
-            ready: Index = _open(path, embed_model)
+            ready = _open(path, embed_model)
         else:
             ready = open_index(index) if isinstance(index, str | os.PathLike) else check_index(index)
         folder = ready.path if isinstance(ready, RaderIndex) else None
@@ -315,10 +315,9 @@ class RaderVectorStore(BasePydanticVectorStore):
         return _make, (type(self), {**self._arguments, "alpha": self.alpha})
 
 
-def _open(path: str | os.PathLike[str] | None, embed_model: Model | None) -> RaderIndex:
-    if path is not None and RaderIndex.exists(path):
-        return RaderIndex.open(path, None if embed_model is None else encoder_for(embed_model))
-    return RaderIndex.create(path, encoder_for("mini" if embed_model is None else embed_model))
+def _open(path: str | os.PathLike[str] | None, embed_model: Model | None) -> Index:
+    stored = None if path is None else find_index(path, None if embed_model is None else encoder_for(embed_model))
+    return create_index(path, encoder_for("mini" if embed_model is None else embed_model)) if stored is None else stored
 
 
 def _embed(index: Index, text: str) -> list[float]:
