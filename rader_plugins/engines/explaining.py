@@ -59,7 +59,7 @@ def with_details(
         for hit, (shares, missing) in zip(hits, terms, strict=True):
             lists: Mapping[str, ListPlace] = {}
             if "ranks" in request.details:
-                alone = {request.mode: ListPlace(hit.score, hit.rank)}
+                alone: Mapping[str, ListPlace] = {request.mode: ListPlace(hit.score, hit.rank)}
                 lists = alone if places is None else places[number][hit.document.id]
             answer.append(replace(hit, details=HitDetails(query, hit.rank, lists, shares, missing)))
         explained.append(answer)
