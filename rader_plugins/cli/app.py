@@ -6,6 +6,7 @@ Exit codes: 0 done (a search without hits included), 1 failed at run time, 2 bad
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -165,6 +166,8 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", RaderWarning)
         warnings.showwarning = lambda message, *_, **__: note(f"Warning: {message}")
+        # Where it is installed, peft imports it with every model, and on some processors it misses a package then.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         yield
 
 
