@@ -11,13 +11,14 @@ export TOKENIZERS_PARALLELISM ?= false
 # Threads that wait leave their core to others: many times faster where something else runs on the machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test quick test-long coverage lint types unit format clean
+.PHONY: help demo test quick test-long coverage lint types unit format docs clean
 
 help:
 	@echo 'make demo    index the bundled corpus, compare BM25, dense and hybrid, answer in LangChain and LlamaIndex'
 	@echo 'make test    lint, type-check and test: the gate of every change'
 	@echo 'make quick   the tests without slow ones and real models'
 	@echo 'make test-long   soaks and campaigns of minutes'
+	@echo 'make docs    the site, into build/site: strict, links checked'
 	@echo 'make coverage    the tests, with a report of what they run'
 
 demo: $(VENV)/.ready-demo
@@ -53,6 +54,10 @@ coverage: $(VENV)/.ready-test
 	$(BIN)/python -m coverage html --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
+# Strict: a link that leads nowhere ends it. The variable silences a notice about the next version of the builder.
+docs: $(VENV)/.ready-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 format: $(VENV)/.ready-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -76,4 +81,4 @@ $(VENV)/.ready-test: $(VENV)/.ready-demo
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist demo-index htmlcov .coverage .coverage.*
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis dist demo-index htmlcov .coverage .coverage.*
