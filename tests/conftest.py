@@ -12,6 +12,8 @@ import pytest
 # No test may wait for a hub; what a test needs is installed, made by it or skipped.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Models compute in one precision wherever the tests run; those of the choice itself take this away.
+os.environ["RADER_CPU_DTYPE"] = "float32"
 # Tests fork this process; gRPC's own handlers of forks may end it where clients of it (Milvus's) are at work.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 # What a command prints is as wide as in a pipe, however wide the terminal is that the tests were started from.

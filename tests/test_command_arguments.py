@@ -94,6 +94,7 @@ class Bench:
             "evaluate": {"dataset": at["beir"], **out, "--mode": ["bm25"], "--index": at["index"]},
             "score": {"run": [str(self.folder / "run.trec")], "qrels": [str(self.folder / "qrels.tsv")]},
             "compare": {"folders": [str(self.folder / "scored")], **out},
+            "export-onnx": {"model": [str(self.folder / "tiny")], **out},  # which states no recipe
             "models": {},
             "doctor": {},
             "import": {"kind": ["solutions"], "files": [str(self.folder / "solved.jsonl")], **out},

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from rader_plugins import __version__
 from rader_plugins.arguments import shown
-from rader_plugins.cli import doctor, evaluation, index, models, scoring, search
+from rader_plugins.cli import doctor, evaluation, export_onnx, index, models, scoring, search
 from rader_plugins.cli.interruption import (
     INTERRUPTED,
     end_if_interrupted,
@@ -31,7 +31,7 @@ from rader_plugins.errors import InputError, RaderError, RaderWarning
 
 __all__ = ["build_app", "main"]
 
-_ORDER = ("index", "search", "evaluate", "score", "compare", "models", "doctor")
+_ORDER = ("index", "search", "evaluate", "score", "compare", "export-onnx", "models", "doctor")
 _FAILURE, _BAD_INPUT = 1, 2
 
 
@@ -112,6 +112,7 @@ def build_app() -> typer.Typer:
     app.command("search")(search.search)
     for command in (evaluation.evaluate, scoring.score, scoring.compare):
         app.command(command.__name__)(command)
+    app.command("export-onnx")(export_onnx.export_onnx)
     app.command("models")(models.models)
     app.command("doctor")(doctor.doctor)
     app.add_typer(index.app, name="index")

@@ -176,7 +176,11 @@ class _Plan:
         dataset.check_answerable()
         judgements = {query: dataset.qrels[query] for query in dataset.judged}
         check_measures(at_cutoffs(options["measures"], options["k_values"]), judgements, dataset.aspects)
-        reranker = load_reranker(self.rerank, device=self.choice.device) if self.rerank is not None else None
+        reranker = (
+            load_reranker(self.rerank, device=self.choice.device, backend=self.choice.backend)
+            if self.rerank is not None
+            else None
+        )
         with self._index(index) as opened:
             with progress("Indexing", len(dataset.corpus)) as advance:
                 index_corpus(dataset, opened, on_progress=advance)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rader_plugins.index import Index
 
 __all__ = [
+    "Backend",
     "Device",
     "ModelOptions",
     "OWN_MODEL",
@@ -102,6 +103,15 @@ ServedModel = Annotated[
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps. Default: the best there is.")
 ]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What runs a model of this machine: torch or onnx (onnx/model.onnx of its directory; see `rader "
+        "export-onnx`). Default: whichever can, torch where both can.",
+    ),
+]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let the model's repository run its own code.")
 ]
@@ -134,7 +144,7 @@ class ModelChoice:
 
     Args:
         model: None for the index's own.
-        recipe, served_model, device, trust_remote_code: See the options above.
+        recipe, served_model, device, backend, trust_remote_code: See the options above.
         model_option: Further options of the encoder, as ``NAME=VALUE``.
         dimension: Length that vectors are cut to; by default what the index records.
     """
@@ -143,6 +153,7 @@ class ModelChoice:
     recipe: RecipeName = None
     served_model: ServedModel = None
     device: Device = None
+    backend: Backend = None
     trust_remote_code: TrustRemoteCode = False
     model_option: ModelOptions = None
     dimension: Dimension = None
@@ -169,7 +180,8 @@ class ModelChoice:
         remote = is_url(source)
         options: dict[str, Any] = {"show_progress": False}
         if remote:
-            for name, value in (("--device", self.device), ("--trust-remote-code", self.trust_remote_code)):
+            here = (self.device, self.backend, self.trust_remote_code)
+            for name, value in zip(("--device", "--backend", "--trust-remote-code"), here, strict=True):
                 if value:
                     raise InputError(f"{name} is for a model on this machine; {shown_url(source)} runs elsewhere.")
             served = self.served_model
@@ -187,6 +199,8 @@ class ModelChoice:
             if self.served_model is not None:
                 raise InputError("--served-model goes with a --model that is a URL.")
             options |= {"device": self.device, "trust_remote_code": self.trust_remote_code}
+            if self.backend is not None:
+                options["backend"] = self.backend
         if recipe is not None:
             options["recipe"] = recipe
         options["dimension"] = self.dimension or (index.recipe.cut_to if index and index.recipe else None)

@@ -77,7 +77,9 @@ class Stages:
         reasoning = None
         if self.reasoning:
             reasoning = ReasoningQuery(llm.connect(concurrency=_REASONING_AT_ONCE))
-        reranker = None if self.rerank is None else load_reranker(self.rerank, device=choice.device)
+        reranker = (
+            None if self.rerank is None else load_reranker(self.rerank, device=choice.device, backend=choice.backend)
+        )
         return RaderRetriever(
             index,
             mode,  # type: ignore[arg-type]  # of the enumeration

@@ -41,6 +41,14 @@ class Encoder(ByConstruction, ABC):
         return ""
 
     @property
+    def precision(self) -> str | None:
+        """In which precision the model computes, such as ``"bfloat16"``; None where that is not known (a server).
+
+        An index notes it and goes on in it.
+        """
+        return None
+
+    @property
     @abstractmethod
     def dimension(self) -> int:
         """Length of the vectors."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.errors import EncodingError, import_extra
+from rader_plugins.arguments import shown
+from rader_plugins.errors import EncodingError, InputError
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["CPU_TOKENS", "GPU_TOKENS", "padded", "plan_batches", "run_batches"]
+__all__ = ["CPU_TOKENS", "GPU_TOKENS", "check_batch_tokens", "padded", "plan_batches", "run_batches"]
 
 T = TypeVar("T")
 Ids = npt.NDArray[np.int64]
@@ -23,6 +21,12 @@ Ids = npt.NDArray[np.int64]
 CPU_TOKENS = 2048
 GPU_TOKENS = 32768
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate")
+
+
+def check_batch_tokens(batch_tokens: object) -> None:
+    """Raise :class:`InputError` unless a budget is None, for the default, or a positive integer."""
+    if batch_tokens is not None and (not isinstance(batch_tokens, int) or batch_tokens < 1):
+        raise InputError(f"batch_tokens must be a positive integer, not {shown(batch_tokens)}.")
 
 
 def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -77,7 +81,7 @@ def run_batches(
     batches: Sequence[list[int]],
     lengths: Sequence[int],
     forward: Callable[[list[int]], T],
-    device: torch.device,
+    device: str,
     *,
     remedy: str,
 ) -> Iterator[tuple[list[int], T]]:
@@ -87,7 +91,7 @@ def run_batches(
         batches: Positions into ``lengths``.
         lengths: Number of tokens of each text.
         forward: Runs the model on the texts at these positions.
-        device: Where the model is.
+        device: Where the model is: ``cpu``, ``cuda``, ...
         remedy: What to do about a text that does not fit alone, for the message.
 
     Yields:
@@ -117,13 +121,14 @@ def run_batches(
 
 
 def _attempt(
-    forward: Callable[[list[int]], T], batch: list[int], lengths: Sequence[int], device: torch.device
+    forward: Callable[[list[int]], T], batch: list[int], lengths: Sequence[int], device: str
 ) -> tuple[T] | None:
     """Run one batch; None if it does not fit into memory."""
-    torch = import_extra("torch", "local")
+    torch = sys.modules.get("torch")  # a model that runs without it needs nothing of it
+    full: tuple[type[Exception], ...] = (MemoryError,) if torch is None else (torch.OutOfMemoryError, MemoryError)
     try:
         return (forward(batch),)
-    except (torch.OutOfMemoryError, MemoryError):
+    except full:
         pass
     except (RuntimeError, IndexError) as error:
         if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
@@ -132,6 +137,6 @@ def _attempt(
                 f"{max(lengths[position] for position in batch)} tokens: {error} "
                 "(A model with fewer positions than the recipe's maximum length fails like this.)"
             ) from error
-    if device.type == "cuda":
+    if torch is not None and device.startswith("cuda"):
         torch.cuda.empty_cache()
     return None

@@ -98,6 +98,11 @@ class CachedEncoder(Encoder):
         return self.encoder.variant
 
     @property
+    def precision(self) -> str | None:
+        """That of the encoder."""
+        return self.encoder.precision
+
+    @property
     def dimension(self) -> int:
         """Length of the vectors."""
         return self.encoder.dimension

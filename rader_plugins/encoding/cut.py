@@ -50,6 +50,11 @@ class CutEncoder(Encoder):
         return self._encoder.variant
 
     @property
+    def precision(self) -> str | None:
+        """That of the encoder."""
+        return self._encoder.precision
+
+    @property
     def dimension(self) -> int:
         """Length of the cut vectors."""
         return self._dimension

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from rader_plugins.arguments import shown
+from rader_plugins.encoding.backends import check_onnx_options, pick_backend
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.encoding.cut import cut
 from rader_plugins.errors import InputError
@@ -28,13 +29,16 @@ def load_encoder(name_or_path_or_url: str | os.PathLike[str] | Recipe, **options
         **options: Of :class:`~rader_plugins.encoding.local.LocalEncoder` (``device``, ``dtype``, ``batch_tokens``,
             ``attn_implementation``, ``trust_remote_code``, ``show_progress``, ``shared``) or, for a URL, of
             :class:`~rader_plugins.encoding.http.HTTPEncoder` (``recipe``, ``model``, ``concurrency``, ...).
-            ``recipe`` states how a directory or hub id makes vectors. ``cache`` is the path of an on-disk cache.
+            ``backend="onnx"`` runs the ``onnx/model.onnx`` of a directory or hub repository without torch, as
+            :class:`~rader_plugins.encoding.onnx_encoder.OnnxEncoder` (``device``, ``batch_tokens``, ...); so does a
+            directory that holds no other weights. ``recipe`` states how a directory or hub id makes vectors.
+            ``cache`` is the path of an on-disk cache.
             ``dimension`` cuts vectors to a length (see :class:`~rader_plugins.encoding.cut.CutEncoder`), for models
             that were trained with ``matryoshka``.
 
     Raises:
         InputError: The model cannot be found, does not say how it makes vectors, or an option is unknown.
-        MissingExtraError: A local model needs the extra ``local``.
+        MissingExtraError: A local model needs the extra ``local``, or ``onnx``.
 
     Example:
         >>> load_encoder("mini").dimension
@@ -78,16 +82,23 @@ def _load(source: str | os.PathLike[str] | Recipe, options: dict[str, Any]) -> E
 
         _check_options(options, HTTPEncoder, leave_out=("url",))
         return HTTPEncoder(name, **options)
+    backend = options.pop("backend", None)
+    resolved = resolve(name, options.pop("recipe", None))
+    if pick_backend(backend, resolved.location) == "onnx":
+        from rader_plugins.encoding.onnx_encoder import OnnxEncoder
+
+        check_onnx_options(options)
+        _check_options(options, OnnxEncoder, leave_out=("location",))
+        return OnnxEncoder(resolved.recipe, location=resolved.location, **options)
     from rader_plugins.encoding.local import LocalEncoder
 
     _check_options(options, LocalEncoder, leave_out=("location", "model"))
-    stated = options.pop("recipe", None)
-    resolved = resolve(name, stated)
     return LocalEncoder(resolved.recipe, location=resolved.location, **options)
 
 
 def _check_options(options: dict[str, Any], encoder: type, *, leave_out: tuple[str, ...]) -> None:
     names = list(inspect.signature(encoder).parameters)
-    valid = sorted({name for name in names if name not in leave_out} | {"cache", "dimension", "recipe"})
+    own = set() if "url" in leave_out else {"backend"}
+    valid = sorted({name for name in names if name not in leave_out} | {"cache", "dimension", "recipe"} | own)
     if unknown := sorted(set(options) - set(valid)):
         raise InputError(f"Unknown options {unknown}; {encoder.__name__} takes: {', '.join(valid)}.")

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rader_plugins.background import Lock, in_thread
-from rader_plugins.encoding.base import Encoder, Vectors
-from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, padded, plan_batches, run_batches
+from rader_plugins.encoding.base import Vectors
+from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, padded
 from rader_plugins.encoding.lane import LoadedModel, shared_model
+from rader_plugins.encoding.model_encoder import ModelEncoder
 from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
-from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
-from rader_plugins.encoding.tokens import format_texts, prompt_length, tokenize
-from rader_plugins.encoding.truncation import report_truncated
-from rader_plugins.errors import EncodingError, InputError, TruncationWarning, import_extra
+from rader_plugins.encoding.texts import wants_progress
+from rader_plugins.encoding.tokens import format_texts
+from rader_plugins.errors import InputError, import_extra
 from rader_plugins.recipes import Recipe, Role
 
 if TYPE_CHECKING:
@@ -28,26 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalEncoder"]
 
-# More queries than this are no question that somebody waits for.
-_FEW = 64
 
+class LocalEncoder(ModelEncoder):
+    """Encodes with a checkpoint on this machine; see :class:`~rader_plugins.encoding.model_encoder.ModelEncoder`.
 
-class LocalEncoder(Encoder):
-    """Encodes with a checkpoint on this machine. Safe to use from several threads and from asyncio.
-
-    Texts are tokenised by :func:`rader_plugins.encoding.tokens.tokenize`, sorted by length, run in batches of a
-    token budget and returned in the order given. Equal texts are encoded once. A batch that does not fit into
-    memory is halved. Queries go before batches of documents that wait, so that a question waits for one batch of a
-    large ``add`` at most, and queries that wait together are encoded together. Encoders of the same recipe and options
-    share one model in a process.
-
-    An empty text gets the vector of its template and special tokens.
+    Encoders of the same recipe and options share one model in a process.
 
     Args:
         recipe: How texts become vectors.
         location: Directory or hub id of the checkpoint; default ``recipe.model``.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; default: the best there is.
-        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``; default: the recipe's on CUDA, float32 elsewhere.
+        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``, the default: the precision that the
+            processor is good at; see :func:`~rader_plugins.encoding.models.pick_dtype`.
         attn_implementation: As in transformers: ``"sdpa"``, ``"flash_attention_2"``, ``"eager"``.
         batch_tokens: Padded tokens in a batch; default 2048 on a CPU, 32768 on a GPU.
         trust_remote_code: Let the checkpoint's repository run its own code.
@@ -72,7 +61,7 @@ class LocalEncoder(Encoder):
         *,
         location: str | os.PathLike[str] | None = None,
         device: str | None = None,
-        dtype: str | torch.dtype | None = None,
+        dtype: str | torch.dtype | None = "auto",
         attn_implementation: str | None = None,
         batch_tokens: int | None = None,
         trust_remote_code: bool = False,
@@ -80,40 +69,25 @@ class LocalEncoder(Encoder):
         shared: bool = True,
         model: SentenceTransformer | None = None,
     ) -> None:
-        if batch_tokens is not None and (not isinstance(batch_tokens, int) or batch_tokens < 1):
-            raise InputError(f"batch_tokens must be a positive integer, not {batch_tokens!r}.")
-        self.recipe = recipe
+        check_batch_tokens(batch_tokens)
+        self._torch = import_extra("torch", "local")
         where = os.fspath(location) if location is not None else recipe.model
-        self.location: str = where
         if model is None:
             target = pick_device(device)
             options = LoadOptions(target, pick_dtype(dtype, recipe, target), attn_implementation, trust_remote_code)
-            loaded = self._load(options, shared=shared)
+            loaded = _load(recipe, where, options, shared=shared)
         else:
             loaded = LoadedModel(model, model.device.type)
-        self._loaded = loaded
-        model = loaded.model
-        self.batch_tokens = batch_tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
-        self.show_progress = show_progress
-        self._torch = import_extra("torch", "local")
-        self._count_lock = Lock()
-        self._truncated = 0
-        self._dimension = self._find_dimension()
-        if recipe.dimension is not None and recipe.dimension != self._dimension:
-            raise InputError(
-                f"Recipe {recipe.name!r} states dimension {recipe.dimension}, but the model in {self.location!r} "
-                f"gives {self._dimension}. It is another checkpoint, or the recipe is wrong."
-            )
-
-    def _load(self, options: LoadOptions, *, shared: bool) -> LoadedModel:
-        def load() -> LoadedModel:
-            model = build_model(self.recipe, self.location, options)
-            return LoadedModel(model, model.device.type)
-
-        if not shared:
-            return load()
-        # Of a directory the recipe's fingerprint holds the content.
-        return shared_model(("encoder", self.recipe.fingerprint, str(Path(self.location).absolute()), options), load)
+        # Whether the weights may be others than those of the location.
+        self._changed = model is not None
+        super().__init__(
+            recipe,
+            location=where,
+            loaded=loaded,
+            dimension=_dimension_of(loaded.model, where),
+            batch_tokens=batch_tokens or (CPU_TOKENS if loaded.model.device.type == "cpu" else GPU_TOKENS),
+            show_progress=show_progress,
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._arguments[1].get("model") is not None:
@@ -127,6 +101,7 @@ class LocalEncoder(Encoder):
     def model(self) -> SentenceTransformer:
         """The model. Whoever takes it may change it, so that it is not shared with encoders that are loaded later."""
         self._loaded.take_off_the_shelf()
+        self._changed = True
         return self._model
 
     @property
@@ -134,64 +109,42 @@ class LocalEncoder(Encoder):
         return self._loaded.model  # type: ignore[no-any-return]
 
     @property
-    def dimension(self) -> int:
-        """Length of the vectors."""
-        return self._dimension
-
-    @property
     def variant(self) -> str:
         """The precision of the weights."""
         return str(self._model.dtype)
 
     @property
-    def truncated(self) -> int:
-        """How many texts were cut so far (equal texts of one call count once)."""
-        return self._truncated
+    def precision(self) -> str:
+        """The precision of the weights, such as ``"float32"``."""
+        return self.variant.removeprefix("torch.")
 
     @property
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer."""
         return self._model.tokenizer
 
-    def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
-        """Encode queries; see :meth:`Encoder.encode_queries`."""
-        return self._encode("query", texts, instruction)
-
-    def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        """Encode documents; see :meth:`Encoder.encode_documents`."""
-        return self._encode("document", texts, None)
-
-    async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
-        """As :meth:`encode_queries`, in a thread."""
-        return await in_thread(self._encode, "query", texts, instruction)
-
-    async def aencode_documents(self, texts: Sequence[str]) -> Vectors:
-        """As :meth:`encode_documents`, in a thread."""
-        return await in_thread(self._encode, "document", texts, None)
-
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a Sentence Transformers directory; see :func:`rader_plugins.encoding.saving.save_encoder`."""
+        """Write a Sentence Transformers directory; see :func:`rader_plugins.encoding.saving.save_encoder`.
+
+        Weights that were rounded for a CPU of their own accord are written as they were before.
+        """
         from rader_plugins.encoding.saving import save_encoder
 
-        save_encoder(self, path)
+        arguments = self._arguments[1]
+        rounded = arguments.get("dtype") in (None, "auto") and self._loaded.device == "cpu"
+        if not rounded or self._changed or self.precision == "float32":
+            save_encoder(self, path)
+            return
+        options = {**arguments, "dtype": "float32", "shared": False}
+        save_encoder(LocalEncoder(self.recipe, **options), path)
 
-    def _encode(self, role: Role, texts: Sequence[str], instruction: str | None) -> Vectors:
-        valid_texts = checked_texts(texts, role)
-        if role == "query":
-            self.recipe.query_prefix(instruction)  # an unusable instruction is an error even without a text
-        unique: dict[str, int] = {}
-        positions = [unique.setdefault(text, len(unique)) for text in valid_texts]
-        distinct = list(unique)
-        if not distinct:
-            return np.zeros((0, self._dimension), dtype=np.float32)
-        if self._reads_tokens():
-            rows = self._encode_tokens(role, distinct, instruction)
-        else:
-            rows = self._encode_strings(role, distinct, instruction)
-        self._check(rows)
-        return rows if len(distinct) == len(valid_texts) else rows[positions]
+    def _encode_distinct(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
+        if self.reads_tokens:
+            return self._encode_tokens(role, texts, instruction)
+        return self._encode_strings(role, texts, instruction)
 
-    def _reads_tokens(self) -> bool:
+    @property
+    def reads_tokens(self) -> bool:
         """Whether the model takes token ids of plain text; static embeddings, routers and chat inputs do not."""
         first: Any = self._model[0]
         return (
@@ -199,50 +152,6 @@ class LocalEncoder(Encoder):
             and getattr(self._model.tokenizer, "is_fast", False)
             and "message" not in first.modality_config
         )
-
-    def _encode_tokens(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
-        tokens = tokenize(self._model.tokenizer, self.recipe, role, texts, instruction=instruction)
-        if tokens.truncated:
-            self._report_truncated([texts[position] for position in tokens.truncated], role)
-        skipped = self._prompt_tokens(role, instruction)
-        lengths = [len(row) for row in tokens.ids]
-        if role == "query" and len(texts) <= _FEW and min(lengths) > skipped and sum(lengths) <= self.batch_tokens:
-            kind = (self.recipe.fingerprint, skipped)
-            run = partial(self._forward, prompt=skipped)
-            return np.stack(self._loaded.ask(tokens.ids, lengths, run, kind=kind, budget=self.batch_tokens))
-        # A text that its prompt left no room for has nothing else to pool: the prompt stays in.
-        groups = [(skipped, [index for index, length in enumerate(lengths) if length > skipped])]
-        if skipped:
-            groups.append((0, [index for index, length in enumerate(lengths) if length <= skipped]))
-        rows = np.empty((len(texts), self._dimension), dtype=np.float32)
-        with progress(len(texts), wants_progress(self.show_progress, len(texts)), f"Encoding {role}s") as advance:
-            for prompt, members in groups:
-                plan = plan_batches([lengths[index] for index in members], self.batch_tokens)
-                batches = [[members[offset] for offset in batch] for batch in plan]
-                self._run(batches, tokens.ids, prompt, rows, advance)
-        return rows
-
-    def _run(
-        self,
-        batches: list[list[int]],
-        ids: list[list[int]],
-        prompt: int,
-        rows: Vectors,
-        advance: Callable[[int], None],
-    ) -> None:
-        remedy = (
-            "Shorten max_query_length or max_document_length of the recipe, load with dtype='bfloat16', or free memory."
-        )
-        lengths = [len(row) for row in ids]
-        for batch, vectors in run_batches(
-            batches,
-            lengths,
-            lambda batch: self._loaded.run(partial(self._forward, [ids[position] for position in batch], prompt)),
-            self._model.device,
-            remedy=remedy,
-        ):
-            rows[batch] = vectors
-            advance(len(batch))
 
     def _forward(self, batch: Sequence[list[int]], prompt: int) -> Vectors:
         """Run the model, in its thread."""
@@ -273,50 +182,20 @@ class LocalEncoder(Encoder):
         )
         return np.asarray(rows, dtype=np.float32)
 
-    def _prompt_tokens(self, role: Role, instruction: str | None) -> int:
-        if self.recipe.pool_prompt:
-            return 0
-        if role == "query":
-            prefix = self.recipe.query_prefix(instruction)
-        else:
-            prefix = self.recipe.document_template.partition("{text}")[0]
-        return prompt_length(self._model.tokenizer, self.recipe, prefix) if prefix else 0
 
-    def _pad_id(self) -> int:
-        # Padding is masked, so any token will do where the tokenizer has none of its own.
-        pad_id = self._model.tokenizer.pad_token_id
-        return int(pad_id) if pad_id is not None else 0
+def _load(recipe: Recipe, location: str, options: LoadOptions, *, shared: bool) -> LoadedModel:
+    def load() -> LoadedModel:
+        model = build_model(recipe, location, options)
+        return LoadedModel(model, model.device.type)
 
-    def _find_dimension(self) -> int:
-        dimension = self._model.get_embedding_dimension()
-        if not isinstance(dimension, int):
-            raise InputError(f"The model in {self.location!r} does not say how long its vectors are.")
-        return dimension
+    if not shared:
+        return load()
+    # Of a directory the recipe's fingerprint holds the content.
+    return shared_model(("encoder", recipe.fingerprint, str(Path(location).absolute()), options), load)
 
-    def _report_truncated(self, texts: Sequence[str], role: Role) -> None:
-        report_truncated(texts)
-        with self._count_lock:
-            first = self._truncated == 0
-            self._truncated += len(texts)
-        if first:
-            warnings.warn(
-                f"{len(texts)} of the {'queries' if role == 'query' else 'documents'} were longer than the "
-                f"{self.recipe.max_length(role)} tokens of recipe {self.recipe.name!r} and were cut. Split long texts, "
-                "or raise the recipe's maximum. (Shown once for this encoder; its `truncated` counts on.)",
-                TruncationWarning,
-                stacklevel=5,
-            )
 
-    def _check(self, rows: Vectors) -> None:
-        if rows.ndim != 2 or rows.shape[1] != self._dimension:
-            raise EncodingError(
-                f"The model gave vectors of shape {rows.shape}; dimension {self._dimension} was expected."
-            )
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise EncodingError(
-                f"The model gave NaN or infinite numbers for {int((~finite).sum())} of {len(rows)} texts. "
-                "float16 overflows in many models: use dtype='bfloat16' or 'float32'. Or the weights are damaged."
-            )
-        if self.recipe.normalize and not rows.any(axis=1).all():
-            raise EncodingError("The model gave a zero vector, which has no direction. The weights are damaged.")
+def _dimension_of(model: Any, location: str) -> int:
+    dimension = model.get_embedding_dimension()
+    if not isinstance(dimension, int):
+        raise InputError(f"The model in {location!r} does not say how long its vectors are.")
+    return dimension

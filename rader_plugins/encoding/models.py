@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rader_plugins.arguments import check_flag, check_string, shown
 from rader_plugins.encoding.adapters import merge_adapter, read_adapter
 from rader_plugins.errors import InputError, RaderError, import_extra
+from rader_plugins.processor import computes_bfloat16
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import fetch, named_recipe, resolve
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 __all__ = [
+    "CPU_DTYPE",
     "LoadOptions",
+    "auto_dtype",
     "base_folder",
     "build_model",
     "loading_errors",
@@ -29,6 +33,9 @@ __all__ = [
     "pick_dtype",
     "quiet",
 ]
+
+CPU_DTYPE = "RADER_CPU_DTYPE"
+"""Environment variable that states the precision of models on the CPU."""
 
 # sentence-transformers 6 sends plain strings through a tokenizer's chat template where there is one; the published
 # checkpoints carry one and were not trained with it.
@@ -87,17 +94,35 @@ def pick_device(device: str | None) -> str:
 
 
 def pick_dtype(dtype: str | torch.dtype | None, recipe: Recipe, device: str) -> torch.dtype:
-    """Return the precision asked for; by default the recipe's (or bfloat16) on CUDA and float32 elsewhere.
+    """Return the precision asked for; for ``"auto"`` or None the one that is fast on a device.
 
-    On a CPU without a matrix unit for it, bfloat16 is the slower one.
+    That is the recipe's (or bfloat16) on CUDA, bfloat16 on a CPU with matrix units for it (AMX), and float32 elsewhere:
+    on other CPUs bfloat16 is the slower one. The environment variable ``RADER_CPU_DTYPE`` states it for the CPUs of a
+    fleet.
+
+    Raises:
+        InputError: It is no precision.
     """
     torch = import_extra("torch", "local")
-    setting = dtype if dtype is not None else (recipe.dtype or "bfloat16") if device.startswith("cuda") else "float32"
+    setting, source = dtype, "dtype"
+    if setting is None or setting == "auto":
+        setting = auto_dtype(recipe, device)
+        if device == "cpu" and setting == os.environ.get(CPU_DTYPE):
+            source = CPU_DTYPE
     precision = getattr(torch, setting, None) if isinstance(setting, str) else setting
     allowed = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
     if not isinstance(precision, torch.dtype) or precision not in allowed:
-        raise InputError(f"dtype is {shown(dtype)}; it must be float32, bfloat16, float16 or float64.")
+        raise InputError(f"{source} is {shown(setting)}; it must be auto, float32, bfloat16, float16 or float64.")
     return precision  # type: ignore[no-any-return]
+
+
+def auto_dtype(recipe: Recipe | None, device: str) -> str:
+    """Return the name of the precision that ``"auto"`` stands for."""
+    if device.startswith("cuda"):
+        return (recipe.dtype if recipe is not None else None) or "bfloat16"
+    if device != "cpu":
+        return "float32"
+    return os.environ.get(CPU_DTYPE) or ("bfloat16" if computes_bfloat16() else "float32")
 
 
 def local_folder(location: str, revision: str | None, *, remote_code: bool = False) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["prompts_of", "save_encoder", "self_ending"]
+__all__ = ["new_directory", "prompts_of", "save_encoder", "self_ending"]
 
 
 class Savable(Protocol):
@@ -59,17 +61,28 @@ def save_encoder(encoder: Savable, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: The path is taken, or the recipe cannot be expressed as prompts and a tokenizer.
     """
+    prompts = prompts_of(encoder.recipe)
+    with new_directory(path) as folder:
+        with quiet():
+            _write(encoder, folder, prompts)
+        write_recipe(folder, encoder.recipe, same_vectors=True)
+
+
+@contextlib.contextmanager
+def new_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder to write into, which gets the name when the block ends without an error, and goes otherwise.
+
+    Raises:
+        InputError: There is something under the name already.
+    """
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(target)!r} exists and is not an empty directory. Choose another path or remove it.")
-    prompts = prompts_of(encoder.recipe)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
     try:
-        with quiet():
-            _write(encoder, temporary, prompts)
-        write_recipe(temporary, encoder.recipe, same_vectors=True)
+        yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -21,13 +22,16 @@ from rader_plugins.recipes.registry import RECIPES, get_recipe, recipe_names
 from rader_plugins.recipes.st_directory import recipe_from_modules
 
 __all__ = [
+    "ONNX_FILE",
     "Resolved",
     "content_digest",
     "fetch",
+    "has_only_onnx",
     "identified",
     "named_recipe",
     "read_directory",
     "resolve",
+    "resolve_any",
     "restated",
     "write_recipe",
 ]
@@ -36,9 +40,13 @@ _EXAMPLE = (
     "State how it makes vectors, for example: load_encoder(Recipe(name='mine', model={model!r}, "
     "query_template='query: {{text}}', document_template='document: {{text}}', pooling='lasttoken', append_eos=True))."
 )
+ONNX_FILE = "onnx/model.onnx"
+"""Where a model directory holds its model in ONNX form, as those of sentence-transformers do."""
+
 # What decides vectors: weights, tokenizer, architecture, modules. Prompts are in the recipe; training state, logs
 # and README files do not count.
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+_SAMPLED = (".safetensors", ".bin", ".gguf", ".onnx", ".data", ".onnx_data")
 _DECISIVE = (
     "config.json",
     "tokenizer.json",
@@ -105,6 +113,18 @@ def resolve(model: str | Recipe, recipe: str | Recipe | None = None, *, kind: Ki
     folder = fetch(str(model), None, configuration_only=True)
     recipe, _ = _described(folder, str(model), kind)
     return _of_kind(Resolved(dataclasses.replace(recipe, name=str(model), model=str(model)), str(model)), kind)
+
+
+def resolve_any(model: str | Recipe, recipe: str | Recipe | None = None) -> Resolved:
+    """Find a model as :func:`resolve` does, whether it is a retriever or a reranker; its recipe says which.
+
+    Raises:
+        InputError: It is neither; the message is that of a retriever.
+    """
+    # A reranker is known by its score head, a retriever may be anything that states a pooling.
+    with contextlib.suppress(InputError):
+        return resolve(model, recipe, kind="reranker")
+    return resolve(model, recipe)
 
 
 def _expanded(model: str) -> str:
@@ -264,27 +284,56 @@ def content_digest(folder: str | Path) -> str:
     if not files:
         raise InputError(f"{str(folder)!r} holds no model.")
     for file in files:
-        content = sampled_digest(file) if file.suffix in (".safetensors", ".bin", ".gguf") else sha256_file(file)
+        content = sampled_digest(file) if file.suffix in _SAMPLED else sha256_file(file)
         digest.update(f"{file.relative_to(root).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()[:32]
 
 
-def _decisive_files(root: Path) -> Iterator[Path]:
-    # One level of sub-folders: the modules of a Sentence Transformers directory (1_Pooling, 2_Dense, ...).
-    for folder in (root, *(child for child in root.iterdir() if child.is_dir() and child.name[:1].isdigit())):
+def has_only_onnx(folder: str | Path) -> bool:
+    """Whether a directory holds a model in ONNX form and no weights that torch could load."""
+    root = Path(folder)
+    return (root / ONNX_FILE).is_file() and not any(_weights(root))
+
+
+def _weights(root: Path) -> Iterator[Path]:
+    for folder in _folders(root):
         for pattern in _WEIGHTS:
             for file in folder.glob(pattern):
                 if not any(file.match(side) for side in _SIDE_FILES):
                     yield file
+
+
+def _folders(root: Path) -> list[Path]:
+    # One level of sub-folders: the modules of a Sentence Transformers directory (1_Pooling, 2_Dense, ...).
+    return [root, *(child for child in root.iterdir() if child.is_dir() and child.name[:1].isdigit())]
+
+
+def _decisive_files(root: Path) -> Iterator[Path]:
+    weights = list(_weights(root))
+    # Beside other weights an ONNX file is the same model once more, which came or goes without changing it.
+    yield from weights or (root / ONNX_FILE).parent.glob(f"{Path(ONNX_FILE).name}*")
+    for folder in _folders(root):
         for name in _DECISIVE:
             if (folder / name).is_file():
                 yield folder / name
 
 
 def fetch(
-    repository: str, revision: str | None, *, configuration_only: bool = False, remote_code: bool = False
+    repository: str,
+    revision: str | None,
+    *,
+    configuration_only: bool = False,
+    remote_code: bool = False,
+    onnx: bool = False,
 ) -> Path:
     """Return the local folder of a hub repository, downloading what is missing unless the hub is switched off.
+
+    Args:
+        repository: ``owner/model``.
+        revision: Its commit or branch; None for its main one.
+        configuration_only: Leave the weights out.
+        remote_code: Fetch the repository's own code as well.
+        onnx: Fetch the weights in ONNX form, and no others.
 
     Raises:
         InputError: It does not exist, or cannot be had now; the message says how to get the files.
@@ -292,9 +341,11 @@ def fetch(
     """
     import httpx  # here, since nothing else that reads recipes needs it
 
-    hub = import_extra("huggingface_hub", "local")
+    hub = import_extra("huggingface_hub", "local", "onnx")
     patterns = ["*.json", "*.txt", "*.jinja"]
-    if not configuration_only:
+    if onnx:
+        patterns.append(f"{ONNX_FILE}*")
+    elif not configuration_only:
         # Weights in pickle files are left out: opening them can run code.
         patterns += ["*.safetensors", "*.model", *(["*.py"] if remote_code else [])]
     try:

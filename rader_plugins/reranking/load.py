@@ -6,16 +6,19 @@ import inspect
 import os
 from typing import Any
 
+from rader_plugins.encoding.backends import check_onnx_options, pick_backend
 from rader_plugins.errors import InputError
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import resolve
 from rader_plugins.reranking.base import Reranker
+from rader_plugins.reranking.onnx_reranker import OnnxReranker
 from rader_plugins.reranking.pointwise import PointwiseReranker
+from rader_plugins.reranking.scoring import ScoringReranker
 
 __all__ = ["as_reranker", "load_reranker"]
 
 
-def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any) -> PointwiseReranker:
+def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any) -> ScoringReranker:
     """Return the reranker of a model that scores a query and a document by one number.
 
     Args:
@@ -26,11 +29,13 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
         **options: Of :class:`~rader_plugins.reranking.pointwise.PointwiseReranker`: ``device``, ``dtype``,
             ``attn_implementation``, ``batch_tokens``, ``activation``, ``trust_remote_code``, ``show_progress``,
             ``shared``. ``recipe`` states the template of a directory or hub id that does not say it itself.
+            ``backend="onnx"`` runs the ``onnx/model.onnx`` of a directory or hub repository without torch, as
+            :class:`~rader_plugins.reranking.onnx_reranker.OnnxReranker`; so does a directory without other weights.
 
     Raises:
         InputError: The model cannot be found, is no classifier of one label (a language model without a score head, a
             retriever), does not say which template it reads, or an option is unknown.
-        MissingExtraError: The extra ``local`` is not installed.
+        MissingExtraError: The extra ``local``, or ``onnx``, is not installed.
 
     Example:
         >>> reranker = load_reranker("cross-encoder/ms-marco-MiniLM-L6-v2")  # doctest: +SKIP
@@ -41,12 +46,20 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
     name = name_or_path if isinstance(name_or_path, Recipe) else os.fspath(name_or_path)
     if not isinstance(name, (str, Recipe)) or not name:
         raise InputError("load_reranker takes a name, a directory, a hub id or a Recipe.")
-    names = inspect.signature(PointwiseReranker).parameters
-    valid = sorted({option for option in names if option not in ("location", "classifier")} | {"recipe"})
-    if unknown := sorted(set(options) - set(valid)):
-        raise InputError(f"Unknown options {unknown}; load_reranker takes: {', '.join(valid)}.")
-    resolved = resolve(name, options.pop("recipe", None), kind="reranker")
+    backend = options.pop("backend", None)
+    stated = options.pop("recipe", None)
+    known = {"backend", "recipe", *_options_of(PointwiseReranker), *_options_of(OnnxReranker)}
+    if unknown := sorted(set(options) - known):
+        raise InputError(f"Unknown options {unknown}; load_reranker takes: {', '.join(sorted(known))}.")
+    resolved = resolve(name, stated, kind="reranker")
+    if pick_backend(backend, resolved.location) == "onnx":
+        check_onnx_options(options)
+        return OnnxReranker(resolved.recipe, location=resolved.location, **options)
     return PointwiseReranker(resolved.recipe, location=resolved.location, **options)
+
+
+def _options_of(reranker: type) -> set[str]:
+    return set(inspect.signature(reranker).parameters) - {"recipe", "location", "classifier"}
 
 
 def as_reranker(given: object) -> Reranker | None:

@@ -12,6 +12,7 @@ from rader_plugins.encoding.models import LoadOptions, base_folder, loading_erro
 from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.cross_encoder import check_classifier, has_plain_modules
+from rader_plugins.reranking.pairs import last_token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,13 +47,7 @@ def reads_last_token(model: Any) -> bool:
 
 def last_place(row: Sequence[int], recipe: Recipe, model: Any) -> int:
     """Return the place of the token of a pair that :func:`last_token_logits` reads."""
-    position = len(row) - 1
-    if recipe.pair_template is None:
-        # A cross-encoder was trained with transformers' own reading.
-        padding = model.config.get_text_config().pad_token_id
-        while position > 0 and row[position] == padding:
-            position -= 1
-    return position
+    return last_token(row, recipe, model.config.get_text_config().pad_token_id)
 
 
 def last_token_logits(model: Any, features: Mapping[str, Tensor], last: Tensor) -> Tensor:

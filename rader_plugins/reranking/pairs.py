@@ -13,7 +13,7 @@ from rader_plugins.recipes import Recipe
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenizedPairs", "tokenize_pairs"]
+__all__ = ["TokenizedPairs", "last_token", "tokenize_pairs"]
 
 # Pairs, and characters of them, handed to the tokenizer at once: it keeps ids, words and offsets of all that it gets.
 _CHUNK = 1024
@@ -38,6 +38,22 @@ class TokenizedPairs:
     types: list[list[int]] | None
     truncated: int
     limit: int
+
+
+def last_token(row: Sequence[int], recipe: Recipe, padding: int | None) -> int:
+    """Return the place of the token of a pair at which the score of a decoder is read.
+
+    Args:
+        row: The ids of the pair.
+        recipe: How pairs become scores.
+        padding: The padding token of the model's configuration, if it has one.
+    """
+    position = len(row) - 1
+    if recipe.pair_template is None:
+        # A cross-encoder was trained with transformers' own reading.
+        while position > 0 and row[position] == padding:
+            position -= 1
+    return position
 
 
 def tokenize_pairs(

@@ -221,10 +221,10 @@ def _ndcg(dataset: RetrievalDataset, rankings: Mapping[str, list[Hit]]) -> Value
 class _TrainedReranker(PointwiseReranker):
     """Computes as the trainer does: a base in bfloat16 has a head in float32 while it trains."""
 
-    precision: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    computing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
     def _forward(self, *arguments: Any, **options: Any) -> Any:
-        with self.precision():  # here, since models run in a thread of their own
+        with self.computing():  # here, since models run in a thread of their own
             return super()._forward(*arguments, **options)
 
 
@@ -292,7 +292,7 @@ class _RerankerRun(TrainingRun):
 
     def _reranker(self) -> PointwiseReranker:
         reranker = _TrainedReranker(self.recipe, classifier=self.start.classifier, show_progress=False)
-        reranker.precision = self._autocast
+        reranker.computing = self._autocast
         return reranker
 
     def _probe(self, count: int) -> NDArray[np.float32]:
