@@ -24,7 +24,7 @@ from rader_plugins.index.filters import Filter, check_deletion
 from rader_plugins.index.home import Home, as_folder, create_home, is_home, open_home
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.lock import LOCK_TIMEOUT, WriteLock, check_timeout
-from rader_plugins.index.maintenance import damaged_rows, fill_missing, lexical_is_behind, rebuild, store_derived
+from rader_plugins.index.maintenance import damaged_rows, derived_is_behind, fill_missing, rebuild, store_derived
 from rader_plugins.index.protocol import AddOptions, AddReport
 from rader_plugins.index.reading import IndexReader
 from rader_plugins.recipes import Recipe
@@ -239,7 +239,7 @@ class RaderIndex(IndexReader):
         for batch in in_batches(prepared, min(commit_every, sys.maxsize)):
             part = None if array is None else array[position : position + len(batch)]
             reports.append(self._adder.add(batch, part, timeout, refused=refused))
-            if reports[-1] and lexical_is_behind(self._home):
+            if reports[-1] and derived_is_behind(self._home):
                 with self._write_lock.held(timeout):
                     store_derived(self._home, self.snapshot(), None)
             position += len(batch)

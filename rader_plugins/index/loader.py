@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.errors import IndexCorruptError
-from rader_plugins.index.dense import Approximate
+from rader_plugins.index.dense import Approximate, integer_products
 from rader_plugins.index.home import Home
 from rader_plugins.index.lexical import LexicalView, Postings
+from rader_plugins.index.maintenance import codes_file
+from rader_plugins.index.quantised import QuantisedRows
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.storage import IndexState
 
@@ -88,7 +90,15 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
         lengths=lengths,
         lexical=LexicalView(parts, lengths, alive, state.terms, home.settings.bm25),
         approximate=_read_approximate(home, state, previous),
+        quantised=_quantised(home, state.epoch) if previous is None else previous.quantised,
     )
+
+
+def _quantised(home: Home, epoch: int) -> QuantisedRows | None:
+    dimension = home.settings.dimension
+    if dimension is None or home.shards is None or integer_products() is None:
+        return None
+    return QuantisedRows(dimension, None if home.derived is None else lambda: codes_file(home, epoch))
 
 
 def _merged(parts: Sequence[Postings]) -> list[Postings]:

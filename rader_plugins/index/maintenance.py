@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
 from collections.abc import Callable
@@ -11,27 +12,49 @@ import numpy as np
 
 from rader_plugins.errors import IndexWriteError
 from rader_plugins.files import atomic_write
-from rader_plugins.index.dense import Approximate, gather
+from rader_plugins.index.dense import Approximate, gather, integer_products
 from rader_plugins.index.home import Home, renew_terms
 from rader_plugins.index.lexical import Postings
+from rader_plugins.index.quantised import QuantisedRows, is_behind, write_codes
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.storage import Derived, Shard, checksum
 
-__all__ = ["damaged_rows", "fill_missing", "lexical_is_behind", "rebuild", "store_derived"]
+__all__ = ["codes_file", "damaged_rows", "derived_is_behind", "fill_missing", "rebuild", "store_derived"]
 
-_LEXICAL_TAIL = 5000  # rows that may stand behind the stored postings before they are stored anew
+_NO_CODES = ""  # name of the file where vectors have no codes, so that nobody tries again for every addition
 _COMPACT_ROWS = 16384
 
 
-def lexical_is_behind(home: Home) -> bool:
-    """Whether so many rows stand behind the stored postings that opening the index would take long."""
+def derived_is_behind(home: Home) -> bool:
+    """Whether so many rows stand behind a stored structure that opening the index, or the first search, takes long."""
     if home.derived is None:
         return False
     with home.store.reading():
-        derived = home.store.derived().get("lexical")
+        records = home.store.derived()
         rows: int = home.store.meta("rows")
-    covered = derived.rows if derived else 0
-    return rows - covered >= max(_LEXICAL_TAIL, covered // 2)
+        epoch: int = home.store.meta("epoch")
+    covered = {kind: record.rows for kind, record in records.items()}
+    if is_behind(covered.get("lexical", 0), rows):
+        return True
+    if home.shards is None or home.settings.ann is not None or integer_products() is None:
+        return False
+    codes = records.get("codes")
+    return is_behind(
+        codes.rows if codes is not None and codes.file in (_codes_name(epoch, codes.rows), _NO_CODES) else 0, rows
+    )
+
+
+def _codes_name(epoch: int, rows: int) -> str:
+    return f"codes-{epoch:06d}-{rows:010d}.bin"
+
+
+def codes_file(home: Home, epoch: int) -> tuple[Path, Derived] | None:
+    """Return where the 8-bit copy of the vectors lies and what is recorded of it, if it is of an epoch."""
+    with home.store.reading():
+        record = home.store.derived().get("codes")
+    if home.derived is None or record is None or record.file != _codes_name(epoch, record.rows):
+        return None
+    return home.derived / record.file, record
 
 
 def store_derived(home: Home, snapshot: Snapshot, approximate: Approximate | None) -> None:
@@ -46,6 +69,8 @@ def store_derived(home: Home, snapshot: Snapshot, approximate: Approximate | Non
         records = {"lexical": _write_lexical(home.derived, snapshot)}
         if approximate is not None:
             records["ann"] = _write_approximate(home.derived, approximate, snapshot)
+        elif snapshot.quantised is not None and home.settings.ann is None and snapshot.rows:
+            records["codes"] = _write_codes(home.derived, snapshot, snapshot.quantised)
     except (OSError, RuntimeError) as error:  # FAISS raises the latter
         raise IndexWriteError(
             f"The search structures in {home.derived} could not be written: {error}. All documents are stored and "
@@ -57,7 +82,10 @@ def store_derived(home: Home, snapshot: Snapshot, approximate: Approximate | Non
     used = {derived.file for derived in home.store.derived().values()}
     for file in home.derived.glob("*-*-*.*"):
         if file.name not in used:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # on Windows, while somebody has it mapped
+                file.unlink(missing_ok=True)
+    if snapshot.quantised is not None:
+        snapshot.quantised.forget()
 
 
 def _write_lexical(folder: Path, snapshot: Snapshot) -> Derived:
@@ -68,6 +96,17 @@ def _write_lexical(folder: Path, snapshot: Snapshot) -> Derived:
     with atomic_write(folder / name) as stream:
         stream.write(buffer.getbuffer())
     return Derived(name, snapshot.rows, zlib.crc32(buffer.getbuffer()))
+
+
+def _write_codes(folder: Path, snapshot: Snapshot, quantised: QuantisedRows) -> Derived:
+    """Write the 8-bit copy of the vectors, or record that there can be none."""
+    name = _codes_name(snapshot.epoch, snapshot.rows)
+    try:
+        with atomic_write(folder / name) as stream:
+            runs = quantised.all_runs(snapshot.shards, snapshot.starts, snapshot.rows)
+            return Derived(name, snapshot.rows, write_codes(stream, runs))
+    except ValueError:
+        return Derived(_NO_CODES, snapshot.rows, 0)
 
 
 def _write_approximate(folder: Path, approximate: Approximate, snapshot: Snapshot) -> Derived:

@@ -10,19 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.explanation import TermScore
-from rader_plugins.index.dense import ROUNDING, Approximate, exact_scores, gather_scores
+from rader_plugins.index.dense import Approximate, CodedQueries, exact_scores, float_error, gather, gather_scores
+from rader_plugins.index.dense.products import inner_products
 from rader_plugins.index.lexical import LexicalView, Postings, WeightedQuery, promising
+from rader_plugins.index.quantised import QuantisedRows
+from rader_plugins.index.selection import Ranking, best_rows, kth_largest, top_places
 from rader_plugins.index.storage import Store
 
-__all__ = ["Ranking", "Snapshot", "best_rows", "top_places"]
+__all__ = ["Ranking", "Snapshot", "best_rows", "kth_largest", "top_places"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 _SCORE_BLOCK = 64 << 20  # bytes of scores held at once while a batch of queries is searched
+_SCORED_AT_ONCE = 64  # rows beyond which double precision is worth avoiding
+_GATHERED_AT_ONCE = 16384
 _LOWEST = np.finfo(np.float32).min  # rows that may not be found have the score minus infinity
-
-Ranking = tuple[Array, Array]
-"""Rows (int64) and their scores."""
 
 
 class Snapshot:
@@ -35,6 +37,7 @@ class Snapshot:
         alive: Which rows hold a living document, shape (rows,).
         postings, lengths: What BM25 is made of.
         approximate: FAISS structure, if the index has one.
+        quantised: The 8-bit copy of the vectors; None without, and where this machine has no use for it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Snapshot:
         lengths: Array,
         lexical: LexicalView,
         approximate: Approximate | None,
+        quantised: QuantisedRows | None,
     ) -> None:
         self._store = store
         self.generation = generation
@@ -64,6 +68,7 @@ class Snapshot:
         self.lengths = lengths
         self.lexical = lexical
         self.approximate = approximate
+        self.quantised = quantised
 
     def __len__(self) -> int:
         return self.lexical.documents
@@ -150,23 +155,44 @@ class Snapshot:
         return rankings
 
     def _exact_top(self, queries: Array, k: int, masks: Sequence[Mask | None]) -> list[Ranking]:
-        few = [mask for mask in masks if mask is not None and 8 * np.count_nonzero(mask) < self.rows]
+        runs = self.quantised.runs(self.shards, self.starts, self.rows, k) if self.quantised is not None else None
+        # So few rows that looking at each is as fast.
+        fewest = self.rows // (8 if runs is None else 64)
+        few = [mask for mask in masks if mask is not None and np.count_nonzero(mask) <= fewest]
         if len(few) == len(masks):
             return [self._among(query, np.flatnonzero(mask), k) for query, mask in zip(queries, few, strict=True)]
+        if runs is None:
+            return self._scored_top(queries, k, masks)
+        rankings = []
+        coded = CodedQueries(queries, runs, self.rows)
+        for number, (query, mask) in enumerate(zip(queries, masks, strict=True)):
+            self._rule_out(coded.estimates[number], mask)
+            rows = coded.candidates(number, k)
+            rankings += self._scored_top(query[None], k, [mask]) if rows is None else [self._among(query, rows, k)]
+        return rankings
+
+    def _scored_top(self, queries: Array, k: int, masks: Sequence[Mask | None]) -> list[Ranking]:
         rankings = []
         scores = exact_scores(self.shards, self.starts, queries, self.rows)
         for query, row_scores, mask in zip(queries, scores, masks, strict=True):
-            if mask is not None or len(self) < self.rows:
-                row_scores[~(self.alive if mask is None else mask)] = -np.inf
-            rankings.append(self._rescored(query, row_scores, k))
+            self._rule_out(row_scores, mask)
+            rows = _promising(row_scores, query, k)
+            rankings.append(best_rows(rows, self.dense_scores(query, rows), k, self.ids))
         return rankings
 
-    def _rescored(self, query: Array, scores: Array, k: int) -> Ranking:
-        limit = kth_largest(scores, k)
-        rows = np.flatnonzero(scores >= max(limit - ROUNDING, _LOWEST))
-        return self._among(query, rows, k)
+    def _rule_out(self, scores: Array, mask: Mask | None) -> None:
+        """Give the rows that may not be found the score minus infinity."""
+        if mask is not None or len(self) < self.rows:
+            scores[~(self.alive if mask is None else mask)] = -np.inf
 
     def _among(self, query: Array, rows: Array, k: int) -> Ranking:
+        """The ``k`` best of some rows: by single precision first, so that few are scored in double precision."""
+        if len(rows) > _SCORED_AT_ONCE + k:
+            scores = np.empty(len(rows), dtype=np.float32)
+            for first in range(0, len(rows), _GATHERED_AT_ONCE):
+                part = slice(first, first + _GATHERED_AT_ONCE)
+                inner_products(gather(self.shards, self.starts, rows[part]), query, scores[part])
+            rows = rows[_promising(scores, query, k)]
         return best_rows(rows, self.dense_scores(query, rows), k, self.ids)
 
     def _approximate_top(self, approximate: Approximate, query: Array, k: int, mask: Mask | None) -> Ranking:
@@ -182,51 +208,7 @@ class Snapshot:
         return self._among(query, np.concatenate([candidates, tail]), k)
 
 
-def kth_largest(scores: Array, k: int) -> Any:
-    """Return the ``k``-th largest of some scores (the smallest, where there are no more than ``k``).
-
-    Looks at the largest of every group first: the ``k``-th largest of these bounds the result from below, so that only
-    few scores have to be partitioned.
-    """
-    if len(scores) <= k:
-        return scores.min()
-    group = min(64, len(scores) // (4 * k))
-    if group > 1:
-        maxima = scores[: len(scores) // group * group].reshape(group, -1).max(axis=0)
-        scores = scores[scores >= np.partition(maxima, len(maxima) - k)[len(maxima) - k]]
-    return np.partition(scores, len(scores) - k)[len(scores) - k]
-
-
-def best_rows(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Ranking:
-    """Keep the ``k`` best of some rows, in no order; of equal scores at the limit, the smallest document ids.
-
-    Args:
-        rows: int64 array of shape (n,).
-        scores: Score of each of these rows, shape (n,).
-        k: How many to keep.
-        ids: Id of every row of the index.
-    """
-    keep = _best(rows, scores, k, ids)
-    return rows[keep], scores[keep]
-
-
-def top_places(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:
-    """As :func:`best_rows`, but return their places in the arrays, best first; equal scores by ascending id."""
-    keep = _best(rows, scores, k, ids)
-    names = [ids[row] for row in rows[keep].tolist()]
-    order = [position for *_, position in sorted(zip((-scores[keep]).tolist(), names, range(len(names)), strict=True))]
-    positions: Array = keep[order]
-    return positions
-
-
-def _best(rows: Array, scores: Array, k: int, ids: Sequence[str]) -> Array:
-    if len(rows) <= k:
-        return np.arange(len(rows))
-    limit = kth_largest(scores, k)
-    certain = np.flatnonzero(scores > limit)
-    tied = np.flatnonzero(scores == limit)
-    if len(certain) + len(tied) > k:
-        tied_rows: list[int] = rows[tied].tolist()
-        by_id = sorted(range(len(tied)), key=lambda place: ids[tied_rows[place]])
-        tied = tied[by_id[: k - len(certain)]]
-    return np.concatenate([certain, tied])
+def _promising(scores: Array, query: Array, k: int) -> Array:
+    """Return where those scores stand, in single precision, that may be among the ``k`` best."""
+    limit = kth_largest(scores, k) - 2 * float_error(query)
+    return np.flatnonzero(scores >= max(np.nextafter(np.float32(limit), np.float32(-np.inf)), _LOWEST))

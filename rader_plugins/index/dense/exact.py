@@ -14,12 +14,10 @@ import numpy.typing as npt
 
 from rader_plugins.index.dense.products import inner_products
 
-__all__ = ["ROUNDING", "Array", "exact_scores", "gather", "gather_scores"]
+__all__ = ["Array", "exact_scores", "float_error", "gather", "gather_scores"]
 
 Array = npt.NDArray[Any]
 
-# Single precision sums of unit vectors differ by less than this between two orders of summation.
-ROUNDING = 4e-6
 _GATHER = 4096
 
 
@@ -33,7 +31,7 @@ def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array,
         rows: Number of rows in all.
 
     Returns:
-        float32 array of shape (q, rows), exact to :data:`ROUNDING`.
+        float32 array of shape (q, rows), exact to :func:`float_error`.
     """
     scores = np.empty((len(queries), rows), dtype=np.float32)
     for shard, start in zip(shards, starts, strict=True):
@@ -47,6 +45,20 @@ def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array,
             part = part if part.dtype == np.float32 else part.astype(np.float32)
             np.matmul(queries, part.T, out=scores[:, start + first : start + first + len(part)])
     return scores
+
+
+def float_error(query: Array) -> float:
+    """Bound by how much a single precision product of a query with a stored vector differs from :func:`gather_scores`.
+
+    A sum of n rounded products differs from the true one by at most n u / (1 - n u) times the product of both lengths,
+    in whatever order it is taken (Higham 2002, section 3.1; u = 2^-24). Stored vectors are no longer than 1.01, and a
+    score itself is rounded once.
+
+    Args:
+        query: float32 array of shape (dimension,).
+    """
+    terms = (len(query) + 2) * 2.0**-24
+    return float(1.02 * terms / (1 - min(terms, 0.5)) * np.linalg.norm(query.astype(np.float64))) + 1e-37
 
 
 def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["inner_products"]
+__all__ = ["inner_products", "share"]
 
 Array = npt.NDArray[Any]
 
@@ -41,10 +41,10 @@ def inner_products(vectors: Array, query: Array, out: Array) -> None:
             part = part.astype(query.dtype)
         np.einsum("ij,j->i", part, query, out=out[first : first + _BLOCK])
 
-    _share(multiply, blocks)
+    share(multiply, blocks)
 
 
-def _share(work: Callable[[int], None], items: Sequence[int]) -> None:
+def share(work: Callable[[int], None], items: Sequence[int]) -> None:
     """Call ``work`` with every item, in this thread and in as many idle ones as help."""
     queue = iter(items)
     lock = threading.Lock()

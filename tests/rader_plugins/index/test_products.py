@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rader_plugins.index.dense import ROUNDING, exact_scores, products
+from rader_plugins.index.dense import exact_scores, float_error, products
 from rader_plugins.index.dense.products import inner_products
 
 
@@ -25,7 +25,7 @@ def test_products_are_right(rows: int, dtype: str) -> None:
     vectors, query = _vectors(rows, 64, dtype), _vectors(1, 64)[0]
     out = np.full(rows, np.nan, dtype=np.float32)
     inner_products(vectors, query, out)
-    assert np.allclose(out, vectors.astype(np.float64) @ query.astype(np.float64), atol=ROUNDING)
+    assert np.allclose(out, vectors.astype(np.float64) @ query.astype(np.float64), atol=float_error(query))
 
 
 @pytest.mark.parametrize("kind", ["random", "equal", "positive"])
@@ -38,7 +38,7 @@ def test_single_precision_sums_stay_within_the_stated_rounding(kind: str) -> Non
     }[kind]
     vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     scores = exact_scores([vectors], [0], vectors[:1], 500)[0]
-    assert np.abs(scores - vectors.astype(np.float64) @ vectors[0].astype(np.float64)).max() < ROUNDING
+    assert np.abs(scores - vectors.astype(np.float64) @ vectors[0].astype(np.float64)).max() < float_error(vectors[0])
 
 
 def test_one_query_and_a_batch_agree_over_shards() -> None:
@@ -46,7 +46,7 @@ def test_one_query_and_a_batch_agree_over_shards() -> None:
     shards, starts = [vectors[:5000], vectors[5000:]], [0, 5000]
     batch = exact_scores(shards, starts, queries, 9000)
     for query, scores in zip(queries, batch, strict=True):
-        assert np.allclose(exact_scores(shards, starts, query[None], 9000)[0], scores, atol=ROUNDING)
+        assert np.allclose(exact_scores(shards, starts, query[None], 9000)[0], scores, atol=2 * float_error(query))
 
 
 def test_many_threads_get_their_own_results(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_many_threads_get_their_own_results(monkeypatch: pytest.MonkeyPatch) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    assert np.allclose(found, queries @ vectors.T, atol=ROUNDING)
+    assert np.allclose(found, queries @ vectors.T, atol=2 * float_error(queries[0]))
 
 
 def test_an_error_in_a_helping_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_an_error_in_a_helping_thread_is_raised(monkeypatch: pytest.MonkeyPatch)
             raise
 
     with pytest.raises(ValueError, match="no"):
-        products._share(recording, range(4))
+        products.share(recording, range(4))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
