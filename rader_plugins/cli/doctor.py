@@ -22,6 +22,7 @@ from rader_plugins.cli.options import JsonOutput
 from rader_plugins.cli.output import count, emit_json, facts
 from rader_plugins.cli.plugins import load_plugin, plugins
 from rader_plugins.errors import InputError
+from rader_plugins.processor import shown_features
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -147,7 +148,15 @@ def _state(extra: str, needs: Mapping[str, Sequence[Requirement]]) -> dict[str, 
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:
+    from rader_plugins.encoding.models import auto_dtype
+
     devices: dict[str, Any] = {"cpu_count": os.cpu_count(), "torch": None, "cuda": [], "mps": False, "faiss_gpus": None}
+    devices["cpu_features"] = shown_features()
+    devices["cpu_dtype"] = auto_dtype(None, "cpu")
+    devices["onnxruntime"] = None
+    runtime = _optional("onnxruntime", problems)
+    if runtime is not None:
+        devices["onnxruntime"] = runtime.get_available_providers()
     torch = _optional("torch", problems)
     if torch is not None:
         devices["torch"] = torch.__version__
@@ -224,6 +233,8 @@ def _rendered(report: dict[str, Any]) -> list[str]:
             ("platform", python["platform"]),
             ("sqlite", python["sqlite"]),
             ("devices", _devices_text(report["devices"])),
+            ("precision", _precision_text(report["devices"])),
+            ("onnx", _onnx_text(report["devices"])),
             ("mini model", _mini_text(report["mini"])),
             ("hub", _network_text(report["network"])),
             ("temporary", f"{report['temporary_folder']['path']}" + _writable(report["temporary_folder"])),
@@ -258,6 +269,20 @@ def _devices_text(devices: dict[str, Any]) -> str:
         gpus.append("Apple MPS")
     faiss = f"; FAISS sees {devices['faiss_gpus']} GPUs" if devices["faiss_gpus"] else ""
     return f"{devices['cpu_count']} CPU cores, " + (", ".join(gpus) or "no GPU") + faiss
+
+
+def _precision_text(devices: dict[str, Any]) -> str:
+    from rader_plugins.encoding.models import CPU_DTYPE
+
+    features = f" ({', '.join(devices['cpu_features'])})" if devices["cpu_features"] else ""
+    stated = f", as {CPU_DTYPE} states" if os.environ.get(CPU_DTYPE) else ""
+    return f"{devices['cpu_dtype']} on this CPU{stated}{features}; dtype= states another"
+
+
+def _onnx_text(devices: dict[str, Any]) -> str:
+    if devices["onnxruntime"] is None:
+        return "no ONNX Runtime: models run in torch"
+    return f"ONNX Runtime runs on {', '.join(devices['onnxruntime'])}"
 
 
 def _mini_text(mini: dict[str, Any]) -> str:

@@ -170,6 +170,7 @@ class ModelChoice:
             InputError: An option does not go with the model, or the index's model has to be named.
         """
         from rader_plugins.encoding import load_encoder
+        from rader_plugins.encoding.backends import recorded_dtype
 
         source: Any = self.model
         recipe: Any = self.recipe
@@ -207,6 +208,8 @@ class ModelChoice:
         further = parse_fields(self.model_option or (), "--model-option", nested=True)
         if doubled := sorted(name for name in further if options.get(name) is not None):
             raise InputError(f"--model-option {doubled[0]} has an option of its own, or is set already.")
+        if index is not None and not remote and self.backend != "onnx" and "dtype" not in further:
+            options |= recorded_dtype(source, getattr(index, "recorded_precision", None))
         return load_encoder(source, **{**options, **further})
 
 

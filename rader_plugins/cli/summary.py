@@ -187,7 +187,8 @@ def _engine_facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _vectors(stats: dict[str, Any]) -> str:
-    return f"{stats['dimension']} dimensions, {stats['dtype']}"
+    computed = f", computed in {stats['precision']}" if stats.get("precision") else ""
+    return f"{stats['dimension']} dimensions, {stats['dtype']}{computed}"
 
 
 def _outdated_words(stats: dict[str, Any]) -> str:

@@ -8,11 +8,14 @@ from typing import Any, Literal, get_args
 
 from rader_plugins.arguments import shown
 from rader_plugins.errors import InputError
+from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import ONNX_FILE, has_only_onnx
 
-__all__ = ["Backend", "check_onnx_options", "pick_backend"]
+__all__ = ["Backend", "check_onnx_options", "pick_backend", "recorded_dtype"]
 
 Backend = Literal["torch", "onnx"]
+
+_PRECISIONS = ("float32", "bfloat16", "float16", "float64")  # in which torch computes
 
 # Of torch alone: value that asks for nothing -> what an ONNX file has in its place.
 _OF_TORCH = {
@@ -35,7 +38,7 @@ def pick_backend(backend: object, location: str) -> Backend:
         InputError: It is neither.
     """
     if backend is not None:
-        if backend not in get_args(Backend):
+        if not isinstance(backend, str) or backend not in get_args(Backend):
             raise InputError(f"backend is {' or '.join(get_args(Backend))}, not {shown(backend)}.")
         return backend  # type: ignore[return-value]
     folder = Path(location)
@@ -43,6 +46,19 @@ def pick_backend(backend: object, location: str) -> Backend:
     if not folder.is_dir():  # of a hub repository, what is fetched shows whether it holds one
         return "onnx" if without_torch else "torch"
     return "onnx" if has_only_onnx(folder) or (without_torch and (folder / ONNX_FILE).is_file()) else "torch"
+
+
+def recorded_dtype(source: Recipe | str, precision: str | None) -> dict[str, str]:
+    """Return the options by which a model goes on in the precision that an index noted, if torch runs it.
+
+    Args:
+        source: What ``load_encoder`` takes; not an URL.
+        precision: What was noted; None where nothing was.
+    """
+    location = source if isinstance(source, str) else source.model
+    if precision not in _PRECISIONS or pick_backend(None, location) == "onnx":
+        return {}
+    return {"dtype": precision}
 
 
 def _is_installed(module: str) -> bool:
@@ -59,6 +75,7 @@ def check_onnx_options(options: dict[str, Any]) -> None:
         InputError: There is such an option; the message says why.
     """
     for name, (idle, reason) in _OF_TORCH.items():
-        if name in options and not any(options[name] is value or options[name] == value for value in idle):
-            raise InputError(f"{name}={shown(options[name])} has no effect with backend='onnx'. {reason}.")
+        stated = options.get(name)
+        if not any(stated is value or (isinstance(stated, str) and stated == value) for value in idle):
+            raise InputError(f"{name}={shown(stated)} has no effect with backend='onnx'. {reason}.")
         options.pop(name, None)

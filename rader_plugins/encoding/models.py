@@ -105,7 +105,7 @@ def pick_dtype(dtype: str | torch.dtype | None, recipe: Recipe, device: str) -> 
     """
     torch = import_extra("torch", "local")
     setting, source = dtype, "dtype"
-    if setting is None or setting == "auto":
+    if setting is None or (isinstance(setting, str) and setting == "auto"):
         setting = auto_dtype(recipe, device)
         if device == "cpu" and setting == os.environ.get(CPU_DTYPE):
             source = CPU_DTYPE

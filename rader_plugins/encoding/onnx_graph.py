@@ -58,7 +58,7 @@ class Exported:
 
 def check_precision(precision: object) -> None:
     """Raise :class:`InputError` unless it is one that weights are written in."""
-    if precision not in get_args(Precision):
+    if not isinstance(precision, str) or precision not in get_args(Precision):
         raise InputError(f"precision is one of {', '.join(get_args(Precision))}, not {shown(precision)}.")
 
 

@@ -113,6 +113,11 @@ class EngineIndex:
         return self._encoders.recorded_model
 
     @property
+    def recorded_precision(self) -> str | None:
+        """In which precision its first vectors were computed (``"bfloat16"``), where that is known."""
+        return self._encoders.recorded_precision
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """What a request may ask of it; see :class:`rader_plugins.index.Index`."""
         return _CAPABILITIES if self.recipe is None else _CAPABILITIES | {"dense", "hybrid"}
@@ -268,6 +273,7 @@ class EngineIndex:
             "documents": len(self),
             "dimension": settings.dimension,
             "dtype": settings.dtype,
+            "precision": settings.precision,
             "recipe": settings.recipe.name if settings.recipe else None,
             "model": settings.recipe.model if settings.recipe else None,
             "fingerprint": settings.fingerprint,

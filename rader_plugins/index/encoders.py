@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rader_plugins.background import after_fork, in_thread
+from rader_plugins.encoding.backends import recorded_dtype
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.cut import cut
 from rader_plugins.errors import FingerprintMismatchError, InputError
@@ -20,8 +21,12 @@ from rader_plugins.recipes import RECIPE_FILE, Recipe
 __all__ = ["EncoderSlot", "RecordedEncoder", "as_encoder", "settings_for"]
 
 
-def as_encoder(encoder: Encoder | Recipe | str) -> Encoder:
+def as_encoder(encoder: Encoder | Recipe | str, precision: str | None = None) -> Encoder:
     """Return an encoder, loading it if it is given by name or recipe.
+
+    Args:
+        encoder: The encoder, or what it is loaded from.
+        precision: In which torch is to compute, if it is known.
 
     Raises:
         InputError: It is neither, or cannot be loaded.
@@ -29,7 +34,7 @@ def as_encoder(encoder: Encoder | Recipe | str) -> Encoder:
     if isinstance(encoder, Recipe | str):
         from rader_plugins.encoding import load_encoder
 
-        return load_encoder(encoder)
+        return load_encoder(encoder, **recorded_dtype(encoder, precision))
     if not isinstance(encoder, Encoder):
         raise InputError(f"encoder must be an Encoder, a Recipe or a name, not {type(encoder).__name__}.")
     return encoder
@@ -57,6 +62,7 @@ def settings_for(
         dtype="float32" if dtype is None else dtype,
         bm25=Bm25Config() if bm25 is None else bm25,
         ann=ann_config(ann),
+        precision=encoder.precision if encoder else None,
     )
     settings.check()
     return settings
@@ -119,6 +125,11 @@ class EncoderSlot:
             yield str(directory) if carries_recipe else replace(recipe, model=str(directory))
 
     @property
+    def recorded_precision(self) -> str | None:
+        """In which precision the vectors of the index were computed, where that is known."""
+        return self._settings.precision
+
+    @property
     def _cut_to(self) -> int | None:
         return self._settings.recipe.cut_to if self._settings.recipe is not None else None
 
@@ -162,7 +173,7 @@ class EncoderSlot:
         try:
             for candidate in self._candidates():
                 try:
-                    return self._checked(cut(as_encoder(candidate), self._cut_to))
+                    return self._checked(cut(as_encoder(candidate, self._settings.precision), self._cut_to))
                 except InputError as error:  # another model of the same place: the next candidate may be the right one
                     failure = failure or error
         except InputError as error:
@@ -191,7 +202,13 @@ class RecordedEncoder(Encoder):
         self.recipe = settings.recipe
         self.location = settings.location
         self._dimension = settings.dimension
+        self._precision = settings.precision
         self._slot = slot
+
+    @property
+    def precision(self) -> str | None:
+        """That in which the vectors of the index were computed."""
+        return self._precision
 
     @property
     def dimension(self) -> int:

@@ -46,6 +46,7 @@ class Settings:
         dimension, dtype: Length (None without vectors) and storage type of the vectors.
         bm25, ann: How it searches.
         location_from_index: The way from the index to the directory of the model, for both to be moved together.
+        precision: In which precision its first vectors were computed, where that is known; it goes on in it.
     """
 
     recipe: Recipe | None
@@ -56,6 +57,7 @@ class Settings:
     bm25: Bm25Config
     ann: AnnConfig | None
     location_from_index: str | None = None
+    precision: str | None = None
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Settings:
@@ -75,6 +77,7 @@ class Settings:
             bm25=Bm25Config(**values["bm25"]),
             ann=None if ann is None else AnnConfig(**ann),
             location_from_index=values.get("location_from_index"),
+            precision=values.get("precision"),
         )
 
     def check(self) -> None:
@@ -279,7 +282,7 @@ def open_home(folder: Path) -> Home:
 
 
 def _assemble(folder: Path | None, store: Store) -> Home:
-    later = {"location_from_index": (None,)}  # with its default; the others are in every index
+    later = {"location_from_index": (None,), "precision": (None,)}  # with its default; the others are in every index
     with store.reading():
         values = {field.name: store.meta(field.name, *later.get(field.name, ())) for field in fields(Settings)}
     settings = Settings.from_values(values)

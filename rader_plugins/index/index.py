@@ -162,6 +162,11 @@ class RaderIndex(IndexReader):
         """
         return self._encoders.recorded_model
 
+    @property
+    def recorded_precision(self) -> str | None:
+        """In which precision its first vectors were computed (``"bfloat16"``), where that is known."""
+        return self._encoders.recorded_precision
+
     def copy_to(self, path: str | PathLike[str]) -> None:
         """Make the index in a folder, or behind the URL of an engine, hold what this one holds; nothing is encoded.
 

@@ -21,6 +21,7 @@ def describe(home: Home, snapshot: Snapshot) -> dict[str, Any]:
         "deleted_rows": snapshot.rows - len(snapshot),
         "dimension": settings.dimension,
         "dtype": settings.dtype,
+        "precision": settings.precision,
         "recipe": settings.recipe.name if settings.recipe else None,
         "model": settings.recipe.model if settings.recipe else None,
         "fingerprint": settings.fingerprint,

@@ -23,6 +23,7 @@ __all__ = [
     "build_classifier",
     "build_cross_encoder",
     "has_own_modules",
+    "keep_head_exact",
     "last_place",
     "last_token_logits",
     "reads_last_token",
@@ -72,6 +73,22 @@ def last_token_logits(model: Any, features: Mapping[str, Tensor], last: Tensor) 
     # In float32: a logit rounded to bfloat16 has three digits, and many documents would tie.
     with torch.autocast(states.device.type, enabled=False):
         return torch.nn.functional.linear(read.float(), head.weight.float(), bias)  # type: ignore[no-any-return]
+
+
+def keep_head_exact(model: Any) -> None:
+    """Let an encoder's classifier compute its last layers in float32, whatever precision the others have.
+
+    A logit that is rounded to bfloat16 has three digits, and many documents would tie. (Decoders: see
+    :func:`last_token_logits`.)
+    """
+    torch = import_extra("torch", "local")
+    head = getattr(model, "classifier", None)
+    if not isinstance(head, torch.nn.Module) or model.dtype not in (torch.bfloat16, torch.float16):
+        return
+    head.float()
+    head.register_forward_pre_hook(
+        lambda module, inputs: tuple(each.float() if torch.is_tensor(each) else each for each in inputs)
+    )
 
 
 def has_own_modules(recipe: Recipe, location: str) -> bool:

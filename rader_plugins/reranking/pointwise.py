@@ -20,6 +20,7 @@ from rader_plugins.reranking.models import (
     build_classifier,
     build_cross_encoder,
     has_own_modules,
+    keep_head_exact,
     last_place,
     last_token_logits,
     reads_last_token,
@@ -174,6 +175,7 @@ def _load(recipe: Recipe, location: str, options: LoadOptions, *, shared: bool) 
             classifier = Classifier(cross_encoder.transformers_model, cross_encoder.tokenizer)
             return LoadedModel(_Parts(classifier, cross_encoder), str(classifier.model.device.type))
         classifier = build_classifier(recipe, location, options)
+        keep_head_exact(classifier.model)
         return LoadedModel(_Parts(classifier), str(classifier.model.device.type))
 
     if not shared:

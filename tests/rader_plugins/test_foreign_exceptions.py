@@ -17,9 +17,13 @@ import pytest
 
 from rader_plugins import Document, Hit, RaderIndex, RaderRetriever, Recipe, create_index, load_encoder, open_index
 from rader_plugins.analysis import Analyzer
+from rader_plugins.encoding.backends import check_onnx_options, pick_backend
+from rader_plugins.encoding.batching import check_batch_tokens
 from rader_plugins.encoding.cache import VectorCache
 from rader_plugins.encoding.http import HTTPEncoder
 from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
+from rader_plugins.encoding.onnx_graph import check_precision
+from rader_plugins.encoding.onnx_model import pick_onnx_device
 from rader_plugins.errors import RaderError
 from rader_plugins.evaluation.measures import load_measure
 from rader_plugins.evaluation.scoring import score_run
@@ -248,6 +252,17 @@ def constructors(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, 
             {"n": 1, "temperature": 0.5, "top_p": 0.5, "top_k": 1, "max_tokens": 1, "stop": ["a"], "seed": 1},
         ),
         "caches": (VectorCache, {"path": folder / "vectors.sqlite"}),
+        "backend": (
+            lambda backend, device, precision, batch_tokens, **options: (
+                pick_backend(backend, "m"),
+                check_onnx_options(options),
+                check_precision(precision),
+                check_batch_tokens(batch_tokens),
+                pick_onnx_device(device),
+            ),
+            {"backend": "torch", "device": None, "precision": "fp32", "batch_tokens": 1, "dtype": "auto"}
+            | {"attn_implementation": None, "trust_remote_code": False},
+        ),
         "load": (
             lambda device, dtype, **options: LoadOptions(
                 pick_device(device), pick_dtype(dtype, Recipe(name="n", model="m"), "cpu"), **options
