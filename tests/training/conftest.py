@@ -19,21 +19,21 @@ ANIMALS = ["cat", "dog", "horse", "mouse", "eagle", "shark", "whale", "snake"]
 def toy_samples(count: int = 16) -> list[Sample]:
     """Questions about animals; each animal has one document, and two others are its hard negatives."""
     documents = [Passage(animal, f"the {animal} lives here", "", "") for animal in ANIMALS]
-    made = []
+    toys = []
     for number in range(count):
-        at = number % len(ANIMALS)
-        others = (documents[(at + 1) % len(ANIMALS)], documents[(at + 3) % len(ANIMALS)])
-        made.append(
+        index = number % len(ANIMALS)
+        negatives = (documents[(index + 1) % len(ANIMALS)], documents[(index + 3) % len(ANIMALS)])
+        toys.append(
             Sample(
                 f"q{number}",
-                f"where is number {number} of {ANIMALS[at]}",
+                f"where is number {number} of {ANIMALS[index]}",
                 "cot" if number % 2 else "question",
-                (documents[at],),
-                others,
+                (documents[index],),
+                negatives,
                 f"p{number}",
             )
         )
-    return made
+    return toys
 
 
 @pytest.fixture(scope="session")

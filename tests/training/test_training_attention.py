@@ -38,8 +38,8 @@ def test_outside_of_bfloat16_nothing_changes() -> None:
     torch.manual_seed(0)
     texts = [torch.randn(2, 2, 5, 8) for _ in range(3)]
     with Float32Attention():
-        within = functional.scaled_dot_product_attention(*texts)
-    assert torch.equal(within, functional.scaled_dot_product_attention(*texts))
+        attended = functional.scaled_dot_product_attention(*texts)
+    assert torch.equal(attended, functional.scaled_dot_product_attention(*texts))
     assert isinstance(fast_attention("cpu"), contextlib.nullcontext)
     assert isinstance(fast_attention("cuda"), contextlib.nullcontext)
 

@@ -32,12 +32,12 @@ def reports(
     tmp_path_factory: pytest.TempPathFactory, tiny: Path, mini: Encoder, sample_folder: Path
 ) -> dict[str, TrainingReport]:
     """A decoder whose tokenizer has a chat template, and MiniLM, trained for three steps."""
-    made = {}
+    by_base = {}
     for name, base in (("decoder", str(tiny)), ("mini", "mini")):
         out = tmp_path_factory.mktemp("export") / name
         config = retriever_config(max_steps=3, learning_rate=5e-3)
-        made[name] = train_retriever(sample_folder, base, out, config, device="cpu", keep_adapter=True)
-    return made
+        by_base[name] = train_retriever(sample_folder, base, out, config, device="cpu", keep_adapter=True)
+    return by_base
 
 
 @pytest.fixture(params=["decoder", "mini"])
@@ -52,8 +52,10 @@ def local(path: Path) -> LocalEncoder:
 
 
 def assert_same(theirs: tuple[Any, Any], encoder: Encoder) -> None:
-    for found, ours in zip(theirs, (encoder.encode_queries(QUERIES), encoder.encode_documents(DOCUMENTS)), strict=True):
-        rows: Rows = np.asarray(found, dtype=np.float32)
+    for vectors, ours in zip(
+        theirs, (encoder.encode_queries(QUERIES), encoder.encode_documents(DOCUMENTS)), strict=True
+    ):
+        rows: Rows = np.asarray(vectors, dtype=np.float32)
         cosines = (rows * ours).sum(axis=1) / np.linalg.norm(rows, axis=1)
         assert cosines.min() > 0.9999, cosines
 
@@ -83,8 +85,8 @@ def test_langchains_own_embeddings(report: TrainingReport) -> None:
     # space of a line break, so that these are left out, too.
     encoder = local(report.model)
     queries, documents = QUERIES[:2], DOCUMENTS[:1]
-    found = [embeddings.embed_query(query) for query in queries]
-    assert (np.asarray(found) * encoder.encode_queries(queries)).sum(axis=1).min() > 0.9999
+    vectors = [embeddings.embed_query(query) for query in queries]
+    assert (np.asarray(vectors) * encoder.encode_queries(queries)).sum(axis=1).min() > 0.9999
     ours = encoder.encode_documents(documents)
     assert (np.asarray(embeddings.embed_documents(documents)) * ours).sum(axis=1).min() > 0.9999
 
@@ -136,9 +138,9 @@ def test_an_embedding_server(report: TrainingReport) -> None:
 
 def test_the_adapter_alone(report: TrainingReport, tiny: Path) -> None:
     assert report.adapter is not None
-    merged, kept = local(report.model), local(report.adapter)
-    assert_same((kept.encode_queries(QUERIES), kept.encode_documents(DOCUMENTS)), merged)
-    assert kept.recipe.query_template == merged.recipe.query_template
+    merged, unmerged = local(report.model), local(report.adapter)
+    assert_same((unmerged.encode_queries(QUERIES), unmerged.encode_documents(DOCUMENTS)), merged)
+    assert unmerged.recipe.query_template == merged.recipe.query_template
     # What peft itself makes of it on the base.
     from peft import PeftModel
 
@@ -159,8 +161,8 @@ def test_an_adapter_of_averaged_weights(sample_folder: Path, tiny: Path, tmp_pat
     config = retriever_config(max_steps=2, learning_rate=5e-3, merge_weight=0.25)
     report = train_retriever(sample_folder, str(tiny), tmp_path / "run", config, device="cpu", keep_adapter=True)
     assert report.adapter is not None
-    kept = local(report.adapter)
-    assert_same((kept.encode_queries(QUERIES), kept.encode_documents(DOCUMENTS)), local(report.model))
+    unmerged = local(report.adapter)
+    assert_same((unmerged.encode_queries(QUERIES), unmerged.encode_documents(DOCUMENTS)), local(report.model))
     settings = json.loads((report.adapter / "adapter_config.json").read_text(encoding="utf-8"))
     assert settings["lora_alpha"] == 16
     assert settings["base_model_name_or_path"] == str(tiny.resolve())

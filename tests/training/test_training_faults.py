@@ -247,12 +247,12 @@ SAVED: dict[str, Any] = {"epochs": 2, "max_steps": 6, "save_every": 2, "learning
 def test_a_full_disk_while_saving(tiny: Path, samples: Path, tmp_path: Path, train: Train, what: str) -> None:
     torch.set_num_threads(1)
     process = start(LIMITED, train.__name__, str(samples), str(tiny), str(tmp_path / "run"), what)
-    said, _ = process.communicate(timeout=600)
-    assert "cannot be written" in said
-    assert "--resume" in said
-    kept = newest_checkpoint(tmp_path / "run" / "checkpoints")
-    assert kept is not None
-    assert kept.name == ("checkpoint-2" if what == "checkpoint" else "checkpoint-6")
+    output, _ = process.communicate(timeout=600)
+    assert "cannot be written" in output
+    assert "--resume" in output
+    checkpoint = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.name == ("checkpoint-2" if what == "checkpoint" else "checkpoint-6")
     assert not (tmp_path / "run" / "model").exists()
     resumed = train(samples, tiny, tmp_path / "run", resume=True, **SAVED)
     expected = train(samples, tiny, tmp_path / "whole", **SAVED)
@@ -286,8 +286,8 @@ def test_a_kill_while_the_model_is_written(tiny: Path, samples: Path, tmp_path: 
     resumed = reranker(samples, tiny, tmp_path / "run", resume=True, **SAVED)
     name = "model.safetensors"
     assert (resumed.model / name).read_bytes() == (expected.model / name).read_bytes()
-    left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left <= {
+    file_names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert file_names <= {
         "model",
         "checkpoints",
         "metrics.jsonl",

@@ -135,8 +135,8 @@ def test_weights_of_samples_reach_both_losses(tiny: Path, tmp_path: Path) -> Non
     assert groups.report.weighted
     batch = [groups[0], groups[1]]
     encoder = encoder_of(tiny)
-    made = Collator(encoder.tokenizer, encoder.recipe, weighted=True)(batch)
-    assert made["query_weight"].tolist() == [1.5, 0.5]
+    columns = Collator(encoder.tokenizer, encoder.recipe, weighted=True)(batch)
+    assert columns["query_weight"].tolist() == [1.5, 0.5]
     # A batch of one keeps its weight, too.
     assert Collator(encoder.tokenizer, encoder.recipe, weighted=True)(batch[:1])["query_weight"].tolist() == [1.5]
     reranker = load_reranker(tiny_cross_encoder(tmp_path / "cross"), device="cpu")
@@ -170,18 +170,18 @@ def test_a_tenth_of_the_problems_is_held_out_with_all_their_queries(tmp_path: Pa
     write_jsonl(tmp_path / "s.jsonl", [sample.row() for sample in samples])
     rows = load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
     options: dict[str, Any] = {"seed": 1, "most_documents": 10}
-    held = development_set([tmp_path / "s.jsonl"], rows, tmp_path / "cache", **options)
-    assert held is not None
-    assert len(held.held_out) == 3
-    assert set(held.problems.values()) == held.held_out
-    assert len(held.dataset.judged) == 6
-    assert len(held.dataset.corpus) == 10
-    again = development_set([tmp_path / "s.jsonl"], rows, tmp_path / "cache", **options)
-    assert again is not None
-    assert again.dataset.digest == held.dataset.digest
-    groups = Groups(rows, size=2, weights={}, seed=0, held_out=held.held_out)
+    development = development_set([tmp_path / "s.jsonl"], rows, tmp_path / "cache", **options)
+    assert development is not None
+    assert len(development.held_out) == 3
+    assert set(development.problems.values()) == development.held_out
+    assert len(development.dataset.judged) == 6
+    assert len(development.dataset.corpus) == 10
+    second_draw = development_set([tmp_path / "s.jsonl"], rows, tmp_path / "cache", **options)
+    assert second_draw is not None
+    assert second_draw.dataset.digest == development.dataset.digest
+    groups = Groups(rows, size=2, weights={}, seed=0, held_out=development.held_out)
     trained = {groups[number].query for number in range(len(groups))}
-    assert not trained & set(held.dataset.queries.values())
+    assert not trained & set(development.dataset.queries.values())
     assert (groups.report.samples, groups.report.held_out) == (54, 6)
     write_jsonl(tmp_path / "few.jsonl", [sample.row() for sample in samples[:18]])
     few = load_samples(tmp_path / "few.jsonl", tmp_path / "cache")
@@ -192,15 +192,15 @@ def test_the_validation_split_is_taken_and_what_is_trained_on_left_out_of_it(tmp
     with SampleWriter(tmp_path / "samples") as writer:
         for sample in toy_samples():
             writer.add("train", sample)
-        place = Passage(ANIMALS[0], f"the {ANIMALS[0]} lives here")
-        writer.add("validation", Sample("v1", "an unseen query", "question", (place,), (), "v1"))
-        writer.add("validation", Sample("v2", toy_samples()[0].query.upper(), "question", (place,), (), "v2"))
+        passage = Passage(ANIMALS[0], f"the {ANIMALS[0]} lives here")
+        writer.add("validation", Sample("v1", "an unseen query", "question", (passage,), (), "v1"))
+        writer.add("validation", Sample("v2", toy_samples()[0].query.upper(), "question", (passage,), (), "v2"))
     rows = load_samples(tmp_path / "samples", tmp_path / "cache")
-    found = development_set([tmp_path / "samples"], rows, tmp_path / "cache", seed=0, most_documents=100)
-    assert found is not None
-    assert not found.held_out
-    assert list(found.dataset.queries) == ["v1"]
-    assert set(found.dataset.corpus) == set(ANIMALS)
+    development = development_set([tmp_path / "samples"], rows, tmp_path / "cache", seed=0, most_documents=100)
+    assert development is not None
+    assert not development.held_out
+    assert list(development.dataset.queries) == ["v1"]
+    assert set(development.dataset.corpus) == set(ANIMALS)
 
 
 def test_ids_of_documents_that_each_row_counts_anew(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_ids_of_documents_that_each_row_counts_anew(tmp_path: Path) -> None:
     ]
     write_jsonl(tmp_path / "s.jsonl", [sample.row() for sample in samples])
     rows = load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
-    held = development_set([tmp_path / "s.jsonl"], rows, tmp_path / "cache", seed=0, most_documents=100)
-    assert held is not None
-    for query in held.dataset.judged:
-        (relevant,) = held.dataset.qrels[query]
-        assert held.dataset.corpus[relevant].text == f"right {query[1:]}"
+    development = development_set([tmp_path / "s.jsonl"], rows, tmp_path / "cache", seed=0, most_documents=100)
+    assert development is not None
+    for query in development.dataset.judged:
+        (relevant,) = development.dataset.qrels[query]
+        assert development.dataset.corpus[relevant].text == f"right {query[1:]}"

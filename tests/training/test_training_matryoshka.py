@@ -40,10 +40,10 @@ def test_it_reaches_the_training(tiny: Path, samples: Path, tmp_path: Path) -> N
     weights = {
         name: (
             train_retriever(
-                samples, str(tiny), tmp_path / name, retriever_config(max_steps=2, **more), device="cpu"
+                samples, str(tiny), tmp_path / name, retriever_config(max_steps=2, **options), device="cpu"
             ).model
             / "model.safetensors"
         ).read_bytes()
-        for name, more in {"plain": {}, "cut": {"matryoshka": [8]}}.items()
+        for name, options in {"plain": {}, "cut": {"matryoshka": [8]}}.items()
     }
     assert weights["plain"] != weights["cut"]

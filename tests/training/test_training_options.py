@@ -54,10 +54,10 @@ def test_draws_are_even_distinct_and_the_same_again(corpus: Corpus) -> None:
     seen: Counter[str] = Counter()
     for batch in range(500):
         groups = [Group("q", "p", (), frozenset({"p"}), draw=f"42/0/{batch}")]
-        drawn = corpus.draw(groups, 4)
-        assert len(set(drawn)) == 4
-        assert drawn == corpus.draw(groups, 4)
-        seen.update(drawn)
+        negatives = corpus.draw(groups, 4)
+        assert len(set(negatives)) == 4
+        assert negatives == corpus.draw(groups, 4)
+        seen.update(negatives)
     assert len(seen) == 20
     # 2,000 draws of 20 documents: 100 each, standard deviation below 10.
     assert min(seen.values()) > 60
@@ -99,9 +99,9 @@ def test_what_is_a_negative_of_which_query(tiny: Path, tmp_path: Path, in_batch:
 
 def test_groups_carry_what_a_draw_depends_on(samples: Path, tmp_path: Path) -> None:
     groups = Groups(load_samples(samples, tmp_path / "cache"), size=3, weights={}, seed=1)
-    draws = {groups[place].draw for place in range(16)}
+    draws = {groups[index].draw for index in range(16)}
     groups.epoch = 1
-    draws |= {groups[place].draw for place in range(16)}
+    draws |= {groups[index].draw for index in range(16)}
     assert len(draws) == 32
     assert groups[0].positive_ids == {"cat"}
 
@@ -129,16 +129,16 @@ def test_a_run_with_random_negatives_goes_on_to_the_same_weights(
             samples, str(tiny), tmp_path / out, config, corpus=documents, device="cpu", resume=resume
         ).model
 
-    whole = trained("whole")
+    uninterrupted = trained("whole")
     trained("again")
     # As if it had been stopped after the sixth of eight steps, in the middle of the second epoch.
     (tmp_path / "again" / "checkpoints" / "checkpoint-8" / "complete").unlink()
     resumed = trained("again", resume=True)
-    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    assert (uninterrupted / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
     without = train_retriever(
         samples, str(tiny), tmp_path / "none", retriever_config(**{**settings, "random_negatives": 0}), device="cpu"
     ).model
-    assert (whole / "model.safetensors").read_bytes() != (without / "model.safetensors").read_bytes()
+    assert (uninterrupted / "model.safetensors").read_bytes() != (without / "model.safetensors").read_bytes()
     write_jsonl(documents, [{"id": "d", "text": "another corpus"}])
     with pytest.raises(InputError, match="differs in corpus"):
         trained("whole", resume=True)
@@ -182,15 +182,15 @@ def test_a_batch_holds_anchors_with_the_vectors_of_the_base(tiny: Path, tmp_path
     batch = collator(groups)
     assert batch["anchor_input_ids"].shape[0] == 5
     assert batch["label"].shape == (1, 2), "they are nobody's negatives"
-    again = collator(groups)
-    assert batch["anchor_input_ids"].tolist() == again["anchor_input_ids"].tolist()
+    second_batch = collator(groups)
+    assert batch["anchor_input_ids"].tolist() == second_batch["anchor_input_ids"].tolist()
     other = collator([Group("q1", "a", ("b",), frozenset({"a"}), draw="1/1/0")])
     assert batch["anchor_input_ids"].tolist() != other["anchor_input_ids"].tolist()
     # Before any step the model puts them where the base does.
     features = {name: batch[f"anchor_{name}"] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
-        found = torch.nn.functional.normalize(encoder.model(features)["sentence_embedding"], dim=-1)
-    assert torch.allclose(found, batch["anchor_target"], atol=1e-5)
+        anchor_vectors = torch.nn.functional.normalize(encoder.model(features)["sentence_embedding"], dim=-1)
+    assert torch.allclose(anchor_vectors, batch["anchor_target"], atol=1e-5)
 
 
 def test_anchors_are_directions_where_a_recipe_does_not_scale_its_vectors(tiny: Path, tmp_path: Path) -> None:
@@ -220,10 +220,10 @@ def test_the_loss_grows_by_the_distance_of_the_anchors(mini_batch: int | None) -
         return {"input_ids": torch.tensor([[row] for row in rows]), "attention_mask": torch.ones(len(rows), 1)}
 
     def loss(weight: float) -> float:
-        held = {**column(3, 2), "target": torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
+        anchors = {**column(3, 2), "target": torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
         model = Rows()
         value = InfoNCE(model, temperature=1.0, mini_batch_size=mini_batch, anchor_weight=weight)(
-            [column(0), column(1, 2), held], torch.tensor([[POSITIVE, NEGATIVE]])
+            [column(0), column(1, 2), anchors], torch.tensor([[POSITIVE, NEGATIVE]])
         )
         value.backward()
         assert model.table.grad is not None
@@ -252,11 +252,11 @@ def test_anchors_hold_the_vectors_and_a_resumed_run_holds_them_at_the_base(
             resume=resume,
         ).model
 
-    held = trained("held", 100.0)
+    anchored = trained("held", 100.0)
     trained("again", 100.0)
     (tmp_path / "again" / "checkpoints" / "checkpoint-8" / "complete").unlink()
     resumed = trained("again", 100.0, resume=True)
-    assert (held / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    assert (anchored / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
 
     before = encoder_of(tiny).encode_documents(anchors.texts)
 
@@ -264,7 +264,7 @@ def test_anchors_hold_the_vectors_and_a_resumed_run_holds_them_at_the_base(
         after = load_encoder(str(model), device="cpu", show_progress=False).encode_documents(anchors.texts)
         return float((1 - (before * after).sum(axis=1)).mean())
 
-    assert moved(held) < moved(trained("free", 0.0))
+    assert moved(anchored) < moved(trained("free", 0.0))
 
 
 def test_anchors_and_their_weight_go_together(tiny: Path, samples: Path, tmp_path: Path) -> None:
@@ -310,9 +310,11 @@ def test_the_loss_is_the_weighted_mean(mini_batch: int | None) -> None:
 
     def loss(*weight: float) -> tuple[float, torch.Tensor]:
         queries = {"input_ids": torch.tensor([[0], [1]]), "attention_mask": torch.ones(2, 1)}
-        given = {"weight": torch.tensor(weight)} if weight else {}
+        weight_column = {"weight": torch.tensor(weight)} if weight else {}
         model = Rows()
-        value = InfoNCE(model, temperature=1.0, mini_batch_size=mini_batch)([{**queries, **given}, passages], label)
+        value = InfoNCE(model, temperature=1.0, mini_batch_size=mini_batch)(
+            [{**queries, **weight_column}, passages], label
+        )
         value.backward()
         assert model.table.grad is not None
         return value.item(), model.table.grad
@@ -332,11 +334,11 @@ def test_weights_reach_the_training(tiny: Path, tmp_path: Path) -> None:
         ("the dog barks", "a dog"),
         ("mice", "cheese"),
     ]
-    made = [
-        Sample(f"q{at}", query, "question", (Passage(f"p{at}", text),), (Passage("n", "a whale"),))
-        for at, (query, text) in enumerate(texts)
+    samples = [
+        Sample(f"q{number}", query, "question", (Passage(f"p{number}", text),), (Passage("n", "a whale"),))
+        for number, (query, text) in enumerate(texts)
     ]
-    write_jsonl(tmp_path / "s.jsonl", [one.row() for one in made])
+    write_jsonl(tmp_path / "s.jsonl", [sample.row() for sample in samples])
 
     def trained(strength: float) -> bytes:
         config = retriever_config(max_steps=2, learning_rate=1e-2, reasoning_weight=strength)
@@ -360,9 +362,9 @@ def adapted(encoder: LocalEncoder) -> set[str]:
 def test_an_adapter_on_some_layers(tiny: Path, tmp_path: Path) -> None:
     encoder = encoder_of(tiny)
     encoder.model[0].model = add_lora(encoder.model[0].model, RetrieverConfig(lora_layers=(1,)))
-    found = adapted(encoder)
-    assert {name.partition("layers.")[2].partition(".")[0] for name in found} == {"1"}
-    assert len(found) == 7
+    modules = adapted(encoder)
+    assert {name.partition("layers.")[2].partition(".")[0] for name in modules} == {"1"}
+    assert len(modules) == 7
     with pytest.raises(InputError, match=r"no transformer layers \[7\]"):
         add_lora(encoder_of(tiny).model[0].model, RetrieverConfig(lora_layers=(0, 7)))
 
@@ -372,9 +374,9 @@ def test_an_adapter_on_some_layers_of_a_model_without_the_papers_names(tmp_path:
     encoder = load_encoder(recipe, device="cpu", show_progress=False)
     assert isinstance(encoder, LocalEncoder)
     encoder.model[0].model = add_lora(encoder.model[0].model, RetrieverConfig(lora_layers=(0,)))
-    found = adapted(encoder)
-    assert all(".layer.0." in name for name in found)
-    assert {name.rpartition(".")[2] for name in found} == {"query", "key", "value", "dense"}
+    modules = adapted(encoder)
+    assert all(".layer.0." in name for name in modules)
+    assert {name.rpartition(".")[2] for name in modules} == {"query", "key", "value", "dense"}
 
 
 # Averaging with the base
@@ -415,15 +417,15 @@ def test_exported_weights_lie_between_base_and_trained(
         return load_file(report.model / "model.safetensors")
 
     base = load_file(tiny / "model.safetensors")
-    whole, part = trained(1.0), trained(0.25)
+    trained_tensors, part = trained(1.0), trained(0.25)
     moved = 0
-    for name, tensor in whole.items():
+    for name, tensor in trained_tensors.items():
         before = next(value for key, value in base.items() if key.endswith(name))
         moved += bool((tensor != before).any())
         if (whole_steps := (tensor - before).abs().max()) > 0:
             assert whole_steps > 1e-4
         torch.testing.assert_close(part[name], before + 0.25 * (tensor - before), rtol=0, atol=1e-6)
-    assert moved >= (14 if lora else len(whole) - 1)
+    assert moved >= (14 if lora else len(trained_tensors) - 1)
 
 
 @pytest.mark.parametrize(

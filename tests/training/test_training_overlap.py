@@ -25,7 +25,7 @@ LONG = "a pirate buries one chest on every island whose number divides the numbe
 
 
 def groups_of(folder: Path, *samples: Sample, **options: Any) -> Groups:
-    write_jsonl(folder / "s.jsonl", [one.row() for one in samples])
+    write_jsonl(folder / "s.jsonl", [toy.row() for toy in samples])
     return Groups(
         load_samples(folder / "s.jsonl", folder / "cache"), **{"size": 2, "weights": {}, "seed": 0, **options}
     )
@@ -45,16 +45,20 @@ def test_what_counts_as_an_overlap(tmp_path: Path) -> None:
         sample("free", "Why is it so that it rains?", "cot"),
         sample("not a cot", "Why is it so?\nA step."),
     )
-    found = find_overlap(groups, [test])
-    assert [(row["query_id"], row["query"], row["how"]) for row in found["listed"]] == [
+    overlap = find_overlap(groups, [test])
+    assert [(row["query_id"], row["query"], row["how"]) for row in overlap["listed"]] == [
         ("same", "short", "exact"),
         ("head", "short", "exact"),
         ("part", "long", "ngram"),
     ]
-    assert (found["samples"], found["overlapping"]) == (5, 3)
-    (told,) = found["against"]
-    assert told["overlaps"] == {"exact": 2, "ngram": 1}
-    assert (told["queries"], told["corpus_documents"], told["samples_with_a_positive_in_its_corpus"]) == (2, 1, 1)
+    assert (overlap["samples"], overlap["overlapping"]) == (5, 3)
+    (against,) = overlap["against"]
+    assert against["overlaps"] == {"exact": 2, "ngram": 1}
+    assert (against["queries"], against["corpus_documents"], against["samples_with_a_positive_in_its_corpus"]) == (
+        2,
+        1,
+        1,
+    )
     unseen = groups_of(
         tmp_path, sample("a", "Why is it so?", "cot"), sample("b", "other"), weights={"cot": 0, "question": 2}
     )
@@ -91,7 +95,7 @@ def test_overlap_is_refused_written_down_and_may_be_allowed(tiny: Path, samples:
     report = train_retriever(samples, str(tiny), out, ONE_STEP, check_against=named, allow_overlap=True, device="cpu")
     assert report.overlap == json.loads((out / "overlap.json").read_bytes())
     assert report.overlap["allowed"] is True
-    assert [one["overlaps"] for one in report.overlap["against"]] == [{"exact": 1}, {}]
+    assert [test_set["overlaps"] for test_set in report.overlap["against"]] == [{"exact": 1}, {}]
     assert '"query_id": "q3"' in (report.model / "README.md").read_text(encoding="utf-8")
 
 

@@ -87,12 +87,12 @@ def test_the_plan_tells_how_often_kinds_are_seen(kinds: list[str], tiny: Path, t
     write_jsonl(tmp_path / "samples.jsonl", [sample.row() for sample in samples])
     options: dict[str, Any] = {"device": "cpu", "holdout": False}
     run = prepare_retriever(tmp_path / "samples.jsonl", str(tiny), tmp_path / "run", **options)
-    each = prepare_retriever(
+    seen_once = prepare_retriever(
         tmp_path / "samples.jsonl", str(tiny), tmp_path / "run", RetrieverConfig(kinds={}), **options
     )
-    more = len(set(kinds)) == 2
-    assert any("question x" in note for note in run.plan.notes) is more
-    assert (len(run.groups) > len(each.groups)) is more
+    unequal = len(set(kinds)) == 2
+    assert any("question x" in note for note in run.plan.notes) is unequal
+    assert (len(run.groups) > len(seen_once.groups)) is unequal
 
 
 def test_what_is_stated_stays() -> None:
@@ -105,9 +105,9 @@ def test_what_is_stated_stays() -> None:
 
 def test_an_option_of_adapters_asks_for_one() -> None:
     for config, keeps in ((RetrieverConfig(lora_rank=4), False), (RetrieverConfig(), True)):
-        chosen = fitted(config, Facts(SMALL - 1, 100, keeps_adapter=keeps))
-        assert chosen.lora is True
-        assert chosen.learning_rate > fitted(RetrieverConfig(), Facts(SMALL - 1, 100)).learning_rate
+        fitted_config = fitted(config, Facts(SMALL - 1, 100, keeps_adapter=keeps))
+        assert fitted_config.lora is True
+        assert fitted_config.learning_rate > fitted(RetrieverConfig(), Facts(SMALL - 1, 100)).learning_rate
 
 
 def test_steps_are_those_of_the_epochs_or_fewer() -> None:
@@ -208,10 +208,10 @@ def test_the_plan_alone_is_printed_and_nothing_written(tiny: Path, samples: Path
     for words in ("samples 15 (", "; 1 held out", "steps", "warm-up", "hard ones", "1 of 16 problems, held out"):
         assert words in " ".join(result.output.split())
     assert not (tmp_path / "run").exists()
-    found = json.loads(CliRunner().invoke(build_app(), [*command, "--device", "cpu", "--json"]).stdout)
-    assert found["data"]["samples"] == 15
-    assert found["config"]["learning_rate"] == found["learning_rate"] > 0
-    assert found["minutes"] > 0
+    plan = json.loads(CliRunner().invoke(build_app(), [*command, "--device", "cpu", "--json"]).stdout)
+    assert plan["data"]["samples"] == 15
+    assert plan["config"]["learning_rate"] == plan["learning_rate"] > 0
+    assert plan["minutes"] > 0
 
 
 def test_evaluating_on_the_samples_themselves(tiny: Path, samples: Path, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_plain_checkpoint_with_a_pooling(samples: Path, tmp_path: Path) -> Non
 
 
 def values(*numbers: float) -> dict[str, float]:
-    return {f"q{place}": number for place, number in enumerate(numbers)}
+    return {f"q{index}": number for index, number in enumerate(numbers)}
 
 
 def test_verdicts() -> None:
@@ -388,13 +388,13 @@ def test_a_finished_run_gives_what_it_is_asked_for_later(tiny: Path, samples: Pa
 @pytest.mark.parametrize("lost", ["grade", "text"])
 @pytest.mark.parametrize("kind", ["retriever", "reranker"])
 def test_an_evaluation_that_could_show_nothing(kind: str, lost: str, tiny: Path, samples: Path, tmp_path: Path) -> None:
-    whole = toy_dataset()
-    qrels = {query: dict.fromkeys(grades, 0) for query, grades in whole.qrels.items()}
-    corpus = {name: Document(name, " ") for name in whole.corpus}
+    dataset = toy_dataset()
+    qrels = {query: dict.fromkeys(grades, 0) for query, grades in dataset.qrels.items()}
+    corpus = {name: Document(name, " ") for name in dataset.corpus}
     changed = {"grade": {"qrels": qrels}, "text": {"corpus": corpus}}[lost]
     prepare = prepare_retriever if kind == "retriever" else prepare_reranker
     with pytest.raises(InputError, match="can show nothing"):
-        prepare(samples, str(tiny), tmp_path / "run", evaluate_on=dataclasses.replace(whole, **changed), device="cpu")
+        prepare(samples, str(tiny), tmp_path / "run", evaluate_on=dataclasses.replace(dataset, **changed), device="cpu")
 
 
 def test_checkpoints_are_made_by_time(

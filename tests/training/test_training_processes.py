@@ -53,9 +53,11 @@ SETTINGS: dict[str, Any] = {
 def animals(tmp_path: Path) -> Path:
     folder = tmp_path / "animals"
     (folder / "qrels").mkdir(parents=True)
-    write_jsonl(folder / "corpus.jsonl", [{"_id": one, "text": f"the {one} lives here"} for one in ANIMALS])
-    write_jsonl(folder / "queries.jsonl", [{"_id": one, "text": f"where is number 99 of {one}"} for one in ANIMALS])
-    rows = ["query-id\tcorpus-id\tscore", *(f"{one}\t{one}\t1" for one in ANIMALS)]
+    write_jsonl(folder / "corpus.jsonl", [{"_id": animal, "text": f"the {animal} lives here"} for animal in ANIMALS])
+    write_jsonl(
+        folder / "queries.jsonl", [{"_id": animal, "text": f"where is number 99 of {animal}"} for animal in ANIMALS]
+    )
+    rows = ["query-id\tcorpus-id\tscore", *(f"{animal}\t{animal}\t1" for animal in ANIMALS)]
     (folder / "qrels" / "dev.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
 
@@ -142,16 +144,16 @@ def test_two_processes_give_the_weights_of_one(tiny: Path, samples: Path, animal
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)  # one report: the second process says nothing
     assert report["steps"] == alone.steps == 6
-    assert report["evaluations"] == pytest.approx({str(at): value for at, value in alone.evaluations.items()})
+    assert report["evaluations"] == pytest.approx({str(step): value for step, value in alone.evaluations.items()})
     # The same data in the same order, and the gradients averaged.
-    expected, found, gathered = (
+    expected, weights, gathered = (
         tensors(folder / "model") for folder in (tmp_path / "alone", tmp_path / "run", tmp_path / "apart")
     )
     assert_same_training(gathered, expected, tensors(tiny))
-    assert_same_training(found, expected, tensors(tiny))
+    assert_same_training(weights, expected, tensors(tiny))
     assert not (tmp_path / "apart" / "gathered").exists()
     rows = [list(read_jsonl(tmp_path / folder / "metrics.jsonl")) for folder in ("alone", "run", "apart")]
-    losses = [[row["loss"] for row in some if "loss" in row] for some in rows]
+    losses = [[row["loss"] for row in log if "loss" in row] for log in rows]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert losses[0] == pytest.approx(losses[2], rel=0.05)
     checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-6"

@@ -70,9 +70,9 @@ def dataset() -> RetrievalDataset:
 def first_stage() -> dict[str, dict[str, float]]:
     """All documents for every query, the relevant one last but one."""
     run = {}
-    for place, animal in enumerate(ANIMALS):
-        others = ANIMALS[place + 1 :] + ANIMALS[:place]
-        run[animal] = {name: -float(at) for at, name in enumerate([*others[:-1], animal, others[-1]])}
+    for index, animal in enumerate(ANIMALS):
+        irrelevant = ANIMALS[index + 1 :] + ANIMALS[:index]
+        run[animal] = {name: -float(rank) for rank, name in enumerate([*irrelevant[:-1], animal, irrelevant[-1]])}
     return run
 
 
@@ -103,7 +103,7 @@ def test_training_and_inference_see_the_same_tokens(tmp_path: Path, kind: str) -
     ]
     collator = PairCollator(Classifier(reranker.model, reranker.tokenizer), reranker.recipe)
     batch = collator(groups)
-    rows = [row[kept.bool()].tolist() for row, kept in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+    rows = [row[mask.bool()].tolist() for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
     with pytest.warns(UserWarning, match="were cut"):
         reranker.score_pairs([(group.query, text) for group in groups for text in (group.positive, *group.negatives)])
     assert sorted(rows) == sorted(reranker.read)
@@ -123,12 +123,12 @@ def test_the_loss_is_that_of_the_formula(tmp_path: Path, make: Any) -> None:
     reranker = load_reranker(folder, device="cpu")
     groups = [Group("q one", "a", ("b", "c d e"), frozenset()), Group("q two", "b", ("a",), frozenset())]
     batch = PairCollator(Classifier(reranker.model, reranker.tokenizer), reranker.recipe)(groups)
-    found = GroupScorer(reranker.model)(**batch)
+    output = GroupScorer(reranker.model)(**batch)
     scores = reranker.score_pairs([("q one", "a"), ("q one", "b"), ("q one", "c d e"), ("q two", "b"), ("q two", "a")])
-    np.testing.assert_allclose(found["scores"].numpy(), scores, atol=1e-5)
+    np.testing.assert_allclose(output["scores"].numpy(), scores, atol=1e-5)
     wide = scores.astype(np.float64)
     losses = [np.log(np.exp(group).sum()) - group[0] for group in (wide[:3], wide[3:])]
-    assert found["loss"].item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert output["loss"].item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def told_apart_by_a_word(swapped: bool) -> list[Sample]:
@@ -175,8 +175,11 @@ def test_a_language_model_becomes_a_reranker(language_model: Path, tmp_path: Pat
     # The directory holds what was evaluated.
     corpus = dataset().corpus
     hits = [[Hit(corpus[name], 0.0, 1) for name in first_stage()[animal]] for animal in ANIMALS]
-    found = reranker.rerank_batch(list(dataset().queries.values()), hits)
-    run = {animal: {hit.document.id: hit.score for hit in one} for animal, one in zip(ANIMALS, found, strict=True)}
+    rankings = reranker.rerank_batch(list(dataset().queries.values()), hits)
+    run = {
+        animal: {hit.document.id: hit.score for hit in ranking}
+        for animal, ranking in zip(ANIMALS, rankings, strict=True)
+    }
     ndcg = score_run(run, dataset().qrels, ["nDCG@10"]).mean["nDCG@10"]
     assert ndcg == pytest.approx(report.evaluations[report.best_step])
     # Plain transformers, with a batch that is padded, scores alike: template, EOS and padding are in the files.
@@ -193,8 +196,8 @@ def test_a_language_model_becomes_a_reranker(language_model: Path, tmp_path: Pat
     assert "First stage (nDCG@10)" in card
     if lora:
         assert report.adapter is not None
-        kept = load_reranker(report.adapter, device="cpu", show_progress=False)
-        np.testing.assert_allclose(kept.score_pairs(pairs_of(query)), scores, atol=1e-4)
+        unmerged = load_reranker(report.adapter, device="cpu", show_progress=False)
+        np.testing.assert_allclose(unmerged.score_pairs(pairs_of(query)), scores, atol=1e-4)
         from peft import PeftModel
 
         base = AutoModelForSequenceClassification.from_pretrained(language_model, num_labels=1)
@@ -218,8 +221,8 @@ def test_an_encoder_becomes_a_cross_encoder(mini: Encoder, samples: Path, tmp_pa
     assert report.adapter is not None
     settings = json.loads((report.adapter / "adapter_config.json").read_text(encoding="utf-8"))
     assert settings["base_model_name_or_path"] == "sentence-transformers/all-MiniLM-L6-v2"
-    kept = load_reranker(report.adapter, device="cpu", show_progress=False)
-    np.testing.assert_allclose(kept.score_pairs(pairs[:3]), scores[:3], atol=1e-4)
+    unmerged = load_reranker(report.adapter, device="cpu", show_progress=False)
+    np.testing.assert_allclose(unmerged.score_pairs(pairs[:3]), scores[:3], atol=1e-4)
 
 
 def test_a_reranker_goes_on_with_its_own_head_and_recipe(samples: Path, tmp_path: Path) -> None:
@@ -270,8 +273,8 @@ def test_bfloat16_keeps_the_base_and_trains_in_float32(language_model: Path, sam
 
     trained = load_file(tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trained.safetensors")
     assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
-    stored = load_file(report.model / "model.safetensors")
-    assert stored["model.embed_tokens.weight"].dtype == torch.bfloat16
+    saved_tensors = load_file(report.model / "model.safetensors")
+    assert saved_tensors["model.embed_tokens.weight"].dtype == torch.bfloat16
     assert np.isfinite(load_reranker(report.model, device="cpu").score_pairs(pairs_of("q"))).all()
 
 
@@ -314,9 +317,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(language_model: Path, sam
 @pytest.mark.filterwarnings("ignore::rader_plugins.errors.RaderWarning")
 def test_bm25_is_the_first_stage_by_default(language_model: Path, samples: Path, tmp_path: Path) -> None:
     config = reranker_config(max_steps=1)
-    whole = dataset()
-    kept = {"cat": whole.qrels["cat"], "dog": whole.qrels["dog"]}
-    data = RetrievalDataset(whole.corpus, whole.queries, kept, excluded={"dog": {"dog"}})
+    animals = dataset()
+    qrels = {"cat": animals.qrels["cat"], "dog": animals.qrels["dog"]}
+    data = RetrievalDataset(animals.corpus, animals.queries, qrels, excluded={"dog": {"dog"}})
     report = train_reranker(samples, str(language_model), tmp_path / "run", config, evaluate_on=data, device="cpu")
     # One document holds the query's animal; that of the other query is deleted from its ranking.
     assert report.evaluations == {0: 0.5, 1: 0.5}

@@ -60,14 +60,14 @@ def test_training_and_inference_see_the_same_tokens(tiny: Path, samples: Path, t
     groups = Groups(load_samples(samples, tmp_path / "cache"), size=3, weights={}, seed=0)
     collator = Collator(encoder.tokenizer, encoder.recipe)
     batch = [groups[0], groups[1], Group("long " * 100, "a long document " * 50, (), frozenset())]
-    made = collator(batch)
+    columns = collator(batch)
     for role, column, texts in (
         ("query", "query", [group.query for group in batch]),
         ("document", "passage", [text for group in batch for text in (group.positive, *group.negatives)]),
     ):
         expected = tokenize(encoder.tokenizer, encoder.recipe, role, texts).ids  # type: ignore[arg-type]
-        ids, mask = made[f"{column}_input_ids"], made[f"{column}_attention_mask"]
-        assert [row[kept.bool()].tolist() for row, kept in zip(ids, mask, strict=True)] == expected
+        ids, mask = columns[f"{column}_input_ids"], columns[f"{column}_attention_mask"]
+        assert [row[attended.bool()].tolist() for row, attended in zip(ids, mask, strict=True)] == expected
         assert all(row[-1] == encoder.tokenizer.eos_token_id for row in expected)
     assert collator.truncated == {"query": 1, "document": 1}
 
@@ -93,10 +93,10 @@ def test_positives_of_a_query_that_come_in_several_rows_are_no_negatives_of_it(t
 def test_groups_are_drawn_by_seed_and_epoch(samples: Path, tmp_path: Path) -> None:
     rows = load_samples(samples, tmp_path / "cache")
     groups = Groups(rows, size=2, weights={}, seed=1)
-    again = Groups(rows, size=2, weights={}, seed=1)
-    assert [groups[at] for at in range(16)] == [again[at] for at in range(16)]
-    again.epoch = 1
-    assert [groups[at] for at in range(16)] != [again[at] for at in range(16)]
+    same_seed = Groups(rows, size=2, weights={}, seed=1)
+    assert [groups[index] for index in range(16)] == [same_seed[index] for index in range(16)]
+    same_seed.epoch = 1
+    assert [groups[index] for index in range(16)] != [same_seed[index] for index in range(16)]
     assert groups.report.kinds == {"cot": 8, "question": 8}
     assert groups.report.short_groups == 0
     assert len(Groups(rows, size=2, weights={"cot": 2.5, "question": 0}, seed=1)) == 20
@@ -113,7 +113,7 @@ def test_groups_are_drawn_by_seed_and_epoch(samples: Path, tmp_path: Path) -> No
     ],
 )
 def test_unusable_samples_are_named(sample: Sample, message: str, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "s.jsonl", [*(one.row() for one in toy_samples(3)), sample.row()])
+    write_jsonl(tmp_path / "s.jsonl", [*(usable.row() for usable in toy_samples(3)), sample.row()])
     with pytest.raises(InputError, match=f"'bad'.*row 4.*{message}"):
         Groups(load_samples(tmp_path / "s.jsonl", tmp_path / "cache"), size=2, weights={}, seed=0)
 
@@ -131,8 +131,8 @@ def test_rows_of_ours_and_of_tevatron_may_stand_in_one_file(tmp_path: Path) -> N
     write_jsonl(tmp_path / "s.jsonl", [first.row(), second.tevatron_row()])
     mixed = load_samples(tmp_path / "s.jsonl", tmp_path / "cache")
     groups = Groups(mixed, size=3, weights={}, seed=0)
-    assert {groups[at].query for at in range(2)} == {first.query, second.query}
-    assert [one.query_id for one in groups.samples()] == ["q0", "q1"]
+    assert {groups[index].query for index in range(2)} == {first.query, second.query}
+    assert [sample.query_id for sample in groups.samples()] == ["q0", "q1"]
     # Where all rows are ours, the same texts under Tevatron's names are not read a second time.
     write_jsonl(tmp_path / "ours.jsonl", [first.row(), second.row()])
     ours = load_samples(tmp_path / "ours.jsonl", tmp_path / "cache")
@@ -193,9 +193,12 @@ def test_texts_are_computed_by_length_without_changing_the_loss(
     model = encoder.model.train()
     groups = [
         Group(
-            f"query {'word ' * at}", f"text {at} " * (5 * at + 1), tuple(f"no {at} {n} " * n for n in (1, 9, 3)), known
+            f"query {'word ' * number}",
+            f"text {number} " * (5 * number + 1),
+            tuple(f"no {number} {n} " * n for n in (1, 9, 3)),
+            positives,
         )
-        for at, known in enumerate([frozenset({"text 1 " * 6}), *([frozenset[str]()] * 4)])
+        for number, positives in enumerate([frozenset({"text 1 " * 6}), *([frozenset[str]()] * 4)])
     ]
     collator = Collator(encoder.tokenizer, encoder.recipe, reasoning_weight=0.5)
     padded: list[int] = []
@@ -226,8 +229,8 @@ def test_texts_are_computed_by_length_without_changing_the_loss(
         "rader_training.loss.info_nce._by_length", lambda column: (column, torch.arange(len(column["input_ids"])))
     )
     monkeypatch.setattr("rader_training.loss.info_nce._blocks", lambda lengths: [(0, len(lengths))])
-    whole, expected = computed()
-    assert value == pytest.approx(whole, rel=1e-4)
+    full_loss, expected = computed()
+    assert value == pytest.approx(full_loss, rel=1e-4)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
     assert cut < sum(padded), "fewer tokens of padding are computed"
 
@@ -331,8 +334,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(tiny: Path, samples: Path
 
 def test_gradient_checkpointing_changes_no_weight(tiny: Path, samples: Path, tmp_path: Path) -> None:
     models = {}
-    for name, more in {"plain": {}, "checkpointed": {"gradient_checkpointing": True}}.items():
-        config = retriever_config(max_steps=3, lora_dropout=0.0, learning_rate=1e-2, **more)
+    for name, options in {"plain": {}, "checkpointed": {"gradient_checkpointing": True}}.items():
+        config = retriever_config(max_steps=3, lora_dropout=0.0, learning_rate=1e-2, **options)
         models[name] = train_retriever(samples, str(tiny), tmp_path / name, config, device="cpu").model
     assert_same_training(tensors(models["checkpointed"]), tensors(models["plain"]), tensors(tiny))
 

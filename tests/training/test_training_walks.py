@@ -36,8 +36,8 @@ def private_words(count: int = 120) -> list[Sample]:
     for number in range(count):
         topic = number % len(TOPICS)
         query = f"case {number}: the {NAMES[topic]} again"
-        others = tuple(DOCUMENTS[place] for place in rng.sample(range(len(TOPICS)), 4) if place != topic)
-        samples.append(Sample(f"q{number}", query, "question", (DOCUMENTS[topic],), others, f"p{number}"))
+        negatives = tuple(DOCUMENTS[topic_id] for topic_id in rng.sample(range(len(TOPICS)), 4) if topic_id != topic)
+        samples.append(Sample(f"q{number}", query, "question", (DOCUMENTS[topic],), negatives, f"p{number}"))
     return samples
 
 
@@ -81,7 +81,7 @@ def test_a_worse_result_is_not_delivered(mini: Encoder, tmp_path: Path) -> None:
     samples = written(tmp_path / "samples.jsonl", plain)
     folder = tmp_path / "bench"
     (folder / "qrels").mkdir(parents=True)
-    write_jsonl(folder / "corpus.jsonl", [{"_id": one.id, "text": one.text} for one in DOCUMENTS])
+    write_jsonl(folder / "corpus.jsonl", [{"_id": document.id, "text": document.text} for document in DOCUMENTS])
     write_jsonl(folder / "queries.jsonl", [{"_id": topic, "text": f"what about a {topic}"} for topic in TOPICS])
     lines = ["query-id\tcorpus-id\tscore", *(f"{topic}\t{topic}\t1" for topic in TOPICS)]
     (folder / "qrels" / "dev.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -141,8 +141,8 @@ def test_ctrl_c_at_any_time_and_it_goes_on(
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     (tmp_path / "c.toml").write_text("\n".join(["[retriever]", *lines]) + "\n", encoding="utf-8")
     common = [samples, "--base", tiny, "--config", tmp_path / "c.toml", "--device", "cpu", "--export-anyway"]
-    whole = run(*common, "--out", tmp_path / "whole")
-    assert whole.exit_code == 0, whole.output
+    uninterrupted = run(*common, "--out", tmp_path / "whole")
+    assert uninterrupted.exit_code == 0, uninterrupted.output
     for moment, goes_on in (("start", "from the beginning"), ("step 3", "from step 2"), ("export", "from step 8")):
         out = tmp_path / moment.replace(" ", "-")
         command = ["train", "retriever", *map(str, common), "--out", str(out)]
