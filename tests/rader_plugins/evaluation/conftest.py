@@ -17,13 +17,13 @@ from rader_plugins.evaluation import RetrievalDataset  # noqa: E402
 
 def make_dataset(**changes: Any) -> RetrievalDataset:
     """Ten documents d0 to d9, four questions; q3 is not judged."""
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "corpus": {f"d{n}": Document(f"d{n}", f"text of document {n}") for n in range(10)},
         "queries": {f"q{n}": f"question {n}" for n in range(4)},
         "qrels": {"q0": {"d0": 1}, "q1": {"d1": 2, "d2": 1}, "q2": {"d9": 1}},
         "name": "toy",
     }
-    return RetrievalDataset(**{**given, **changes})
+    return RetrievalDataset(**{**defaults, **changes})
 
 
 @pytest.fixture

@@ -33,24 +33,24 @@ EXCLUDED = st.dictionaries(st.sampled_from(QUERIES), st.frozensets(st.sampled_fr
 def test_an_evaluation_agrees_with_pytrec_eval(
     rankings: dict[str, list[str]], qrels: dict[str, dict[str, int]], excluded: dict[str, frozenset[str]], length: int
 ) -> None:
-    found = {query: dict(zip(ids, range(50, 0, -1), strict=False)) for query, ids in rankings.items()}
-    found = {query: dict(list(scores.items())[:length]) for query, scores in found.items()}
+    run = {query: dict(zip(ids, range(50, 0, -1), strict=False)) for query, ids in rankings.items()}
+    run = {query: dict(list(scores.items())[:length]) for query, scores in run.items()}
     dataset = RetrievalDataset(
         {id: Document(id, id) for id in DOCUMENTS}, {query: query for query in QUERIES}, qrels, excluded
     )
     result = evaluate(
-        lambda queries: [list(found[query].items()) for query in queries],
+        lambda queries: [list(run[query].items()) for query in queries],
         dataset,
         measures=["nDCG", "R", "AP"],
         k_values=[5],
     )
-    left = {
+    scored = {
         query: {id: score for id, score in scores.items() if id not in excluded.get(query, ())}
-        for query, scores in found.items()
+        for query, scores in run.items()
     }
     names = {"ndcg_cut_5": "nDCG@5", "recall_5": "R@5", "map_cut_5": "AP@5"}
     theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.5", "recall.5", "map_cut.5"}).evaluate(
-        {query: {id: float(score) for id, score in left[query].items()} for query in qrels if left[query]}
+        {query: {id: float(score) for id, score in scored[query].items()} for query in qrels if scored[query]}
     )
     for query in qrels:
         for name, ours in names.items():

@@ -62,13 +62,19 @@ def test_the_official_measures_by_hand(copy: Path) -> None:
         return [[("d7", 3.0), ("d2", 2.0), ("d1", 1.0)] for _ in queries]
 
     scored = evaluate(search, dataset, measures=["nDCG@10", *OFFICIAL])
-    at = [1 / math.log2(rank + 1) for rank in (1, 2, 3)]
+    discounts = [1 / math.log2(rank + 1) for rank in (1, 2, 3)]
     # Of q0: weights 3/4 and 1/4; the ideal order takes d0, d1 (its gain halved, still more than d2's), d2.
-    ideal = 0.75 * at[0] + 0.375 * at[1] + 0.25 * at[2]
-    assert scored.per_query["q0"]["weighted_alpha_nDCG@25"] == pytest.approx((0.25 * at[1] + 0.75 * at[2]) / ideal)
+    ideal = 0.75 * discounts[0] + 0.375 * discounts[1] + 0.25 * discounts[2]
+    assert scored.per_query["q0"]["weighted_alpha_nDCG@25"] == pytest.approx(
+        (0.25 * discounts[1] + 0.75 * discounts[2]) / ideal
+    )
     assert scored.per_query["q0"]["weighted_StRecall@25"] == pytest.approx(1)
-    assert scored.per_query["q1"]["weighted_alpha_nDCG@25"] == pytest.approx(at[1] / (at[0] + 0.5 * at[1]))
-    assert scored.per_query["q1"]["nDCG@10"] == pytest.approx(at[1] / (at[0] + at[1])), "relevance itself is 0 or 1"
+    assert scored.per_query["q1"]["weighted_alpha_nDCG@25"] == pytest.approx(
+        discounts[1] / (discounts[0] + 0.5 * discounts[1])
+    )
+    assert scored.per_query["q1"]["nDCG@10"] == pytest.approx(discounts[1] / (discounts[0] + discounts[1])), (
+        "relevance itself is 0 or 1"
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -76,8 +76,8 @@ def test_the_log_asks_what_the_queries_ask_and_shows_what_the_handbook_has(
 ) -> None:
     assert [row["id"] for row in conversations] == list(skirl.queries)
     for row in conversations:
-        asked = "\n".join(message["content"] for message in row["messages"] if message["role"] == "user")
-        assert asked.startswith(skirl.queries[row["id"]])
+        prompt = "\n".join(message["content"] for message in row["messages"] if message["role"] == "user")
+        assert prompt.startswith(skirl.queries[row["id"]])
         results = [json.loads(message["content"]) for message in row["messages"] if message["role"] == "tool"]
         assert results
         for result in (result for search in results for result in search):

@@ -42,24 +42,26 @@ def loaded(mini: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evaluate_and_compare(rader: Rader, loaded: None, beir: Path, tmp_path: Path) -> None:
     index, hybrid, words = tmp_path / "index", tmp_path / "hybrid", tmp_path / "words"
     shared = ("evaluate", beir, "--split", "dev", "--index", index)
-    shown = rader(*shared, "--model", "mini", "--alpha", 0.7, "--out", hybrid, "-k", 3, "--measure", "RR").output
-    assert "hybrid, alpha 0.7, mini" in shown
-    assert "RR@3" in shown
+    output = rader(*shared, "--model", "mini", "--alpha", 0.7, "--out", hybrid, "-k", 3, "--measure", "RR").output
+    assert "hybrid, alpha 0.7, mini" in output
+    assert "RR@3" in output
     bm25 = json.loads(rader(*shared, "--mode", "bm25", "--out", words, "-k", 3, "--measure", "RR", "--json").stdout)
     assert bm25["mean"] == {"RR@3": 0.5}
     assert bm25["left_out"]["queries_without_results"] == ["q1"]
     assert Evaluation.load(hybrid).mean == {"RR@3": 1.0}
     # The same command again: nothing is searched for, the outcome is the same.
-    again = json.loads(rader(*shared, "--mode", "bm25", "--out", words, "-k", 3, "--measure", "RR", "--json").stdout)
-    assert again == bm25
-    found = json.loads(rader("compare", hybrid, words, "--out", tmp_path / "report", "--json").stdout)
-    assert found["groups"][0]["means"]["hybrid"] == {"RR@3": 1.0}
-    assert found["groups"][0]["tests"][0]["losses"] == 1
+    second_report = json.loads(
+        rader(*shared, "--mode", "bm25", "--out", words, "-k", 3, "--measure", "RR", "--json").stdout
+    )
+    assert second_report == bm25
+    comparison = json.loads(rader("compare", hybrid, words, "--out", tmp_path / "report", "--json").stdout)
+    assert comparison["groups"][0]["means"]["hybrid"] == {"RR@3": 1.0}
+    assert comparison["groups"][0]["tests"][0]["losses"] == 1
     assert (tmp_path / "report" / "comparison.html").is_file()
-    shown = rader("compare", hybrid, words, "--cite").output
-    assert re.search(r"^hybrid .* 100\.00", shown, re.MULTILINE)
-    assert "&lt;" not in shown
-    assert "macavaney2022" in shown
+    output = rader("compare", hybrid, words, "--cite").output
+    assert re.search(r"^hybrid .* 100\.00", output, re.MULTILINE)
+    assert "&lt;" not in output
+    assert "macavaney2022" in output
     assert re.search(r"hybrid & 100\.00 ", rader("compare", hybrid, words, "--latex").output)
     assert "goes without" in rader("compare", hybrid, words, "--latex", "--json", code=2).output
 
@@ -71,9 +73,9 @@ def test_bm25_needs_no_model(rader: Rader, beir: Path, tmp_path: Path, monkeypat
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(encoding, "load_encoder", refuse)
-    shown = rader("evaluate", beir, "--mode", "bm25", "--out", tmp_path / "run", "-k", 3, "--measure", "RR").output
-    assert "split dev" in shown, "the only split, and named"
-    assert re.search(r"^RR@3 +50\.00$", shown, re.MULTILINE)
+    output = rader("evaluate", beir, "--mode", "bm25", "--out", tmp_path / "run", "-k", 3, "--measure", "RR").output
+    assert "split dev" in output, "the only split, and named"
+    assert re.search(r"^RR@3 +50\.00$", output, re.MULTILINE)
     refused = rader("evaluate", beir, "--index", tmp_path / "run" / "index", "--out", tmp_path / "other", code=2).output
     assert "without vectors" in refused
 
@@ -116,8 +118,8 @@ def test_many_data_sets_have_a_table_with_their_average_and_go_on(
     write(other / "qrels" / "dev.tsv", "q0\td2\t1\n")
     measure = write(tmp_path / "mine.py", "def found(qrels, run):\n    return {q: float(q in run) for q in qrels}\n")
     arguments = ("evaluate", beir, other, "--mode", "bm25", "-k", 3, "--measure", "RR", "--measure", f"{measure}:found")
-    shown = rader(*arguments, "--out", tmp_path / "words").stdout
-    assert [line.split()[-3:] for line in shown.splitlines()[:4]] == [
+    table = rader(*arguments, "--out", tmp_path / "words").stdout
+    assert [line.split()[-3:] for line in table.splitlines()[:4]] == [
         ["questions", "RR@3", "found"], ["2", "50.00", "50.00"], ["1", "100.00", "100.00"],
         ["average", "75.00", "75.00"],
     ]  # fmt: skip
@@ -128,23 +130,23 @@ def test_many_data_sets_have_a_table_with_their_average_and_go_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(RaderRetriever, "search_batch", refuse)
-        assert rader(*arguments, "--out", tmp_path / "words").stdout == shown
+        assert rader(*arguments, "--out", tmp_path / "words").stdout == table
     rader(*arguments, "--out", tmp_path / "same")
     compared = rader("compare", tmp_path / "words", tmp_path / "same").output
     assert re.search(r"^words +100\.00 +50\.00 +75\.00$", compared, re.MULTILINE)
-    found = json.loads(rader(*arguments, "--out", tmp_path / "words", "--json").stdout)
-    assert found["average"] == {"RR@3": 0.75, "found": 0.75}
+    report = json.loads(rader(*arguments, "--out", tmp_path / "words", "--json").stdout)
+    assert report["average"] == {"RR@3": 0.75, "found": 0.75}
     assert "single data set" in rader(*arguments, "--index", tmp_path / "x", "--out", tmp_path / "y", code=2).output
     assert "named twice" in rader("evaluate", beir, beir, "--mode", "bm25", "--out", tmp_path / "y", code=2).output
 
 
 def test_a_folder_can_be_scored_again(rader: Rader, beir: Path, tmp_path: Path) -> None:
     rader("evaluate", beir, "--mode", "bm25", "--out", tmp_path / "run", "-k", 3)
-    shown = rader("score", tmp_path / "run", "--measure", "Success@1").output
-    assert "set, split dev" in shown
-    assert re.search(r"^Success@1 +50\.00$", shown, re.MULTILINE)
+    output = rader("score", tmp_path / "run", "--measure", "Success@1").output
+    assert "set, split dev" in output
+    assert re.search(r"^Success@1 +50\.00$", output, re.MULTILINE)
     by_folder = rader("score", tmp_path / "run" / "run.trec", beir, "--measure", "Success@1").output
-    assert by_folder == shown
+    assert by_folder == output
     assert "no split 'test'" in rader("score", tmp_path / "run", beir, "--split", "test", code=2).output
     assert "Name the judgements" in rader("score", tmp_path / "run" / "run.trec", code=2).output
     assert "share no query" in rader("score", write(tmp_path / "r", "x Q0 d2 1 1 x\n"), beir, code=2).output
@@ -153,12 +155,12 @@ def test_a_folder_can_be_scored_again(rader: Rader, beir: Path, tmp_path: Path) 
 def test_identical_ids_in_a_run_are_remarked_on(rader: Rader, tmp_path: Path) -> None:
     run = write(tmp_path / "run", "q0 Q0 q0 1 0.9 x\nq0 Q0 d2 2 0.8 x\n")
     qrels = write(tmp_path / "qrels.tsv", "q0\td2\t1\n")
-    shown = rader("score", run, qrels, "--measure", "RR").output
-    assert "50.00" in shown
-    assert "--ignore-identical-ids" in shown
-    shown = rader("score", run, qrels, "--measure", "RR", "--ignore-identical-ids").output
-    assert "100.00" in shown
-    assert "identical" not in shown
+    output = rader("score", run, qrels, "--measure", "RR").output
+    assert "50.00" in output
+    assert "--ignore-identical-ids" in output
+    output = rader("score", run, qrels, "--measure", "RR", "--ignore-identical-ids").output
+    assert "100.00" in output
+    assert "identical" not in output
 
 
 def test_other_texts_are_searched_for(rader: Rader, loaded: None, beir: Path, tmp_path: Path) -> None:
@@ -168,10 +170,10 @@ def test_other_texts_are_searched_for(rader: Rader, loaded: None, beir: Path, tm
     out = tmp_path / "out"
     arguments = ("evaluate", beir, "--split", "dev", "--model", "mini", "--mode", "bm25", "--out", out)
     rader(*arguments, "--queries-file", texts)
-    found = Evaluation.load(out)
-    assert list(found.run["q0"]) == ["d3"]
-    assert list(found.run["q1"]) == ["d1"]
-    assert found.texts["q1"] == "sugar in leaves"
+    evaluation = Evaluation.load(out)
+    assert list(evaluation.run["q0"]) == ["d3"]
+    assert list(evaluation.run["q1"]) == ["d1"]
+    assert evaluation.texts["q1"] == "sugar in leaves"
     # Without them it would be another evaluation.
     assert "dataset.digest" in rader(*arguments, code=2).output
 
@@ -195,12 +197,12 @@ def test_score_with_exclusions(rader: Rader, beir: Path, tmp_path: Path) -> None
     excluded = write_jsonl(tmp_path / "excluded.jsonl", [{"_id": "q0", "excluded_ids": ["d1"]}])
     arguments = ("score", run, beir / "qrels" / "dev.tsv", "--measure", "RR", "--json")
     assert json.loads(rader(*arguments).stdout)["mean"] == {"RR": 0.25}
-    found = json.loads(rader(*arguments, "--excluded", excluded).stdout)
-    assert found["mean"] == {"RR": 0.5}
-    assert found["without_results"] == ["q1"]
-    assert found["without_judgements"] == ["q9"]
-    shown = rader(*arguments[:-1]).output
-    assert "1 judged queries have no results and count as 0 (first: 'q1')" in shown
+    report = json.loads(rader(*arguments, "--excluded", excluded).stdout)
+    assert report["mean"] == {"RR": 0.5}
+    assert report["without_results"] == ["q1"]
+    assert report["without_judgements"] == ["q9"]
+    output = rader(*arguments[:-1]).output
+    assert "1 judged queries have no results and count as 0 (first: 'q1')" in output
 
 
 class Backwards(Reranker):
@@ -210,8 +212,8 @@ class Backwards(Reranker):
 
     def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         return [
-            [replace(hit, score=-float(rank), rank=rank) for rank, hit in enumerate(reversed(found), start=1)]
-            for found in hits
+            [replace(hit, score=-float(rank), rank=rank) for rank, hit in enumerate(reversed(ranking), start=1)]
+            for ranking in hits
         ]
 
 
@@ -220,13 +222,13 @@ def test_a_reranker_takes_part_and_is_in_the_manifest(
 ) -> None:
     import rader_plugins.reranking as reranking
 
-    asked: list[object] = []
-    monkeypatch.setattr(reranking, "load_reranker", lambda name, **options: asked.append(name) or Backwards())
+    names: list[object] = []
+    monkeypatch.setattr(reranking, "load_reranker", lambda name, **options: names.append(name) or Backwards())
     shared = ("evaluate", beir, "--split", "dev", "--model", "mini", "-k", 4, "--index", tmp_path / "index")
     rader(*shared, "--out", tmp_path / "plain")
-    shown = rader(*shared, "--out", tmp_path / "reranked", "--rerank", "some-model", "--rerank-top", 2)
-    assert asked == ["some-model"]
-    assert "hybrid, alpha 0.8, mini, Backwards" in shown.output
+    outcome = rader(*shared, "--out", tmp_path / "reranked", "--rerank", "some-model", "--rerank-top", 2)
+    assert names == ["some-model"]
+    assert "hybrid, alpha 0.8, mini, Backwards" in outcome.output
     plain, reranked = (Evaluation.load(tmp_path / name) for name in ("plain", "reranked"))
     about = reranked.manifest["retriever"]["reranker"]
     assert about == {"kind": "Backwards", "rerank_top": 2, "fingerprint": "backwards"}

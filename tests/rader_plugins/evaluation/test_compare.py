@@ -39,15 +39,15 @@ def dataset_of(name: str) -> RetrievalDataset:
 
 def run_of(dataset: RetrievalDataset, name: str, right: range) -> Evaluation:
     """Finds the relevant document first for the questions in ``right``, second for the others."""
-    places = {text: int(query[1:]) for query, text in dataset.queries.items()}
+    numbers = {text: int(query[1:]) for query, text in dataset.queries.items()}
 
     def search(queries: list[str]) -> list[list[tuple[str, float]]]:
-        found = []
+        rankings = []
         for query in queries:
-            wanted, other = f"d{places[query]}", f"d{(places[query] + 1) % QUERIES}"
-            first, second = (wanted, other) if places[query] in right else (other, wanted)
-            found.append([(first, 2.0), (second, 1.0)])
-        return found
+            relevant, other = f"d{numbers[query]}", f"d{(numbers[query] + 1) % QUERIES}"
+            first, second = (relevant, other) if numbers[query] in right else (other, relevant)
+            rankings.append([(first, 2.0), (second, 1.0)])
+        return rankings
 
     return evaluate(search, dataset, name=name, measures=["RR", "nDCG"], k_values=[10])
 
@@ -67,10 +67,10 @@ def runs() -> list[Evaluation]:
 
 
 def test_means_tests_and_winners(runs: list[Evaluation]) -> None:
-    found = compare(runs)
-    assert [group.title for group in found.groups] == ["alpha, split test", "beta <i>, split test"]
-    assert found.measure == "RR@10"
-    first = found.groups[0]
+    comparison = compare(runs)
+    assert [group.title for group in comparison.groups] == ["alpha, split test", "beta <i>, split test"]
+    assert comparison.measure == "RR@10"
+    first = comparison.groups[0]
     better, same, worse = first.tests
     assert (better.wins, better.ties, better.losses) == (20, 15, 5)
     assert better.difference == pytest.approx(0.5 * (20 - 5) / QUERIES)
@@ -79,7 +79,7 @@ def test_means_tests_and_winners(runs: list[Evaluation]) -> None:
     assert worse.losses == 20
     low, high = first.intervals["half"]
     assert low < runs[0].mean["RR@10"] < high
-    rows = {row["query"]: row for row in found.winners() if row["dataset"] == first.title}
+    rows = {row["query"]: row for row in comparison.winners() if row["dataset"] == first.title}
     assert rows["q0"]["best"] == ["half", "half again"]
     assert rows["q30"]["best"] == [runs[1].name]
     assert rows["q10"]["best"] == ["half", runs[1].name, "half again"]
@@ -90,8 +90,8 @@ def test_the_permutation_test_agrees_with_counting_all_permutations() -> None:
     signs = np.array(list(itertools.product([1, -1], repeat=8)))
     means = signs @ differences / 8
     expected = (np.abs(means) >= abs(differences.mean()) - 1e-12).mean()
-    found = paired_test(("a", "b"), np.zeros(8).tolist(), differences.tolist())
-    assert found.p_permutation == pytest.approx(expected)
+    test = paired_test(("a", "b"), np.zeros(8).tolist(), differences.tolist())
+    assert test.p_permutation == pytest.approx(expected)
 
 
 def test_intervals_narrow_as_queries_grow_and_repeat_with_the_seed() -> None:
@@ -153,9 +153,9 @@ def test_a_browser_shows_it(runs: list[Evaluation], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
     dump = subprocess.run([str(BROWSER), *options, "--dump-dom", html.as_uri()], capture_output=True, timeout=600)
-    shown = dump.stdout.decode("utf-8")
+    page = dump.stdout.decode("utf-8")
     differing = sum(test.wins + test.losses for group in compare(runs).groups for test in group.tests)
-    assert len(re.findall(r"<rect class=\"(?:gain|loss)\"", shown)) == differing
+    assert len(re.findall(r"<rect class=\"(?:gain|loss)\"", page)) == differing
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
@@ -187,11 +187,11 @@ def test_every_question_shows_what_was_right_and_what_was_retrieved(toy: Retriev
 
 
 def test_dense_against_hybrid_stands_open(toy: RetrievalDataset) -> None:
-    found = evaluate(lambda queries: [[("d0", 1.0)] for _ in queries], toy)
+    evaluation = evaluate(lambda queries: [[("d0", 1.0)] for _ in queries], toy)
     runs = {}
     for mode in ("bm25", "hybrid", "dense"):
-        retriever = {**found.manifest["retriever"], "mode": mode}
-        runs[mode] = replace(found, manifest={**found.manifest, "retriever": retriever})
+        retriever = {**evaluation.manifest["retriever"], "mode": mode}
+        runs[mode] = replace(evaluation, manifest={**evaluation.manifest, "retriever": retriever})
     html = compare(runs).html()
     assert html.count("<details open>") == 1
     assert "<details open><summary>dense against hybrid" in html

@@ -71,16 +71,16 @@ def test_lost_judgements_are_counted_and_left_out_however_a_set_is_loaded(folder
     with pytest.warns(RaderWarning, match="1 of 3 judgements.*77'"):
         loaded = RetrievalDataset.from_folder(folder)
     with pytest.warns(RaderWarning, match="1 of 3 judgements"):
-        made = RetrievalDataset(
+        constructed = RetrievalDataset(
             loaded.corpus, loaded.queries, {q: {d: 1 for p, d in rows if p == q} for q, _ in rows}, name=loaded.name
         )
-    for dataset in (loaded, made):
+    for dataset in (loaded, constructed):
         assert dataset.judged == ("q0", "q1")
         assert dataset.lost == (lost,)
         assert {q: dict(grades) for q, grades in dataset.qrels.items() if grades} == {"q0": {"d0": 1}, "q1": {"d1": 1}}
-    assert loaded.judgements_digest == made.judgements_digest
-    again = made.with_queries({"q0": "a", "q1": "b"})
-    assert again.lost == (lost,), "told once, and not forgotten"
+    assert loaded.judgements_digest == constructed.judgements_digest
+    subset = constructed.with_queries({"q0": "a", "q1": "b"})
+    assert subset.lost == (lost,), "told once, and not forgotten"
 
 
 def test_documents_that_are_excluded_and_relevant_are_named() -> None:
@@ -103,10 +103,10 @@ def test_the_split_is_test_or_the_only_one(folder: Path) -> None:
 
 def test_samples_are_a_data_set(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    kept, other = Passage("kb-1", "refunds within thirty days", "Refunds"), Passage("kb-2", "seats")
+    refunds, other = Passage("kb-1", "refunds within thirty days", "Refunds"), Passage("kb-2", "seats")
     with SampleWriter(tmp_path / "samples") as writer:
-        writer.add("train", Sample("t1", "how many may join?", "question", (other,), (kept,)))
-        writer.add("validation", Sample("v1", "money back?", "question", (kept,)))
+        writer.add("train", Sample("t1", "how many may join?", "question", (other,), (refunds,)))
+        writer.add("validation", Sample("v1", "money back?", "question", (refunds,)))
         writer.add("validation", Sample("v2", "seats?", "question", (Passage("kb-2", "seats and more"),)))
     with pytest.raises(InputError, match="Name one of train, validation"):
         RetrievalDataset.from_folder(tmp_path / "samples")

@@ -40,37 +40,37 @@ class Search:
 
 
 def test_figures_and_what_is_left_out(toy: RetrievalDataset) -> None:
-    found = evaluate(Search(), toy, k_values=[1, 2], measures=["nDCG", "RR@2"])
-    assert set(found.mean) == {"nDCG@1", "nDCG@2", "RR@2"}
-    assert found.per_query["q0"] == {"nDCG@1": 1.0, "nDCG@2": 1.0, "RR@2": 1.0}
+    evaluation = evaluate(Search(), toy, k_values=[1, 2], measures=["nDCG", "RR@2"])
+    assert set(evaluation.mean) == {"nDCG@1", "nDCG@2", "RR@2"}
+    assert evaluation.per_query["q0"] == {"nDCG@1": 1.0, "nDCG@2": 1.0, "RR@2": 1.0}
     # d2 and d1 have equal scores: the retriever named d2 first.
-    assert found.per_query["q1"]["RR@2"] == 0.5
-    assert list(found.run["q1"]) == ["d5", "d2"]
-    assert found.per_query["q2"] == {"nDCG@1": 0.0, "nDCG@2": 0.0, "RR@2": 0.0}
-    assert found.left_out["queries_without_results"] == ["q2"]
-    assert found.left_out["queries_without_judgements"] == 1
-    assert found.mean["RR@2"] == pytest.approx(0.5)
-    assert found.latency["calls"] == 3
-    assert 0 < found.latency["p50"] <= found.latency["p95"] <= found.latency["max"]
-    assert found.latency["queries_per_second"] > 0
+    assert evaluation.per_query["q1"]["RR@2"] == 0.5
+    assert list(evaluation.run["q1"]) == ["d5", "d2"]
+    assert evaluation.per_query["q2"] == {"nDCG@1": 0.0, "nDCG@2": 0.0, "RR@2": 0.0}
+    assert evaluation.left_out["queries_without_results"] == ["q2"]
+    assert evaluation.left_out["queries_without_judgements"] == 1
+    assert evaluation.mean["RR@2"] == pytest.approx(0.5)
+    assert evaluation.latency["calls"] == 3
+    assert 0 < evaluation.latency["p50"] <= evaluation.latency["p95"] <= evaluation.latency["max"]
+    assert evaluation.latency["queries_per_second"] > 0
 
 
 def test_what_is_saved_is_read_again_and_scored_alike_by_everyone(toy: RetrievalDataset, tmp_path: Path) -> None:
-    found = evaluate(Search(), toy, out=tmp_path / "run")
-    assert Evaluation.load(tmp_path / "run") == found
-    assert found.name == "run"
+    evaluation = evaluate(Search(), toy, out=tmp_path / "run")
+    assert Evaluation.load(tmp_path / "run") == evaluation
+    assert evaluation.name == "run"
     back = read_run(tmp_path / "run" / "run.trec")
     qrels = {query: toy.qrels[query] for query in toy.judged}
     for ties in ("file", "trec_eval"):
-        assert score_run(back, qrels, list(found.mean), ties=ties).mean == dict(found.mean)  # type: ignore[arg-type]
+        assert score_run(back, qrels, list(evaluation.mean), ties=ties).mean == dict(evaluation.mean)  # type: ignore[arg-type]
 
 
 def test_a_second_call_searches_for_nothing(toy: RetrievalDataset, tmp_path: Path) -> None:
     first = evaluate(Search(), toy, out=tmp_path)
-    again = Search()
+    second_search = Search()
     steps: list[int] = []
-    second = evaluate(again, toy, out=tmp_path, measures=["P@3"], on_progress=steps.append)
-    assert again.asked == []
+    second = evaluate(second_search, toy, out=tmp_path, measures=["P@3"], on_progress=steps.append)
+    assert second_search.asked == []
     assert steps == [3]
     assert second.run == first.run
     assert set(second.mean) == {"P@3"}
@@ -89,24 +89,24 @@ def test_what_a_function_says_of_itself_is_in_the_manifest(toy: RetrievalDataset
         def describe(self) -> dict[str, Any]:
             return {"model": "m1"}
 
-    found = evaluate(Described(), toy, out=tmp_path)
-    assert found.manifest["retriever"]["description"] == {"model": "m1"}
-    assert found.manifest["fingerprint"] != evaluate(Search(), toy).manifest["fingerprint"]
-    assert {"python", "numpy", "ir-measures"} <= set(found.manifest["versions"])
+    evaluation = evaluate(Described(), toy, out=tmp_path)
+    assert evaluation.manifest["retriever"]["description"] == {"model": "m1"}
+    assert evaluation.manifest["fingerprint"] != evaluate(Search(), toy).manifest["fingerprint"]
+    assert {"python", "numpy", "ir-measures"} <= set(evaluation.manifest["versions"])
 
 
 def test_one_question_that_raises_does_not_end_the_run(toy: RetrievalDataset, tmp_path: Path) -> None:
     broken = Search(raising=["question 1"])
-    found = evaluate(broken, toy, out=tmp_path, batch_size=3, max_failures=0.5)
-    assert found.left_out["queries_failed"] == {"q1": "RuntimeError: no luck"}
-    assert found.per_query["q0"]["RR@10"] == 1.0
-    assert found.per_query["q1"]["RR@10"] == 0.0
+    evaluation = evaluate(broken, toy, out=tmp_path, batch_size=3, max_failures=0.5)
+    assert evaluation.left_out["queries_failed"] == {"q1": "RuntimeError: no luck"}
+    assert evaluation.per_query["q0"]["RR@10"] == 1.0
+    assert evaluation.per_query["q1"]["RR@10"] == 0.0
     # Mended, only what failed is searched for again.
     mended = Search()
-    found = evaluate(mended, toy, out=tmp_path, batch_size=3, max_failures=0.5)
+    evaluation = evaluate(mended, toy, out=tmp_path, batch_size=3, max_failures=0.5)
     assert mended.asked == [["question 1"]]
-    assert found.left_out["queries_failed"] == {}
-    assert found.per_query["q1"]["RR@10"] == 0.5
+    assert evaluation.left_out["queries_failed"] == {}
+    assert evaluation.per_query["q1"]["RR@10"] == 0.5
 
 
 def test_too_many_failures_are_an_error_and_finished_work_is_kept(toy: RetrievalDataset, tmp_path: Path) -> None:
@@ -150,9 +150,9 @@ def test_excluded_documents_are_gone_before_scoring() -> None:
         depths.append(k)
         return [FOUND[query] for query in queries]
 
-    found = evaluate(search, dataset, k_values=[2], measures=["RR"])
-    assert list(found.run["q1"]) == ["d2", "d1"]
-    assert found.per_query["q1"]["RR@2"] == 1.0
+    evaluation = evaluate(search, dataset, k_values=[2], measures=["RR"])
+    assert list(evaluation.run["q1"]) == ["d2", "d1"]
+    assert evaluation.per_query["q1"]["RR@2"] == 1.0
     assert depths == [2, 4, 2]  # more is asked for where documents will go
 
 
@@ -160,21 +160,21 @@ def test_chunks_take_the_place_of_their_document() -> None:
     corpus = {id: Document(id, "text") for id in ("a", "b", "c", "c#1", "x")}
     dataset = make_dataset(corpus=corpus, queries={"q": "?"}, qrels={"q": {"b": 1}}, excluded={"q": frozenset({"x"})})
     chunks = [("x#0", 0.95), ("a#0", 0.9), ("b#0", 0.2), ("a#7", 0.8), ("c#1", 0.5), ("b#1", 0.85), ("a", 0.1)]
-    found = evaluate(lambda queries: [chunks], dataset)
-    assert list(found.run["q"]) == ["a", "b", "c#1"]
-    assert found.run["q"]["b"] == pytest.approx(0.85)
-    assert found.per_query["q"]["RR@10"] == 0.5
-    assert found.left_out["chunks_merged"] == 3
-    kept = evaluate(lambda queries: [chunks], dataset, collapse_chunks=False)
-    assert len(kept.run["q"]) == 7
-    assert kept.left_out["results_not_in_corpus"] == 5
+    collapsed = evaluate(lambda queries: [chunks], dataset)
+    assert list(collapsed.run["q"]) == ["a", "b", "c#1"]
+    assert collapsed.run["q"]["b"] == pytest.approx(0.85)
+    assert collapsed.per_query["q"]["RR@10"] == 0.5
+    assert collapsed.left_out["chunks_merged"] == 3
+    uncollapsed = evaluate(lambda queries: [chunks], dataset, collapse_chunks=False)
+    assert len(uncollapsed.run["q"]) == 7
+    assert uncollapsed.left_out["results_not_in_corpus"] == 5
 
 
 def test_ids_with_white_space_are_kept_out_of_the_run_file_alone(tmp_path: Path) -> None:
     corpus = {"my notes": Document("my notes", "text")}
     dataset = make_dataset(corpus=corpus, queries={"q": "?"}, qrels={"q": {"my notes": 1}})
-    found = evaluate(lambda queries: [[("my notes", 1.0)]], dataset, out=tmp_path)
-    assert "'my notes'" in found.left_out["trec_run"]
+    evaluation = evaluate(lambda queries: [[("my notes", 1.0)]], dataset, out=tmp_path)
+    assert "'my notes'" in evaluation.left_out["trec_run"]
     assert not (tmp_path / "run.trec").exists()
     assert Evaluation.load(tmp_path).run == {"q": {"my notes": 1.0}}
 
@@ -217,12 +217,12 @@ def test_a_killed_run_goes_on(toy: RetrievalDataset, tmp_path: Path) -> None:
     rows[0]["manifest"] = evaluate(Search(), toy).manifest
     lines = [json.dumps(row) + "\n" for row in rows]
     progress.write_text("".join(lines) + '{"results": {"q2": [' + '["d9", 0.5], ' * 50, encoding="utf-8")  # cut off
-    rest = Search()
-    found = evaluate(rest, toy, out=tmp_path)
-    assert rest.asked == [["question 2"]]
-    assert found.latency["calls"] == 3
-    assert found.per_query["q0"]["RR@10"] == 1.0
-    assert found.left_out["queries_without_results"] == ["q2"]
+    resumed_search = Search()
+    evaluation = evaluate(resumed_search, toy, out=tmp_path)
+    assert resumed_search.asked == [["question 2"]]
+    assert evaluation.latency["calls"] == 3
+    assert evaluation.per_query["q0"]["RR@10"] == 1.0
+    assert evaluation.left_out["queries_without_results"] == ["q2"]
     assert len([json.loads(line) for line in progress.read_text(encoding="utf-8").splitlines()]) == 4
 
 
@@ -248,11 +248,11 @@ def test_our_retriever(mini: Encoder, tmp_path: Path) -> None:
     assert index_corpus(dataset, index) == 4
     assert index_corpus(dataset, index) == 0
     retriever = RaderRetriever(index, mode="hybrid", alpha=0.7)
-    found = evaluate(retriever, dataset, k_values=[3], measures=["RR"], out=tmp_path)
-    assert found.mean == {"RR@3": 1.0}
-    assert [hit.document.id for hit in retriever.search(dataset.queries["q0"], 3)] == list(found.run["q0"])
-    assert "d0" not in found.run["q1"]
-    about = found.manifest["retriever"]
+    evaluation = evaluate(retriever, dataset, k_values=[3], measures=["RR"], out=tmp_path)
+    assert evaluation.mean == {"RR@3": 1.0}
+    assert [hit.document.id for hit in retriever.search(dataset.queries["q0"], 3)] == list(evaluation.run["q0"])
+    assert "d0" not in evaluation.run["q1"]
+    about = evaluation.manifest["retriever"]
     assert (about["mode"], about["alpha"], about["recipe_fingerprint"]) == ("hybrid", 0.7, mini.fingerprint)
     for other in (RaderRetriever(index, mode="hybrid", alpha=0.6), RaderRetriever(index, mode="bm25")):
         with pytest.raises(InputError, match="retriever.alpha"):
@@ -280,18 +280,18 @@ def test_measures_are_tried_before_anything_is_searched(toy: RetrievalDataset) -
         with pytest.raises(InputError):
             evaluate(search, toy, measures=[measure])
     assert not searched
-    found = evaluate(search, toy, measures=["RR", lambda qrels, run: dict.fromkeys(qrels, 0.5)])
-    assert found.mean["<lambda>"] == 0.5
+    evaluation = evaluate(search, toy, measures=["RR", lambda qrels, run: dict.fromkeys(qrels, 0.5)])
+    assert evaluation.mean["<lambda>"] == 0.5
 
 
 def own_documents(**changes: Any) -> RetrievalDataset:
     """Queries that stand in the corpus themselves (q0), are merely numbered like a document (d1), or neither (q2)."""
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "corpus": {id: Document(id, text) for id, text in {"q0": "Title. A claim", "d1": "x", "d2": "y"}.items()},
         "queries": {"q0": "a  claim", "d1": "a question", "q2": "y?"},
         "qrels": {"q0": {"d2": 1}, "d1": {"d1": 1}, "q2": {"d2": 1}},
     }
-    return RetrievalDataset(**{**given, **changes})
+    return RetrievalDataset(**{**defaults, **changes})
 
 
 @pytest.mark.parametrize(
@@ -311,22 +311,22 @@ def test_queries_that_are_documents_of_their_own_corpus(option: bool | None, mea
     # BEIR's rule hits the right answer of d1, which is merely numbered alike.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = evaluate(search, own_documents(), measures=["RR"], ignore_identical_ids=option)
-    assert found.mean["RR@10"] == pytest.approx(mean)
-    assert re.search(said, found.left_out["queries_with_identical_ids"])
-    assert "id of a document" in repr(found)
+        evaluation = evaluate(search, own_documents(), measures=["RR"], ignore_identical_ids=option)
+    assert evaluation.mean["RR@10"] == pytest.approx(mean)
+    assert re.search(said, evaluation.left_out["queries_with_identical_ids"])
+    assert "id of a document" in repr(evaluation)
 
 
 def test_a_result_is_a_screenful_and_keeps_what_reports_show(toy: RetrievalDataset, tmp_path: Path) -> None:
     corpus = {f"d{n}": Document(f"d{n}", "long text " * 1000) for n in range(10)}
     dataset = make_dataset(corpus=corpus)
-    found = evaluate(lambda queries: [[("d0", 1.0), ("d3", 0.5)] for _ in queries], dataset, out=tmp_path / "run")
-    for text in (str(found), repr(found)):
+    evaluation = evaluate(lambda queries: [[("d0", 1.0), ("d3", 0.5)] for _ in queries], dataset, out=tmp_path / "run")
+    for text in (str(evaluation), repr(evaluation)):
         assert len(text) < 2000
         assert "toy, split test: 3 questions" in text
         assert "x 100" in text
     loaded = Evaluation.load(tmp_path / "run")
-    assert loaded == found
+    assert loaded == evaluation
     assert loaded.judgements == {"q0": {"d0": 1}, "q1": {"d1": 2, "d2": 1}, "q2": {"d9": 1}}
     assert set(loaded.documents) == {"d0", "d1", "d2", "d3", "d9"}, "what was found, and what was right"
     # A folder of the version before has neither.
@@ -336,7 +336,7 @@ def test_a_result_is_a_screenful_and_keeps_what_reports_show(toy: RetrievalDatas
         "".join(json.dumps({key: value for key, value in row.items() if key != "judged"}) + "\n" for row in rows)
     )
     before = Evaluation.load(tmp_path / "run")
-    assert before.mean == found.mean
+    assert before.mean == evaluation.mean
     assert before.documents == before.judgements == {}
 
 
@@ -355,6 +355,6 @@ def test_a_run_of_the_version_before_goes_on(toy: RetrievalDataset, tmp_path: Pa
     before["manifest"]["fingerprint"] = "of then"
     progress.write_text(json.dumps(before) + "\n" + first + "\n", encoding="utf-8")
     searched.clear()
-    found = evaluate(search, toy, out=tmp_path)
+    evaluation = evaluate(search, toy, out=tmp_path)
     assert len(searched) == 2, "the first question was done"
-    assert found.manifest["versions"]["rader-plugins"] != "0.1.0"
+    assert evaluation.manifest["versions"]["rader-plugins"] != "0.1.0"

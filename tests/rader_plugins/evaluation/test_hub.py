@@ -97,10 +97,12 @@ def test_the_reranker_reads_the_question_and_exclusions_hold(bright: Path) -> No
     reranker = LengthReranker()
     index = RaderIndex.create(None, encoder=HashEncoder())
     index_corpus(dataset, index)
-    found = evaluate(RaderRetriever(index, mode="dense", reranker=reranker), dataset, k_values=[4], measures=["RR"])
+    evaluation = evaluate(
+        RaderRetriever(index, mode="dense", reranker=reranker), dataset, k_values=[4], measures=["RR"]
+    )
     assert [queries for queries, _ in reranker.calls] == [[row["query"]] for row in bright_examples()]
-    assert found.texts["1"] == "Euclid: infinitely many primes."
-    assert set(found.run["0"]) == {"ramsey", "euclid"}
+    assert evaluation.texts["1"] == "Euclid: infinitely many primes."
+    assert set(evaluation.run["0"]) == {"ramsey", "euclid"}
 
 
 def check_beir(dataset: RetrievalDataset) -> None:
@@ -178,10 +180,10 @@ def test_either_layout_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "BeIR/scifact-qrels": tmp_path / "beir-qrels",
     }
     load, names = datasets.load_dataset, datasets.get_dataset_config_names
-    asked: list[tuple[str, str | None]] = []
+    downloads: list[tuple[str, str | None]] = []
 
     def load_dataset(repo: str, config: str, *, revision: str | None = None) -> Any:
-        asked.append((repo, revision))
+        downloads.append((repo, revision))
         if repo == "BeIR/scifact":
             files = str(homes[repo] / config / "*.parquet")
             return load("parquet", data_files={config: files}, cache_dir=str(tmp_path / "cache"))
@@ -194,7 +196,7 @@ def test_either_layout_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(datasets, "get_dataset_config_names", config_names)
     for repo in ("mteb/scifact", "BeIR/scifact"):
         check_beir(RetrievalDataset.from_hub(repo, revision="abc"))
-    assert set(asked) == {("mteb/scifact", "abc"), ("BeIR/scifact", "abc"), ("BeIR/scifact-qrels", None)}
+    assert set(downloads) == {("mteb/scifact", "abc"), ("BeIR/scifact", "abc"), ("BeIR/scifact-qrels", None)}
     check_beir(RetrievalDataset.from_hub("BeIR/scifact", qrels="BeIR/scifact-qrels"))
 
 
@@ -215,15 +217,15 @@ for load in (
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=600, check=True
     )
-    shown = done.stdout
-    assert shown.count("could not be read from the Hugging Face hub") == 2, done
-    assert shown.startswith("False ")
+    output = done.stdout
+    assert output.count("could not be read from the Hugging Face hub") == 2, done
+    assert output.startswith("False ")
     assert (
         "hf download xlangai/BRIGHT --repo-type dataset --revision abc --include 'documents/aops-*' --include "
         "'examples/aops-*' --include 'gpt4_reason/aops-*' --local-dir BRIGHT"
-    ) in shown
-    assert "hf download mteb/scifact --repo-type dataset --local-dir scifact" in shown
-    assert "data_dir='scifact', or --data-dir scifact" in shown
+    ) in output
+    assert "hf download mteb/scifact --repo-type dataset --local-dir scifact" in output
+    assert "data_dir='scifact', or --data-dir scifact" in output
 
 
 def test_the_command(
@@ -234,11 +236,14 @@ def test_the_command(
     monkeypatch.setattr(encoding, "load_encoder", lambda source, **options: mini)
     shared = ("--model", "mini", "-k", 4, "--measure", "nDCG")
     arguments = (f"bright:{BRIGHT_SPLIT}@gpt4", "--data-dir", bright, "--out", tmp_path / "a")
-    shown = json.loads(rader("evaluate", *arguments, *shared, "--json").stdout)
-    assert shown["mean"] == {"nDCG@4": 1.0}
-    found = Evaluation.load(tmp_path / "a")
-    assert (found.manifest["dataset"]["name"], found.manifest["dataset"]["split"]) == ("bright@gpt4", BRIGHT_SPLIT)
-    assert set(found.run["0"]) == {"ramsey", "euclid"}
+    report = json.loads(rader("evaluate", *arguments, *shared, "--json").stdout)
+    assert report["mean"] == {"nDCG@4": 1.0}
+    evaluation = Evaluation.load(tmp_path / "a")
+    assert (evaluation.manifest["dataset"]["name"], evaluation.manifest["dataset"]["split"]) == (
+        "bright@gpt4",
+        BRIGHT_SPLIT,
+    )
+    assert set(evaluation.run["0"]) == {"ramsey", "euclid"}
     home = write_mteb(tmp_path / "scifact")
     rader("evaluate", "hub:mteb/scifact", "--data-dir", home, "--split", "train", "--out", tmp_path / "b", *shared)
     assert list(Evaluation.load(tmp_path / "b").per_query) == ["3"]

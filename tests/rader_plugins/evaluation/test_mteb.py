@@ -82,8 +82,8 @@ def ours(dataset: RetrievalDataset, encoder: Encoder, **options: Any) -> dict[st
     index = RaderIndex.create(None, encoder)
     index_corpus(dataset, index)
     names = {"ndcg_at_10": "nDCG@10", "recall_at_10": "R@10", "recall_at_3": "R@3", "map_at_10": "AP@10"}
-    found = evaluate(RaderRetriever(index, **options), dataset, measures=[*names.values(), "RR"], k_values=[K]).mean
-    return {**{theirs: found[name] for theirs, name in names.items()}, "mrr_at_10": found["RR@10"]}
+    means = evaluate(RaderRetriever(index, **options), dataset, measures=[*names.values(), "RR"], k_values=[K]).mean
+    return {**{theirs: means[name] for theirs, name in names.items()}, "mrr_at_10": means["RR@10"]}
 
 
 def test_they_are_what_mteb_wants() -> None:
@@ -112,18 +112,18 @@ def test_figures_are_those_of_our_own_evaluation(options: dict[str, Any]) -> Non
 
 @pytest.mark.filterwarnings("ignore:.*judged relevant and excluded")
 def test_only_documents_that_the_task_names_are_ranked(caplog: pytest.LogCaptureFixture) -> None:
-    wanted = {f"q{n}": [f"d{d}" for d in range(n, 40, 3)] for n in range(7)}
-    task = make_task(MockRerankingTask, top_ranked=wanted)
+    candidates = {f"q{n}": [f"d{d}" for d in range(n, 40, 3)] for n in range(7)}
+    task = make_task(MockRerankingTask, top_ranked=candidates)
     part = task.dataset["default"]["test"]
     search = RaderSearch(HashEncoder(), mode="dense")
     about: dict[str, Any] = {"task_metadata": task.metadata, "hf_split": "test", "hf_subset": "default"}
     search.index(part["corpus"], **about)
-    found = search.search(part["queries"], top_k=1000, top_ranked=wanted, **about)
-    assert {query: set(found[query]) for query in wanted} == {query: set(ids) for query, ids in wanted.items()}
-    assert found["q7"] == {}
+    run = search.search(part["queries"], top_k=1000, top_ranked=candidates, **about)
+    assert {query: set(run[query]) for query in candidates} == {query: set(ids) for query, ids in candidates.items()}
+    assert run["q7"] == {}
     assert "no documents to rank for 1 of its queries" in caplog.text
     assert [len(ranked) for ranked in search.search(part["queries"], top_k=3, **about).values()] == [3] * 8
-    excluded = {query: frozenset(f"d{d}" for d in range(40)) - set(ids) for query, ids in wanted.items()}
+    excluded = {query: frozenset(f"d{d}" for d in range(40)) - set(ids) for query, ids in candidates.items()}
     excluded["q7"] = frozenset(f"d{d}" for d in range(40))
     expected = ours(as_dataset(task, excluded), HashEncoder(), mode="dense")
     assert figures(scores(search, task)) == pytest.approx(expected, abs=1e-5)
@@ -149,9 +149,9 @@ def test_plain_sentence_transformers_agrees(mini: Encoder) -> None:
 
 @pytest.mark.parametrize("task", [MockRetrievalDialogTask, MockInstructionRetrieval, MockRetrievalTask])
 def test_texts_are_read_as_mteb_reads_them(task: Any) -> None:
-    made = task()
-    made.load_data()
-    part = made.dataset["default"]["test"]
+    mock_task = task()
+    mock_task.load_data()
+    part = mock_task.dataset["default"]["test"]
     assert list(queries_of(part["queries"]).values()) == list(_retrieval_texts(part["queries"], PromptType.query))
     texts = [document.text for document in documents_of(part["corpus"]).values()]
     assert texts == list(_retrieval_texts(part["corpus"], PromptType.document))
@@ -184,19 +184,19 @@ def test_bright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     (task,) = mteb.get_tasks(tasks=["BrightTheoremQATheoremsRetrieval"])
     search = RaderSearch(HashEncoder(), mode="hybrid")
-    kept: list[dict[str, dict[str, float]]] = []
+    runs: list[dict[str, dict[str, float]]] = []
     find = search.search
 
     def remember(*args: Any, **kwargs: Any) -> dict[str, dict[str, float]]:
-        kept.append(find(*args, **kwargs))
-        return kept[-1]
+        runs.append(find(*args, **kwargs))
+        return runs[-1]
 
     monkeypatch.setattr(search, "search", remember)
-    found = scores(search, task, "standard")
-    assert figures(found) == pytest.approx(ours(dataset, HashEncoder(), mode="hybrid"), abs=1e-5)
+    task_scores = scores(search, task, "standard")
+    assert figures(task_scores) == pytest.approx(ours(dataset, HashEncoder(), mode="hybrid"), abs=1e-5)
     # The first query excludes two of the four documents.
-    assert {query: len(ranked) for query, ranked in kept[0].items()} == {"0": 2, "1": 4}
-    assert set(kept[0]["0"]) == {"ramsey", "euclid"}
+    assert {query: len(ranked) for query, ranked in runs[0].items()} == {"0": 2, "1": 4}
+    assert set(runs[0]["0"]) == {"ramsey", "euclid"}
 
 
 def test_rar_b() -> None:
@@ -212,16 +212,16 @@ def test_every_task_of_bright_has_its_instruction() -> None:
     from mteb.tasks.retrieval.eng import bright_v1_1_retrieval as module
 
     rader, plain = get_recipe("rader-3b"), get_recipe("mini")
-    tasks = [found for name, found in vars(module).items() if name.startswith("Bright")]
+    tasks = [task_class for name, task_class in vars(module).items() if name.startswith("Bright")]
     assert len(tasks) == 12 + 8
-    given = {task.metadata.name: task_instruction(task.metadata, "default", rader) for task in tasks}
-    assert set(given.values()) == set(BRIGHT_INSTRUCTIONS.values())
-    assert given["BrightTheoremQATheoremsRetrieval"] == bright_instruction("theoremqa_theorems")
+    instructions = {task.metadata.name: task_instruction(task.metadata, "default", rader) for task in tasks}
+    assert set(instructions.values()) == set(BRIGHT_INSTRUCTIONS.values())
+    assert instructions["BrightTheoremQATheoremsRetrieval"] == bright_instruction("theoremqa_theorems")
     assert all(task_instruction(task.metadata, "default", plain) is None for task in tasks)
     (old,) = mteb.get_tasks(tasks=["BrightRetrieval"], exclude_superseded=False)
     assert task_instruction(old.metadata, "earth_science", rader) == bright_instruction("earth_science")
     for pro in (name for name in vars(bright_pro) if name.startswith("BrightPro")):
-        assert task_instruction(getattr(bright_pro, pro).metadata, "default", rader) in given.values(), pro
+        assert task_instruction(getattr(bright_pro, pro).metadata, "default", rader) in instructions.values(), pro
     (other,) = mteb.get_tasks(tasks=["RARbMath"])
     assert task_instruction(other.metadata, "default", rader) is None
     assert task_instruction(other.metadata, "default", rader, "Mine: ") == "Mine: "
@@ -229,7 +229,7 @@ def test_every_task_of_bright_has_its_instruction() -> None:
 
 
 def test_roles_and_instructions_reach_the_encoder() -> None:
-    asked: list[tuple[str, str | None]] = []
+    calls: list[tuple[str, str | None]] = []
 
     class Listening(HashEncoder):
         def __init__(self) -> None:
@@ -237,11 +237,11 @@ def test_roles_and_instructions_reach_the_encoder() -> None:
             self.recipe = dataclasses.replace(self.recipe, query_template="query: {instruction}{text}")
 
         def encode_queries(self, texts: Any, *, instruction: str | None = None) -> Any:
-            asked.append(("query", instruction))
+            calls.append(("query", instruction))
             return self._encode(texts)
 
         def encode_documents(self, texts: Any) -> Any:
-            asked.append(("document", None))
+            calls.append(("document", None))
             return self._encode(texts)
 
     (task,) = mteb.get_tasks(tasks=["BrightAopsRetrieval"])
@@ -251,7 +251,7 @@ def test_roles_and_instructions_reach_the_encoder() -> None:
     assert encoder.encode(batches, prompt_type=PromptType.query, **about).shape == (3, 16)
     encoder.encode(batches, prompt_type=PromptType.document, **about)
     vectors = encoder.encode(batches, **about)
-    assert asked == [("query", bright_instruction("aops")), ("document", None), ("document", None)]
+    assert calls == [("query", bright_instruction("aops")), ("document", None), ("document", None)]
     assert encoder.similarity(vectors, vectors)[0, 1].item() == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
     assert encoder.similarity_pairwise(vectors, vectors).tolist() == pytest.approx([1, 1, 1], abs=1e-6)
     with pytest.raises(InputError, match="no text"):
@@ -270,7 +270,7 @@ def test_other_settings_are_another_model_to_mteb() -> None:
         RaderSearch(HashEncoder(dimension=8)),
     ]
     metas = [model.mteb_model_meta for model in models]
-    assert all(one != other for one, other in itertools.combinations(metas, 2))
+    assert all(meta != other for meta, other in itertools.combinations(metas, 2))
     assert metas[0] == RaderSearch(encoder).mteb_model_meta
     assert metas[0].name == "rader-plugins/hash"
     assert (metas[0].embed_dim, metas[0].model_type, metas[2].model_type) == (16, ["hybrid"], ["dense"])

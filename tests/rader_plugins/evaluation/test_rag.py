@@ -33,29 +33,29 @@ def test_accuracy_retrieval_and_answers_are_kept(tmp_path: Path) -> None:
         answer = "I do not know." if number == 9 else "The answer is 4."
         return RagAnswer(answer, (f"about {number}", "else"), (f"d{number}", "e"), (0.9, 0.1))
 
-    found = evaluate_rag(chain, SUMS, "numeric", out=tmp_path / "run", concurrency=3)
-    assert list(found.rows) == [problem.id for problem in SUMS]
-    assert [id for id, row in found.rows.items() if row.correct] == ["p2"]
-    assert found.accuracy == 0.1
-    low, high = found.interval()
+    evaluation = evaluate_rag(chain, SUMS, "numeric", out=tmp_path / "run", concurrency=3)
+    assert list(evaluation.rows) == [problem.id for problem in SUMS]
+    assert [id for id, row in evaluation.rows.items() if row.correct] == ["p2"]
+    assert evaluation.accuracy == 0.1
+    low, high = evaluation.interval()
     assert 0 < low < 0.1 < high < 0.5
-    assert found.without_answer == ["p9"]
-    row = found.rows["p3"]
+    assert evaluation.without_answer == ["p9"]
+    row = evaluation.rows["p3"]
     assert (row.answer, row.extracted, row.reference) == ("The answer is 4.", "4", "6")
     assert (row.contexts, row.ids, row.scores) == (("about 3", "else"), ("d3", "e"), (0.9, 0.1))
-    assert found.latency["p50"] <= found.latency["max"]
-    assert RagEvaluation.load(tmp_path / "run") == found
-    assert found.name == "run"
+    assert evaluation.latency["p50"] <= evaluation.latency["max"]
+    assert RagEvaluation.load(tmp_path / "run") == evaluation
+    assert evaluation.name == "run"
     with pytest.raises(InputError, match="no finished evaluation"):
         RagEvaluation.load(tmp_path)
 
 
 async def test_async_chains_share_a_loop_and_are_bounded() -> None:
-    now, most, four_at_once = 0, 0, asyncio.Event()
+    now, peak, four_at_once = 0, 0, asyncio.Event()
 
     async def chain(question: str) -> str:
-        nonlocal now, most
-        now, most = now + 1, max(most, now + 1)
+        nonlocal now, peak
+        now, peak = now + 1, max(peak, now + 1)
         if now == 4:
             four_at_once.set()
         await asyncio.wait_for(four_at_once.wait(), 60)
@@ -63,9 +63,9 @@ async def test_async_chains_share_a_loop_and_are_bounded() -> None:
         return right(question)
 
     # Called where a loop runs already, as in a notebook.
-    found = evaluate_rag(chain, SUMS, "numeric", concurrency=4)
-    assert found.accuracy == 1.0
-    assert most == 4
+    evaluation = evaluate_rag(chain, SUMS, "numeric", concurrency=4)
+    assert evaluation.accuracy == 1.0
+    assert peak == 4
     assert evaluate_rag(lambda question: chain(question), SUMS[:2], "numeric").accuracy == 1.0
 
 
@@ -80,25 +80,25 @@ def test_plain_functions_run_in_as_many_threads() -> None:
 
 
 def test_an_error_counts_as_wrong_and_is_tried_again(tmp_path: Path) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
     broken = True
 
     def chain(question: str) -> str:
-        asked.append(question)
+        questions.append(question)
         if broken and " 3 " in question:
             raise ValueError("no such luck")
         return right(question)
 
-    found = evaluate_rag(chain, SUMS, "numeric", out=tmp_path)
-    assert found.failed == {"p3": "ValueError: no such luck"}
-    assert found.accuracy == 0.9
-    assert found.rows["p3"].answer is None
+    first_run = evaluate_rag(chain, SUMS, "numeric", out=tmp_path)
+    assert first_run.failed == {"p3": "ValueError: no such luck"}
+    assert first_run.accuracy == 0.9
+    assert first_run.rows["p3"].answer is None
     broken = False
-    asked.clear()
-    again = evaluate_rag(chain, SUMS, "numeric", out=tmp_path)
-    assert (again.accuracy, again.failed) == (1.0, {})
-    assert asked == ["What is 3 + 3?"]
-    assert {**again.rows, "p3": None} == {**found.rows, "p3": None}
+    questions.clear()
+    second_run = evaluate_rag(chain, SUMS, "numeric", out=tmp_path)
+    assert (second_run.accuracy, second_run.failed) == (1.0, {})
+    assert questions == ["What is 3 + 3?"]
+    assert {**second_run.rows, "p3": None} == {**first_run.rows, "p3": None}
 
 
 def test_a_checker_that_raises_is_recorded_with_the_answer() -> None:
@@ -107,34 +107,34 @@ def test_a_checker_that_raises_is_recorded_with_the_answer() -> None:
             raise OSError("gone")
         return answer == gold
 
-    found = evaluate_rag(right, SUMS, checker)
-    assert found.failed == {"p3": "The checker raised OSError: gone"}
-    assert found.rows["p3"].answer == "The answer is 6."
+    evaluation = evaluate_rag(right, SUMS, checker)
+    assert evaluation.failed == {"p3": "The checker raised OSError: gone"}
+    assert evaluation.rows["p3"].answer == "The answer is 6."
 
 
 def test_too_many_failures_end_the_run_and_keep_what_is_finished(tmp_path: Path) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
 
     def chain(question: str) -> str:
-        asked.append(question)
-        if len(asked) > 2:
+        questions.append(question)
+        if len(questions) > 2:
             raise OSError("server down")
         return right(question)
 
     with pytest.raises(RaderError, match=r"2 of 10 problems.*'p2': OSError: server down"):
         evaluate_rag(chain, SUMS, "numeric", out=tmp_path, concurrency=1)
-    assert len(asked) == 4
+    assert len(questions) == 4
     first = {json.loads(line).get("id") for line in (tmp_path / "progress.jsonl").read_text().splitlines()[1:]}
     assert first == {"p0", "p1", "p2", "p3"}
-    asked.clear()
+    questions.clear()
 
     def mended(question: str) -> str:
-        asked.append(question)
+        questions.append(question)
         return right(question)
 
     mended.__qualname__ = chain.__qualname__
     assert evaluate_rag(mended, SUMS, "numeric", out=tmp_path).accuracy == 1.0
-    assert len(asked) == 8
+    assert len(questions) == 8
 
 
 KILLED = """
@@ -163,16 +163,16 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     wait_for(lambda: (out / "progress.jsonl").is_file() and (out / "progress.jsonl").read_bytes().count(b"\n") > 6, 600)
     process.kill()
     process.wait()
-    kept = {row["id"] for row in map(json.loads, (out / "progress.jsonl").read_bytes().split(b"\n")[1:-1])}
-    assert 5 <= len(kept) <= 20
+    finished = {row["id"] for row in map(json.loads, (out / "progress.jsonl").read_bytes().split(b"\n")[1:-1])}
+    assert 5 <= len(finished) <= 20
     with (out / "progress.jsonl").open("ab") as stream:
         stream.write(b'{"id": "p39", "ans')  # a line that the kill cut off
     process = start(KILLED, str(out), "40")
-    said = process.communicate()[0]
-    assert "accuracy 1.0" in said
+    output = process.communicate()[0]
+    assert "accuracy 1.0" in output
     # Two threads print: a line may end in the middle of another one's.
-    asked = set(re.findall(r"What is ([0-9]+)", said))
-    assert asked == {str(at) for at in range(40)} - {id[1:] for id in kept}
+    numbers = set(re.findall(r"What is ([0-9]+)", output))
+    assert numbers == {str(number) for number in range(40)} - {id[1:] for id in finished}
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -213,22 +213,22 @@ def test_choices_are_asked_and_checked_per_problem(tmp_path: Path) -> None:
         {"id": 2, "question": "Which metal rusts?", "answer": "B", "choices": ["gold", "iron"]},
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    asked: list[str] = []
+    questions: list[str] = []
 
     def chain(question: str) -> str:
-        asked.append(question)
+        questions.append(question)
         return "The answer is gold."
 
-    found = evaluate_rag(chain, path, "choice", concurrency=1)
-    assert [row.correct for row in found.rows.values()] == [True, False]
-    assert asked[0] == "Which metal does not rust?\n(A) iron\n(B) gold"
+    evaluation = evaluate_rag(chain, path, "choice", concurrency=1)
+    assert [row.correct for row in evaluation.rows.values()] == [True, False]
+    assert questions[0] == "Which metal does not rust?\n(A) iron\n(B) gold"
 
 
 class Search:
     """Finds what the question names."""
 
     def search(self, query: str, k: int) -> list[Hit]:
-        return [Hit(Document(f"d{at}", f"note {at} on {query}"), 1.0 / at, at) for at in range(1, k + 1)]
+        return [Hit(Document(f"d{rank}", f"note {rank} on {query}"), 1.0 / rank, rank) for rank in range(1, k + 1)]
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "notes"}
@@ -245,17 +245,17 @@ def test_documents_in_context(tmp_path: Path) -> None:
         assert none.accuracy == 0.5
         assert none.rows["p1"].contexts == ()
         assert "Documents:" not in server.said()[0]
-        some = evaluate_rag(InContextRag(llm, Search(), k=2), SUMS, "numeric", out=tmp_path / "some")
-        assert some.accuracy == 1.0
-        assert some.rows["p1"].ids == ("d1", "d2")
-        assert some.rows["p1"].scores == (1.0, 0.5)
+        with_documents = evaluate_rag(InContextRag(llm, Search(), k=2), SUMS, "numeric", out=tmp_path / "some")
+        assert with_documents.accuracy == 1.0
+        assert with_documents.rows["p1"].ids == ("d1", "d2")
+        assert with_documents.rows["p1"].scores == (1.0, 0.5)
         prompt = next(text for text in server.said()[10:] if "1 + 1" in text)
         assert "[1] note 1 on What is 1 + 1?\n\n[2] note 2" in prompt
-        about = some.manifest["chain"]["description"]
+        about = with_documents.manifest["chain"]["description"]
         assert about["retriever"] == {"kind": "Search", "description": {"kind": "notes"}}
         assert server.most <= 8
         requests = len(server.requests)
-        assert evaluate_rag(InContextRag(llm, Search(), k=2), SUMS, "numeric", out=tmp_path / "some") == some
+        assert evaluate_rag(InContextRag(llm, Search(), k=2), SUMS, "numeric", out=tmp_path / "some") == with_documents
         assert len(server.requests) == requests
         with pytest.raises(InputError, match="chain.description.k"):
             evaluate_rag(InContextRag(llm, Search(), k=3), SUMS, "numeric", out=tmp_path / "some")
@@ -270,16 +270,16 @@ def test_documents_in_context(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="search"):
             InContextRag(llm, "index")  # type: ignore[arg-type]
 
-    both = compare_rag([tmp_path / "none", some])
+    both = compare_rag([tmp_path / "none", with_documents])
     (test,) = both.tests
     assert (test.first, test.second, test.difference, test.wins, test.losses) == ("none", "some", 0.5, 5, 0)
     assert test.p_permutation == pytest.approx(2 / 2**5)
     assert "| some | 10 of 10 | 100.00 | 72.25 to 100.00 | 0 | 0 |" in both.markdown()
-    assert list(compare_rag([some, some]).runs) == ["some", "some (2)"]
+    assert list(compare_rag([with_documents, with_documents]).runs) == ["some", "some (2)"]
     with pytest.raises(InputError, match="at least two"):
-        compare_rag([some])
+        compare_rag([with_documents])
     with pytest.raises(InputError, match="differ in their problems"):
-        compare_rag([some, evaluate_rag(right, SUMS[:2], "numeric")])
+        compare_rag([with_documents, evaluate_rag(right, SUMS[:2], "numeric")])
 
 
 def test_exports(tmp_path: Path) -> None:
@@ -288,8 +288,8 @@ def test_exports(tmp_path: Path) -> None:
             raise ValueError("gone")
         return RagAnswer(right(question), ("text",), ("d1",)) if " 2 " in question else right(question)
 
-    found = evaluate_rag(chain, SUMS, "numeric")
-    assert found.export_ragas(tmp_path / "ragas.jsonl") == 9
+    evaluation = evaluate_rag(chain, SUMS, "numeric")
+    assert evaluation.export_ragas(tmp_path / "ragas.jsonl") == 9
     rows = [json.loads(line) for line in (tmp_path / "ragas.jsonl").read_text().splitlines()]
     assert rows[1] == {
         "user_input": "What is 2 + 2?",
@@ -299,7 +299,7 @@ def test_exports(tmp_path: Path) -> None:
         "retrieved_context_ids": ["d1"],
     }
     assert rows[2]["retrieved_contexts"] == []
-    assert found.export_langsmith(tmp_path / "langsmith.jsonl") == 9
+    assert evaluation.export_langsmith(tmp_path / "langsmith.jsonl") == 9
     row = json.loads((tmp_path / "langsmith.jsonl").read_text().splitlines()[1])
 
     def evaluator(inputs: dict[str, Any], outputs: dict[str, Any], reference_outputs: dict[str, Any]) -> bool:

@@ -43,10 +43,10 @@ def independent(ranked: list[str], grades: dict[str, int]) -> dict[str, float]:
     ideal = sorted((max(0, grade) for grade in grades.values()), reverse=True)
 
     def dcg(values: list[int]) -> float:
-        return sum(value / math.log2(place + 2) for place, value in enumerate(values[:5]))
+        return sum(value / math.log2(position + 2) for position, value in enumerate(values[:5]))
 
     relevant = sum(grade > 0 for grade in grades.values())
-    first = next((place for place, gain in enumerate(gains, start=1) if gain > 0), None)
+    first = next((position for position, gain in enumerate(gains, start=1) if gain > 0), None)
     return {
         "nDCG@5": dcg(gains) / dcg(ideal) if relevant else 0.0,
         "R@5": sum(gain > 0 for gain in gains[:5]) / relevant if relevant else 0.0,
@@ -60,25 +60,31 @@ def independent(ranked: list[str], grades: dict[str, int]) -> dict[str, float]:
 def test_scores_agree_with_an_independent_computation(
     run: dict[str, dict[str, float]], qrels: dict[str, dict[str, int]], excluded: dict[str, frozenset[str]]
 ) -> None:
-    judged = {document for grades in qrels.values() for document in grades}
+    judged_documents = {document for grades in qrels.values() for document in grades}
     remaining = {query: {*scores} - {*excluded.get(query, ())} for query, scores in run.items()}
-    assume(not any(remaining.values()) or (run.keys() & qrels.keys() and judged & set().union(*remaining.values())))
-    found = score_run(run, qrels, ["nDCG@5", "R@5", "P@5", "RR"], excluded=excluded)
+    assume(
+        not any(remaining.values())
+        or (run.keys() & qrels.keys() and judged_documents & set().union(*remaining.values()))
+    )
+    scored = score_run(run, qrels, ["nDCG@5", "R@5", "P@5", "RR"], excluded=excluded)
     expected = {}
     for query, grades in qrels.items():
-        left = [
+        remaining_scores = [
             (document, score)
             for document, score in run.get(query, {}).items()
             if document not in excluded.get(query, ())
         ]
         ranked = [
-            document for _, _, document in sorted((-score, place, name) for place, (name, score) in enumerate(left))
+            document
+            for _, _, document in sorted(
+                (-score, position, name) for position, (name, score) in enumerate(remaining_scores)
+            )
         ]
         expected[query] = independent(ranked, grades)
-        assert found.per_query[query] == pytest.approx(expected[query], abs=1e-6)
-    for measure, value in found.mean.items():
+        assert scored.per_query[query] == pytest.approx(expected[query], abs=1e-6)
+    for measure, value in scored.mean.items():
         assert value == pytest.approx(sum(row[measure] for row in expected.values()) / len(qrels), abs=1e-6)
-    assert set(found.without_judgements) == run.keys() - qrels.keys()
+    assert set(scored.without_judgements) == run.keys() - qrels.keys()
 
 
 def test_ties() -> None:
@@ -92,15 +98,15 @@ def test_ties() -> None:
 
 
 def test_what_is_missing_counts_as_zero_and_is_named() -> None:
-    found = score_run(
+    scored = score_run(
         {"a": {"d": 1.0}, "b": {}, "c": {"d": 1.0}, "x": {"d": 1.0}},
         {"a": {"d": 1}, "b": {"d": 1}, "c": {"d": 0}, "e": {"d": 1}},
         ["RR"],
     )
-    assert found.mean == {"RR": 0.25}
-    assert found.without_results == ("b", "e")
-    assert found.without_judgements == ("x",)
-    assert found.without_relevant == ("c",)
+    assert scored.mean == {"RR": 0.25}
+    assert scored.without_results == ("b", "e")
+    assert scored.without_judgements == ("x",)
+    assert scored.without_relevant == ("c",)
 
 
 def test_grades_count_and_negative_ones_count_as_zero() -> None:
@@ -177,9 +183,11 @@ def test_a_function_is_a_measure() -> None:
     def misses(qrels: Any, run: Any) -> dict[str, float]:
         return {query: 1.0 - bool(run.get(query, {}).keys() & qrels[query].keys()) for query in qrels}
 
-    found = score_run({"q": {"a": 1.0}, "r": {"z": 1.0}}, {"q": {"a": 1}, "r": {"b": 1}, "s": {"c": 1}}, ["RR", misses])
-    assert found.mean == {"RR": pytest.approx(1 / 3), "misses": pytest.approx(2 / 3)}
-    assert found.per_query["q"] == {"RR": 1.0, "misses": 0.0}
+    scored = score_run(
+        {"q": {"a": 1.0}, "r": {"z": 1.0}}, {"q": {"a": 1}, "r": {"b": 1}, "s": {"c": 1}}, ["RR", misses]
+    )
+    assert scored.mean == {"RR": pytest.approx(1 / 3), "misses": pytest.approx(2 / 3)}
+    assert scored.per_query["q"] == {"RR": 1.0, "misses": 0.0}
 
     def wrong(qrels: Any, run: Any) -> Any:
         return {"q": math.nan}
@@ -200,13 +208,13 @@ def test_alpha_ndcg_prefers_a_ranking_that_covers_more_aspects(tmp_path: Path) -
     assert qrels == {"q": {"a": 1, "b": 1, "c": 1}}
     assert aspects == {"q": {"a": {"x": 1}, "b": {"x": 1, "y": 0}, "c": {"y": 1}}}
     measures = ["alpha_nDCG@2", "nDCG@2", "StRecall@2"]
-    one = score_run({"q": {"a": 1.0, "b": 0.9}}, qrels, measures, aspects=aspects).mean
+    one_aspect = score_run({"q": {"a": 1.0, "b": 0.9}}, qrels, measures, aspects=aspects).mean
     both = score_run({"q": {"a": 1.0, "c": 0.9}}, qrels, measures, aspects=aspects).mean
-    assert one["nDCG@2"] == both["nDCG@2"] == 1
-    assert (one["StRecall@2"], both["StRecall@2"]) == (0.5, 1)
+    assert one_aspect["nDCG@2"] == both["nDCG@2"] == 1
+    assert (one_aspect["StRecall@2"], both["StRecall@2"]) == (0.5, 1)
     # The second document of aspect x gains 1 - alpha = 0.5 of what the first of aspect y gains.
     assert both["alpha_nDCG@2"] == pytest.approx(1)
-    assert one["alpha_nDCG@2"] == pytest.approx((1 + 0.5 / math.log2(3)) / (1 + 1 / math.log2(3)), abs=1e-5)
+    assert one_aspect["alpha_nDCG@2"] == pytest.approx((1 + 0.5 / math.log2(3)) / (1 + 1 / math.log2(3)), abs=1e-5)
     with pytest.raises(InputError, match="alpha_nDCG@2, StRecall@2 takes judgements of the aspects"):
         score_run({"q": {"a": 1.0}}, qrels, measures)
     path.write_text("q 0 a 1\nq 0 b 1\nr 0 b 1\n")
@@ -238,7 +246,7 @@ def test_the_tie_break_of_trec_eval_gives_other_figures(shared_data: Path, rader
     home = shared_data / "bright-golden" / "aops"
     arguments = ("score", home / "reranker_scores.json", home / "qrels.tsv", "--measure", "nDCG@10", "--json")
     as_filed, as_trec = (
-        json.loads(rader(*arguments, *more).output)["mean"]["nDCG@10"] for more in ([], ["--trec-ties"])
+        json.loads(rader(*arguments, *option).output)["mean"]["nDCG@10"] for option in ([], ["--trec-ties"])
     )
     assert abs(as_filed - as_trec) > 1e-3
 
@@ -266,14 +274,14 @@ def test_reciprocal_rank_with_a_cutoff_is_the_librarys() -> None:
     qrels = {f"q{i}": {f"d{j}": rng.choice([0, 0, 1, 2]) for j in rng.sample(range(40), 5)} for i in range(50)}
     run = {f"q{i}": {f"d{j}": rng.random() for j in range(40)} for i in range(49)}
     names = ["RR@1", "RR@3", "RR@10", "RR(rel=2)@5", "RR"]
-    found = score_separated(run, qrels, names)
+    scored = score_separated(run, qrels, names)
     measures = [ir_measures.parse_measure(name) for name in names]
     expected = ir_measures.calc(measures, qrels, run)
     for measure in measures:
-        assert found.mean[str(measure)] == pytest.approx(expected.aggregated[measure], abs=1e-12)
-    assert 0 < found.mean["RR@1"] < found.mean["RR@3"] < found.mean["RR"]
+        assert scored.mean[str(measure)] == pytest.approx(expected.aggregated[measure], abs=1e-12)
+    assert 0 < scored.mean["RR@1"] < scored.mean["RR@3"] < scored.mean["RR"]
     for metric in expected.per_query:
-        assert found.per_query[metric.query_id][str(metric.measure)] == pytest.approx(metric.value, abs=1e-12)
+        assert scored.per_query[metric.query_id][str(metric.measure)] == pytest.approx(metric.value, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["R", "P", "Success"])

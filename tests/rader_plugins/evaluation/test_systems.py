@@ -28,7 +28,7 @@ FOUND = {"question 0": ["d0"], "question 1": ["d5", "d1"], "question 2": ["d9"]}
 
 async def search(queries: list[str], k: int = 10) -> list[list[tuple[str, float]]]:
     await asyncio.sleep(0)
-    return [[(id, 1.0 - place / 10) for place, id in enumerate(FOUND[query])][:k] for query in queries]
+    return [[(id, 1.0 - position / 10) for position, id in enumerate(FOUND[query])][:k] for query in queries]
 
 
 def test_an_asynchronous_function(toy: RetrievalDataset, tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_an_asynchronous_function(toy: RetrievalDataset, tmp_path: Path) -> None
         loops.add(asyncio.get_running_loop())
         return await search(queries)
 
-    found = evaluate(watched, toy, measures=["RR"], out=tmp_path)
-    assert {query: row["RR@10"] for query, row in found.per_query.items()} == {"q0": 1.0, "q1": 0.5, "q2": 1.0}
+    evaluation = evaluate(watched, toy, measures=["RR"], out=tmp_path)
+    assert {query: row["RR@10"] for query, row in evaluation.per_query.items()} == {"q0": 1.0, "q1": 0.5, "q2": 1.0}
     [loop] = loops  # one for all calls: what a client keeps open belongs to it
     assert loop.is_closed()
 
@@ -54,9 +54,9 @@ def test_one_question_of_an_asynchronous_function_may_raise(toy: RetrievalDatase
             raise RuntimeError("no luck")
         return await search(queries)
 
-    found = evaluate(raising, toy, max_failures=0.5)
-    assert found.left_out["queries_failed"] == {"q1": "RuntimeError: no luck"}
-    assert found.per_query["q1"]["RR@10"] == 0.0
+    evaluation = evaluate(raising, toy, max_failures=0.5)
+    assert evaluation.left_out["queries_failed"] == {"q1": "RuntimeError: no luck"}
+    assert evaluation.per_query["q1"]["RR@10"] == 0.0
 
 
 def test_results_that_cannot_be_scored_are_no_failed_question(toy: RetrievalDataset) -> None:
@@ -82,10 +82,10 @@ def test_a_document_that_comes_twice_counts_once_by_its_best_score() -> None:
     def twice(queries: list[str]) -> list[list[tuple[str, float]]]:
         return [[("d2", 0.2), ("d5", 0.9), ("d5", 0.8), ("d1", 0.5), ("d2", 0.7)] for _ in queries]
 
-    found = evaluate(twice, dataset)
-    assert list(found.run["q1"]) == ["d2", "d1"]
-    assert found.run["q1"]["d2"] == pytest.approx(0.7)
-    assert found.left_out["chunks_merged"] == 2 + 1 + 2  # not the excluded one
+    evaluation = evaluate(twice, dataset)
+    assert list(evaluation.run["q1"]) == ["d2", "d1"]
+    assert evaluation.run["q1"]["d2"] == pytest.approx(0.7)
+    assert evaluation.left_out["chunks_merged"] == 2 + 1 + 2  # not the excluded one
 
 
 # Adapters
@@ -214,6 +214,6 @@ def test_the_model_that_grades_is_part_of_the_manifest() -> None:
         prints = set()
         for name in ("one", "other"):
             reranker = LLMReranker(OpenAIChat(server.url, name), show_progress=False)
-            found = evaluate(RaderRetriever(index, reranker=reranker, rerank_top=2), dataset, k_values=[2])
-            prints.add(found.manifest["retriever"]["reranker"]["llm"])
+            evaluation = evaluate(RaderRetriever(index, reranker=reranker, rerank_top=2), dataset, k_values=[2])
+            prints.add(evaluation.manifest["retriever"]["reranker"]["llm"])
     assert len(prints) == 2
