@@ -24,8 +24,8 @@ def picks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Picks]:
     """Have the search pick these places of what is offered, in this order."""
 
     def use(*places: int) -> Picks:
-        made = Picks(list(places))
-        monkeypatch.setattr("rader_synthesis.search.random.Random", lambda seed: made)
-        return made
+        picker = Picks(list(places))
+        monkeypatch.setattr("rader_synthesis.search.random.Random", lambda seed: picker)
+        return picker
 
     return use

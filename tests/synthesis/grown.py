@@ -41,27 +41,27 @@ class Dice:
     async def expand(self, tree: Tree, node: Node) -> None:
         if node.kind == "qg":
             node.considered = tuple(self._judged(id) for id in self.dice.sample(sorted(SHELF), 5))
-            for one in node.considered:
-                if one.relevant:
-                    text = f"In plain words: {SHELF[one.id]}"
-                    tree.add(node.id, "rt", text, document_id=one.id, **self._end(node, None))
+            for candidate in node.considered:
+                if candidate.relevant:
+                    text = f"In plain words: {SHELF[candidate.id]}"
+                    tree.add(node.id, "rt", text, document_id=candidate.id, **self._end(node, None))
             if tree.children(node):
                 return
         for _ in range(2):
             tree.add(node.id, "ost", self.dice.choice(THOUGHTS), **self._end(node, None))
         if node.kind in ("root", "qg", "rt"):
-            said = [self.gold if self.dice.random() < self.odds else str(self.dice.randrange(20)) for _ in range(4)]
-            text = f"Putting this together we get the smallest such number.\nThe answer is \\boxed{{{said[0]}}}."
+            answers = [self.gold if self.dice.random() < self.odds else str(self.dice.randrange(20)) for _ in range(4)]
+            text = f"Putting this together we get the smallest such number.\nThe answer is \\boxed{{{answers[0]}}}."
             tree.add(
                 node.id,
                 "crs",
                 text,
                 terminal=True,
-                answer=said[0],
-                reward=float(said[0] == self.gold),
-                answers=tuple(said),
+                answer=answers[0],
+                reward=float(answers[0] == self.gold),
+                answers=tuple(answers),
             )
-        if node.kind in ("root", "ost") and sum(above.kind == "qg" for above in tree.path(node)) < 3:
+        if node.kind in ("root", "ost") and sum(ancestor.kind == "qg" for ancestor in tree.path(node)) < 3:
             tree.add(
                 node.id,
                 "qg",

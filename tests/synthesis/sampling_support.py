@@ -37,8 +37,10 @@ def trajectory(
     id: str, *steps: Step, question: str | None = None, reward: float | None = 1.0, problem: str | None = None
 ) -> Trajectory:
     problem_id = problem or id.split("#")[0]
-    asked = question if question is not None else f"What follows from number {problem_id} of the list of premises?"
-    return Trajectory(id, problem_id, asked, (*steps, Step("answer", "8")), "8", "8", reward, "test")
+    question_text = (
+        question if question is not None else f"What follows from number {problem_id} of the list of premises?"
+    )
+    return Trajectory(id, problem_id, question_text, (*steps, Step("answer", "8")), "8", "8", reward, "test")
 
 
 def write(folder: Path, trajectories: Sequence[Trajectory], name: str = "trajectories.jsonl") -> Path:
@@ -53,12 +55,12 @@ def all_samples(out: Path) -> list[Sample]:
 
 
 def told(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "card.json").read_text(encoding="utf-8"))
-    return found
+    card: dict[str, Any] = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    return card
 
 
 def ids(sample: Sample) -> tuple[list[str], list[str]]:
-    return [one.id for one in sample.positives], [one.id for one in sample.negatives]
+    return [passage.id for passage in sample.positives], [passage.id for passage in sample.negatives]
 
 
 def several(count: int, start_at: int = 0) -> list[Trajectory]:
@@ -90,4 +92,4 @@ def corpus(folder: Path, size: int = 70) -> Path:
 
 
 def rader(*arguments: object) -> Any:
-    return CliRunner().invoke(build_app(), [str(one) for one in arguments])
+    return CliRunner().invoke(build_app(), [str(argument) for argument in arguments])

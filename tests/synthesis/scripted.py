@@ -56,13 +56,13 @@ class Script:
     ) -> None:
         self.said: dict[tuple[str, int], str] = {}
         self.defaults = {**DEFAULTS, **defaults}
-        for action, places in table.items():
-            for place, texts in places.items():
-                node, _, number = place.partition("/")
+        for action, texts_by_node in table.items():
+            for key, texts in texts_by_node.items():
+                node, _, number = key.partition("/")
                 where = [problem, node, int(number)] if number else [problem, node]
                 first = derived_seed(seed, action, *where)
-                for at, text in enumerate([texts] if isinstance(texts, str) else texts):
-                    self.said[action, first + at] = text
+                for index, text in enumerate([texts] if isinstance(texts, str) else texts):
+                    self.said[action, first + index] = text
 
     def __call__(self, body: Mapping[str, Any]) -> str:
         action = action_of(body)
@@ -94,7 +94,7 @@ class Library:
 
     def _hits(self, query: str) -> list[Hit]:
         ids = self.table.get(query, self.otherwise)
-        return [Hit(Document(id, f"Text of {id}."), 1 - at / 10, at + 1) for at, id in enumerate(ids)]
+        return [Hit(Document(id, f"Text of {id}."), 1 - index / 10, index + 1) for index, id in enumerate(ids)]
 
 
 def documents_in(text: str) -> list[str]:
@@ -120,4 +120,4 @@ class Shelf(Library):
 
     def _hits(self, query: str) -> list[Hit]:
         ids = [f"d{number}" for number in random.Random(query).sample(range(50), 5)]
-        return [Hit(Document(id, f"Text of {id}."), 1 - at / 10, at + 1) for at, id in enumerate(ids)]
+        return [Hit(Document(id, f"Text of {id}."), 1 - index / 10, index + 1) for index, id in enumerate(ids)]

@@ -125,7 +125,10 @@ async def test_every_node_is_where_it_was_worked_out_to_be(grown):
 
 async def test_reflection_labels_are_kept_exactly(grown):
     tree, _, _ = grown
-    labels = [(one.id, one.relevant, one.reason, one.score, one.labelled_by) for one in at(tree, "3").considered]
+    labels = [
+        (document.id, document.relevant, document.reason, document.score, document.labelled_by)
+        for document in at(tree, "3").considered
+    ]
     assert labels == [
         ("a", True, "Reason 0.", 1.0, "reflection"),
         ("b", False, "Reason 1.", 0.9, "reflection"),
@@ -135,7 +138,7 @@ async def test_reflection_labels_are_kept_exactly(grown):
     ]  # and not f: the sixth was not asked for
     assert [node.document_id for node in tree.children(at(tree, "3"))] == ["a", "c", "d"]
     # Neither a node nor a negative: the reflection on y could not be read.
-    assert [(one.id, one.relevant, one.labelled_by) for one in at(tree, "1.2").considered] == [
+    assert [(document.id, document.relevant, document.labelled_by) for document in at(tree, "1.2").considered] == [
         ("x", False, "reflection"),
         ("y", None, ""),
     ]
@@ -147,11 +150,14 @@ async def test_reflection_labels_are_kept_exactly(grown):
 
 async def test_no_document_twice_on_a_path(grown):
     tree, served, _ = grown
-    again = at(tree, "3.0.0.2").considered
-    assert [(one.id, one.relevant, one.reason) for one in again] == [("a", None, ON_THE_PATH), ("g", True, "New.")]
+    second_search = at(tree, "3.0.0.2").considered
+    assert [(document.id, document.relevant, document.reason) for document in second_search] == [
+        ("a", None, ON_THE_PATH),
+        ("g", True, "New."),
+    ]
     assert [node.document_id for node in tree.children(at(tree, "3.0.0.2"))] == ["g"]
-    judged = Counter(documents_in(asked(body))[0] for body in served.requests if action_of(body) == "reflect")
-    assert judged == Counter("abcdexygzw")
+    reflections = Counter(documents_in(asked(body))[0] for body in served.requests if action_of(body) == "reflect")
+    assert reflections == Counter("abcdexygzw")
 
 
 async def test_the_reward_is_that_of_the_chosen_completion(grown):
@@ -159,15 +165,20 @@ async def test_the_reward_is_that_of_the_chosen_completion(grown):
     tie = at(tree, "2")  # 5, 8, 5, 8: the first of the most frequent wins, though the last one is right
     assert (tie.answers, tie.answer, tie.reward) == (("5", "8", "5", "8"), "5", 0.0)
     assert tie.text == box("5")
-    most = at(tree, "3.0.0.2.0.2")
-    assert (most.answers, most.answer, most.reward, most.text) == ((None, "7", "8", "8"), "8", 1.0, box("8"))
+    majority = at(tree, "3.0.0.2.0.2")
+    assert (majority.answers, majority.answer, majority.reward, majority.text) == (
+        (None, "7", "8", "8"),
+        "8",
+        1.0,
+        box("8"),
+    )
 
 
 async def test_trajectories_and_which_are_for_training(grown):
     tree, _, _ = grown
     paths = {path.id: path for path in trajectories(tree)}
-    ended = {id: (path.metadata["place"], path.reward, path.metadata["ended"]) for id, path in paths.items()}
-    assert ended == {
+    endings = {id: (path.metadata["place"], path.reward, path.metadata["ended"]) for id, path in paths.items()}
+    assert endings == {
         "p#1": ("0", 0.0, "thought"),
         "p#3": ("2", 0.0, "complete"),
         "p#17": ("3.0.0.2.0.2", 1.0, "complete"),
@@ -188,7 +199,7 @@ async def test_trajectories_and_which_are_for_training(grown):
         ("retrieval", "In plain language.", "g"),
         ("answer", box("8"), None),
     ]
-    assert [one.id for one in right.steps[1].considered if one.relevant is False] == ["b", "e"]
+    assert [document.id for document in right.steps[1].considered if document.relevant is False] == ["b", "e"]
     without = [(step.kind, step.document_id, len(step.considered)) for step in paths["p#23"].steps]
     assert without == [("thought", None, 0), ("query", None, 0), ("retrieval", None, 2), ("answer", None, 0)]
     assert paths["p#1"].steps == paths["p#1"].steps[:1]
@@ -236,8 +247,8 @@ async def test_depth_and_queries_per_path_are_bounded(depth):
     assert max(node.depth for node in tree.nodes) == depth
     for node in tree.nodes:
         path = tree.path(node)
-        queries = sum(one.kind == "qg" for one in path)
-        documents = [one.document_id for one in path if one.kind == "rt"]
+        queries = sum(step.kind == "qg" for step in path)
+        documents = [step.document_id for step in path if step.kind == "rt"]
         assert queries <= depth // 2
         assert len(documents) == len(set(documents))
         assert node.terminal == (node.kind == "crs" or node.depth == depth)
@@ -327,11 +338,11 @@ def no_room(body):
 async def test_a_path_that_outgrows_the_context_ends_there():
     with server(no_room) as served:
         tree = await grow(served, Library(otherwise="ab"), SearchConfig(rollouts=12))
-    ended = [node for node in tree.nodes if node.terminal and node.kind == "rt"]
-    assert ended
-    assert all(node.reward == 0.0 and not tree.children(node) for node in ended)
-    assert all(len(partial_solution(tree, node)) > 1 or node.depth == 6 for node in ended)
-    assert tree.counts["context_overflows"] >= len([node for node in ended if node.depth < 6]) > 0
+    terminal_nodes = [node for node in tree.nodes if node.terminal and node.kind == "rt"]
+    assert terminal_nodes
+    assert all(node.reward == 0.0 and not tree.children(node) for node in terminal_nodes)
+    assert all(len(partial_solution(tree, node)) > 1 or node.depth == 6 for node in terminal_nodes)
+    assert tree.counts["context_overflows"] >= len([node for node in terminal_nodes if node.depth < 6]) > 0
     assert tree.root.n == 12
 
 
@@ -350,7 +361,11 @@ async def test_a_document_that_does_not_fit_is_not_judged(picks):
 
     with server(long_second) as served:
         tree = await grow(served, Library(otherwise="abc"), SearchConfig(rollouts=1))
-    assert [(one.id, one.relevant) for one in at(tree, "3").considered] == [("a", True), ("b", None), ("c", True)]
+    assert [(document.id, document.relevant) for document in at(tree, "3").considered] == [
+        ("a", True),
+        ("b", None),
+        ("c", True),
+    ]
     assert at(tree, "3").considered[1].reason == TOO_LONG
 
 
@@ -363,7 +378,7 @@ async def test_base_models_get_one_text(picks):
 
     with server(answer) as served:
         tree = await grow(served, Library(), SearchConfig(rollouts=1, style="completion"))
-    assert [at(tree, place).text for place in "02"] == ["A thought.", box("8").replace("It follows", "So it is")]
+    assert [at(tree, number).text for number in "02"] == ["A thought.", box("8").replace("It follows", "So it is")]
     assert {tuple(body["stop"]) for body in served.requests} == {("\n", "\nProblem:"), ("\nProblem:",)}
 
 

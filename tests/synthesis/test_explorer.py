@@ -62,13 +62,13 @@ class Page(HTMLParser):
 def tree_of(id: str = "p", question: str = "1 + 1?", reason: str = "It helps.") -> Tree:
     """A query that kept one document and refused another, and two solutions; the right one was visited twice."""
     tree = Tree.start(id, question, "2")
-    found = (
+    candidates = (
         Considered("d1", "Text of d1.", 0.9, True, reason, "reflection"),
         Considered("d2", "Text of d2.", 0.8, False, "Of no use.", "reflection"),
     )
-    query = tree.add(0, "qg", "addition", considered=found)
-    kept = tree.add(query.id, "rt", "One plus one.", document_id="d1")
-    right = tree.add(kept.id, "crs", "So 2.", terminal=True, answer="2", reward=1.0, answers=("2", "3", None, "2"))
+    query = tree.add(0, "qg", "addition", considered=candidates)
+    rewrite = tree.add(query.id, "rt", "One plus one.", document_id="d1")
+    right = tree.add(rewrite.id, "crs", "So 2.", terminal=True, answer="2", reward=1.0, answers=("2", "3", None, "2"))
     wrong = tree.add(0, "crs", "So 3.", terminal=True, answer="3", reward=0.0)
     for leaf in (right, wrong, right):
         tree.record(leaf, leaf.id)
@@ -115,7 +115,7 @@ def test_what_a_page_holds(run: Path, tmp_path: Path) -> None:
 
 
 def test_documents_stand_in_a_page_once(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "trees.jsonl", [tree_of(f"p{at}").row() for at in range(50)])
+    write_jsonl(tmp_path / "trees.jsonl", [tree_of(f"p{number}").row() for number in range(50)])
     write_page(tmp_path / "trees.jsonl", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text().count("Text of d1.") == 1
 
@@ -144,11 +144,11 @@ HOSTILE = (
 @pytest.fixture
 def listener() -> Iterator[tuple[str, list[str]]]:
     """A server, and what it was asked for."""
-    asked: list[str] = []
+    paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
             self.send_error(404)
 
         def log_message(self, *arguments: Any) -> None:
@@ -157,7 +157,7 @@ def listener() -> Iterator[tuple[str, list[str]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    yield f"http://127.0.0.1:{server.server_address[1]}", paths
     server.shutdown()
     server.server_close()
 
@@ -174,15 +174,15 @@ def dom(page: Path, tmp_path: Path, fragment: str = "") -> str:
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_a_browser_shows_the_way_to_the_answer(run: Path, tmp_path: Path) -> None:
     write_page(run, tmp_path / "page.html")
-    shown = dom(tmp_path / "page.html", tmp_path)
-    rows = re.findall(r'<div class="row( path)?( unvisited)?" role="treeitem" data-node="(\d+)"', shown)
+    page_text = dom(tmp_path / "page.html", tmp_path)
+    rows = re.findall(r'<div class="row( path)?( unvisited)?" role="treeitem" data-node="(\d+)"', page_text)
     assert [int(node) for path, _, node in rows if path] == [0, 1, 2, 3]
     assert [int(node) for path, _, node in rows if not path] == [4]
-    assert re.search(r'aria-level="4"[^>]* aria-selected="true"', shown)
-    assert "<b>d2</b>  Of no use." in shown  # the document that reflection rejected, in its place
-    assert '<div class="row ghost no">' in shown
-    assert shown.count('data-at="') == 3
-    assert "1.00 + 0.88 = 1.88" in shown  # UCT of the leaf: 2 / 2 + 1.5 sqrt(ln 2 / 2), c as in the run
+    assert re.search(r'aria-level="4"[^>]* aria-selected="true"', page_text)
+    assert "<b>d2</b>  Of no use." in page_text  # the document that reflection rejected, in its place
+    assert '<div class="row ghost no">' in page_text
+    assert page_text.count('data-at="') == 3
+    assert "1.00 + 0.88 = 1.88" in page_text  # UCT of the leaf: 2 / 2 + 1.5 sqrt(ln 2 / 2), c as in the run
     unread = tree_of("u")
     unread.nodes[1].considered = (replace(unread.nodes[1].considered[1], relevant=None, reason="Unreadable"),)
     write_jsonl(tmp_path / "u.jsonl", [unread.row()])
@@ -196,31 +196,33 @@ def test_a_browser_shows_the_way_to_the_answer(run: Path, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_hostile_text_is_inert_among_hundreds_of_problems(tmp_path: Path, listener: tuple[str, list[str]]) -> None:
-    url, asked = listener
+    url, requested = listener
     hostile = HOSTILE.format(url=url)
     folder = tmp_path / "<b>run"
     folder.mkdir()
     evil = tree_of(hostile, question=hostile, reason=hostile)
     evil.nodes[1].text = evil.nodes[2].text = hostile
-    write_jsonl(folder / "trees.jsonl", [evil.row(), *(grown(f"g{at}", at, rollouts=4).row() for at in range(300))])
+    write_jsonl(
+        folder / "trees.jsonl", [evil.row(), *(grown(f"g{number}", number, rollouts=4).row() for number in range(300))]
+    )
     page = tmp_path / "page.html"
     assert write_page(folder, page).problems == 301
     assert Page(page).data["index"]["problems"][0]["question"] == hostile
-    shown = dom(page, tmp_path, "#node=1")
-    assert "<title>Trajectories: &lt;b&gt;run</title>" in shown
-    assert "<img" not in re.sub(r"<script.*?</script>", "", shown, flags=re.DOTALL)
-    assert html.escape(hostile, quote=False).replace("\u2028", " ")[:60] in shown
-    assert shown.count('data-at="') == 301
+    page_text = dom(page, tmp_path, "#node=1")
+    assert "<title>Trajectories: &lt;b&gt;run</title>" in page_text
+    assert "<img" not in re.sub(r"<script.*?</script>", "", page_text, flags=re.DOTALL)
+    assert html.escape(hostile, quote=False).replace("\u2028", " ")[:60] in page_text
+    assert page_text.count('data-at="') == 301
     # Even what got into the page as markup would neither run nor load anything.
     source = page.read_text(encoding="utf-8").replace(
         "<noscript>", hostile.removeprefix("</script>") + "--><noscript>", 1
     )
     page.write_text(source, encoding="utf-8")
     assert "<title>Trajectories: &lt;b&gt;run</title>" in dom(page, tmp_path)
-    assert asked == []
+    assert requested == []
     page.write_text(re.sub("<meta http-equiv[^>]*>", "", source), encoding="utf-8")  # this test can fail
     assert "<title>broken</title>" in dom(page, tmp_path)
-    assert asked == ["/img"]
+    assert requested == ["/img"]
 
 
 def test_odd_texts_survive(tmp_path: Path) -> None:
@@ -247,8 +249,8 @@ def test_a_run_that_has_not_ended(run: Path, tmp_path: Path) -> None:
 
 
 def answered(id: str, problem: str, reward: float | None) -> Trajectory:
-    found = (Considered("d", "t", 1.0, True, "good", "human"), Considered("e", "u", None, None))
-    steps = (Step("query", "q"), Step("retrieval", "t", "d", found), Step("thought", "so"), Step("answer", "a"))
+    candidates = (Considered("d", "t", 1.0, True, "good", "human"), Considered("e", "u", None, None))
+    steps = (Step("query", "q"), Step("retrieval", "t", "d", candidates), Step("thought", "so"), Step("answer", "a"))
     return Trajectory(id, problem, f"What is {problem}?", steps, "a", None, reward, "langchain")
 
 
@@ -264,7 +266,7 @@ def test_trajectories_by_problem(tmp_path: Path) -> None:
         "considered": [[0, 1.0, True, "good", "human"], [1, None, None, "", ""]],
     }  # fmt: skip
     write_page(tmp_path / "t.jsonl", tmp_path / "page.html", problems=["y"])
-    assert [one["id"] for one in Page(tmp_path / "page.html").data["index"]["problems"]] == ["y"]
+    assert [problem["id"] for problem in Page(tmp_path / "page.html").data["index"]["problems"]] == ["y"]
     assert write_page(tmp_path / "t.jsonl", tmp_path / "page.html", most=1).left_out == 1
 
 
@@ -272,12 +274,12 @@ def test_trajectories_by_problem(tmp_path: Path) -> None:
 def test_a_browser_shows_trajectories(tmp_path: Path) -> None:
     write_trajectories(tmp_path / "t.jsonl", [answered("1", "x", 1.0), answered("2", "x", 0.5)])
     write_page(tmp_path / "t.jsonl", tmp_path / "page.html")
-    shown = dom(tmp_path / "page.html", tmp_path)
-    assert shown.count('<details class="trajectory"') == 2
-    assert shown.count('class="steps"') == 1  # the second is made when it is opened
-    assert re.findall(r'<li><span class="tag (\w+)"', shown) == ["query", "retrieval", "thought", "answer"]
-    assert "by human" in shown
-    assert "reward 0.50" in shown
+    page_text = dom(tmp_path / "page.html", tmp_path)
+    assert page_text.count('<details class="trajectory"') == 2
+    assert page_text.count('class="steps"') == 1  # the second is made when it is opened
+    assert re.findall(r'<li><span class="tag (\w+)"', page_text) == ["query", "retrieval", "thought", "answer"]
+    assert "by human" in page_text
+    assert "reward 0.50" in page_text
 
 
 def test_what_cannot_be_shown(run: Path, tmp_path: Path) -> None:
@@ -306,8 +308,8 @@ def rader(*arguments: object, code: int = 0) -> str:
 def test_commands(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "page.html"
     assert "3 problems (1 failed, 1 solved, 1 unsolved)" in rader("show", run, "--out", page)
-    shown = json.loads(rader("show", run, "--out", page, "--problem", "p", "--json"))
-    assert (shown["problems"], shown["statuses"], shown["bytes"]) == (1, {"solved": 1}, page.stat().st_size)
+    summary = json.loads(rader("show", run, "--out", page, "--problem", "p", "--json"))
+    assert (summary["problems"], summary["statuses"], summary["bytes"]) == (1, {"solved": 1}, page.stat().st_size)
     assert "no problem 'z'" in rader("show", run, "--out", page, "--problem", "z", code=2)
     write_jsonl(tmp_path / "one.jsonl", [tree_of().row()])
     assert json.loads(rader("info", tmp_path / "one.jsonl", "--json")) == {

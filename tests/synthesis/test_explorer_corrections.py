@@ -67,7 +67,7 @@ async def corrected(page: Path, folder: Path) -> dict[str, Any]:
             assert line, "the browser ended"
             port = re.search(r"ws://[^:]*:(\d+)/", line)
         text = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port[1]}/json")
-        address = next(one["webSocketDebuggerUrl"] for one in json.loads(text.read()) if one["type"] == "page")
+        address = next(target["webSocketDebuggerUrl"] for target in json.loads(text.read()) if target["type"] == "page")
         async with websockets.connect(address, max_size=None) as socket:
             tab = Tab(socket)
             await tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder / "downloads"))

@@ -42,7 +42,7 @@ def trajectory(
 
 
 def labels(made: Trajectory, step: int = 2) -> list[tuple[str, bool | None, str]]:
-    return [(one.id, one.relevant, one.labelled_by) for one in made.steps[step].considered]
+    return [(document.id, document.relevant, document.labelled_by) for document in made.steps[step].considered]
 
 
 def test_citation_labels_the_named_and_the_passed_over() -> None:
@@ -53,11 +53,11 @@ def test_citation_labels_the_named_and_the_passed_over() -> None:
         Considered("c", "something else altogether here"),
         Considered("d", "x", relevant=True, reason="own", labelled_by="human"),
     )
-    made = label_by_citation(trajectory(*documents, said=f"By thm-1, as {QUOTED}, we have it."), report)
-    assert labels(made) == [
+    labelled = label_by_citation(trajectory(*documents, said=f"By thm-1, as {QUOTED}, we have it."), report)
+    assert labels(labelled) == [
         ("thm-1", True, "citation"), ("b", True, "citation"), ("c", False, "citation"), ("d", True, "human")
     ]  # fmt: skip
-    assert labels(made, 4) == [("late", None, "")]  # nothing of its search is cited: nobody knows
+    assert labels(labelled, 4) == [("late", None, "")]  # nothing of its search is cited: nobody knows
     assert report.labelled == {"relevant": 2, "not relevant": 1}
 
 
@@ -66,9 +66,9 @@ def test_citation_counts_only_answers_and_what_is_not_in_the_question() -> None:
         Considered("first-1", "text"), Considered("q", QUOTED), later=f"first-1 is no help, nor {QUOTED}"
     )
     assert label_by_citation(thought) == thought
-    made = trajectory(Considered("first-1", "text"), Considered("q", QUOTED), said=QUOTED)
-    asked = Trajectory("t", "p", QUOTED, (Step("thought", "first-1"), *made.steps), "8")
-    assert [relevant for _, relevant, _ in labels(label_by_citation(asked), 3)] == [None, None]
+    cited = trajectory(Considered("first-1", "text"), Considered("q", QUOTED), said=QUOTED)
+    with_question = Trajectory("t", "p", QUOTED, (Step("thought", "first-1"), *cited.steps), "8")
+    assert [relevant for _, relevant, _ in labels(label_by_citation(with_question), 3)] == [None, None]
 
 
 def test_what_was_opened_is_relevant_and_what_stood_above_it_is_not() -> None:
@@ -80,12 +80,12 @@ def test_what_was_opened_is_relevant_and_what_stood_above_it_is_not() -> None:
         Considered("e", "five", opened=False),
     )
     report = LabelReport()
-    made = label_by_opened(trajectory(*documents), report)
-    assert labels(made) == [
+    labelled = label_by_opened(trajectory(*documents), report)
+    assert labels(labelled) == [
         ("a", False, "opened"), ("b", True, "opened"), ("c", False, "opened"), ("d", True, "opened"), ("e", None, "")
     ]  # fmt: skip
-    assert made.steps[2].considered[1].weight == 1.5
-    assert labels(made, 4) == [("late", None, "")]  # nothing of its search was opened: nobody knows
+    assert labelled.steps[2].considered[1].weight == 1.5
+    assert labels(labelled, 4) == [("late", None, "")]  # nothing of its search was opened: nobody knows
     assert report.labelled == {"relevant": 2, "not relevant": 2}
 
 
@@ -97,8 +97,8 @@ def test_no_negative_is_a_part_of_a_positive_or_holds_one() -> None:
     )
     report = LabelReport()
     for cited, expected in (("[part-1]", [None, True, False]), ("[whole]", [True, None, False])):
-        made = label_by_citation(trajectory(*documents, said=f"As {cited} says."), report)
-        assert [relevant for _, relevant, _ in labels(made)] == expected
+        labelled = label_by_citation(trajectory(*documents, said=f"As {cited} says."), report)
+        assert [relevant for _, relevant, _ in labels(labelled)] == expected
     assert report.labelled == {"relevant": 2, "not relevant": 2}
     assert sum(report.faults.values()) == 2
 
@@ -108,8 +108,8 @@ def test_a_right_answer_labels_what_it_went_on_with() -> None:
     assert labels(label_by_answer(trajectory(*documents, reward=1.0))) == [
         ("a", True, "answer"), ("b", None, ""), ("c", False, "human")
     ]  # fmt: skip
-    kept = label_by_answer(trajectory(*documents, reward=1.0, kept="b"))
-    assert [relevant for _, relevant, _ in labels(kept)] == [None, True, False]
+    labelled = label_by_answer(trajectory(*documents, reward=1.0, kept="b"))
+    assert [relevant for _, relevant, _ in labels(labelled)] == [None, True, False]
     both = label_by_answer(trajectory(*documents, reward=1.0), top=3)
     assert [relevant for _, relevant, _ in labels(both)] == [True, True, False]
     for reward in (0.0, 0.5, None):
@@ -132,9 +132,9 @@ def test_answers_are_judged_where_the_right_one_is_known() -> None:
     def made(answer: str | None, gold: str | None) -> Trajectory:
         return Trajectory("t", "p", "q", (), answer, gold, 0.5)
 
-    given = [made("it is 8", "8.0"), made("it is 7", "8"), made("", "8"), made("it is 8", None), made(None, "8")]
-    judged = list(judge_answers(given, Checker()))
-    assert [(one.answer, one.reward) for one in judged] == [
+    answers = [made("it is 8", "8.0"), made("it is 7", "8"), made("", "8"), made("it is 8", None), made(None, "8")]
+    trajectories = list(judge_answers(answers, Checker()))
+    assert [(path.answer, path.reward) for path in trajectories] == [
         ("8", 1.0), ("7", 0.0), ("", 0.0), ("8", 0.5), (None, 0.5)
     ]  # fmt: skip
 
@@ -156,12 +156,12 @@ def test_reflection_sees_what_was_known_and_keeps_the_order() -> None:
     judge, report = Judge(), LabelReport()
     documents = (Considered("a", "good", title="T"), Considered("b", "bad"), Considered("c", "odd"))
     done: list[int] = []
-    given = [trajectory(*documents, later="second"), trajectory(Considered("d", "down"))] * 20
-    made = list(label_by_reflection(given, judge, concurrency=4, report=report, on_judged=done.append))
-    assert labels(made[0]) == [("a", True, "reflection"), ("b", False, "reflection"), ("c", None, "")]
-    assert made[0].steps[2].considered[0].reason == "saw T good"
-    assert labels(made[1]) == [("d", None, "")]
-    assert made == made[:2] * 20
+    trajectories = [trajectory(*documents, later="second"), trajectory(Considered("d", "down"))] * 20
+    labelled = list(label_by_reflection(trajectories, judge, concurrency=4, report=report, on_judged=done.append))
+    assert labels(labelled[0]) == [("a", True, "reflection"), ("b", False, "reflection"), ("c", None, "")]
+    assert labelled[0].steps[2].considered[0].reason == "saw T good"
+    assert labels(labelled[1]) == [("d", None, "")]
+    assert labelled == labelled[:2] * 20
     assert ("the question", [("thought", "first")], "T good") in judge.seen
     assert (
         "the question",
@@ -195,11 +195,11 @@ def _only_down() -> Trajectory:
 
 
 def judgement(request: dict[str, Any]) -> str:
-    asked = request.get("prompt") or request["messages"][-1]["content"]
-    assert asked.rstrip().endswith("Reason:")
-    if "odd" in asked.rpartition("Document:")[2]:
+    prompt = request.get("prompt") or request["messages"][-1]["content"]
+    assert prompt.rstrip().endswith("Reason:")
+    if "odd" in prompt.rpartition("Document:")[2]:
         return "cannot say"
-    return f"Because.\nRelevant: {'good' in asked.rpartition('Document:')[2]}"
+    return f"Because.\nRelevant: {'good' in prompt.rpartition('Document:')[2]}"
 
 
 @pytest.mark.parametrize("style", ["chat", "completion"])
@@ -208,13 +208,13 @@ def test_the_reflection_of_the_search_is_asked_over_http(style: PromptStyle) -> 
     report = LabelReport()
     with LLMServer(judgement) as server, OpenAIChat(server.url, concurrency=4) as llm:
         reflector = PackReflector(llm, "generic", style=style)
-        made = list(label_by_reflection([trajectory(*documents)], reflector, concurrency=4, report=report))
-        asked = server.said()[0]
-    assert labels(made[0]) == [("a", True, "reflection"), ("b", False, "reflection"), ("c", None, "")]
-    assert made[0].steps[2].considered[0].reason == "Because."
-    assert "Question: the question" in asked
-    assert "first" in asked
-    assert "searched" not in asked  # the query is no part of what was known
+        labelled = list(label_by_reflection([trajectory(*documents)], reflector, concurrency=4, report=report))
+        prompt = server.said()[0]
+    assert labels(labelled[0]) == [("a", True, "reflection"), ("b", False, "reflection"), ("c", None, "")]
+    assert labelled[0].steps[2].considered[0].reason == "Because."
+    assert "Question: the question" in prompt
+    assert "first" in prompt
+    assert "searched" not in prompt  # the query is no part of what was known
     assert report.faults == {"the model's answer cannot be read": 1}
     assert "t, c: Unreadable" in report.first_faults[0]
-    assert ("Goods may be sent back" in asked) == (style == "completion")  # an example of the pack
+    assert ("Goods may be sent back" in prompt) == (style == "completion")  # an example of the pack

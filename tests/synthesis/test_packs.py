@@ -53,22 +53,22 @@ def test_one_prompt_as_messages_and_as_text():
     filled = values(pack, ["First.", ("document", "Sums commute.")])
     messages = prompt.messages(filled)
     assert [turn["role"] for turn in messages] == ["system"] + ["user", "assistant"] * 3 + ["user"]
-    asked = (
+    question = (
         "Problem: What is 2 + 3?\nSteps so far:\nStep 1: First.\n"
         "Step 2: A known result that may help: Sums commute.\nStep 3:"
     )
-    assert messages[-1]["content"] == asked
+    assert messages[-1]["content"] == question
     text = prompt.text(filled)
     assert text.startswith(prompt.system + "\n\nProblem: A drawer")
     assert "\nStep 1: There are 10 pens" in text  # the example's answer goes on after its cue
-    assert text.endswith("\n\n" + asked)
+    assert text.endswith("\n\n" + question)
     assert prompt.next_example == "\nProblem:"
 
 
 def test_texts_with_braces_stand_as_they_are():
     pack = load_pack("math")
-    asked = pack.prompts["step"].messages(values(pack, ["{question}"], question=r"\frac{1}{2} {steps}"))[-1]["content"]
-    assert asked.startswith("Problem: \\frac{1}{2} {steps}\nSteps so far:\nStep 1: {question}\n")
+    prompt = pack.prompts["step"].messages(values(pack, ["{question}"], question=r"\frac{1}{2} {steps}"))[-1]["content"]
+    assert prompt.startswith("Problem: \\frac{1}{2} {steps}\nSteps so far:\nStep 1: {question}\n")
 
 
 def test_answers_lose_the_cue_that_a_model_repeats():
@@ -149,9 +149,9 @@ def test_missing_files_unknown_names_and_bad_encoding(own: Path):
     ],
 )
 def test_reflections(answer, label, reason):
-    found = parse_reflection(answer)
-    assert found[0] is label
+    reflection = parse_reflection(answer)
+    assert reflection[0] is label
     if label is None:
-        assert found[1].startswith("Unreadable reflection: ")
+        assert reflection[1].startswith("Unreadable reflection: ")
     else:
-        assert found[1] == reason
+        assert reflection[1] == reason

@@ -23,11 +23,11 @@ class Gated(Library):
         self.broken = False
 
     async def asearch_batch(self, queries, k=10):
-        found = await super().asearch_batch(queries, k)
+        rankings = await super().asearch_batch(queries, k)
         await self.gate.acquire()
         if self.broken:
             raise RaderError("gone")
-        return found
+        return rankings
 
 
 async def turn() -> None:
@@ -45,8 +45,8 @@ async def test_queries_wait_for_the_search_under_way_and_then_go_together():
     assert library.batches == [["a"]]
     library.gate.release()
     library.gate.release()
-    found = [[hit.document.id for hit in await task] for task in tasks]
-    assert found == [["1", "2"], ["4"], ["7", "8", "9"]]
+    rankings = [[hit.document.id for hit in await task] for task in tasks]
+    assert rankings == [["1", "2"], ["4"], ["7", "8", "9"]]
     assert library.batches == [["a"], ["b", "c"]]
     assert (front.queries, front.batches) == (3, 2)
 

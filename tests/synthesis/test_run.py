@@ -73,32 +73,32 @@ def test_eight_at_once_give_the_same_bytes_as_one(tmp_path, clean):
 def test_another_seed_gives_something_else(tmp_path, clean):
     with server(chance) as served:
         run(tmp_path / "run", served, config=SearchConfig(rollouts=3, depth=4, seed=1))
-    found = output(tmp_path / "run")
-    assert found["trajectories.jsonl"] != clean["trajectories.jsonl"]
+    files = output(tmp_path / "run")
+    assert files["trajectories.jsonl"] != clean["trajectories.jsonl"]
 
 
 def test_output_does_not_depend_on_the_order_in_which_problems_end(tmp_path, clean):
     """The first problem is held back until the others are done."""
-    others = threading.Event()
+    others_done = threading.Event()
 
     def slow_first(body):
         if "Question 0?" in asked(body):
-            others.wait(20)
+            others_done.wait(20)
         return chance(body)
 
-    ended = []
+    done_counts = []
 
     def watch(now: RunProgress) -> None:
-        ended.append(now.done)
+        done_counts.append(now.done)
         if now.done == len(PROBLEMS) - 1:
-            others.set()
+            others_done.set()
 
     with server(slow_first) as served, client(served) as llm:
         synthesize(
             PROBLEMS, Shelf(), llm, load_checker("math"), tmp_path / "run",
             config=CONFIG, run=RunConfig(problems_at_once=8), on_progress=watch,
         )  # fmt: skip
-    assert ended == list(range(5))
+    assert done_counts == list(range(5))
     assert output(tmp_path / "run") == clean
     journal = [row["id"] for row in rows(tmp_path / "run" / "finished.jsonl")]
     assert journal[-1] == "p0"
@@ -107,12 +107,12 @@ def test_output_does_not_depend_on_the_order_in_which_problems_end(tmp_path, cle
 def test_with_a_real_retriever_too(tmp_path):
     index = RaderIndex.create(None, encoder=HashEncoder())
     index.add([Document(f"d{number}", f"prime {number} heat {number % 7}") for number in range(40)])
-    found = []
+    outputs = []
     for at_once in (1, 8):
         with server(chance) as served:
             run(tmp_path / str(at_once), served, searcher=RaderRetriever(index), problems_at_once=at_once)
-        found.append(output(tmp_path / str(at_once)))
-    assert found[0] == found[1]
+        outputs.append(output(tmp_path / str(at_once)))
+    assert outputs[0] == outputs[1]
     settings = json.loads((tmp_path / "1" / "config.json").read_text())["settings"]
     assert settings["retriever"]["index"]["documents"] == 40
     assert settings["search"]["rollouts"] == 3
@@ -147,7 +147,11 @@ def test_trajectories_and_problems_say_what_was_found(clean, tmp_path):
     paths = list(read_trajectories(tmp_path / "t.jsonl"))
     summaries = [json.loads(line) for line in clean["problems.jsonl"].splitlines()]
     trees = [json.loads(line) for line in clean["trees.jsonl"].splitlines()]
-    assert [row["id"] for row in summaries] == [tree["problem_id"] for tree in trees] == [one.id for one in PROBLEMS]
+    assert (
+        [row["id"] for row in summaries]
+        == [tree["problem_id"] for tree in trees]
+        == [problem.id for problem in PROBLEMS]
+    )
     for summary in summaries:
         mine = [path for path in paths if path.problem_id == summary["id"]]
         assert len(mine) == summary["trajectories"]
@@ -155,8 +159,8 @@ def test_trajectories_and_problems_say_what_was_found(clean, tmp_path):
         assert sum(path.metadata["visits"] for path in mine if path.reward) == summary["right_rollouts"]
         assert (summary["status"] == "solved") == any(path.reward == 1.0 for path in mine)
         for path in mine:
-            kept = any(step.document_id for step in path.retrievals)
-            assert path.metadata["training"] == (kept and path.reward == 1.0)
+            has_document = any(step.document_id for step in path.retrievals)
+            assert path.metadata["training"] == (has_document and path.reward == 1.0)
 
 
 def fails_for(*numbers: int, how: str = "!400"):
@@ -327,14 +331,14 @@ def test_a_line_that_was_cut_off_is_done_again_and_one_that_is_damaged_is_named(
     with server(chance) as served:
         run(out, served, problems_at_once=1)
         journal = out / "finished.jsonl"
-        whole = journal.read_bytes()
-        journal.write_bytes(whole[:-100])
+        content = journal.read_bytes()
+        journal.write_bytes(content[:-100])
         report = run(out, served)
         assert report.searched == 1
         assert report.asked == 0  # all of it came from the cache of calls
         assert output(out) == clean
-        assert journal.read_bytes() == whole
-        journal.write_bytes(b"{}\n" + whole)
+        assert journal.read_bytes() == content
+        journal.write_bytes(b"{}\n" + content)
         with pytest.raises(InputError, match=r"finished.jsonl is damaged at byte 0"):
             run(out, served)
 
@@ -404,8 +408,8 @@ def test_a_run_of_the_version_before_goes_on(tmp_path, mode):
             "model": index.fingerprint, "documents": 6, "corpus": corpus,
         }  # fmt: skip
         (out / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        again = run(out, served, searcher=RaderRetriever(index, mode))
-        assert (first.searched, again.searched) == (len(PROBLEMS), 0)
+        second = run(out, served, searcher=RaderRetriever(index, mode))
+        assert (first.searched, second.searched) == (len(PROBLEMS), 0)
         with pytest.raises(InputError, match="another run"):
             run(out, served, searcher=RaderRetriever(index, mode, candidates=7))
 

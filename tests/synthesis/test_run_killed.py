@@ -79,13 +79,13 @@ def test_full_disk(tmp_path: Path, full: str) -> None:
             run(out, served, [PROBLEMS[0], LONG])
             journal = (out / "finished.jsonl").read_bytes().splitlines(keepends=True)
             (out / "finished.jsonl").write_bytes(next(line for line in journal if line.startswith(b'{"id": "p0"')))
-        said, _ = start(FULL_DISK, str(out), served.url).communicate(timeout=600)
+        printed, _ = start(FULL_DISK, str(out), served.url).communicate(timeout=600)
         if full == "journal":
-            assert said.startswith("OSError [Errno 27]")
+            assert printed.startswith("OSError [Errno 27]")
             assert [row["id"] for row in whole_lines(out / "finished.jsonl")] == ["p0"]
         else:
-            assert said.startswith("TooManyFailuresError 2 of 2 problems failed")
-            assert "answer cache" in said
+            assert printed.startswith("TooManyFailuresError 2 of 2 problems failed")
+            assert "answer cache" in printed
         run(out, served, [PROBLEMS[0], LONG])
     assert output(out) == output(tmp_path / "expected")
 

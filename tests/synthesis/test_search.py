@@ -55,7 +55,7 @@ async def test_visits_and_values_after_each_rollout(picks, monkeypatch):
         ("0.1", "0.1", (8, 4), (6, 4), (2, 0), (4, 4), (2, 0)),  # 2.048 > 1.973; 2.269 < 2.537
     ]
     order = ["root", "0", "1", "0.0", "0.1"]
-    assert after == [(leaf, at, dict(zip(order, row, strict=True))) for leaf, at, *row in expected]
+    assert after == [(leaf, leaf_place, dict(zip(order, row, strict=True))) for leaf, leaf_place, *row in expected]
     assert rng.offered == [["0", "1"], ["0.0", "0.1"], ["1"], ["0.0"]]
     assert branches.expanded == ["", "0"]  # once each
     assert [tree.nodes[rollout.leaf].place for rollout in tree.rollouts] == [row[0] for row in expected]
@@ -110,11 +110,11 @@ def test_selection_ends_at_a_terminal_node_and_at_a_leaf(picks):
 
 
 def test_exploration_schedules():
-    assert [SearchConfig().weight(at) for at in (0, 15)] == [2.0, 2.0]
+    assert [SearchConfig().weight(rollout) for rollout in (0, 15)] == [2.0, 2.0]
     linear = SearchConfig(rollouts=10, exploration_schedule="linear")
-    assert [linear.weight(at) for at in (0, 5)] == pytest.approx([2.0, 1.1])
+    assert [linear.weight(rollout) for rollout in (0, 5)] == pytest.approx([2.0, 1.1])
     exponential = SearchConfig(rollouts=10, exploration_schedule="exponential")
-    assert [exponential.weight(at) for at in (0, 10)] == pytest.approx([2.0, 0.2])
+    assert [exponential.weight(rollout) for rollout in (0, 10)] == pytest.approx([2.0, 0.2])
 
 
 def test_seeds_differ_by_every_part():
@@ -134,20 +134,20 @@ def test_a_tree_survives_its_file():
         Considered("d2", "text 2", 0.25, False, "does not", "reflection", "Title"),
         Considered("d3", "text 3", None, None, "Unreadable reflection: hm"),
     )
-    kept = tree.add(query.id, "rt", "in plain words", document_id="d1")
-    solution = tree.add(kept.id, "crs", "8", terminal=True, answer="8", reward=1.0, answers=("8", None, "8", "7"))
+    document = tree.add(query.id, "rt", "in plain words", document_id="d1")
+    solution = tree.add(document.id, "crs", "8", terminal=True, answer="8", reward=1.0, answers=("8", None, "8", "7"))
     tree.add(0, "qg", "never searched for")
     tree.record(solution, thought.id)
     tree.count("step_calls", 3)
     row = json.loads(json.dumps(tree.row()))
-    again = Tree.from_row(row)
-    assert again == tree
-    assert again.row() == tree.row()
-    assert [node.place for node in again.path(again.nodes[4])] == ["", "0", "0.0", "0.0.0", "0.0.0.0"]
+    reread = Tree.from_row(row)
+    assert reread == tree
+    assert reread.row() == tree.row()
+    assert [node.place for node in reread.path(reread.nodes[4])] == ["", "0", "0.0", "0.0.0", "0.0.0.0"]
     assert row["documents"] == {
         "d1": {"text": "text 1"}, "d2": {"text": "text 2", "title": "Title"}, "d3": {"text": "text 3"}
     }  # fmt: skip
-    assert again.children(again.root)[1].considered is None
+    assert reread.children(reread.root)[1].considered is None
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ def test_every_problem_is_in_one_shard_whatever_stands_beside_it() -> None:
     problems = [Problem(f"p{n}", "?", "1") for n in range(200)]
     for count in (1, 3, 8):
         parts = [Shard(number, count).of(problems) for number in range(1, count + 1)]
-        assert sorted(one.id for part in parts for one in part) == sorted(one.id for one in problems)
+        assert sorted(problem.id for part in parts for problem in part) == sorted(problem.id for problem in problems)
         assert min(map(len, parts)) > 0
-    some = Shard.parse("2/3").of(problems[:50])
-    assert some == [one for one in Shard.parse("2/3").of(problems) if one in problems[:50]]
+    partial = Shard.parse("2/3").of(problems[:50])
+    assert partial == [problem for problem in Shard.parse("2/3").of(problems) if problem in problems[:50]]
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/3", "4/3", "a/b", "1/0", "-1/3", "1/3/5"])
@@ -48,8 +48,8 @@ def test_runs_over_shards_become_the_run_over_all(tmp_path: Path, clean: dict[st
         assert run(tmp_path / "all", served).searched == 1
         assert output(tmp_path / "all") == clean
         run(tmp_path / "c", served, PROBLEMS[2:])
-        again = merge_runs([tmp_path / name for name in "abc"], tmp_path / "all")
-    assert (again.merged, again.present) == (0, 5)
+        second_merge = merge_runs([tmp_path / name for name in "abc"], tmp_path / "all")
+    assert (second_merge.merged, second_merge.present) == (0, 5)
     assert output(tmp_path / "all") == clean
 
 

@@ -61,7 +61,7 @@ def pack(tmp_path: Path) -> Path:
 
 def test_two_problems(tmp_path, pack):
     index = RaderIndex.create(None, encoder=HashEncoder())
-    index.add([Document(f"fact-{at}", text) for at, text in enumerate(FACTS)])
+    index.add([Document(f"fact-{number}", text) for number, text in enumerate(FACTS)])
     config = SearchConfig(rollouts=2, depth=3, steps=1, documents=1, completions=1, style="completion", seed=2)
     out = tmp_path / "run"
     with small_llm(slots=2) as url, OpenAIChat(url, "smol", concurrency=2, timeout=240.0) as llm:
@@ -72,15 +72,15 @@ def test_two_problems(tmp_path, pack):
             )
 
         report = run()
-        written = (out / "trajectories.jsonl").read_bytes()
+        content = (out / "trajectories.jsonl").read_bytes()
         usage = llm.usage
         (out / "finished.jsonl").unlink()  # as if both problems had been in flight at a kill
-        again = run()
-        assert llm.usage == usage or again.asked < 3  # empty answers are not kept, and asked for again
+        second_run = run()
+        assert llm.usage == usage or second_run.asked < 3  # empty answers are not kept, and asked for again
     assert report.totals["failed"] == 0
     assert report.totals["rollouts"] == 4
     assert usage.completion_tokens > 0
-    assert (out / "trajectories.jsonl").read_bytes() == written
+    assert (out / "trajectories.jsonl").read_bytes() == content
     trees = [Tree.from_row(json.loads(line)) for line in (out / "trees.jsonl").read_text().splitlines()]
     assert [tree.problem_id for tree in trees] == ["apples", "legs"]
     for tree in trees:

@@ -17,10 +17,12 @@ from tests.synthesis.sampling_support import all_samples, contents, corpus, rade
 
 def test_command_with_all_four_kinds_and_a_run_folder(tmp_path: Path) -> None:
     def answer(body: dict[str, Any]) -> str:
-        asked = body["messages"][-1]["content"]
-        document = asked.rpartition("Document: ")[2].split("\n")[0]
+        prompt = body["messages"][-1]["content"]
+        document = prompt.rpartition("Document: ")[2].split("\n")[0]
         return (
-            f"What of {document}" if asked.startswith("Document") else f"which trio{len(asked)} is alike{len(asked)}?"
+            f"What of {document}"
+            if prompt.startswith("Document")
+            else f"which trio{len(prompt)} is alike{len(prompt)}?"
         )
 
     run = tmp_path / "run"
@@ -33,13 +35,13 @@ def test_command_with_all_four_kinds_and_a_run_folder(tmp_path: Path) -> None:
         done = rader("samples", run, *options, "--json")
         assert done.exit_code == 0, done.output
         answered = len(served.requests)
-        again = rader("samples", run, *options, "--overwrite")
-        assert again.exit_code == 0, again.output
+        second_run = rader("samples", run, *options, "--overwrite")
+        assert second_run.exit_code == 0, second_run.output
         assert len(served.requests) == answered
-    shown = json.loads(done.stdout)
-    assert set(shown["card"]["samples"]["train"]) == {"question", "cot", "llm", "lexical"}
-    assert shown["cost"]["cached"] == 2
-    assert "0 requests" in again.output
+    report = json.loads(done.stdout)
+    assert set(report["card"]["samples"]["train"]) == {"question", "cot", "llm", "lexical"}
+    assert report["cost"]["cached"] == 2
+    assert "0 requests" in second_run.output
     assert (tmp_path / "out.calls.sqlite").exists()
 
 
@@ -58,8 +60,8 @@ def test_command_with_all_four_kinds_and_a_run_folder(tmp_path: Path) -> None:
 )
 def test_command_refuses_what_does_not_go_together(tmp_path: Path, options: list[str], message: str) -> None:
     file, documents = write(tmp_path, several(2)), corpus(tmp_path)
-    given = [one.format(corpus=documents) for one in options]
-    done = rader("samples", file, "--out", tmp_path / "out", *given)
+    arguments = [option.format(corpus=documents) for option in options]
+    done = rader("samples", file, "--out", tmp_path / "out", *arguments)
     assert done.exit_code == 2, done.output
     assert message in done.output
     assert not (tmp_path / "out").exists()
@@ -73,7 +75,7 @@ def test_a_corpus_with_a_model_and_an_index_give_dense_negatives(tmp_path: Path,
     second = rader("samples", file, "--index", tmp_path / "index", "--out", tmp_path / "b")
     assert second.exit_code == 0, second.output
     assert contents(tmp_path / "a" / "data") == contents(tmp_path / "b" / "data")
-    origins = {one.origin for sample in all_samples(tmp_path / "a") for one in sample.negatives}
+    origins = {negative.origin for sample in all_samples(tmp_path / "a") for negative in sample.negatives}
     assert origins == {"reflection", "dense", "bm25"}
 
 
@@ -86,9 +88,11 @@ def test_the_proofs_of_entailmentbank(tmp_path: Path, shared_data: Path, llm: bo
     options = ["--without-reward", "--out", tmp_path / "out", "--against", folder, "--dev-share", 0.1]
 
     def answer(body: dict[str, Any]) -> str:
-        asked = body["messages"][-1]["content"]
-        document = asked.rpartition("Document: ")[2].split("\n")[0]
-        return f"is it so that {document}?" if asked.startswith("Document") else f"zebra {len(asked)} {hash(document)}?"
+        prompt = body["messages"][-1]["content"]
+        document = prompt.rpartition("Document: ")[2].split("\n")[0]
+        return (
+            f"is it so that {document}?" if prompt.startswith("Document") else f"zebra {len(prompt)} {hash(document)}?"
+        )
 
     if llm:
         options += ["--corpus", folder, "--llm-model", "m"]
@@ -105,15 +109,15 @@ def test_the_proofs_of_entailmentbank(tmp_path: Path, shared_data: Path, llm: bo
     proved = {row["question"]: set(row["fact_ids"]) for row in rows}
     facts = {id: text for row in rows for id, text in zip(row["fact_ids"], row["facts"], strict=True)}
     if llm:  # a corpus is given: its spelling counts
-        facts = {one["_id"]: one["text"].strip() for one in read_jsonl(folder / "corpus.jsonl")}
+        facts = {passage["_id"]: passage["text"].strip() for passage in read_jsonl(folder / "corpus.jsonl")}
     for sample in all_samples(tmp_path / "out"):
-        assert [one.text for one in sample.positives] == [facts[one.id] for one in sample.positives]
+        assert [passage.text for passage in sample.positives] == [facts[passage.id] for passage in sample.positives]
         if sample.query_kind == "question":
-            assert {one.id for one in sample.positives} <= proved[sample.query]
+            assert {passage.id for passage in sample.positives} <= proved[sample.query]
         elif sample.query_kind == "cot":
             assert sample.query.split("\n")[0] in proved
     # Proofs hold nothing that was rejected: negatives are mined, where there is a corpus.
-    origins = {one.origin for sample in all_samples(tmp_path / "out") for one in sample.negatives}
+    origins = {passage.origin for sample in all_samples(tmp_path / "out") for passage in sample.negatives}
     assert origins == ({"bm25"} if llm else set())
 
 
@@ -128,22 +132,24 @@ def test_samples_of_a_tree_search(tmp_path: Path) -> None:
     done = rader("samples", tmp_path / "run", "--out", tmp_path / "out", "--dev-share", 0)
     assert done.exit_code == 0, done.output
     training = {
-        one.id: one for one in read_trajectories(tmp_path / "run/trajectories.jsonl") if one.metadata["training"]
+        entry.id: entry
+        for entry in read_trajectories(tmp_path / "run/trajectories.jsonl")
+        if entry.metadata["training"]
     }
     assert training
-    found = all_samples(tmp_path / "out")
-    assert {sample.problem_id for sample in found} == {one.problem_id for one in training.values()}
-    for sample in found:
+    samples = all_samples(tmp_path / "out")
+    assert {sample.problem_id for sample in samples} == {entry.problem_id for entry in training.values()}
+    for sample in samples:
         path = training[sample.trajectory_id]
-        kept = {
+        relevant = {
             step.document_id
-            for each in training.values()
-            if each.problem_id == path.problem_id
-            for step in each.retrievals
+            for trajectory in training.values()
+            if trajectory.problem_id == path.problem_id
+            for step in trajectory.retrievals
         }
-        assert {one.id for one in sample.positives} <= kept
+        assert {entry.id for entry in sample.positives} <= relevant
         if sample.query_kind == "cot":
             searched = path.steps[sample.provenance["step"]]
-            assert searched.document_id in {one.id for one in sample.positives}
+            assert searched.document_id in {entry.id for entry in sample.positives}
             assert not any(step.text in sample.query for step in path.steps if step.kind in ("query", "retrieval"))
     assert told(tmp_path / "out")["trajectories"]["used"] == len(training)

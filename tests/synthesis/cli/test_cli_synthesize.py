@@ -30,8 +30,8 @@ def rader(*arguments: object, code: int = 0):
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
-    with RaderIndex.create(tmp_path / "index", HashEncoder()) as made:
-        made.add([Document(f"d{number}", f"query theorem {number}") for number in range(9)])
+    with RaderIndex.create(tmp_path / "index", HashEncoder()) as empty_index:
+        empty_index.add([Document(f"d{number}", f"query theorem {number}") for number in range(9)])
     return tmp_path / "index"
 
 
@@ -39,7 +39,10 @@ def index(tmp_path: Path) -> Path:
 def problems(tmp_path: Path) -> Path:
     path = tmp_path / "problems.jsonl"
     path.write_text(
-        "".join(json.dumps({"id": f"p{at}", "problem": f"Question {at}?", "answer": 8}) + "\n" for at in range(3)),
+        "".join(
+            json.dumps({"id": f"p{number}", "problem": f"Question {number}?", "answer": 8}) + "\n"
+            for number in range(3)
+        ),
         encoding="utf-8",
     )
     return path
@@ -54,17 +57,17 @@ def options(tmp_path: Path, index: Path):
 
 def test_a_run_and_the_same_command_again(tmp_path, problems, options):
     with server(chance) as served:
-        said = rader("synthesize", problems, "--llm-url", served.url, *options).stdout
-        assert "problems      3: " in said
-        assert "in the cache" not in said
-        asked = len(served.requests)
-        found = json.loads(rader("synthesize", problems, "--llm-url", served.url, *options, "--json").stdout)
-        assert len(served.requests) == asked
-    assert (found["problems"], found["searched"], found["stopped"]) == (3, 0, None)
-    assert found["totals"]["rollouts"] == 9
-    assert found["usage"] == {"requests": 0, "read": 0, "written": 0}
+        output = rader("synthesize", problems, "--llm-url", served.url, *options).stdout
+        assert "problems      3: " in output
+        assert "in the cache" not in output
+        requests = len(served.requests)
+        report = json.loads(rader("synthesize", problems, "--llm-url", served.url, *options, "--json").stdout)
+        assert len(served.requests) == requests
+    assert (report["problems"], report["searched"], report["stopped"]) == (3, 0, None)
+    assert report["totals"]["rollouts"] == 9
+    assert report["usage"] == {"requests": 0, "read": 0, "written": 0}
     paths = list(read_trajectories(tmp_path / "run" / "trajectories.jsonl"))
-    assert len(paths) == found["totals"]["trajectories"]
+    assert len(paths) == report["totals"]["trajectories"]
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["settings"]["checker"] == "math"
     assert config["about"]["llm_model"] == "served"
@@ -99,22 +102,22 @@ def test_a_pack_is_known_by_what_it_says_and_not_by_its_place(tmp_path, problems
     with server(chance) as served:
         call = ["synthesize", problems, "--llm-url", served.url, *options, "--prompts"]
         rader(*call, tmp_path / "mine")
-        asked = len(served.requests)
+        requests = len(served.requests)
         (tmp_path / "mine").rename(tmp_path / "moved")
         rader(*call, tmp_path / "moved")
-        assert len(served.requests) == asked
+        assert len(served.requests) == requests
         step = tmp_path / "moved" / "step.toml"
         step.write_text(step.read_text(encoding="utf-8").replace("max_tokens = ", "max_tokens = 1"), encoding="utf-8")
         result = rader(*call, tmp_path / "moved", code=2)
         assert "another run: it differs in prompts" in " ".join(result.stderr.split())
-        assert len(served.requests) == asked
+        assert len(served.requests) == requests
 
 
 def test_options_come_before_the_file_and_limit_and_seed_count(tmp_path, problems, options):
     with server(chance) as served:
         call = ["synthesize", problems, "--llm-url", served.url, *options]
-        ended = rader(*call, "--rollouts", 2, "--limit", 1, "--seed", 9, code=1)
-    assert "0 of 1 problems solved; none of 2 rollouts" in " ".join(ended.stderr.split())
+        unsolved = rader(*call, "--rollouts", 2, "--limit", 1, "--seed", 9, code=1)
+    assert "0 of 1 problems solved; none of 2 rollouts" in " ".join(unsolved.stderr.split())
     settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["search"]
     assert (settings["rollouts"], settings["seed"], settings["depth"]) == (2, 9, 4)
     assert len(rows(tmp_path / "run" / "problems.jsonl")) == 1
@@ -164,19 +167,21 @@ def test_a_corpus_is_indexed_into_the_run_and_must_stay_the_same(tmp_path, probl
 
     monkeypatch.setattr(encoding, "load_encoder", lambda source, **options: HashEncoder())
     corpus = tmp_path / "corpus.jsonl"
-    corpus.write_text("".join(json.dumps({"id": f"c{at}", "text": f"query {at}"}) + "\n" for at in range(5)))
-    given = ["--corpus", corpus, *options[2:], "--mode", "hybrid"]
+    corpus.write_text(
+        "".join(json.dumps({"id": f"c{number}", "text": f"query {number}"}) + "\n" for number in range(5))
+    )
+    corpus_options = ["--corpus", corpus, *options[2:], "--mode", "hybrid"]
     with server(chance) as served:
-        call = ["synthesize", problems, "--llm-url", served.url, *given]
+        call = ["synthesize", problems, "--llm-url", served.url, *corpus_options]
         rader(*call)
         rader(*call)
         with corpus.open("a") as stream:
             stream.write('{"id": "c9", "text": "more"}\n')
         assert "over other documents" in rader(*call, code=2).stderr
     assert (tmp_path / "run" / "index" / "index.db").exists()
-    considered = [one for path in read_trajectories(tmp_path / "run" / "trajectories.jsonl")
-                  for step in path.retrievals for one in step.considered]  # fmt: skip
-    assert {one.id for one in considered} <= {f"c{at}" for at in range(5)}
+    considered = [document for path in read_trajectories(tmp_path / "run" / "trajectories.jsonl")
+                  for step in path.retrievals for document in step.considered]  # fmt: skip
+    assert {document.id for document in considered} <= {f"c{number}" for number in range(5)}
     assert considered
 
 
@@ -188,15 +193,19 @@ def test_bm25_needs_no_model(tmp_path, problems, options, monkeypatch):
 
     monkeypatch.setattr(encoding, "load_encoder", no_model)
     corpus = tmp_path / "corpus.jsonl"
-    corpus.write_text("".join(json.dumps({"id": f"c{at}", "text": f"query, question {at}"}) + "\n" for at in range(50)))
+    corpus.write_text(
+        "".join(json.dumps({"id": f"c{number}", "text": f"query, question {number}"}) + "\n" for number in range(50))
+    )
     with server(chance) as served:
         call = ["synthesize", problems, "--llm-url", served.url, "--corpus", corpus, *options[2:], "--rollouts", 12]
         rader(*call, "--budget-calls", 20, code=3)
         rader(*call)
-    found = rader("samples", tmp_path / "run", "--index", tmp_path / "run" / "index", "--out", tmp_path / "s", "--json")
-    told = json.loads(found.stdout)["card"]
+    sampling = rader(
+        "samples", tmp_path / "run", "--index", tmp_path / "run" / "index", "--out", tmp_path / "s", "--json"
+    )
+    card = json.loads(sampling.stdout)["card"]
     origins = {
-        name for kinds in told["samples"].values() for kind in kinds.values() for name in kind["negatives_per_sample"]
+        name for kinds in card["samples"].values() for kind in kinds.values() for name in kind["negatives_per_sample"]
     }
     assert "bm25" in origins
     assert "dense" not in origins  # what has no vectors is not searched by them
@@ -207,13 +216,15 @@ def test_an_index_whose_building_was_killed_is_completed(tmp_path, problems, opt
 
     monkeypatch.setattr(encoding, "load_encoder", lambda source, **options: HashEncoder())
     corpus = tmp_path / "corpus.jsonl"
-    corpus.write_text("".join(json.dumps({"id": f"c{at}", "text": f"query {at}"}) + "\n" for at in range(5)))
+    corpus.write_text(
+        "".join(json.dumps({"id": f"c{number}", "text": f"query {number}"}) + "\n" for number in range(5))
+    )
     with RaderIndex.create(tmp_path / "run" / "index", HashEncoder()) as half:  # all that a kill left
         half.add([Document("c0", "query 0"), Document("old", "of an earlier version of the corpus")])
     with server(chance) as served:
         rader("synthesize", problems, "--llm-url", served.url, "--corpus", corpus, *options[2:], "--mode", "hybrid")
-    with RaderIndex.open(tmp_path / "run" / "index") as whole:
-        assert sorted(one.id for one in whole.documents()) == [f"c{at}" for at in range(5)]
+    with RaderIndex.open(tmp_path / "run" / "index") as completed:
+        assert sorted(document.id for document in completed.documents()) == [f"c{number}" for number in range(5)]
 
 
 @pytest.mark.parametrize(

@@ -46,14 +46,14 @@ def test_solutions_are_imported_and_counted(tmp_path: Path, corpus: Path) -> Non
     code, _, error = run("solutions", source, "--corpus", corpus, "--out", out)
     assert (code, out.exists()) == (2, False)
     assert "row 2" in error
-    code, shown, _ = run("solutions", source, "--corpus", corpus, "--out", out, "--skip-faulty", "--json")
+    code, output, _ = run("solutions", source, "--corpus", corpus, "--out", out, "--skip-faulty", "--json")
     assert code == 0
-    summary = json.loads(shown)
+    summary = json.loads(output)
     assert (summary["rows"], summary["trajectories"], summary["skipped"]) == (2, 1, {"faulty row": 1})
     assert summary["rewards"] == {"right": 1}
     assert summary["documents"] == {"relevant": 1}
-    [made] = read_trajectories(out)
-    assert [one.id for one in made.retrievals[0].considered] == ["thm-1"]
+    [trajectory] = read_trajectories(out)
+    assert [document.id for document in trajectory.retrievals[0].considered] == ["thm-1"]
 
 
 @pytest.mark.parametrize("kind", ["openai", "solutions", "proofs", "recorded", "function"])
@@ -87,9 +87,9 @@ def test_a_row_that_is_no_utf_8_is_named_and_may_be_left_out(
     assert code == 2
     assert re.search(r"rows\.jsonl,? (row|line) 2 is not JSON", " ".join(error.split())), error
     assert not out.exists()
-    code, shown, error = run(kind, source, "--out", out, *options, "--skip-faulty", "--json")
+    code, output, error = run(kind, source, "--out", out, *options, "--skip-faulty", "--json")
     assert code == 0, error
-    assert json.loads(shown)["skipped"]["faulty row"] == 1
+    assert json.loads(output)["skipped"]["faulty row"] == 1
 
 
 def test_an_imported_log_is_labelled(tmp_path: Path, corpus: Path) -> None:
@@ -103,12 +103,12 @@ def test_an_imported_log_is_labelled(tmp_path: Path, corpus: Path) -> None:
         {"role": "assistant", "content": "By [thm-1] it is 8."},
     ]
     source.write_text(json.dumps({"messages": messages, "reward": 1}))
-    code, shown, _ = run("openai", source, "--out", out, "--label", "citation")
+    code, output, _ = run("openai", source, "--out", out, "--label", "citation")
     assert code == 0
-    assert "1 relevant, 1 not relevant" in shown
+    assert "1 relevant, 1 not relevant" in output
     code, _, _ = run("openai", source, "--out", out, "--label", "answer", "--top", 2, "--corpus", corpus)
-    [made] = read_trajectories(out)
-    assert [(one.id, one.relevant, one.labelled_by) for one in made.retrievals[0].considered] == [
+    [trajectory] = read_trajectories(out)
+    assert [(hit.id, hit.relevant, hit.labelled_by) for hit in trajectory.retrievals[0].considered] == [
         ("thm-1", True, "answer"), ("thm-2", True, "answer")
     ]  # fmt: skip
 
@@ -124,14 +124,14 @@ def test_recorded_runs_come_with_their_feedback(tmp_path: Path) -> None:
     with source.open("a") as stream:
         stream.write("[]\n")
     assert run("recorded", source, "--out", out)[0] == 2
-    code, shown, _ = run("recorded", source, "--out", out, "--label", "answer", "--skip-faulty", "--json")
+    code, output, _ = run("recorded", source, "--out", out, "--label", "answer", "--skip-faulty", "--json")
     assert code == 0
-    summary = json.loads(shown)
+    summary = json.loads(output)
     assert summary["skipped"] == {"failed run": 1, "faulty row": 1}
     assert summary["notes"] == {"run with feedback": 1, "feedback for a run that is not recorded": 1}
-    [made] = read_trajectories(out)
-    assert (made.id, made.reward) == ("right", 1.0)
-    assert made.retrievals[0].considered[0].relevant is True
+    [trajectory] = read_trajectories(out)
+    assert (trajectory.id, trajectory.reward) == ("right", 1.0)
+    assert trajectory.retrievals[0].considered[0].relevant is True
 
 
 def test_a_function_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +142,12 @@ def test_a_function_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "q": "ask"}')
     arguments = ("function", "rows.jsonl", "--out", "t.jsonl", "--function", "own_import_function:convert")
-    code, shown, error = run(*arguments)
+    code, output, error = run(*arguments)
     assert (code, Path("t.jsonl").exists()) == (1, False)
-    assert "1 nothing retrieved" in shown
+    assert "1 nothing retrieved" in output
     assert "Nothing can be used" in error
     assert run(*arguments, "--keep-all")[0] == 0
-    assert [one.question for one in read_trajectories("t.jsonl")] == ["ask"]
+    assert [trajectory.question for trajectory in read_trajectories("t.jsonl")] == ["ask"]
 
 
 def test_reflection_is_cached_and_faults_are_counted(tmp_path: Path) -> None:
@@ -160,19 +160,21 @@ def test_reflection_is_cached_and_faults_are_counted(tmp_path: Path) -> None:
 
     with LLMServer(judge) as server:
         arguments = ("recorded", source, "--out", out, "--label", "reflection", "--llm-url", server.url)
-        code, shown, _ = run(*arguments, "--llm-cache", cache, "--json")
+        code, output, _ = run(*arguments, "--llm-cache", cache, "--json")
         assert code == 0
-        asked = len(server.requests)
-        assert json.loads(shown)["usage"]["requests"] == asked - 3  # those that were refused are not charged
+        requests = len(server.requests)
+        assert json.loads(output)["usage"]["requests"] == requests - 3  # those that were refused are not charged
         server.answer = "Because.\nRelevant: False"
-        code, again, _ = run(*arguments, "--llm-cache", cache, "--json")
+        code, cached_output, _ = run(*arguments, "--llm-cache", cache, "--json")
         # Equal questions at once may each be asked; what was answered is not asked again, what failed is.
-        assert 1 <= len(server.requests) - asked <= 3
-    first, second = json.loads(shown), json.loads(again)
+        assert 1 <= len(server.requests) - requests <= 3
+    first, second = json.loads(output), json.loads(cached_output)
     assert first["documents"] == {"relevant": 3, "unlabelled": 3}
     assert first["unlabelled_because"] == {"the model did not answer": 3}
     assert second["documents"] == {"relevant": 3, "not relevant": 3}
-    assert {one.labelled_by for row in read_trajectories(out) for one in row.retrievals[0].considered} == {"reflection"}
+    assert {document.labelled_by for row in read_trajectories(out) for document in row.retrievals[0].considered} == {
+        "reflection"
+    }
 
 
 def test_matches_of_recorded_solutions_are_labelled_by_reflection_and_become_samples(tmp_path: Path) -> None:
@@ -182,28 +184,28 @@ def test_matches_of_recorded_solutions_are_labelled_by_reflection_and_become_sam
     solved = {"id": "socks", "question": "How many socks?", "solution": solution, "answer": "3"}
     source.write_text(json.dumps(solved) + "\n" + json.dumps({**solved, "id": "wrong", "answer": "4"}))
     texts = {"boxes": "Of more socks than colours two match.", "washing": "Wash socks of all colours apart."}
-    with RaderIndex.create(index, HashEncoder()) as made:
-        made.add([Document(id, text) for id, text in texts.items()])
+    with RaderIndex.create(index, HashEncoder()) as empty_index:
+        empty_index.add([Document(id, text) for id, text in texts.items()])
 
     def judge(request: dict[str, Any]) -> str:
-        asked = request["messages"][-1]["content"]
-        assert "How many socks?" in asked
-        return f"As it says.\nRelevant: {texts['boxes'] in asked}"
+        prompt = request["messages"][-1]["content"]
+        assert "How many socks?" in prompt
+        return f"As it says.\nRelevant: {texts['boxes'] in prompt}"
 
     with LLMServer(judge) as server:
         arguments = ("--index", index, "--mode", "bm25", "--checker", "numeric", "--label", "reflection")
-        code, shown, error = run("solutions", source, "--out", out, *arguments, "--llm-url", server.url, "--json")
+        code, output, error = run("solutions", source, "--out", out, *arguments, "--llm-url", server.url, "--json")
     assert code == 0, error
-    told = json.loads(shown)
-    assert told["rewards"] == {"right": 1, "not right": 1}
-    assert told["documents"] == {"relevant": 4, "not relevant": 4}
+    summary = json.loads(output)
+    assert summary["rewards"] == {"right": 1, "not right": 1}
+    assert summary["documents"] == {"relevant": 4, "not relevant": 4}
     samples = CliRunner().invoke(build_app(), ["samples", str(out), "--out", str(tmp_path / "s"), "--dev-share", "0"])
     assert samples.exit_code == 0, samples.output
-    made_of = {one.query_kind: one for one in read_samples(tmp_path / "s", "train")}
+    made_of = {entry.query_kind: entry for entry in read_samples(tmp_path / "s", "train")}
     assert made_of["cot"].query == "How many socks?\nThere are only two colours of socks."
     for kind in ("question", "cot"):
-        assert [one.id for one in made_of[kind].positives] == ["boxes"]
-        assert [(one.id, one.origin) for one in made_of[kind].negatives] == [("washing", "reflection")]
+        assert [entry.id for entry in made_of[kind].positives] == ["boxes"]
+        assert [(entry.id, entry.origin) for entry in made_of[kind].negatives] == [("washing", "reflection")]
 
 
 def test_answers_are_judged_anew(tmp_path: Path, corpus: Path) -> None:
@@ -211,10 +213,10 @@ def test_answers_are_judged_anew(tmp_path: Path, corpus: Path) -> None:
     wrong = {**SOLVED, "id": "w", "solution": "By the Chain Rule it is so.\nThe answer is 7"}
     source.write_text(f"{json.dumps(SOLVED)}\n{json.dumps(wrong)}")
     arguments = ("solutions", source, "--corpus", corpus, "--out", out, "--checker", "numeric", "--json")
-    code, shown, _ = run(*arguments)
+    code, output, _ = run(*arguments)
     assert code == 0
-    assert json.loads(shown)["rewards"] == {"right": 1, "not right": 1}
-    assert [(one.answer, one.reward) for one in read_trajectories(out)] == [("8", 1.0), ("7", 0.0)]
+    assert json.loads(output)["rewards"] == {"right": 1, "not right": 1}
+    assert [(trajectory.answer, trajectory.reward) for trajectory in read_trajectories(out)] == [("8", 1.0), ("7", 0.0)]
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,10 @@ def write(path: Path, *rows: Any) -> Path:
 
 def test_auto_says_what_it_recognised(tmp_path: Path) -> None:
     source, out = write(tmp_path / "log.jsonl", conversation("How long?")), tmp_path / "t.jsonl"
-    code, shown, error = run("auto", source, "--out", out, "--label", "citation")
+    code, output, error = run("auto", source, "--out", out, "--label", "citation")
     assert code == 0, error
     assert "of the kind openai" in error
-    assert shown.splitlines()[0].split() == ["kind", "openai"]
+    assert output.splitlines()[0].split() == ["kind", "openai"]
     code, _, error = run("auto", write(tmp_path / "other.jsonl", {"colour": "red"}), "--out", out)
     assert code == 2
     assert "colour" in error
@@ -60,23 +60,23 @@ def test_where_nothing_is_of_use_the_cause_is_told_and_the_old_file_stays(tmp_pa
         tmp_path / "t.jsonl",
     )
     out.write_text("from before\n")
-    code, shown, error = run("openai", source, "--out", out)
+    code, output, error = run("openai", source, "--out", out)
     assert code == 1
     assert out.read_text() == "from before\n"
-    assert "1 nothing retrieved" in shown
+    assert "1 nothing retrieved" in output
     assert "--tool weather" in error
-    code, shown, _ = run("openai", source, "--out", out, "--json")
+    code, output, _ = run("openai", source, "--out", out, "--json")
     assert code == 1
-    told = json.loads(shown)
-    assert (told["out"], told["tools"]["weather"]["unsearched"]) == (None, 1)
+    summary = json.loads(output)
+    assert (summary["out"], summary["tools"]["weather"]["unsearched"]) == (None, 1)
     assert run("openai", source, "--out", out, "--tool", "weather", "--tool", "search")[0] == 0
 
 
 def test_labels_that_find_nothing_relevant_are_no_success(tmp_path: Path) -> None:
     source = write(tmp_path / "log.jsonl", conversation("How?", found=[{"id": "other-1", "text": "Nothing of it."}]))
-    code, shown, error = run("openai", source, "--out", tmp_path / "t.jsonl", "--label", "citation")
+    code, output, error = run("openai", source, "--out", tmp_path / "t.jsonl", "--label", "citation")
     assert code == 1
-    assert "1 unlabelled" in shown
+    assert "1 unlabelled" in output
     assert "No document is relevant" in error
     assert run("openai", source, "--out", tmp_path / "t.jsonl")[0] == 0
 
@@ -112,26 +112,28 @@ def test_personal_data_goes_before_anything_is_made_of_it(tmp_path: Path, monkey
         "def clean(text):\n    return text.replace('Ann', '[name]').replace('Bob', '[name]')\n"
     )
     monkeypatch.chdir(tmp_path)
-    found = [{"id": "a", "text": "Ann pays."}]
-    source = write(tmp_path / "log.jsonl", *(conversation(f"What of {name}?", found=found) for name in ("Ann", "Bob")))
+    documents = [{"id": "a", "text": "Ann pays."}]
+    source = write(
+        tmp_path / "log.jsonl", *(conversation(f"What of {name}?", found=documents) for name in ("Ann", "Bob"))
+    )
     assert run("openai", source, "--out", "t.jsonl", "--redact", "own_redaction_rules:clean")[0] == 0
     assert "Ann" not in Path("t.jsonl").read_text()
-    one, two = read_trajectories("t.jsonl")
-    assert one.problem_id == two.problem_id  # nor can the name be guessed from the digest of the question
-    assert one.retrievals[0].considered[0].text == "[name] pays."
+    first, second = read_trajectories("t.jsonl")
+    assert first.problem_id == second.problem_id  # nor can the name be guessed from the digest of the question
+    assert first.retrievals[0].considered[0].text == "[name] pays."
 
 
 def test_follow_ups_are_rewritten_into_questions_that_stand_alone(tmp_path: Path) -> None:
     source = write(tmp_path / "log.jsonl", conversation("What is the monthly plan?", "And per year?"))
 
     def rewrite(request: dict[str, Any]) -> str:
-        asked = request["messages"][-1]["content"]
-        assert "monthly plan" in asked
+        prompt = request["messages"][-1]["content"]
+        assert "monthly plan" in prompt
         return "<think>Easy.</think>What does the monthly plan cost per year?"
 
     with LLMServer(rewrite) as server:
         arguments = ("--standalone-llm", "--llm-url", server.url, "--json")
-        code, shown, error = run("openai", source, "--out", tmp_path / "t.jsonl", *arguments)
+        code, output, error = run("openai", source, "--out", tmp_path / "t.jsonl", *arguments)
         assert len(server.requests) == 1
     assert code == 0, error
     first, second = read_trajectories(tmp_path / "t.jsonl")
@@ -140,7 +142,7 @@ def test_follow_ups_are_rewritten_into_questions_that_stand_alone(tmp_path: Path
     )  # fmt: skip
     assert second.metadata["message"] == "And per year?"
     assert [step.kind for step in second.steps] == ["rewrite", "query", "retrieval", "answer"]
-    assert any("stands alone" in note for note in json.loads(shown)["notes"])
+    assert any("stands alone" in note for note in json.loads(output)["notes"])
 
 
 IMPORTER = '''
@@ -190,9 +192,9 @@ def test_another_package_adds_a_kind_by_an_entry_point(tmp_path: Path) -> None:
 
     done = rader("desk", source, "--out", out, "--scale", "1-5", "--label", "citation")
     assert done.returncode == 0, done.stderr
-    [made] = read_trajectories(out)
-    assert (made.id, made.source, made.reward) == ("T-7", "import:desk", 0.75)
-    assert [one.relevant for one in made.retrievals[0].considered] == [True, False]
+    [trajectory] = read_trajectories(out)
+    assert (trajectory.id, trajectory.source, trajectory.reward) == ("T-7", "import:desk", 0.75)
+    assert [document.relevant for document in trajectory.retrievals[0].considered] == [True, False]
     done = rader("broken", source, "--out", out)
     assert done.returncode == 2
     assert "cannot be loaded" in done.stderr
@@ -203,8 +205,8 @@ def test_options_in_a_file(tmp_path: Path) -> None:
     config, out = tmp_path / "import.toml", tmp_path / "out.jsonl"
     config.write_text('[import]\ntool = ["find_it"]\nlabel = "citation"\nfollow_ups = "leave-out"\n')
     assert run("openai", log, "--out", out, "--config", config)[0] == 0
-    [made] = read_trajectories(out)
-    assert [document.relevant for document in made.retrievals[0].considered] == [True, False]
+    [trajectory] = read_trajectories(out)
+    assert [document.relevant for document in trajectory.retrievals[0].considered] == [True, False]
     assert run("openai", log, "--out", out, "--config", config, "--follow-ups", "carry", "--label", "none")[0] == 0
     first, _ = read_trajectories(out)
     assert [document.relevant for document in first.retrievals[0].considered] == [None, None]

@@ -52,8 +52,8 @@ def test_it_says_what_there_is_and_what_it_is_good_for(tmp_path: Path) -> None:
     assert "5 samples at random" in text
     queries = {sample.query.split()[0] for sample in all_samples(tmp_path / "s")}
     assert sum(text.count(f" + text of d{n}") for n in range(7)) == 5, queries
-    again = rader("samples", tmp_path / "trajectories.jsonl", "--out", tmp_path / "s", "--overwrite", "--json")
-    assert len(json.loads(again.stdout)["examples"]) == 5
+    second_run = rader("samples", tmp_path / "trajectories.jsonl", "--out", tmp_path / "s", "--overwrite", "--json")
+    assert len(json.loads(second_run.stdout)["examples"]) == 5
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_good_queries_give_no_warning() -> None:
     ],
 )
 def test_nothing_usable_ends_with_the_cause(tmp_path: Path, change: dict[str, Any], cause: str) -> None:
-    file = write(tmp_path, [replace(one, **change) for one in several(3)])
+    file = write(tmp_path, [replace(path, **change) for path in several(3)])
     done = rader("samples", file, "--out", tmp_path / "s")
     assert done.exit_code == 2
     assert cause in done.output

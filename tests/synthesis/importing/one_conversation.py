@@ -77,21 +77,21 @@ def langsmith() -> Rows:
         return {"lc": 1, "type": "constructor", "id": path, "kwargs": fields}
 
     call = {"name": "search_kb", "args": ARGUMENTS, "id": "c1", "type": "tool_call"}
-    asked = [message("HumanMessage", content=QUESTION, type="human")]
+    question = [message("HumanMessage", content=QUESTION, type="human")]
     calling = message("AIMessage", content=THOUGHT, type="ai", tool_calls=[call])
-    found = message("ToolMessage", content=FOUND, type="tool", tool_call_id="c1")
+    hits = message("ToolMessage", content=FOUND, type="tool", tool_call_id="c1")
     ending = message("AIMessage", content=ANSWER, type="ai")
 
     def generated(one: Any) -> Any:
         return {"generations": [[{"text": one["kwargs"]["content"], "message": one}]]}
 
     return [
-        run("m2", "t1", "llm", {"messages": [[*asked, calling, found]]}, generated(ending), "2026-01-01T00:00:03"),
-        run("t1", None, "chain", {"messages": asked}, {"messages": [*asked, calling, found, ending]}, "2026-01-01",
+        run("m2", "t1", "llm", {"messages": [[*question, calling, hits]]}, generated(ending), "2026-01-01T00:00:03"),
+        run("t1", None, "chain", {"messages": question}, {"messages": [*question, calling, hits, ending]}, "2026-01-01",
             feedback_stats={"user_score": {"n": 1, "avg": 1.0}}),
         run("s1", "t1", "tool", ARGUMENTS, {"output": {"content": FOUND, "type": "tool", "tool_call_id": "c1"}},
             "2026-01-01T00:00:02", ) | {"name": "search_kb"},
-        run("m1", "t1", "llm", {"messages": [asked]}, generated(calling), "2026-01-01T00:00:01"),
+        run("m1", "t1", "llm", {"messages": [question]}, generated(calling), "2026-01-01T00:00:01"),
     ]  # fmt: skip
 
 
@@ -101,13 +101,13 @@ def langfuse() -> Rows:
         return {**row, "input": given, "output": made}
 
     calls = [{"id": "c1", "type": "function", "function": {"name": "search_kb", "arguments": json.dumps(ARGUMENTS)}}]
-    asked = [{"role": "user", "content": QUESTION}]
+    question = [{"role": "user", "content": QUESTION}]
     calling = {"role": "assistant", "content": THOUGHT, "tool_calls": calls}
-    found = {"role": "tool", "tool_call_id": "c1", "content": FOUND}
+    hits = {"role": "tool", "tool_call_id": "c1", "content": FOUND}
     return [
         {"id": "t1", "name": "chat", "input": {"question": QUESTION}, "output": ANSWER, "sessionId": None},
-        observation("o3", "GENERATION", [*asked, calling, found], {"role": "assistant", "content": ANSWER}, "03"),
-        observation("o1", "GENERATION", asked, calling, "01"),
+        observation("o3", "GENERATION", [*question, calling, hits], {"role": "assistant", "content": ANSWER}, "03"),
+        observation("o1", "GENERATION", question, calling, "01"),
         observation("o2", "RETRIEVER", QUERY, DOCUMENTS, "02"),
         {"id": "s", "traceId": "t1", "name": "thumbs", "value": 1, "dataType": "BOOLEAN", "stringValue": "True"},
     ]
@@ -130,12 +130,12 @@ def openinference() -> Rows:
             ("metadata", json.dumps({"title": document["title"]})),
         )
     }  # fmt: skip
-    said = "llm.output_messages.0.message"
-    call = f"{said}.tool_calls.0.tool_call"
+    output = "llm.output_messages.0.message"
+    call = f"{output}.tool_calls.0.tool_call"
     sent = {"llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": QUESTION}
     first = {
-        f"{said}.role": "assistant",
-        f"{said}.content": THOUGHT,
+        f"{output}.role": "assistant",
+        f"{output}.content": THOUGHT,
         f"{call}.id": "c1",
         f"{call}.function.name": "search_kb",
     }
@@ -145,7 +145,7 @@ def openinference() -> Rows:
              "annotations.0.annotation.annotator_kind": "HUMAN"}, None),
         span("search", "RETRIEVER", "2", {"input.value": QUERY, **documents}),
         span("m1", "LLM", "1", {**sent, **first, f"{call}.function.arguments": json.dumps(ARGUMENTS)}),
-        span("m2", "LLM", "3", {**sent, f"{said}.role": "assistant", f"{said}.content": ANSWER}),
+        span("m2", "LLM", "3", {**sent, f"{output}.role": "assistant", f"{output}.content": ANSWER}),
     ]  # fmt: skip
 
 
@@ -168,10 +168,10 @@ def otel() -> Rows:
     def parts(role: str, *inner: Any) -> dict[str, Any]:
         return {"role": role, "parts": list(inner)}
 
-    asked = parts("user", {"type": "text", "content": QUESTION})
+    question = parts("user", {"type": "text", "content": QUESTION})
     call = {"type": "tool_call", "id": "c1", "name": "search_kb", "arguments": ARGUMENTS}
     calling = parts("assistant", {"type": "text", "content": THOUGHT}, call)
-    found = parts("tool", {"type": "tool_call_response", "id": "c1", "response": DOCUMENTS})
+    hits = parts("tool", {"type": "tool_call_response", "id": "c1", "response": DOCUMENTS})
     ending = parts("assistant", {"type": "text", "content": ANSWER})
     chat = {"gen_ai.operation.name": "chat"}
 
@@ -186,8 +186,8 @@ def otel() -> Rows:
         {"name": "gen_ai.evaluation.result", "attributes": [{"key": k, "value": _otlp(v)} for k, v in score.items()]}
     ]
     spans = [
-        span("a3", 3, {**chat, **messages([asked, calling, found], [ending])}),
-        span("a1", 1, {**chat, **messages([asked], [calling])}),
+        span("a3", 3, {**chat, **messages([question, calling, hits], [ending])}),
+        span("a1", 1, {**chat, **messages([question], [calling])}),
         span("a2", 2, tool),
         root,
     ]
@@ -197,18 +197,19 @@ def otel() -> Rows:
 def mlflow() -> Rows:
     def span(id: str, kind: str, start: int, given: Any, made: Any, parent: str | None = "root") -> dict[str, Any]:
         attributes = {"mlflow.spanType": kind, "mlflow.spanInputs": given, "mlflow.spanOutputs": made}
-        written = {key: json.dumps(value) for key, value in attributes.items()}
+        encoded = {key: json.dumps(value) for key, value in attributes.items()}
         ids = {"trace_id": "t1", "span_id": id, "parent_span_id": parent}
         return {
             **ids,
             "name": id,
             "start_time_unix_nano": start,
-            "attributes": written,
+            "attributes": encoded,
             "status": {"code": "STATUS_CODE_OK"},
         }
 
     documents = [
-        {"page_content": one["text"], "metadata": {"title": one["title"]}, "id": one["id"]} for one in DOCUMENTS
+        {"page_content": document["text"], "metadata": {"title": document["title"]}, "id": document["id"]}
+        for document in DOCUMENTS
     ]
     spans = [
         span("root", "CHAIN", 0, {"question": QUESTION}, {"answer": ANSWER}, None),

@@ -39,8 +39,13 @@ def test_all_runs_and_searches_are_imported(shared_data: Path) -> None:
 
 def test_an_observation_is_the_document_of_the_corpus_that_holds_it(shared_data: Path) -> None:
     path = shared_data / "agent-runs" / "react_messages.jsonl"
-    texts = [one.text for run in ReactRuns().read(path) for step in run.retrievals for one in step.considered]
+    texts = [document.text for run in ReactRuns().read(path) for step in run.retrievals for document in step.considered]
     page = Document("page-1", f"It begins otherwise. {max(texts, key=len)} And so it ends.")
     corpus = Corpus([page, Document("page-2", "Other.")])
-    ids = {one.id for run in ReactRuns(corpus=corpus).read(path) for step in run.retrievals for one in step.considered}
+    ids = {
+        document.id
+        for run in ReactRuns(corpus=corpus).read(path)
+        for step in run.retrievals
+        for document in step.considered
+    }
     assert "page-1" in ids

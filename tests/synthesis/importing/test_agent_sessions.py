@@ -49,13 +49,17 @@ INSERTED = [
 @pytest.mark.parametrize("inserted", INSERTED)
 def test_what_the_program_inserts_is_no_question(inserted: str, tmp_path: Path) -> None:
     before = [line("user", inserted, "0"), line("user", [{"type": "text", "text": inserted}], "1")]
-    asked = line("user", [{"type": "text", "text": INSERTED[0]}, {"type": "text", "text": "How do I close it?"}], "2")
+    question = line(
+        "user", [{"type": "text", "text": INSERTED[0]}, {"type": "text", "text": "How do I close it?"}], "2"
+    )
     search = line("assistant", use("t", "WebSearch", query="close"), "3")
-    found = line("user", result("t", "x"), "4", toolUseResult=pages("a"))
+    search_result = line("user", result("t", "x"), "4", toolUseResult=pages("a"))
     answered = line("assistant", [{"type": "text", "text": "With a key."}], "5")
     error = line("assistant", [{"type": "text", "text": "API Error: 529"}], "6", isApiErrorMessage=True)
-    [made] = read(tmp_path, *before, asked, search, found, answered, line("user", inserted, "7"), error)
-    assert (made.question, made.answer) == ("How do I close it?", "With a key.")
+    [trajectory] = read(
+        tmp_path, *before, question, search, search_result, answered, line("user", inserted, "7"), error
+    )
+    assert (trajectory.question, trajectory.answer) == ("How do I close it?", "With a key.")
 
 
 def test_agents_below_a_session_that_work_at_once_are_told_apart(tmp_path: Path) -> None:
@@ -64,13 +68,19 @@ def test_agents_below_a_session_that_work_at_once_are_told_apart(tmp_path: Path)
         for agent in "AB":
             search = use(f"u{agent}", "WebSearch", query=agent)
             content: Any = (f"Explore {agent}", search, result(f"u{agent}", "x"), f"Found {agent}.")[step]
-            more = {"toolUseResult": pages(agent)} if step == 2 else {}
+            search_result = {"toolUseResult": pages(agent)} if step == 2 else {}
             parent = f"{agent}{step - 1}" if step else None
             kind = "assistant" if step % 2 else "user"
-            lines.append(line(kind, content, f"{agent}{step}", parent, isSidechain=True, **more))
-    made = read(tmp_path, *lines)
-    assert [(one.question, one.answer) for one in made] == [("Explore A", "Found A."), ("Explore B", "Found B.")]
-    assert [[document.title for document in one.retrievals[0].considered] for one in made] == [["A"], ["B"]]
+            lines.append(line(kind, content, f"{agent}{step}", parent, isSidechain=True, **search_result))
+    trajectories = read(tmp_path, *lines)
+    assert [(branch.question, branch.answer) for branch in trajectories] == [
+        ("Explore A", "Found A."),
+        ("Explore B", "Found B."),
+    ]
+    assert [[document.title for document in branch.retrievals[0].considered] for branch in trajectories] == [
+        ["A"],
+        ["B"],
+    ]
 
 
 def test_pages_and_files_that_were_read(tmp_path: Path) -> None:
@@ -88,8 +98,8 @@ def test_pages_and_files_that_were_read(tmp_path: Path) -> None:
         line("user", result("5", "   1\tclose it"), "10", toolUseResult={"file": {"content": "close it"}}),
         line("assistant", "With a key.", "11"),
     ]
-    [made] = read(tmp_path, *lines)
-    documents = [document for step in label_by_opened(made).retrievals for document in step.considered]
+    [trajectory] = read(tmp_path, *lines)
+    documents = [document for step in label_by_opened(trajectory).retrievals for document in step.considered]
     assert [(document.relevant, document.text) for document in documents] == [
         (False, ""), (None, ""), (True, "It closes."), (True, "close it"),
     ]  # fmt: skip
@@ -97,7 +107,9 @@ def test_pages_and_files_that_were_read(tmp_path: Path) -> None:
 
 def searched_and_opened(made: Trajectory) -> list[tuple[str, str, bool | None]]:
     labelled = label_by_opened(made)
-    return [(one.id, one.text, one.relevant) for step in labelled.retrievals for one in step.considered]
+    return [
+        (document.id, document.text, document.relevant) for step in labelled.retrievals for document in step.considered
+    ]
 
 
 LINES = "src/old.py:12:# close it later\nsrc/key.py:1:close = 'key'\nREADME.md:4:close"
@@ -117,16 +129,16 @@ def test_a_search_that_prints_lines_and_a_file_that_is_read_by_its_whole_path(tm
         line("user", result("2", "1\tclose = 'key'"), "4", toolUseResult={"file": {"content": "close = 'key'"}}),
         line("assistant", "With a key.", "5"),
     ]
-    [made] = read(tmp_path, *lines)
-    assert [step.text for step in made.steps if step.kind == "query"] == ["clos.*"]
-    assert searched_and_opened(made) == SNIPPETS
+    [trajectory] = read(tmp_path, *lines)
+    assert [step.text for step in trajectory.steps if step.kind == "query"] == ["clos.*"]
+    assert searched_and_opened(trajectory) == SNIPPETS
 
 
 def item(call: str, name: str, arguments: Any, output: Any) -> list[dict[str, Any]]:
-    written = output if isinstance(output, str) else json.dumps(output)
+    output_text = output if isinstance(output, str) else json.dumps(output)
     pair = [
         {"type": "function_call", "name": name, "arguments": json.dumps(arguments), "call_id": call},
-        {"type": "function_call_output", "call_id": call, "output": written},
+        {"type": "function_call_output", "call_id": call, "output": output_text},
     ]
     return [{"type": "response_item", "payload": payload} for payload in pair]
 
@@ -143,19 +155,19 @@ def item(call: str, name: str, arguments: Any, output: Any) -> list[dict[str, An
     ],
 )  # fmt: skip
 def test_searches_in_a_shell(tool: str, search: Any, opening: Any, report: Any, tmp_path: Path) -> None:
-    asked = {"role": "user", "type": "message", "content": [{"type": "input_text", "text": "How do I close it?"}]}
-    said = {"role": "assistant", "type": "message", "content": [{"type": "output_text", "text": "With a key."}]}
+    question = {"role": "user", "type": "message", "content": [{"type": "input_text", "text": "How do I close it?"}]}
+    answer = {"role": "assistant", "type": "message", "content": [{"type": "output_text", "text": "With a key."}]}
     lines = [
         {"type": "session_meta", "payload": {"id": "s", "cwd": "/home/u/app"}},
-        {"type": "response_item", "payload": asked},
+        {"type": "response_item", "payload": question},
         *item("1", tool, search, report(LINES)),
         *item("2", tool, opening, report("close = 'key'")),
-        {"type": "response_item", "payload": said},
+        {"type": "response_item", "payload": answer},
     ]
-    [made] = read(tmp_path, *lines)
-    assert [step.text for step in made.steps if step.kind == "query"] == ["clos.*"]
-    assert [step.text for step in made.steps if step.kind == "open"] == ["close = 'key'"]
-    assert searched_and_opened(made) == SNIPPETS
+    [trajectory] = read(tmp_path, *lines)
+    assert [step.text for step in trajectory.steps if step.kind == "query"] == ["clos.*"]
+    assert [step.text for step in trajectory.steps if step.kind == "open"] == ["close = 'key'"]
+    assert searched_and_opened(trajectory) == SNIPPETS
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def relevant(answer: str, tmp_path: Path) -> list[int]:
         {"role": "tool", "tool_call_id": "c", "content": NUMBERED},
         {"role": "assistant", "content": answer},
     ]
-    [made] = read("openai", tmp_path, {"messages": messages})
-    [step] = made.retrievals
+    [trajectory] = read("openai", tmp_path, {"messages": messages})
+    [step] = trajectory.retrievals
     return [number for number, document in enumerate(step.considered, start=1) if document.relevant]
 
 
@@ -65,8 +65,8 @@ def test_an_address_with_the_marks_of_a_link_is_the_page_that_was_found(tmp_path
     citation = {"type": "url_citation", "url": "https://example.org/b?utm_source=openai#top", "title": "B"}
     text = {"type": "output_text", "text": "A star.", "annotations": [citation]}
     row = {"input": "Sun?", "output": [search, {"type": "message", "role": "assistant", "content": [text]}]}
-    [made] = read("openai", tmp_path, row)
-    [step] = made.retrievals
+    [trajectory] = read("openai", tmp_path, row)
+    [step] = trajectory.retrievals
     assert [(document.id[-1], document.relevant) for document in step.considered] == [("a", None), ("b", True)]
 
 
@@ -77,7 +77,7 @@ def test_pages_that_their_query_tells_apart_stay_apart() -> None:
 
 
 def test_a_cited_page_without_a_text_has_what_was_cited_of_it(tmp_path: Path) -> None:
-    found = [
+    pages = [
         {"type": "web_search_result", "url": f"https://e.org/{n}", "title": n, "encrypted_content": "x"} for n in "ab"
     ]
     cited = {
@@ -88,12 +88,12 @@ def test_a_cited_page_without_a_text_has_what_was_cited_of_it(tmp_path: Path) ->
     }
     content = [
         {"type": "server_tool_use", "id": "w", "name": "web_search", "input": {"query": "sun"}},
-        {"type": "web_search_tool_result", "tool_use_id": "w", "content": found},
+        {"type": "web_search_tool_result", "tool_use_id": "w", "content": pages},
         {"type": "text", "text": "A star.", "citations": [cited]},
     ]
     messages = [{"role": "user", "content": "Sun?"}, {"role": "assistant", "content": content}]
-    [made] = read("anthropic", tmp_path, {"messages": messages})
-    [step] = made.retrievals
+    [trajectory] = read("anthropic", tmp_path, {"messages": messages})
+    [step] = trajectory.retrievals
     assert [(document.text, document.relevant) for document in step.considered] == [
         ("", None),
         ("The sun is a star.", True),
@@ -125,5 +125,5 @@ def test_an_answer_that_names_the_file_of_a_document(answer: str, relevant: list
     ]
     path = tmp_path / "log.json"
     path.write_text(json.dumps({"messages": messages}))
-    [made] = importer_class("openai")().read(path)
-    assert [document.relevant for document in made.retrievals[0].considered] == relevant
+    [trajectory] = importer_class("openai")().read(path)
+    assert [document.relevant for document in trajectory.retrievals[0].considered] == relevant

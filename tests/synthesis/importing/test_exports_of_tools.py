@@ -37,7 +37,7 @@ def printed(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def spans() -> list[dict[str, Any]]:
     """A chain with a retriever and a model, as a data frame of Phoenix has them."""
-    said = [{"message.role": "assistant", "message.content": "Eight euros [kb-1]."}]
+    output_messages = [{"message.role": "assistant", "message.content": "Eight euros [kb-1]."}]
     common = {"context.trace_id": "t"}
     return [
         {"name": "chain", "context.span_id": "a", "attributes.openinference.span.kind": "CHAIN",
@@ -46,15 +46,15 @@ def spans() -> list[dict[str, Any]]:
          "attributes.input.value": "seat price", "start_time": 2, **common,
          "attributes.retrieval.documents": [{f"document.{key}": value for key, value in DOCUMENT.items()}]},
         {"name": "model", "context.span_id": "c", "parent_id": "a", "attributes.openinference.span.kind": "LLM",
-         "attributes.llm.output_messages": said, "start_time": 3, **common},
+         "attributes.llm.output_messages": output_messages, "start_time": 3, **common},
     ]  # fmt: skip
 
 
 def check(made: list[Trajectory]) -> None:
-    [one] = made
-    assert (one.question, one.answer) == ("What does a seat cost?", "Eight euros [kb-1].")
-    assert [(step.kind, step.text) for step in one.steps][:1] == [("query", "seat price")]
-    [document] = one.retrievals[0].considered
+    [trajectory] = made
+    assert (trajectory.question, trajectory.answer) == ("What does a seat cost?", "Eight euros [kb-1].")
+    assert [(step.kind, step.text) for step in trajectory.steps][:1] == [("query", "seat price")]
+    [document] = trajectory.retrievals[0].considered
     assert (document.id, document.text, document.score) == ("kb-1", "Seats cost eight euros.", 0.5)
 
 
@@ -109,8 +109,8 @@ def test_annotations_that_phoenix_exports_apart_from_the_spans(flat: bool, first
         ]  # fmt: skip
     paths = [written(tmp_path / "spans.jsonl", spans()), written(tmp_path / "annotations.jsonl", rows)]
     report = ImportReport()
-    [made] = read("openinference", *(paths[::-1] if first else paths), report=report)
-    assert made.reward == 1.0
+    [trajectory] = read("openinference", *(paths[::-1] if first else paths), report=report)
+    assert trajectory.reward == 1.0
     assert report.skipped["feedback for a span that is not there"] == 1
 
 
@@ -122,7 +122,7 @@ def test_a_table_of_mlflow(tmp_path: Path) -> None:
                 "attributes": attributes, "status": {"code": "STATUS_CODE_OK"}}  # fmt: skip
 
     document = {"page_content": DOCUMENT["content"], "metadata": {"score": 0.5}, "id": "kb-1"}
-    judged = {"assessment_name": "user_feedback", "feedback": {"value": True}}
+    assessment = {"assessment_name": "user_feedback", "feedback": {"value": True}}
     row = {
         "trace_id": "tr-1",
         "trace_metadata": {"mlflow.trace.session": "s"},
@@ -130,11 +130,11 @@ def test_a_table_of_mlflow(tmp_path: Path) -> None:
             span("a", None, "CHAIN", {"question": "What does a seat cost?"}, "Eight euros [kb-1]."),
             span("b", "a", "RETRIEVER", {"query": "seat price"}, [document]),
         ],
-        "assessments": [judged],
+        "assessments": [assessment],
     }
-    made = read("mlflow", printed(tmp_path / "traces.csv", [row]))
-    check(made)
-    assert (made[0].reward, made[0].metadata) == (1.0, {"session": "s"})
+    trajectories = read("mlflow", printed(tmp_path / "traces.csv", [row]))
+    check(trajectories)
+    assert (trajectories[0].reward, trajectories[0].metadata) == (1.0, {"session": "s"})
 
 
 def test_a_batch_export_of_langfuse_with_texts_in_quotes_and_scores_by_name(tmp_path: Path) -> None:
@@ -142,17 +142,17 @@ def test_a_batch_export_of_langfuse_with_texts_in_quotes_and_scores_by_name(tmp_
         texts = {"input": json.dumps(asked), "output": json.dumps(said)}
         return {"id": id, "traceId": "t", "parentObservationId": parent, "type": kind, "name": id, **texts, **more}
 
-    found = [{"pageContent": DOCUMENT["content"], "metadata": {"id": "kb-1", "score": 0.5}}]
+    documents = [{"pageContent": DOCUMENT["content"], "metadata": {"id": "kb-1", "score": 0.5}}]
     scores = {"user-thumbs": [1, 0, 1, 0], "context-relevance": [0.2]}
     rows = [
         row("a", None, "CHAIN", {"question": "What does a seat cost?"}, "Eight euros [kb-1].", startTime="1",
             scores=scores),
-        row("b", "a", "RETRIEVER", "seat price", found, startTime="2"),
+        row("b", "a", "RETRIEVER", "seat price", documents, startTime="2"),
         row("c", "a", "GENERATION", "Context: ...", "Eight euros [kb-1].", startTime="3"),
     ]  # fmt: skip
     report = ImportReport()
-    made = read("langfuse", written(tmp_path / "observations.jsonl", rows), report=report)
-    check(made)
-    assert made[0].reward == 0.5
-    assert [step.kind for step in made[0].steps] == ["query", "retrieval", "answer"]
+    trajectories = read("langfuse", written(tmp_path / "observations.jsonl", rows), report=report)
+    check(trajectories)
+    assert trajectories[0].reward == 0.5
+    assert [step.kind for step in trajectories[0].steps] == ["query", "retrieval", "answer"]
     assert dict(report.ignored) == {"score context-relevance": 1}

@@ -41,7 +41,7 @@ def langfuse(scores: dict[str, Any], of: str) -> list[dict[str, Any]]:
 
 
 def openinference(scores: dict[str, Any], of: str) -> list[dict[str, Any]]:
-    found = {
+    documents = {
         f"retrieval.documents.{number}.document.{name}": document[key]
         for number, document in enumerate(DOCUMENTS)
         for name, key in (("id", "id"), ("content", "text"))
@@ -53,7 +53,7 @@ def openinference(scores: dict[str, Any], of: str) -> list[dict[str, Any]]:
     }
     spans = {
         "t": ("CHAIN", {"input.value": "How long?", "output.value": "30 days"}, None),
-        "s": ("RETRIEVER", {"input.value": "x", **found}, "t"),
+        "s": ("RETRIEVER", {"input.value": "x", **documents}, "t"),
     }
     return [
         {
@@ -72,22 +72,22 @@ FORMATS = {"langsmith": langsmith, "langfuse": langfuse, "openinference": openin
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_score_of_something_else_is_no_reward_and_named(kind: str, name: str, value: float, tmp_path: Path) -> None:
     report = ImportReport()
-    [made] = read(kind, tmp_path, *FORMATS[kind]({name: value}, "t"), report=report)
-    assert made.reward is None
+    [trajectory] = read(kind, tmp_path, *FORMATS[kind]({name: value}, "t"), report=report)
+    assert trajectory.reward is None
     assert any(name in field for field in report.ignored)
-    [made] = read(kind, tmp_path, *FORMATS[kind]({name: value, "user": 1.0 - value}, "t"))
-    assert made.reward == 1.0 - value
-    [made] = read(
+    [trajectory] = read(kind, tmp_path, *FORMATS[kind]({name: value, "user": 1.0 - value}, "t"))
+    assert trajectory.reward == 1.0 - value
+    [trajectory] = read(
         kind, tmp_path, *FORMATS[kind]({name: value, "user": 1.0 - value}, "t"), scale=Scale(1, 0, frozenset([name]))
     )
-    assert made.reward == 1.0 - value
+    assert trajectory.reward == 1.0 - value
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_rating_of_the_search_is_none_of_the_answer(kind: str, tmp_path: Path) -> None:
     report = ImportReport()
-    [made] = read(kind, tmp_path, *FORMATS[kind]({"relevance": 1.0}, "s"), report=report)
-    assert made.reward is None
+    [trajectory] = read(kind, tmp_path, *FORMATS[kind]({"relevance": 1.0}, "s"), report=report)
+    assert trajectory.reward is None
     assert report.ignored
 
 
@@ -102,9 +102,12 @@ def test_a_rated_message_gives_its_own_turn_the_reward(tmp_path: Path) -> None:
         ]
 
     messages = [*turn(1, feedback="thumbs_down"), *turn(2), *turn(3, metadata={"rating": 1})]
-    assert [made.reward for made in read("openai", tmp_path, {"messages": messages})] == [0.0, None, 1.0]
+    assert [trajectory.reward for trajectory in read("openai", tmp_path, {"messages": messages})] == [0.0, None, 1.0]
     messages = [*turn(1, feedback={"thumbs": "up"}), *turn(2)]
-    assert [made.reward for made in read("openai", tmp_path, {"messages": messages, "reward": 0.0})] == [1.0, 0.0]
+    assert [trajectory.reward for trajectory in read("openai", tmp_path, {"messages": messages, "reward": 0.0})] == [
+        1.0,
+        0.0,
+    ]
 
 
 def test_traces_that_only_their_session_tells_apart_are_two(tmp_path: Path) -> None:
@@ -115,9 +118,9 @@ def test_traces_that_only_their_session_tells_apart_are_two(tmp_path: Path) -> N
 
     rows = [*trace("a", "a1", "On the free plan?", "1"), *trace("a", "a2", "And per year?", "2")]
     rows += [*trace("b", "b1", "On the paid plan?", "3"), *trace("b", "b2", "And per year?", "4")]
-    made = read("langfuse", tmp_path, *rows)
-    assert [one.id for one in made] == ["a1", "a2", "b1", "b2"]
-    assert len({one.problem_id for one in made}) == 4
+    trajectories = read("langfuse", tmp_path, *rows)
+    assert [trajectory.id for trajectory in trajectories] == ["a1", "a2", "b1", "b2"]
+    assert len({trajectory.problem_id for trajectory in trajectories}) == 4
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,6 @@ def test_other_names_of_feedback_are_read_or_named(
         {"role": "assistant", "content": "30 days."},
     ]
     report = ImportReport()
-    [made] = read("openai", tmp_path, {"messages": messages, **fields}, report=report)
-    assert made.reward == reward
+    [trajectory] = read("openai", tmp_path, {"messages": messages, **fields}, report=report)
+    assert trajectory.reward == reward
     assert set(report.ignored) == (set(fields) if reward is None else set())

@@ -75,37 +75,37 @@ def conversation(question: str, found: str) -> list[dict[str, Any]]:
 
 
 def test_halves_of_characters_are_mended_and_counted(tmp_path: Path) -> None:
-    whole = json.dumps(conversation("whole \U0001f600", "A document."))
+    intact = json.dumps(conversation("whole \U0001f600", "A document."))
     escaped = json.dumps(conversation("half CUT", "A CUT document.")).replace("CUT", "\\ud83d")
     raw = json.dumps(conversation("raw CUT", "A document.")).encode().replace(b"CUT", b"\xed\xa0\xbd")
-    (tmp_path / "log.jsonl").write_bytes(f"{whole}\n{escaped}\n".encode() + raw + b"\n")
+    (tmp_path / "log.jsonl").write_bytes(f"{intact}\n{escaped}\n".encode() + raw + b"\n")
     report = ImportReport()
-    made = list(OpenAILogs().read(tmp_path / "log.jsonl", report))
-    assert [each.question for each in made] == ["whole \U0001f600", "half \ufffd", "raw \ufffd"]
+    trajectories = list(OpenAILogs().read(tmp_path / "log.jsonl", report))
+    assert [trajectory.question for trajectory in trajectories] == ["whole \U0001f600", "half \ufffd", "raw \ufffd"]
     assert sum(report.notes.values()) == 3
-    assert write_trajectories(tmp_path / "t.jsonl", made) == 3
-    assert list(read_trajectories(tmp_path / "t.jsonl")) == made
+    assert write_trajectories(tmp_path / "t.jsonl", trajectories) == 3
+    assert list(read_trajectories(tmp_path / "t.jsonl")) == trajectories
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "log.json", "log.csv"])
 def test_what_json_has_no_number_for_is_null_and_counted(name: str, tmp_path: Path) -> None:
     rewards = (1.0, float("nan"))
     rows = [{"messages": conversation(f"q{n}", "A document."), "reward": reward} for n, reward in enumerate(rewards)]
-    written = {
+    contents = {
         "log.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
         "log.json": json.dumps(rows),
         "log.csv": "messages,note\n" + "".join(
             '"' + json.dumps(row["messages"]).replace('"', '""') + '","[NaN]"\n' for row in rows[1:]
         ),
     }  # fmt: skip
-    (tmp_path / name).write_text(written[name])
+    (tmp_path / name).write_text(contents[name])
     report = ImportReport()
-    made = list(OpenAILogs().read(tmp_path / name, report))
-    assert [each.reward for each in made] == ([None] if name == "log.csv" else [1.0, None])
+    trajectories = list(OpenAILogs().read(tmp_path / name, report))
+    assert [trajectory.reward for trajectory in trajectories] == ([None] if name == "log.csv" else [1.0, None])
     assert report.notes == {"NaN or Infinity, which JSON does not have, taken for null": 1}
 
 
 def test_a_line_of_thirty_megabytes(tmp_path: Path) -> None:
     long = json.dumps(conversation("long", "word " * 6_000_000))
     (tmp_path / "log.jsonl").write_text(f"{long}\n{json.dumps(conversation('short', 'A document.'))}\n")
-    assert [len(each.steps[1].considered) for each in OpenAILogs().read(tmp_path / "log.jsonl")] == [1, 1]
+    assert [len(trajectory.steps[1].considered) for trajectory in OpenAILogs().read(tmp_path / "log.jsonl")] == [1, 1]

@@ -19,8 +19,8 @@ def convert(row: dict[str, Any]) -> Any:
     if row.get("drop"):
         return None
     step = Step("retrieval", considered=(Considered("a", "text"), Considered("b", "text"), Considered("a", "other")))
-    made = Trajectory(row["id"], row["id"], row["ask"], (step,), source=row.get("source", ""))
-    return [made, made] if row.get("twice") else made
+    trajectory = Trajectory(row["id"], row["id"], row["ask"], (step,), source=row.get("source", ""))
+    return [trajectory, trajectory] if row.get("twice") else trajectory
 
 
 def write(tmp_path: Path, *rows: object) -> Path:
@@ -32,10 +32,14 @@ def write(tmp_path: Path, *rows: object) -> Path:
 def test_one_several_or_none(tmp_path: Path) -> None:
     rows = [{"id": "1", "ask": "q"}, {"drop": True}, {"id": "2", "ask": "q", "twice": True, "source": "own"}]
     report = ImportReport()
-    made = list(FunctionImporter(convert).read(write(tmp_path, *rows), report))
-    assert [(one.id, one.source) for one in made] == [("1", "import:function"), ("2", "own"), ("2~2", "own")]
+    trajectories = list(FunctionImporter(convert).read(write(tmp_path, *rows), report))
+    assert [(entry.id, entry.source) for entry in trajectories] == [
+        ("1", "import:function"),
+        ("2", "own"),
+        ("2~2", "own"),
+    ]
     # No document stands twice in one retrieval; its first place counts.
-    assert [(one.id, one.text) for one in made[0].steps[0].considered] == [("a", "text"), ("b", "text")]
+    assert [(entry.id, entry.text) for entry in trajectories[0].steps[0].considered] == [("a", "text"), ("b", "text")]
     assert report.skipped == {"the function left it out": 1}
     corpus = Corpus([Document("a", "as in the corpus")])
     [first, *_] = FunctionImporter(convert, corpus=corpus).read(write(tmp_path, *rows))

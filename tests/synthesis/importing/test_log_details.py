@@ -34,10 +34,10 @@ def answered(*items: Any, text: str = "Thirty days.", **block: Any) -> dict[str,
 def call(name: str, arguments: Any, result: Any, id: str = "c") -> list[dict[str, Any]]:
     """A call in chat completions, and its result."""
     function = {"name": name, "arguments": json.dumps(arguments)}
-    written = result if isinstance(result, str) else json.dumps(result)
+    content = result if isinstance(result, str) else json.dumps(result)
     return [
         {"role": "assistant", "content": None, "tool_calls": [{"id": id, "type": "function", "function": function}]},
-        {"role": "tool", "tool_call_id": id, "content": written},
+        {"role": "tool", "tool_call_id": id, "content": content},
     ]
 
 
@@ -57,8 +57,8 @@ def test_files_that_the_interface_cites_are_relevant(tmp_path: Path) -> None:
     ]
     search = {"type": "file_search_call", "id": "fs", "queries": ["reversal"], "results": results}
     citation = {"type": "file_citation", "file_id": "f1", "filename": "refunds.md", "index": 4}
-    [made] = read("openai", tmp_path, answered(search, annotations=[citation]))
-    documents = considered(made)
+    [trajectory] = read("openai", tmp_path, answered(search, annotations=[citation]))
+    documents = considered(trajectory)
     assert len({document.id for document in documents}) == 3  # parts of one file are told apart
     assert [(document.relevant, document.labelled_by) for document in documents] == [
         (True, "citation"), (None, ""), (None, ""),
@@ -76,8 +76,8 @@ def test_of_a_cited_file_the_part_that_the_answer_speaks_of_is_relevant_and_no_o
     citation = {"type": "file_citation", "file_id": "f1", "filename": "plans.md", "index": 4}
     answer = "They return within thirty days."
     rows = answered(search, text=answer, annotations=[citation])
-    [made] = read("openai", tmp_path, rows)
-    assert [document.relevant for document in considered(label_by_citation(made))] == [None, True, None, False]
+    [trajectory] = read("openai", tmp_path, rows)
+    assert [document.relevant for document in considered(label_by_citation(trajectory))] == [None, True, None, False]
 
 
 def test_a_file_search_without_results_takes_cited_files_from_the_corpus(tmp_path: Path) -> None:
@@ -85,8 +85,10 @@ def test_a_file_search_without_results_takes_cited_files_from_the_corpus(tmp_pat
     citation = {"type": "file_citation", "file_id": "f1", "filename": "refunds.md", "index": 4}
     report = ImportReport()
     corpus = Corpus([Document("f1", "Thirty days.")])
-    [made] = read("openai", tmp_path, answered(search, annotations=[citation]), corpus=corpus, report=report)
-    assert [(one.id, one.text, one.relevant) for one in considered(made)] == [("f1", "Thirty days.", True)]
+    [trajectory] = read("openai", tmp_path, answered(search, annotations=[citation]), corpus=corpus, report=report)
+    assert [(document.id, document.text, document.relevant) for document in considered(trajectory)] == [
+        ("f1", "Thirty days.", True)
+    ]
     assert any("file_search_call.results" in note for note in report.notes)
 
 
@@ -101,14 +103,14 @@ def test_web_searches_know_their_pages_by_sources_and_citations(tmp_path: Path) 
         "end_index": 3,
     }
     opened = {"type": "web_search_call", "id": "wo", "action": {"type": "open_page", "url": "https://a.example/1"}}
-    [made] = read("openai", tmp_path, answered(search, opened, annotations=[citation]))
-    assert [step.kind for step in made.steps] == ["query", "retrieval", "open", "answer"]
-    assert [(one.id, one.relevant, one.opened) for one in considered(made)] == [
+    [trajectory] = read("openai", tmp_path, answered(search, opened, annotations=[citation]))
+    assert [step.kind for step in trajectory.steps] == ["query", "retrieval", "open", "answer"]
+    assert [(page.id, page.relevant, page.opened) for page in considered(trajectory)] == [
         ("https://a.example/1", None, True), ("https://b.example/2", True, False)
     ]  # fmt: skip
     corpus = Corpus([Document("https://b.example/2", "What the rules say.")])
-    [made] = read("openai", tmp_path, answered(search, annotations=[citation]), corpus=corpus)
-    assert considered(made)[1].text == "What the rules say."
+    [trajectory] = read("openai", tmp_path, answered(search, annotations=[citation]), corpus=corpus)
+    assert considered(trajectory)[1].text == "What the rules say."
 
 
 @pytest.mark.parametrize(
@@ -123,10 +125,10 @@ def test_web_searches_know_their_pages_by_sources_and_citations(tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_other_tool_items_of_responses_are_searches(tmp_path: Path, items: list[Any]) -> None:
-    [made] = read("openai", tmp_path, answered(*items))
-    assert [step.kind for step in made.steps] == ["query", "retrieval", "answer"]
-    assert made.steps[0].text == "q"
-    assert list(labels(made)) == ["kb-1", "kb-2"]
+    [trajectory] = read("openai", tmp_path, answered(*items))
+    assert [step.kind for step in trajectory.steps] == ["query", "retrieval", "answer"]
+    assert trajectory.steps[0].text == "q"
+    assert list(labels(trajectory)) == ["kb-1", "kb-2"]
 
 
 def test_what_is_not_understood_is_counted_by_type_and_tools_are_named(tmp_path: Path) -> None:
@@ -157,9 +159,9 @@ def test_blocks_of_anthropic_bring_documents_and_exact_citations(tmp_path: Path)
                                           {"type": "text", "text": "thirty days", "citations": [location]},
                                           {"type": "text", "text": "."}]},
     ]  # fmt: skip
-    [made] = read("anthropic", tmp_path, {"messages": messages})
-    assert made.answer == "It is thirty days."
-    assert labels(made) == {"kb-1": True, "kb-2": None}
+    [trajectory] = read("anthropic", tmp_path, {"messages": messages})
+    assert trajectory.answer == "It is thirty days."
+    assert labels(trajectory) == {"kb-1": True, "kb-2": None}
 
 
 def test_remarks_of_the_program_beside_results_are_no_questions(tmp_path: Path) -> None:
@@ -167,8 +169,8 @@ def test_remarks_of_the_program_beside_results_are_no_questions(tmp_path: Path) 
     result = {"type": "tool_result", "tool_use_id": "u", "content": json.dumps(DOCUMENTS)}
     remark = {"type": "text", "text": "<system-reminder>Be brief.</system-reminder>"}
     messages = [ASK, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result, remark]}]
-    [made] = read("anthropic", tmp_path, {"messages": [*messages, {"role": "assistant", "content": "Thirty."}]})
-    assert [step.kind for step in made.steps] == ["query", "retrieval", "thought", "answer"]
+    [trajectory] = read("anthropic", tmp_path, {"messages": [*messages, {"role": "assistant", "content": "Thirty."}]})
+    assert [step.kind for step in trajectory.steps] == ["query", "retrieval", "thought", "answer"]
 
 
 def test_calls_without_results_are_counted(tmp_path: Path) -> None:
@@ -186,44 +188,44 @@ def test_web_search_and_documents_of_anthropic(tmp_path: Path) -> None:
         {"type": "web_search_tool_result", "tool_use_id": "s", "content": pages},
         {"type": "text", "text": "So.", "citations": [cited]},
     ]
-    [made] = read("anthropic", tmp_path, {"messages": [ASK, {"role": "assistant", "content": content}]})
-    assert labels(made) == {"https://e.example/1": None, "https://e.example/2": True}
+    [trajectory] = read("anthropic", tmp_path, {"messages": [ASK, {"role": "assistant", "content": content}]})
+    assert labels(trajectory) == {"https://e.example/1": None, "https://e.example/2": True}
     source = {"type": "text", "media_type": "text/plain", "data": "Thirty days. Then a note."}
     document = {"type": "document", "source": source, "title": "Refunds", "citations": {"enabled": True}}
-    asked = {"role": "user", "content": [document, {"type": "text", "text": "How long?"}]}
+    question = {"role": "user", "content": [document, {"type": "text", "text": "How long?"}]}
     location = {"type": "char_location", "document_index": 0, "document_title": "Refunds", "cited_text": "Thirty days."}
-    said = {"role": "assistant", "content": [{"type": "text", "text": "Thirty.", "citations": [location]}]}
-    [made] = read("anthropic", tmp_path, {"messages": [asked, said]})
-    assert (made.question, [one.relevant for one in considered(made)]) == ("How long?", [True])
+    answer = {"role": "assistant", "content": [{"type": "text", "text": "Thirty.", "citations": [location]}]}
+    [trajectory] = read("anthropic", tmp_path, {"messages": [question, answer]})
+    assert (trajectory.question, [candidate.relevant for candidate in considered(trajectory)]) == ("How long?", [True])
 
 
 def test_numbers_that_results_carry_are_citations_unless_two_searches_share_them(tmp_path: Path) -> None:
     results = "[1] Thirty days.\n[2] Plans grant seats."
-    said = {"role": "assistant", "content": "Thirty days [1], see also 【9】."}
-    [made] = read("openai", tmp_path, [ASK, *call("search", {"query": "q"}, results), said])
-    assert [(one.text, one.relevant) for one in considered(made)] == [
+    answer = {"role": "assistant", "content": "Thirty days [1], see also 【9】."}
+    [trajectory] = read("openai", tmp_path, [ASK, *call("search", {"query": "q"}, results), answer])
+    assert [(document.text, document.relevant) for document in considered(trajectory)] == [
         ("Thirty days.", True),
         ("Plans grant seats.", None),
     ]
-    assert all(one.id.startswith("text:") for one in considered(made))
+    assert all(document.id.startswith("text:") for document in considered(trajectory))
     other = "[1] Something else.\n[2] And more."
-    twice = [ASK, *call("search", {"query": "q"}, results), *call("search", {"query": "p"}, other, "d"), said]
+    twice = [ASK, *call("search", {"query": "q"}, results), *call("search", {"query": "p"}, other, "d"), answer]
     report = ImportReport()
-    [made] = read("openai", tmp_path, twice, report=report)
-    assert {one.relevant for one in considered(made)} == {None}
+    [trajectory] = read("openai", tmp_path, twice, report=report)
+    assert {document.relevant for document in considered(trajectory)} == {None}
     assert report.notes == {"number cited that several searches gave to different documents": 1}
 
 
 def test_ids_that_only_count_do_not_make_documents_of_two_searches_one(tmp_path: Path) -> None:
     first = '<document id="1">Thirty days.</document><document id="2">Plans.</document>'
     second = '<document index="1"><source>a.md</source><document_content>Other.</document_content></document>'
-    [made] = read(
+    [trajectory] = read(
         "openai",
         tmp_path,
         [ASK, *call("ask", "q", first), *call("ask", "p", second, "d"), {"role": "assistant", "content": "So."}],
     )
-    assert len({one.id for one in considered(made)}) == 3
-    assert [one.text for one in considered(made)] == ["Thirty days.", "Plans.", "Other."]
+    assert len({document.id for document in considered(trajectory)}) == 3
+    assert [document.text for document in considered(trajectory)] == ["Thirty days.", "Plans.", "Other."]
 
 
 def test_what_was_opened_and_passed_over(tmp_path: Path) -> None:
@@ -237,33 +239,35 @@ def test_what_was_opened_and_passed_over(tmp_path: Path) -> None:
         thought,
         {"role": "assistant", "content": "Thirty days."},
     ]
-    [made] = read("openai", tmp_path, messages)
-    assert [step.kind for step in made.steps] == ["query", "retrieval", "open", "open", "thought", "answer"]
-    assert [(step.document_id, step.text) for step in made.steps if step.kind == "open"] == [
+    [trajectory] = read("openai", tmp_path, messages)
+    assert [step.kind for step in trajectory.steps] == ["query", "retrieval", "open", "open", "thought", "answer"]
+    assert [(step.document_id, step.text) for step in trajectory.steps if step.kind == "open"] == [
         ("https://e.example/0", "Nothing here."), ("https://e.example/2", "The whole page.")
     ]  # fmt: skip
-    documents = considered(made)
+    documents = considered(trajectory)
     assert [document.opened for document in documents] == [True, False, True, False]
     assert documents[0].weight < 1 < documents[2].weight  # no reasoning followed the first, much the second
-    assert list(labels(label_by_opened(made)).values()) == [True, False, True, None]
+    assert list(labels(label_by_opened(trajectory)).values()) == [True, False, True, None]
 
 
 def test_opening_without_any_reasoning_in_the_log_says_nothing_of_weight(tmp_path: Path) -> None:
     pages = [{"id": "a", "text": "One."}, {"id": "b", "text": "Two."}]
     messages = [ASK, *call("search", "q", pages, "a"), *call("get_document", {"doc_id": "b"}, "All of two.", "b")]
-    [made] = read("openai", tmp_path, [*messages, {"role": "assistant", "content": "Two."}])
-    assert [(one.opened, one.weight) for one in considered(made)] == [(False, 1.0), (True, 1.0)]
+    [trajectory] = read("openai", tmp_path, [*messages, {"role": "assistant", "content": "Two."}])
+    assert [(document.opened, document.weight) for document in considered(trajectory)] == [(False, 1.0), (True, 1.0)]
 
 
 def test_thoughts_in_tags_are_thoughts(tmp_path: Path) -> None:
-    said = "<think>kb-2 does not help.</think>Thirty days [kb-1]."
+    answer = "<think>kb-2 does not help.</think>Thirty days [kb-1]."
     unopened = {"role": "assistant", "content": "So it is.</think>\n\nThirty days."}
-    [made] = read("openai", tmp_path, [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": said}])
-    assert [(step.kind, step.text) for step in made.steps[2:]] == [
+    [trajectory] = read(
+        "openai", tmp_path, [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": answer}]
+    )
+    assert [(step.kind, step.text) for step in trajectory.steps[2:]] == [
         ("thought", "kb-2 does not help."), ("answer", "Thirty days [kb-1].")
     ]  # fmt: skip
-    [made] = read("openai", tmp_path, [ASK, *call("search", "q", DOCUMENTS), unopened])
-    assert [step.text for step in made.steps[2:]] == ["So it is.", "Thirty days."]
+    [trajectory] = read("openai", tmp_path, [ASK, *call("search", "q", DOCUMENTS), unopened])
+    assert [step.text for step in trajectory.steps[2:]] == ["So it is.", "Thirty days."]
 
 
 @pytest.mark.parametrize(
@@ -287,8 +291,8 @@ def test_thoughts_in_tags_are_thoughts(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_feedback_in_its_many_shapes(tmp_path: Path, feedback: dict[str, Any], reward: float | None) -> None:
     messages = [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": "So."}]
-    [made] = read("openai", tmp_path, {"messages": messages, **feedback})
-    assert made.reward == reward
+    [trajectory] = read("openai", tmp_path, {"messages": messages, **feedback})
+    assert trajectory.reward == reward
 
 
 def test_ratings_need_their_scale(tmp_path: Path) -> None:
@@ -297,8 +301,8 @@ def test_ratings_need_their_scale(tmp_path: Path) -> None:
     for options in ({}, {"skip_faulty": True}):  # of all rows, and not the fault of one
         with pytest.raises(InputError, match="--scale 1-5"):
             read("openai", tmp_path, *rows, **options)
-    assert [made.reward for made in read("openai", tmp_path, *rows, scale=Scale.parse("1-5"))] == [0.0, 0.25, 1.0]
-    assert [made.reward for made in read("openai", tmp_path, *rows, scale=Scale.parse("5-1"))] == [1.0, 0.75, 0.0]
+    assert [turn.reward for turn in read("openai", tmp_path, *rows, scale=Scale.parse("1-5"))] == [0.0, 0.25, 1.0]
+    assert [turn.reward for turn in read("openai", tmp_path, *rows, scale=Scale.parse("5-1"))] == [1.0, 0.75, 0.0]
 
 
 def test_fields_that_look_like_feedback_and_were_not_used_are_named(tmp_path: Path) -> None:
@@ -317,8 +321,8 @@ def test_fields_that_look_like_feedback_and_were_not_used_are_named(tmp_path: Pa
 def test_the_reward_goes_to_the_last_turn_that_searched(tmp_path: Path) -> None:
     thanks = [{"role": "user", "content": "Thanks!"}, {"role": "assistant", "content": "You are welcome."}]
     messages = [ASK, *call("search", "q", DOCUMENTS), {"role": "assistant", "content": "So."}, *thanks]
-    [made] = read("openai", tmp_path, {"messages": messages, "reward": 1.0, "gold_answer": "30"})
-    assert (made.question, made.reward, made.gold_answer) == (ASK["content"], 1.0, "30")
+    [trajectory] = read("openai", tmp_path, {"messages": messages, "reward": 1.0, "gold_answer": "30"})
+    assert (trajectory.question, trajectory.reward, trajectory.gold_answer) == (ASK["content"], 1.0, "30")
 
 
 def test_the_same_follow_up_of_two_conversations_is_two_questions(tmp_path: Path) -> None:
@@ -326,10 +330,10 @@ def test_the_same_follow_up_of_two_conversations_is_two_questions(tmp_path: Path
         first = [{"role": "user", "content": f"What is the {plan} plan?"}, {"role": "assistant", "content": "Nine."}]
         return [*first, {"role": "user", "content": "And per year?"}, *call("search", plan, DOCUMENTS)]
 
-    one, two = read("openai", tmp_path, conversation("monthly"), conversation("team"))
-    assert one.problem_id != two.problem_id
-    assert "monthly" in one.question
-    assert one.question.endswith("And per year?")
+    monthly, team = read("openai", tmp_path, conversation("monthly"), conversation("team"))
+    assert monthly.problem_id != team.problem_id
+    assert "monthly" in monthly.question
+    assert monthly.question.endswith("And per year?")
     report = ImportReport()
     assert read("openai", tmp_path, conversation("monthly"), report=report, follow_ups="leave-out") == []
     assert sum("follow-up" in reason for reason in report.skipped) == 1
@@ -347,10 +351,13 @@ TEMPLATES = {
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=list(TEMPLATES))
 def test_documents_in_a_prompt_are_found(tmp_path: Path, template: str) -> None:
     prompt = template.format(documents="Payments can be reversed for thirty days.\n\nPlans grant seats.")
-    said = {"role": "assistant", "content": "Thirty days."}
-    [made] = read("openai", tmp_path, [{"role": "user", "content": prompt}, said])
-    assert made.question == "How long?"
-    assert [one.text for one in considered(made)] == ["Payments can be reversed for thirty days.", "Plans grant seats."]
+    answer = {"role": "assistant", "content": "Thirty days."}
+    [trajectory] = read("openai", tmp_path, [{"role": "user", "content": prompt}, answer])
+    assert trajectory.question == "How long?"
+    assert [document.text for document in considered(trajectory)] == [
+        "Payments can be reversed for thirty days.",
+        "Plans grant seats.",
+    ]
 
 
 def test_documents_in_a_prompt_are_found_by_the_corpus_and_by_a_pattern(tmp_path: Path) -> None:
@@ -362,35 +369,39 @@ def test_documents_in_a_prompt_are_found_by_the_corpus_and_by_a_pattern(tmp_path
     prompt = (
         "Be brief.\n\nPlans grant as many  seats as they say.\n\nPayments can be reversed for thirty days.\n\nHow long?"
     )
-    said = {"role": "assistant", "content": "Thirty days."}
+    answer = {"role": "assistant", "content": "Thirty days."}
     for messages in (
-        [{"role": "user", "content": prompt}, said],
+        [{"role": "user", "content": prompt}, answer],
         [
             {"role": "system", "content": prompt.replace("How long?", "")},
             {"role": "user", "content": "How long?"},
-            said,
+            answer,
         ],
     ):
-        [made] = read("openai", tmp_path, messages, corpus=corpus)
-        assert made.question == "How long?"
-        assert sorted(one.id for one in considered(made)) == ["d1", "d2"]
+        [trajectory] = read("openai", tmp_path, messages, corpus=corpus)
+        assert trajectory.question == "How long?"
+        assert sorted(document.id for document in considered(trajectory)) == ["d1", "d2"]
     own = PromptDocuments(r"(?s)KNOWN>>(?P<documents>.*)<<ASK (?P<question>.*)")
-    [made] = read("openai", tmp_path, [{"role": "user", "content": "KNOWN>>One.\n\nTwo.<<ASK How?"}, said], prompts=own)
-    assert (made.question, len(considered(made))) == ("How?", 2)
+    [trajectory] = read(
+        "openai", tmp_path, [{"role": "user", "content": "KNOWN>>One.\n\nTwo.<<ASK How?"}, answer], prompts=own
+    )
+    assert (trajectory.question, len(considered(trajectory))) == ("How?", 2)
     with pytest.raises(InputError, match="needs the groups"):
         PromptDocuments("x")
 
 
 def test_a_part_of_a_document_is_that_document_or_stays_a_part(tmp_path: Path) -> None:
-    whole = "What holds for refunds was settled by the board in spring.\n\nQuestions go to the owner of the workspace."
-    documents = [Document("kb-1", whole), Document("kb-2", "Entirely other matters are treated in this one here.")]
-    messages = [ASK, *call("search", "q", whole), {"role": "assistant", "content": "So."}]
+    full_text = (
+        "What holds for refunds was settled by the board in spring.\n\nQuestions go to the owner of the workspace."
+    )
+    documents = [Document("kb-1", full_text), Document("kb-2", "Entirely other matters are treated in this one here.")]
+    messages = [ASK, *call("search", "q", full_text), {"role": "assistant", "content": "So."}]
     report = ImportReport()
-    [made] = read("openai", tmp_path, messages, corpus=Corpus(documents), report=report)
-    assert [(one.id, one.text) for one in considered(made)] == [("kb-1", whole)]
+    [trajectory] = read("openai", tmp_path, messages, corpus=Corpus(documents), report=report)
+    assert [(document.id, document.text) for document in considered(trajectory)] == [("kb-1", full_text)]
     assert report.notes == {"part of a document of the corpus, taken for that document": 2}
-    [kept] = read("openai", tmp_path, messages, corpus=Corpus(documents, fragments="keep"))
-    assert len(considered(kept)) == 2
+    [unmerged] = read("openai", tmp_path, messages, corpus=Corpus(documents, fragments="keep"))
+    assert len(considered(unmerged)) == 2
 
 
 def test_a_reranker_puts_the_search_into_its_order(tmp_path: Path) -> None:
@@ -403,14 +414,14 @@ def test_a_reranker_puts_the_search_into_its_order(tmp_path: Path) -> None:
         return flat | {f"{prefix}.{n}.document.content": f"Text of {id}." for n, id in enumerate(ids)}
 
     report = ImportReport()
-    [made] = read(
+    [trajectory] = read(
         "openinference", tmp_path,
         span("a", "CHAIN", {"input.value": "How long?", "output.value": "Thirty days."}, None),
         span("b", "RETRIEVER", {"input.value": "reversal", **documents("retrieval.documents", "x", "y", "z")}, "a"),
         span("c", "RERANKER", {"reranker.query": "reversal", **documents("reranker.output_documents", "z", "x")}, "a"),
         report=report,
     )  # fmt: skip
-    assert [one.id for one in considered(made)] == ["z", "x", "y"]
+    assert [document.id for document in considered(trajectory)] == ["z", "x", "y"]
     assert report.notes == {"search put in the order of its reranker": 1}
 
 
@@ -423,9 +434,12 @@ def test_spans_without_texts_take_them_from_the_corpus(tmp_path: Path) -> None:
     corpus = Corpus([Document("d1", "Thirty days."), Document("d2", "Seats.")])
     report = ImportReport()
     span = {"traceId": "t", "spanId": "s", "name": "retrieval", "attributes": attributes}
-    [made] = read("otel", tmp_path, span, corpus=corpus, report=report)
-    assert [(one.text, one.score) for one in considered(made)] == [("Thirty days.", 0.9), ("Seats.", 0.1)]
-    assert made.question == "reversal"
+    [trajectory] = read("otel", tmp_path, span, corpus=corpus, report=report)
+    assert [(document.text, document.score) for document in considered(trajectory)] == [
+        ("Thirty days.", 0.9),
+        ("Seats.", 0.1),
+    ]
+    assert trajectory.question == "reversal"
     assert any("--corpus" in note for note in report.notes)
 
 
@@ -434,18 +448,18 @@ def test_a_search_within_a_tool_counts_once_and_one_within_a_search_not_at_all(t
         row = {"id": id, "trace_id": "t", "parent_run_id": parent, "run_type": kind, "start_time": id, "name": kind}
         return {**row, "inputs": inputs, "outputs": outputs}
 
-    found = {"documents": [{"page_content": "Thirty days.", "metadata": {"source": "a.md"}}]}
-    [made] = read(
+    retrieved = {"documents": [{"page_content": "Thirty days.", "metadata": {"source": "a.md"}}]}
+    [trajectory] = read(
         "langsmith", tmp_path,
         run("1", None, "chain", {"question": "How long?"}, {"answer": "Thirty days."}),
         run("2", "1", "tool", {"query": "reversal"}, {"output": "Thirty days."}),
-        run("3", "2", "retriever", {"query": "reversal"}, found),
-        run("4", "3", "retriever", {"query": "payment reversal"}, found),
+        run("3", "2", "retriever", {"query": "reversal"}, retrieved),
+        run("4", "3", "retriever", {"query": "payment reversal"}, retrieved),
     )  # fmt: skip
-    assert [(step.kind, step.text) for step in made.steps] == [
+    assert [(step.kind, step.text) for step in trajectory.steps] == [
         ("query", "reversal"), ("retrieval", ""), ("answer", "Thirty days.")
     ]  # fmt: skip
-    assert considered(made)[0].id.startswith("a.md#")
+    assert considered(trajectory)[0].id.startswith("a.md#")
 
 
 def test_react_texts_of_other_makers(tmp_path: Path) -> None:
@@ -453,12 +467,12 @@ def test_react_texts_of_other_makers(tmp_path: Path) -> None:
         "Question: How long?\nThought: I should look.\nAction: Search\nAction Input: reversal\n"
         "Observation: Thirty days.\nThought: I now know.\nFinal Answer: Thirty days"
     )
-    [made] = read("react", tmp_path, {"text": text})
-    assert [(step.kind, step.text) for step in made.steps] == [
+    [trajectory] = read("react", tmp_path, {"text": text})
+    assert [(step.kind, step.text) for step in trajectory.steps] == [
         ("thought", "I should look."), ("query", "reversal"), ("retrieval", ""),
         ("thought", "I now know."), ("answer", "Thirty days"),
     ]  # fmt: skip
-    assert made.question == "How long?"
+    assert trajectory.question == "How long?"
 
 
 def test_hermes_tags_of_sharegpt(tmp_path: Path) -> None:
@@ -469,9 +483,9 @@ def test_hermes_tags_of_sharegpt(tmp_path: Path) -> None:
         {"from": "tool", "value": f"<tool_response>\n{json.dumps(returned)}\n</tool_response>"},
         {"from": "gpt", "value": "Thirty days."},
     ]  # fmt: skip
-    [made] = read("sharegpt", tmp_path, {"conversations": turns})
-    assert [step.kind for step in made.steps] == ["thought", "query", "retrieval", "answer"]
-    assert list(labels(made)) == ["kb-1", "kb-2"]
+    [trajectory] = read("sharegpt", tmp_path, {"conversations": turns})
+    assert [step.kind for step in trajectory.steps] == ["thought", "query", "retrieval", "answer"]
+    assert list(labels(trajectory)) == ["kb-1", "kb-2"]
 
 
 def test_files_that_a_coding_agent_found_and_read(tmp_path: Path) -> None:
@@ -485,7 +499,7 @@ def test_files_that_a_coding_agent_found_and_read(tmp_path: Path) -> None:
         return line("user", [{"type": "tool_result", "tool_use_id": id, "content": text}], **more)
 
     files = ["src/a.py", "src/b.py", "src/c.py"]
-    [made] = read(
+    [trajectory] = read(
         "agent-sessions", tmp_path,
         line("user", "Where are refunds made?"),
         use("1", "Grep", {"pattern": "refund"}),
@@ -494,7 +508,7 @@ def test_files_that_a_coding_agent_found_and_read(tmp_path: Path) -> None:
         returned("2", "def refund(): ..."),
         line("assistant", [{"type": "text", "text": "In src/b.py."}]),
     )  # fmt: skip
-    assert [(one.id, one.opened, one.text) for one in considered(made)] == [
+    assert [(file.id, file.opened, file.text) for file in considered(trajectory)] == [
         ("src/a.py", False, ""), ("src/b.py", True, "def refund(): ..."), ("src/c.py", False, "")
     ]  # fmt: skip
 
@@ -507,13 +521,13 @@ def test_messages_one_a_row_are_put_together_by_their_conversation(tmp_path: Pat
         ]
 
     mixed = [row for pair in zip(rows("one"), rows("two"), strict=True) for row in pair]
-    made = read("openai", tmp_path, *mixed)
-    assert [(each.id, each.answer, each.reward) for each in made] == [
+    trajectories = read("openai", tmp_path, *mixed)
+    assert [(trajectory.id, trajectory.answer, trajectory.reward) for trajectory in trajectories] == [
         ("one", "So, one.", 1.0),
         ("two", "So, two.", 1.0),
     ]
     named = [{"ticket" if key == "conversation_id" else key: value for key, value in row.items()} for row in mixed]
-    assert [each.id for each in read("openai", tmp_path, *named, group_by="ticket")] == ["one", "two"]
+    assert [trajectory.id for trajectory in read("openai", tmp_path, *named, group_by="ticket")] == ["one", "two"]
 
 
 def test_a_function_may_see_all_rows_of_a_trace(tmp_path: Path) -> None:
@@ -530,8 +544,11 @@ def test_a_function_may_see_all_rows_of_a_trace(tmp_path: Path) -> None:
 
     mixed = [row for pair in zip(rows("one"), rows("two"), strict=True) for row in pair]
     options: dict[str, Any] = {"function": convert, "group_by": "trace"}
-    made = read("function", tmp_path, *mixed, scale=Scale.parse("1-5"), **options)
-    assert [(each.id, each.question, each.reward) for each in made] == [("one", "one?", 0.75), ("two", "two?", 0.75)]
+    trajectories = read("function", tmp_path, *mixed, scale=Scale.parse("1-5"), **options)
+    assert [(trajectory.id, trajectory.question, trajectory.reward) for trajectory in trajectories] == [
+        ("one", "one?", 0.75),
+        ("two", "two?", 0.75),
+    ]
     with pytest.raises(InputError, match="--scale"):
         read("function", tmp_path, *mixed, **options)
     with pytest.raises(InputError, match="row 1 has no 'other'"):
@@ -543,17 +560,24 @@ def test_a_trace_that_was_exported_twice_counts_once(tmp_path: Path) -> None:
 
     for kind in ("langsmith", "langfuse", "openinference", "otel"):
         report = ImportReport()
-        [made] = read(kind, tmp_path, *FORMATS[kind](), *FORMATS[kind](), report=report)
-        assert [step.kind for step in made.steps] == ["thought", "query", "retrieval", "answer"], kind
+        [trajectory] = read(kind, tmp_path, *FORMATS[kind](), *FORMATS[kind](), report=report)
+        assert [step.kind for step in trajectory.steps] == ["thought", "query", "retrieval", "answer"], kind
         assert report.notes["span that is there twice"] >= 4
 
 
 def test_traces_of_one_session_are_one_conversation_whatever_their_order(tmp_path: Path) -> None:
     def trace(id: str, start: str, session: str, question: str) -> list[dict[str, Any]]:
-        found = [{"id": "kb-1", "text": "Thirty days."}]
+        documents = [{"id": "kb-1", "text": "Thirty days."}]
         return [
             {"id": id, "sessionId": session, "timestamp": start, "input": question, "output": f"Answer {id}."},
-            {"id": f"{id}-o", "traceId": id, "type": "RETRIEVER", "input": "q", "output": found, "startTime": start},
+            {
+                "id": f"{id}-o",
+                "traceId": id,
+                "type": "RETRIEVER",
+                "input": "q",
+                "output": documents,
+                "startTime": start,
+            },
         ]
 
     rows = [
@@ -561,15 +585,15 @@ def test_traces_of_one_session_are_one_conversation_whatever_their_order(tmp_pat
         *trace("t1", "2026-01-01", "s", "What is the plan?"),
         *trace("t2", "2026-01-02", "other", "And per year?"),
     ]
-    made = {each.id: each for each in read("langfuse", tmp_path, *rows)}
-    assert made["t3"].question == "User: What is the plan?\nAssistant: Answer t1.\nUser: And per year?"
-    assert made["t2"].question == "And per year?"
-    assert made["t3"].problem_id != made["t2"].problem_id
+    trajectories = {trajectory.id: trajectory for trajectory in read("langfuse", tmp_path, *rows)}
+    assert trajectories["t3"].question == "User: What is the plan?\nAssistant: Answer t1.\nUser: And per year?"
+    assert trajectories["t2"].question == "And per year?"
+    assert trajectories["t3"].problem_id != trajectories["t2"].problem_id
 
 
 def test_a_trace_that_was_given_its_history_is_a_follow_up(tmp_path: Path) -> None:
     history = [{"type": "human", "content": "What is the plan?"}, {"type": "ai", "content": "Nine."}]
-    found = {"documents": [{"page_content": "Thirty days.", "metadata": {"id": "kb-1"}}]}
+    outputs = {"documents": [{"page_content": "Thirty days.", "metadata": {"id": "kb-1"}}]}
     inputs = {"input": "And per year?", "chat_history": history}
     rows = [
         {
@@ -580,11 +604,11 @@ def test_a_trace_that_was_given_its_history_is_a_follow_up(tmp_path: Path) -> No
             "inputs": inputs,
             "outputs": {"output": "So."},
         },
-        {"id": "2", "trace_id": "1", "parent_run_id": "1", "run_type": "retriever", "inputs": "q", "outputs": found},
+        {"id": "2", "trace_id": "1", "parent_run_id": "1", "run_type": "retriever", "inputs": "q", "outputs": outputs},
     ]
-    [made] = read("langsmith", tmp_path, *rows)
-    assert made.question == "User: What is the plan?\nAssistant: Nine.\nUser: And per year?"
-    assert made.answer == "So."
+    [trajectory] = read("langsmith", tmp_path, *rows)
+    assert trajectory.question == "User: What is the plan?\nAssistant: Nine.\nUser: And per year?"
+    assert trajectory.answer == "So."
 
 
 def test_a_step_that_is_called_a_search_and_returned_documents_is_one(tmp_path: Path) -> None:
@@ -592,14 +616,14 @@ def test_a_step_that_is_called_a_search_and_returned_documents_is_one(tmp_path: 
         row = {"id": id, "trace_id": "1", "parent_run_id": "1" if id != "1" else None, "run_type": kind}
         return {**row, "inputs": inputs, "outputs": outputs, "start_time": id, "name": name}
 
-    found = {"context": [{"page_content": "Thirty days.", "metadata": {"id": "kb-1"}}]}
-    [made] = read(
+    retrieved = {"context": [{"page_content": "Thirty days.", "metadata": {"id": "kb-1"}}]}
+    [trajectory] = read(
         "langsmith", tmp_path,
         run("1", "chain", "graph", {"question": "How long?"}, {"answer": "Thirty days."}),
-        run("2", "chain", "retrieve", {"question": "How long?"}, found),
+        run("2", "chain", "retrieve", {"question": "How long?"}, retrieved),
         run("3", "chain", "format_docs", {"question": "How long?"}, {"text": "Thirty days."}),
     )  # fmt: skip
-    assert [(step.kind, step.text) for step in made.steps] == [
+    assert [(step.kind, step.text) for step in trajectory.steps] == [
         ("query", "How long?"), ("retrieval", ""), ("answer", "Thirty days.")
     ]  # fmt: skip
 
@@ -614,8 +638,8 @@ def test_a_search_that_says_that_it_found_nothing_has_no_documents(tmp_path: Pat
         *call("search", "p", nothing, "d"),
         {"role": "assistant", "content": "So."},
     ]
-    [made] = read("openai", tmp_path, messages)
-    assert [len(step.considered) for step in made.retrievals] == [2, 0]
+    [trajectory] = read("openai", tmp_path, messages)
+    assert [len(step.considered) for step in trajectory.retrievals] == [2, 0]
 
 
 def test_of_several_scores_those_that_are_named_count(tmp_path: Path) -> None:
@@ -652,8 +676,8 @@ def test_of_several_scores_those_that_are_named_count(tmp_path: Path) -> None:
     ids=["bedrock", "gemini", "vercel"],
 )  # fmt: skip
 def test_further_ways_of_writing_messages(tmp_path: Path, messages: list[Any]) -> None:
-    [made] = read("openai", tmp_path, {"messages": messages})
-    assert [(step.kind, step.text) for step in made.steps] == [
+    [trajectory] = read("openai", tmp_path, {"messages": messages})
+    assert [(step.kind, step.text) for step in trajectory.steps] == [
         ("query", "q"), ("retrieval", ""), ("answer", "Thirty days.")
     ]  # fmt: skip
-    assert list(labels(made)) == ["kb-1", "kb-2"]
+    assert list(labels(trajectory)) == ["kb-1", "kb-2"]

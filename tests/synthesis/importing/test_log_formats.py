@@ -36,14 +36,14 @@ def test_the_conversation_is_read_field_by_field(
     tmp_path: Path, name: str, kind: str, rows: Callable[[], one.Rows]
 ) -> None:
     report = ImportReport()
-    [made] = read(kind, write(tmp_path, rows()), report)
-    assert (made.id, made.question, made.answer) == ("t1", one.QUESTION, one.ANSWER)
-    assert made.source == f"import:{kind}"
-    assert made.reward == (1.0 if kind in one.RATED else None)
-    assert [(step.kind, step.text) for step in made.steps] == [
+    [trajectory] = read(kind, write(tmp_path, rows()), report)
+    assert (trajectory.id, trajectory.question, trajectory.answer) == ("t1", one.QUESTION, one.ANSWER)
+    assert trajectory.source == f"import:{kind}"
+    assert trajectory.reward == (1.0 if kind in one.RATED else None)
+    assert [(step.kind, step.text) for step in trajectory.steps] == [
         ("thought", one.THOUGHT), ("query", one.QUERY), ("retrieval", ""), ("answer", one.ANSWER)
     ]  # fmt: skip
-    assert [(each.id, each.title, each.text, each.relevant) for each in made.steps[2].considered] == [
+    assert [(hit.id, hit.title, hit.text, hit.relevant) for hit in trajectory.steps[2].considered] == [
         (document["id"], document["title"], document["text"], None) for document in one.DOCUMENTS
     ]
     assert report.trajectories == 1
@@ -74,18 +74,18 @@ def test_the_file_may_be_a_list_a_page_of_an_interface_or_packed(
     }
     if kind not in ("sharegpt", "atif"):
         files["page.json"] = json.dumps({"data": rows(), "meta": {"page": 1}}).encode()
-    for file, written in files.items():
-        (tmp_path / file).write_bytes(written)
+    for file, raw in files.items():
+        (tmp_path / file).write_bytes(raw)
         assert read(kind, tmp_path / file) == [expected], file
 
 
 def test_all_formats_give_the_same_samples(tmp_path: Path) -> None:
-    made = {
+    trajectories = {
         name: label_by_citation(read(kind, write(tmp_path, rows(), f"{name}.jsonl"))[0]) for name, kind, rows in ALL
     }
-    assert [each.relevant for each in made["openai"].steps[2].considered] == [True, False]
-    first = made["openai"]
-    for name, other in made.items():
+    assert [document.relevant for document in trajectories["openai"].steps[2].considered] == [True, False]
+    first = trajectories["openai"]
+    for name, other in trajectories.items():
         assert (other.problem_id, other.question, other.steps, other.answer) == (
             first.problem_id, first.question, first.steps, first.answer
         ), name  # fmt: skip
@@ -132,8 +132,8 @@ def test_rows_of_interleaved_traces_are_put_together(tmp_path: Path, kind: str) 
         return rows
 
     rows = [row for pair in zip(*(renamed(f"trace-{n}") for n in range(5)), strict=True) for row in reversed(pair)]
-    made = read(kind, write(tmp_path, rows))
-    assert {each.id for each in made} == {f"trace-{n}" for n in range(5)}
-    for each in made:
-        assert each.question == one.QUESTION.replace("six weeks", f"{each.id} weeks")
-        assert [step.kind for step in each.steps] == ["thought", "query", "retrieval", "answer"]
+    trajectories = read(kind, write(tmp_path, rows))
+    assert {trajectory.id for trajectory in trajectories} == {f"trace-{n}" for n in range(5)}
+    for trajectory in trajectories:
+        assert trajectory.question == one.QUESTION.replace("six weeks", f"{trajectory.id} weeks")
+        assert [step.kind for step in trajectory.steps] == ["thought", "query", "retrieval", "answer"]

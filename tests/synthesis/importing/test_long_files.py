@@ -31,8 +31,8 @@ def text(number: int) -> str:
 
 
 def steps(number: int) -> tuple[Step, ...]:
-    found = (Considered("thm-1", text(number)), Considered(f"other-{number}", text(number + 1)))
-    return Step("query", "q"), Step("retrieval", considered=found), Step("answer", "By [thm-1] it is 8.")
+    candidates = (Considered("thm-1", text(number)), Considered(f"other-{number}", text(number + 1)))
+    return Step("query", "q"), Step("retrieval", considered=candidates), Step("answer", "By [thm-1] it is 8.")
 
 
 def log(number: int) -> Any:
@@ -50,8 +50,8 @@ def solution(number: int) -> Any:
 
 
 def proof(number: int) -> Any:
-    told = {"id": f"p{number}", "question": text(number), "answer": "a", "hypothesis": text(number)}
-    return {**told, "facts": [text(number)], "fact_ids": [f"f{number}"], "proof": "sent1 -> hypothesis;"}
+    task = {"id": f"p{number}", "question": text(number), "answer": "a", "hypothesis": text(number)}
+    return {**task, "facts": [text(number)], "fact_ids": [f"f{number}"], "proof": "sent1 -> hypothesis;"}
 
 
 def recorded(number: int) -> Any:
@@ -79,11 +79,11 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, importer: FileImport
         source = tmp_path / f"{rows}.jsonl"
         source.write_text("".join(json.dumps(row(number)) + "\n" for number in range(rows)), encoding="utf-8")
         tracemalloc.start()
-        labelled = (label_by_citation(one) for one in importer.read(source))
-        written = write_trajectories(tmp_path / "out.jsonl", labelled)
+        labelled = (label_by_citation(trajectory) for trajectory in importer.read(source))
+        trajectory_count = write_trajectories(tmp_path / "out.jsonl", labelled)
         peaks[rows] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert written == rows
+        assert trajectory_count == rows
     size = (tmp_path / "900.jsonl").stat().st_size
     assert size > 700_000
     assert peaks[900] - peaks[300] < 0.2 * size

@@ -15,11 +15,11 @@ from rader_plugins.trajectories import Trajectory, read_trajectories, write_traj
 
 
 def call(name: str, arguments: Any, id: str = "c1") -> dict[str, Any]:
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    arguments_text = arguments if isinstance(arguments, str) else json.dumps(arguments)
     return {
         "role": "assistant",
         "content": None,
-        "tool_calls": [{"id": id, "type": "function", "function": {"name": name, "arguments": written}}],
+        "tool_calls": [{"id": id, "type": "function", "function": {"name": name, "arguments": arguments_text}}],
     }
 
 
@@ -57,17 +57,17 @@ def test_a_conversation_with_a_search_becomes_a_trajectory(tmp_path: Path) -> No
         result(DOCUMENTS),
         said("Six."),
     ]
-    [made] = read(tmp_path, {"id": "run-1", "messages": messages, "gold_answer": 6, "correct": True})
-    assert (made.id, made.question, made.answer) == ("run-1", "How many guests?", "Six.")
-    assert (made.gold_answer, made.reward, made.source) == ("6", 1.0, "import:openai")
-    assert kinds(made) == ["thought", "query", "retrieval", "answer"]
-    assert made.steps[1].text == "party of six"
-    assert [(one.id, one.score, one.relevant) for one in made.steps[2].considered] == [
+    [trajectory] = read(tmp_path, {"id": "run-1", "messages": messages, "gold_answer": 6, "correct": True})
+    assert (trajectory.id, trajectory.question, trajectory.answer) == ("run-1", "How many guests?", "Six.")
+    assert (trajectory.gold_answer, trajectory.reward, trajectory.source) == ("6", 1.0, "import:openai")
+    assert kinds(trajectory) == ["thought", "query", "retrieval", "answer"]
+    assert trajectory.steps[1].text == "party of six"
+    assert [(document.id, document.score, document.relevant) for document in trajectory.steps[2].considered] == [
         ("ramsey", 0.9, None),
         ("php", None, None),
     ]
-    assert write_trajectories(tmp_path / "t.jsonl", [made]) == 1
-    assert list(read_trajectories(tmp_path / "t.jsonl")) == [made]
+    assert write_trajectories(tmp_path / "t.jsonl", [trajectory]) == 1
+    assert list(read_trajectories(tmp_path / "t.jsonl")) == [trajectory]
 
 
 def test_every_turn_is_a_trajectory_and_parallel_calls_keep_their_results(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_every_turn_is_a_trajectory_and_parallel_calls_keep_their_results(tmp_pa
     first, second = read(tmp_path, messages)
     assert (first.id, second.id) == ("log#1/1", "log#1/2")
     assert first.problem_id != second.problem_id
-    assert [(step.text, [one.id for one in step.considered]) for step in first.steps] == [
+    assert [(step.text, [document.id for document in step.considered]) for step in first.steps] == [
         ("first", []), ("", ["1"]), ("second", []), ("", ["2"]), ("1", [])
     ]  # fmt: skip
     assert second.question == "User: One?\nAssistant: 1\nUser: Two?"
@@ -105,21 +105,21 @@ def test_calls_of_other_tools_are_thoughts(tmp_path: Path) -> None:
         result("nothing like JSON", "b"),
         said("42"),
     ]
-    [made] = read(tmp_path, messages)
-    assert kinds(made) == ["thought", "query", "retrieval", "answer"]
-    assert made.steps[0].text == 'calculator({"expression": "6*7"}) -> 42'
-    assert made.steps[2].considered[0].text == "nothing like JSON"
+    [trajectory] = read(tmp_path, messages)
+    assert kinds(trajectory) == ["thought", "query", "retrieval", "answer"]
+    assert trajectory.steps[0].text == 'calculator({"expression": "6*7"}) -> 42'
+    assert trajectory.steps[2].considered[0].text == "nothing like JSON"
     assert read(tmp_path, messages, tools=["calculator"])[0].steps[1].considered[0].text == "42"
 
 
 def test_a_tool_of_another_name_that_returns_documents_is_a_search_unless_tools_are_named(tmp_path: Path) -> None:
     messages = [user("q"), call("theorems", {"topic": "graphs"}), result({"results": DOCUMENTS}), said("a")]
-    [made] = read(tmp_path, messages)
-    assert kinds(made) == ["query", "retrieval", "answer"]
-    assert made.steps[0].text == "graphs"
+    [trajectory] = read(tmp_path, messages)
+    assert kinds(trajectory) == ["query", "retrieval", "answer"]
+    assert trajectory.steps[0].text == "graphs"
     assert read(tmp_path, messages, tools=["other"]) == []
-    [kept] = read(tmp_path, messages, tools=["other"], keep_all=True)
-    assert kinds(kept) == ["thought", "answer"]
+    [without_search] = read(tmp_path, messages, tools=["other"], keep_all=True)
+    assert kinds(without_search) == ["thought", "answer"]
 
 
 def test_the_responses_interface_is_read(tmp_path: Path) -> None:
@@ -134,13 +134,13 @@ def test_the_responses_interface_is_read(tmp_path: Path) -> None:
         {"type": "function_call_output", "call_id": "x", "output": json.dumps(DOCUMENTS)},
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Six."}]},
     ]
-    [made] = read(tmp_path, {"id": "r", "input": "How many?", "output": output})
-    assert kinds(made) == ["thought", "query", "retrieval", "query", "retrieval", "answer"]
-    assert made.steps[1].text == "hobby\nguests"
-    assert made.steps[2].considered[0].title == "ramsey.md"
+    [trajectory] = read(tmp_path, {"id": "r", "input": "How many?", "output": output})
+    assert kinds(trajectory) == ["thought", "query", "retrieval", "query", "retrieval", "answer"]
+    assert trajectory.steps[1].text == "hobby\nguests"
+    assert trajectory.steps[2].considered[0].title == "ramsey.md"
     request = {"request": {"messages": [user("q"), call("search", {"query": "s"}), result(DOCUMENTS)]}}
-    [made] = read(tmp_path, {**request, "response": {"choices": [{"message": said("done")}]}})
-    assert made.answer == "done"
+    [trajectory] = read(tmp_path, {**request, "response": {"choices": [{"message": said("done")}]}})
+    assert trajectory.answer == "done"
 
 
 def test_a_corpus_gives_documents_their_ids(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_a_corpus_gives_documents_their_ids(tmp_path: Path) -> None:
     report = ImportReport()
     path = tmp_path / "log.json"
     path.write_text(json.dumps([[user("q"), call("search", {"query": "s"}), result(blocks), said("a")]]))
-    [made] = OpenAILogs(corpus=corpus).read(path, report)
-    first, second = made.steps[1].considered
+    [trajectory] = OpenAILogs(corpus=corpus).read(path, report)
+    first, second = trajectory.steps[1].considered
     assert (first.id, first.title, first.text) == ("d1", "Pigeon", "Two share a hole.")
     assert second.id.startswith("text:")
     assert report.notes == {"retrieved document that is not in the corpus": 1}
@@ -174,7 +174,7 @@ def test_unusable_rows_are_named_or_counted(tmp_path: Path, row: str, message: s
     with pytest.raises(InputError, match=message):
         list(OpenAILogs().read(path))
     report = ImportReport()
-    assert [one.id for one in OpenAILogs(skip_faulty=True).read(path, report)] == ["log#2"]
+    assert [trajectory.id for trajectory in OpenAILogs(skip_faulty=True).read(path, report)] == ["log#2"]
     assert report.skipped == {"faulty row": 1}
     assert message in report.first_faults[0]
 
@@ -186,13 +186,13 @@ def test_ids_are_unique_over_files_and_the_same_conversation_counts_once(tmp_pat
     (tmp_path / "a.jsonl").write_text(row("one"))
     (tmp_path / "b.jsonl").write_text(f"{row('two')}\n{row('one')}\n{row('three')}")
     report = ImportReport()
-    made = list(OpenAILogs().read([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], report))
-    assert [one.id for one in made] == ["same", "same~2", "same~3"]
-    assert {one.problem_id for one in made} == {made[0].problem_id}
+    trajectories = list(OpenAILogs().read([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], report))
+    assert [trajectory.id for trajectory in trajectories] == ["same", "same~2", "same~3"]
+    assert {trajectory.problem_id for trajectory in trajectories} == {trajectories[0].problem_id}
     assert report.skipped == {"the same conversation again": 1}
 
 
 def test_requests_that_repeat_their_conversation_are_one(tmp_path: Path) -> None:
     messages = [user("q"), call("search", {"query": "s"}), result(DOCUMENTS), said("a"), user("and?"), said("b")]
-    made = read(tmp_path, *({"id": n, "messages": messages[:n]} for n in range(1, 7)))
-    assert [(one.id, one.answer) for one in made] == [("6/1", "a")]
+    trajectories = read(tmp_path, *({"id": n, "messages": messages[:n]} for n in range(1, 7)))
+    assert [(trajectory.id, trajectory.answer) for trajectory in trajectories] == [("6/1", "a")]

@@ -32,9 +32,14 @@ def write(tmp_path: Path, **changes: Any) -> Path:
 
 def test_a_proof_is_a_trajectory(tmp_path: Path) -> None:
     report = ImportReport()
-    [made] = Proofs().read(write(tmp_path), report)
-    assert (made.id, made.problem_id, made.reward, made.answer) == ("leo", "leo", 1.0, made.gold_answer)
-    assert [(step.kind, step.text, step.document_id) for step in made.steps] == [
+    [trajectory] = Proofs().read(write(tmp_path), report)
+    assert (trajectory.id, trajectory.problem_id, trajectory.reward, trajectory.answer) == (
+        "leo",
+        "leo",
+        1.0,
+        trajectory.gold_answer,
+    )
+    assert [(step.kind, step.text, step.document_id) for step in trajectory.steps] == [
         ("query", "leo has stars", None),
         ("retrieval", "leo is a constellation\na constellation has stars", None),
         ("thought", "leo has stars", None),
@@ -44,15 +49,19 @@ def test_a_proof_is_a_trajectory(tmp_path: Path) -> None:
         ("thought", "earth revolving moves leo", None),
         ("answer", "Earth revolves.", None),
     ]
-    labels = {(one.id, one.relevant, one.labelled_by) for step in made.retrievals for one in step.considered}
+    labels = {
+        (document.id, document.relevant, document.labelled_by)
+        for step in trajectory.retrievals
+        for document in step.considered
+    }
     assert labels == {("f1", True, "proof"), ("f2", True, "proof"), ("f3", True, "proof")}
     assert report.notes == {"leaf without a document, kept as a thought": 1}
 
 
 def test_the_corpus_gives_texts_and_must_have_the_facts(tmp_path: Path) -> None:
     corpus = Corpus([Document(id, f"text of {id}") for id in ("f1", "f2", "f3")])
-    [made] = Proofs(corpus=corpus).read(write(tmp_path))
-    assert [one.text for one in made.steps[1].considered] == ["text of f1", "text of f3"]
+    [trajectory] = Proofs(corpus=corpus).read(write(tmp_path))
+    assert [document.text for document in trajectory.steps[1].considered] == ["text of f1", "text of f3"]
     with pytest.raises(InputError, match=r"proofs.jsonl, row 1: the corpus has no document 'f1'"):
         list(Proofs(corpus=Corpus([Document("x", "x")])).read(write(tmp_path)))
 
@@ -79,11 +88,11 @@ def test_all_proofs_of_entailmentbank_are_read(shared_data: Path) -> None:
     folder = shared_data / "entailmentbank"
     corpus = Corpus(open_source(folder).documents())
     report = ImportReport()
-    made = list(Proofs(corpus=corpus).read(folder / "proofs_train.jsonl", report))
-    assert len(made) == len({one.id for one in made}) == report.rows == 1308
+    trajectories = list(Proofs(corpus=corpus).read(folder / "proofs_train.jsonl", report))
+    assert len(trajectories) == len({trajectory.id for trajectory in trajectories}) == report.rows == 1308
     rows = [json.loads(line) for line in (folder / "proofs_train.jsonl").read_text().splitlines()]
-    for row, one in zip(rows, made, strict=True):
+    for row, trajectory in zip(rows, trajectories, strict=True):
         used = {id for id in row["fact_ids"] if id is not None}
-        assert {document.id for step in one.retrievals for document in step.considered} <= used
-    leaves = sum(len(step.considered) for one in made for step in one.retrievals)
+        assert {document.id for step in trajectory.retrievals for document in step.considered} <= used
+    leaves = sum(len(step.considered) for trajectory in trajectories for step in trajectory.retrievals)
     assert leaves == 5495

@@ -52,12 +52,20 @@ def run(tmp_path: Path, labels: list[tuple[Any, int, str]], *solutions: Any) -> 
 def test_a_solution_with_the_labels_of_its_question(tmp_path: Path) -> None:
     labels = [("2", 1, "it bounds the guests"), ("3", 0, "about colours")] + [("3", 0, "about colours")] * 3
     report = ImportReport()
-    [made] = RaderTraces(corpus=CORPUS).read(run(tmp_path, labels), report)
-    assert (made.id, made.problem_id, made.gold_answer, made.reward) == ("run-a/7#1", "run-a/7", "6", 1.0)
-    assert [step.kind for step in made.steps] == ["thought", "query", "retrieval", "thought", "answer"]
-    step = made.steps[2]
+    [trajectory] = RaderTraces(corpus=CORPUS).read(run(tmp_path, labels), report)
+    assert (trajectory.id, trajectory.problem_id, trajectory.gold_answer, trajectory.reward) == (
+        "run-a/7#1",
+        "run-a/7",
+        "6",
+        1.0,
+    )
+    assert [step.kind for step in trajectory.steps] == ["thought", "query", "retrieval", "thought", "answer"]
+    step = trajectory.steps[2]
     assert (step.text, step.document_id) == ("In plain words: theorem 2.", "thm-2")
-    assert [(one.id, one.relevant, one.reason, one.score, one.labelled_by) for one in step.considered] == [
+    assert [
+        (document.id, document.relevant, document.reason, document.score, document.labelled_by)
+        for document in step.considered
+    ] == [
         ("thm-2", True, "it bounds the guests", 0.9, "reflection"),
         ("thm-3", False, "about colours", 0.8, "reflection"),
     ]
@@ -66,13 +74,15 @@ def test_a_solution_with_the_labels_of_its_question(tmp_path: Path) -> None:
 
 
 def test_a_reward_below_one_is_a_wrong_answer(tmp_path: Path) -> None:
-    made = list(RaderTraces(corpus=CORPUS, keep_all=True).read(run(tmp_path, [])))
-    assert [(one.reward, one.metadata["recorded_reward"], one.answer) for one in made][1] == (
+    trajectories = list(RaderTraces(corpus=CORPUS, keep_all=True).read(run(tmp_path, [])))
+    assert [
+        (trajectory.reward, trajectory.metadata["recorded_reward"], trajectory.answer) for trajectory in trajectories
+    ][1] == (
         0.0,
         0.2,
         "The answer is 5",
     )
-    assert made[1].steps[-1].kind == "answer"
+    assert trajectories[1].steps[-1].kind == "answer"
 
 
 def test_rejections_go_to_the_retrieval_that_scored_them(tmp_path: Path) -> None:
@@ -87,10 +97,10 @@ def test_rejections_go_to_the_retrieval_that_scored_them(tmp_path: Path) -> None
         ("3", 1, "y"),
     ]
     report = ImportReport()
-    [made] = RaderTraces(corpus=CORPUS).read(run(tmp_path, labels, both), report)
-    first, last = made.retrievals
-    assert [one.id for one in first.considered] == ["thm-2", "thm-4", "thm-1"]
-    assert [one.id for one in last.considered] == ["thm-0", "thm-5"]
+    [trajectory] = RaderTraces(corpus=CORPUS).read(run(tmp_path, labels, both), report)
+    first, last = trajectory.retrievals
+    assert [document.id for document in first.considered] == ["thm-2", "thm-4", "thm-1"]
+    assert [document.id for document in last.considered] == ["thm-0", "thm-5"]
     assert report.notes == {"document judged both ways, no negative": 1}
 
 
@@ -116,5 +126,7 @@ def test_a_faulty_trace_is_counted_when_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="row 1 has no trace"):
         list(RaderTraces(corpus=CORPUS).read(folder))
     report = ImportReport()
-    assert [one.id for one in RaderTraces(corpus=CORPUS, skip_faulty=True).read(folder, report)] == ["run-a/7#2"]
+    assert [trajectory.id for trajectory in RaderTraces(corpus=CORPUS, skip_faulty=True).read(folder, report)] == [
+        "run-a/7#2"
+    ]
     assert report.skipped == {"faulty row": 1}

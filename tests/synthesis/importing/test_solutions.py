@@ -29,7 +29,9 @@ class Searcher:
 
     def search_batch(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         self.calls.append(list(queries))
-        return [[Hit(one, 1.0 - at, at + 1) for at, one in enumerate(DOCUMENTS[:k])] for _ in queries]
+        return [
+            [Hit(document, 1.0 - index, index + 1) for index, document in enumerate(DOCUMENTS[:k])] for _ in queries
+        ]
 
 
 def write(tmp_path: Path, *rows: object) -> Path:
@@ -50,19 +52,24 @@ SOLVED = {
 def test_cited_documents_are_the_candidates_of_the_step(tmp_path: Path) -> None:
     report = ImportReport()
     importer = Solutions(corpus=Corpus(DOCUMENTS))
-    [made] = importer.read(write(tmp_path, SOLVED, {"question": "q", "response": "Nothing cited."}), report)
-    assert [(step.kind, step.text) for step in made.steps] == [
+    [trajectory] = importer.read(write(tmp_path, SOLVED, {"question": "q", "response": "Nothing cited."}), report)
+    assert [(step.kind, step.text) for step in trajectory.steps] == [
         ("thought", "There are twelve months here."),
         ("query", "By the pigeonhole principle two of them agree."),
         ("retrieval", ""),
         ("thought", "By the pigeonhole principle two of them agree."),
         ("answer", "Yes"),
     ]
-    [one] = made.steps[2].considered
-    assert (one.id, one.title, one.text, one.relevant, one.labelled_by) == (
+    [candidate] = trajectory.steps[2].considered
+    assert (candidate.id, candidate.title, candidate.text, candidate.relevant, candidate.labelled_by) == (
         "thm-1", "Pigeonhole principle", "Two share a hole.", True, "citation"
     )  # fmt: skip
-    assert (made.id, made.gold_answer, made.reward, made.metadata) == ("solved#1", "Yes", 1.0, {"model": "m"})
+    assert (trajectory.id, trajectory.gold_answer, trajectory.reward, trajectory.metadata) == (
+        "solved#1",
+        "Yes",
+        1.0,
+        {"model": "m"},
+    )
     assert report.skipped == {"nothing retrieved": 1}
 
 
@@ -76,18 +83,18 @@ def test_best_matches_are_candidates_that_nobody_judged_and_searches_are_batched
     assert first.problem_id == second.problem_id
     assert first.id != second.id
     searched, cited = first.retrievals
-    assert [(one.id, one.relevant, one.score) for one in searched.considered] == [
+    assert [(candidate.id, candidate.relevant, candidate.score) for candidate in searched.considered] == [
         ("thm-1", None, 1.0), ("thm-2", None, 0.0)
     ]  # fmt: skip
-    assert [(one.id, one.relevant, one.score) for one in cited.considered] == [
+    assert [(candidate.id, candidate.relevant, candidate.score) for candidate in cited.considered] == [
         ("thm-1", True, 1.0), ("thm-2", None, 0.0)
     ]  # fmt: skip
 
 
 def test_the_final_answer_may_stand_before_the_last_step(tmp_path: Path) -> None:
     solved = {"question": "q", "solution": "So it is \\boxed{8}.\nThis ends the proof, in 3 lines."}
-    [made] = Solutions(corpus=Corpus(DOCUMENTS), keep_all=True).read(write(tmp_path, solved))
-    assert (made.answer, made.steps[-1].kind) == ("So it is \\boxed{8}.", "answer")
+    [trajectory] = Solutions(corpus=Corpus(DOCUMENTS), keep_all=True).read(write(tmp_path, solved))
+    assert (trajectory.answer, trajectory.steps[-1].kind) == ("So it is \\boxed{8}.", "answer")
 
 
 @pytest.mark.parametrize(

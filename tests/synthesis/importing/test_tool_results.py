@@ -68,18 +68,18 @@ def _sharegpt() -> tuple[str, dict[str, Any]]:
 )
 def test_calls_made_together_get_their_results_in_order(log: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     kind, row = log
-    [made] = read(kind, tmp_path, row)
-    assert pairs(made) == [("window", ["kb-1"]), ("seats", ["kb-2"])]
+    [trajectory] = read(kind, tmp_path, row)
+    assert pairs(trajectory) == [("window", ["kb-1"]), ("seats", ["kb-2"])]
 
 
 def test_a_call_that_was_never_answered_takes_no_result_of_a_later_one(tmp_path: Path) -> None:
     first, second = _functions()
     results = [{"role": "tool", "name": "search_kb", "content": json.dumps([document])} for document in (FIRST, SECOND)]
     calls = [{"role": "assistant", "tool_calls": [call]} for call in (first, first, second)]
-    [made] = read(
+    [trajectory] = read(
         "openai", tmp_path, {"messages": [ASK, calls[0], results[0], calls[1], END, ASK, calls[2], results[1], END]}
     )[1:]
-    assert pairs(made) == [("seats", ["kb-2"])]
+    assert pairs(trajectory) == [("seats", ["kb-2"])]
 
 
 FAILURES: list[dict[str, Any]] = [
@@ -95,8 +95,8 @@ def test_the_message_of_a_search_that_failed_is_no_document(failure: dict[str, A
     report = ImportReport()
     asking = {"role": "assistant", "tool_calls": [{"id": "c", **_functions()[0]}]}
     rows = {"messages": [ASK, asking, {"role": "tool", "tool_call_id": "c", **failure}, END]}
-    [made] = read("openai", tmp_path, rows, report=report)
-    assert pairs(made) == [("window", [])]
+    [trajectory] = read("openai", tmp_path, rows, report=report)
+    assert pairs(trajectory) == [("window", [])]
     assert report.notes["search that failed"] == 1
 
 
@@ -109,8 +109,8 @@ def test_what_could_not_be_opened_is_neither_read_nor_passed_over(tmp_path: Path
         call = {"id": f"c{number}", "function": {"name": name, "arguments": json.dumps(arguments)}}
         messages += [{"role": "assistant", "tool_calls": [call]}]
         messages += [{"role": "tool", "tool_call_id": f"c{number}", "content": content}]
-    [made] = read("openai", tmp_path, {"messages": [*messages, END]})
-    [step] = label_by_opened(made).retrievals
+    [trajectory] = read("openai", tmp_path, {"messages": [*messages, END]})
+    [step] = label_by_opened(trajectory).retrievals
     assert {document.id: document.relevant for document in step.considered} == {
         "p0": False, "p1": None, "p2": True, "p3": None,
     }  # fmt: skip

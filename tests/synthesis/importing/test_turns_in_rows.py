@@ -38,8 +38,8 @@ def responses() -> list[dict[str, Any]]:
         (returned("c2"), said("Thirty days [kb-2].")),
     ]
     return [
-        {"object": "response", "id": f"resp_{n}", "created_at": n, "input": asked, "output": [answered]}
-        for n, (asked, answered) in enumerate(turns)
+        {"object": "response", "id": f"resp_{n}", "created_at": n, "input": question, "output": [answered]}
+        for n, (question, answered) in enumerate(turns)
     ]
 
 
@@ -68,15 +68,18 @@ def test_responses_that_continue_others_are_one_conversation(
     write: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], newest_first: bool, tmp_path: Path
 ) -> None:
     rows = write(responses())
-    made = read(tmp_path, rows[::-1] if newest_first else rows)
-    assert [one.question for one in made] == ["What does a seat cost?", FOLLOW_UP]
-    assert [[step.text for step in one.steps if step.kind == "query"] for one in made] == [["seat price"], ["refund"]]
+    trajectories = read(tmp_path, rows[::-1] if newest_first else rows)
+    assert [trajectory.question for trajectory in trajectories] == ["What does a seat cost?", FOLLOW_UP]
+    assert [[step.text for step in trajectory.steps if step.kind == "query"] for trajectory in trajectories] == [
+        ["seat price"],
+        ["refund"],
+    ]
 
 
 def test_a_response_whose_beginning_is_not_in_the_log_is_left_out_and_counted(tmp_path: Path) -> None:
     report = ImportReport()
-    made = read(tmp_path, linked(responses())[2:], report)
-    assert made == []
+    trajectories = read(tmp_path, linked(responses())[2:], report)
+    assert trajectories == []
     assert report.skipped["continues a response that is not in the log"] == 2
 
 
@@ -100,12 +103,16 @@ def test_a_turn_gets_what_the_earlier_rows_of_its_session_said(field: str, tmp_p
         row_of_turn("Where is the export?", "In the settings.", id="2", **{field: "other"}),
         row_of_turn("And the refund?", "Thirty days.", id="3", **{field: "s"}),
     ]
-    made = read(tmp_path, rows)
-    assert [one.question for one in made] == ["What does a seat cost?", "Where is the export?", FOLLOW_UP]
+    trajectories = read(tmp_path, rows)
+    assert [trajectory.question for trajectory in trajectories] == [
+        "What does a seat cost?",
+        "Where is the export?",
+        FOLLOW_UP,
+    ]
 
 
 def test_a_turn_that_later_rows_repeat_with_more_steps_is_no_follow_up_of_itself(tmp_path: Path) -> None:
-    whole = row_of_turn("What does a seat cost?", "Eight euros [kb-1].", session_id="s")
-    parts = [whole | {"messages": whole["messages"][:length]} for length in (2, 3, 4)]
-    made = read(tmp_path, [part | {"id": str(number)} for number, part in enumerate(parts)])
-    assert [one.question for one in made] == ["What does a seat cost?"]
+    full_turn = row_of_turn("What does a seat cost?", "Eight euros [kb-1].", session_id="s")
+    parts = [full_turn | {"messages": full_turn["messages"][:length]} for length in (2, 3, 4)]
+    trajectories = read(tmp_path, [part | {"id": str(number)} for number, part in enumerate(parts)])
+    assert [trajectory.question for trajectory in trajectories] == ["What does a seat cost?"]

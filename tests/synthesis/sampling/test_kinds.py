@@ -58,8 +58,8 @@ def test_a_positive_with_a_weight_makes_a_sample_of_its_own(tmp_path: Path):
     def opened(id: str, weight: float) -> Considered:
         return replace(doc(id, True, by="opened"), weight=weight)
 
-    found = (opened("a", 1.0), opened("b", 1.0), opened("c", 0.5), opened("d", 2.0), doc("e", False, by="opened"))
-    first = trajectory("p#1", thought("A step of the solution."), retrieval(*found))
+    documents = (opened("a", 1.0), opened("b", 1.0), opened("c", 0.5), opened("d", 2.0), doc("e", False, by="opened"))
+    first = trajectory("p#1", thought("A step of the solution."), retrieval(*documents))
     # The same search again, with another weight: the document counts as its best search says.
     second = trajectory("p#2", thought("A step of the solution."), retrieval(opened("c", 0.7)))
     config = SamplingConfig(positives="relevant", near_duplicates=None)
@@ -84,8 +84,8 @@ PARTS = {
 
 @pytest.mark.parametrize("positive", ["paragraph", "article"])
 def test_no_negative_holds_or_is_held_by_a_positive(tmp_path: Path, positive: str):
-    others = [doc(id, False, text=text) for id, text in PARTS.items() if id != positive]
-    steps = (thought("s"), retrieval(doc(positive, True, text=PARTS[positive]), *others))
+    candidates = [doc(id, False, text=text) for id, text in PARTS.items() if id != positive]
+    steps = (thought("s"), retrieval(doc(positive, True, text=PARTS[positive]), *candidates))
     make_samples([write(tmp_path, [trajectory("p", *steps)])], tmp_path / "out")
     for sample in all_samples(tmp_path / "out"):
         assert {passage.id for passage in sample.negatives} == {"other paragraph", "begins alike"}

@@ -35,7 +35,7 @@ def make(tmp_path: Path, trajectories: list[Trajectory], *, index: Any = None, *
 
 
 def test_a_cot_query_holds_neither_the_generated_query_nor_what_was_retrieved(tmp_path: Path) -> None:
-    made = make(
+    samples = make(
         tmp_path,
         [
             trajectory(
@@ -51,16 +51,16 @@ def test_a_cot_query_holds_neither_the_generated_query_nor_what_was_retrieved(tm
             )
         ],
     )
-    assert made["cot:p#1:3"].query == "Q?\nFirst step."
-    assert ids(made["cot:p#1:3"]) == (["a"], ["b"])
-    assert made["cot:p#1:6"].query == "Q?\nFirst step.\nThought from the generated query.\nSecond step."
+    assert samples["cot:p#1:3"].query == "Q?\nFirst step."
+    assert ids(samples["cot:p#1:3"]) == (["a"], ["b"])
+    assert samples["cot:p#1:6"].query == "Q?\nFirst step.\nThought from the generated query.\nSecond step."
     # d was kept; e is relevant too, so it is neither its positive nor a negative of anything.
-    assert ids(made["cot:p#1:6"]) == (["d"], ["c"])
-    assert made["question:p"].query == "Q?"
-    assert ids(made["question:p"]) == (["a", "d"], ["b", "c"])
-    assert {one.origin for one in made["question:p"].negatives} == {"reflection"}
-    assert made["question:p"].problem_id == "p"
-    assert made["cot:p#1:3"].provenance == {
+    assert ids(samples["cot:p#1:6"]) == (["d"], ["c"])
+    assert samples["question:p"].query == "Q?"
+    assert ids(samples["question:p"]) == (["a", "d"], ["b", "c"])
+    assert {negative.origin for negative in samples["question:p"].negatives} == {"reflection"}
+    assert samples["question:p"].problem_id == "p"
+    assert samples["cot:p#1:3"].provenance == {
         "source": "test",
         "step": 3,
         "trajectories": 1,
@@ -70,7 +70,7 @@ def test_a_cot_query_holds_neither_the_generated_query_nor_what_was_retrieved(tm
 
 def test_a_query_that_was_written_in_a_thought_is_no_part_of_a_cot_query(tmp_path: Path) -> None:
     """A recorded application: its model says what to search for, which is a thought, and then it is searched for."""
-    made = make(
+    samples = make(
         tmp_path,
         [
             trajectory(
@@ -92,10 +92,10 @@ def test_a_query_that_was_written_in_a_thought_is_no_part_of_a_cot_query(tmp_pat
         ],
     )
     start = "Q?\nFirst step.\nTwo things are unknown."
-    assert made["cot:p:3"].query == start
-    assert {one.id for one in made["cot:p:3"].positives} == {"a", "b", "c"}
+    assert samples["cot:p:3"].query == start
+    assert {positive.id for positive in samples["cot:p:3"].positives} == {"a", "b", "c"}
     last = "It takes more words than that to say another rule."
-    assert {sample.query for sample in made.values()} == {"Q?", start, f"{start}\n{last}"}
+    assert {sample.query for sample in samples.values()} == {"Q?", start, f"{start}\n{last}"}
 
 
 def test_all_relevant_documents_are_positives_where_that_is_asked_for_or_none_was_kept(tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_all_relevant_documents_are_positives_where_that_is_asked_for_or_none_wa
 
 
 def test_a_search_at_the_start_gives_no_cot_query(tmp_path: Path) -> None:
-    made = make(tmp_path, [trajectory("p", query("q"), retrieval(doc("a", True), kept="a"))])
-    assert list(made) == ["question:p"]
+    samples = make(tmp_path, [trajectory("p", query("q"), retrieval(doc("a", True), kept="a"))])
+    assert list(samples) == ["question:p"]
     assert told(tmp_path / "out")["dropped"] == {"cot: no step before the search, so it would be the question": 1}
 
 
 def test_only_right_answers_with_a_retrieval_count(tmp_path: Path) -> None:
     steps = (thought("s"), query("q"), retrieval(doc("a", True), kept="a"))
-    made = make(
+    samples = make(
         tmp_path,
         [
             trajectory("right", *steps),
@@ -125,7 +125,7 @@ def test_only_right_answers_with_a_retrieval_count(tmp_path: Path) -> None:
             trajectory("empty", *steps, question="  "),
         ],
     )
-    assert {sample.problem_id for sample in made.values()} == {"right"}
+    assert {sample.problem_id for sample in samples.values()} == {"right"}
     assert told(tmp_path / "out")["trajectories"] == {
         "read": 7, "used": 1, "wrong answer": 2, "answer not judged": 1, "nothing retrieved": 1, "no positive": 1,
         "no question": 1,
@@ -133,14 +133,14 @@ def test_only_right_answers_with_a_retrieval_count(tmp_path: Path) -> None:
 
 
 def test_unjudged_answers_count_if_asked_for_with_labels_of_a_proof_a_citation_or_a_human(tmp_path: Path) -> None:
-    found = retrieval(doc("a", True, "proof"), doc("b", True, "reflection"), doc("c", True, "human"))
-    made = make(tmp_path, [trajectory("p", thought("s"), found, reward=None)], without_reward=True)
-    assert ids(made["question:p"])[0] == ["a", "c"]
+    step = retrieval(doc("a", True, "proof"), doc("b", True, "reflection"), doc("c", True, "human"))
+    samples = make(tmp_path, [trajectory("p", thought("s"), step, reward=None)], without_reward=True)
+    assert ids(samples["question:p"])[0] == ["a", "c"]
     assert "without a judged answer" in (tmp_path / "out/README.md").read_text()
 
 
 def test_no_positive_of_the_problem_is_a_negative_whatever_trajectory_it_comes_from(tmp_path: Path) -> None:
-    made = make(
+    samples = make(
         tmp_path,
         [
             trajectory("p#1", thought("s"), retrieval(doc("a", True), doc("b", False), doc("c", False), kept="a")),
@@ -155,31 +155,31 @@ def test_no_positive_of_the_problem_is_a_negative_whatever_trajectory_it_comes_f
             trajectory("other", thought("s"), retrieval(doc("x", True), doc("a", False), kept="x")),
         ],
     )
-    assert ids(made["cot:p#1:1"]) == (["a"], ["c"])
-    assert ids(made["cot:p#3:1"]) == (["a"], [])
-    assert ids(made["question:p"]) == (["a"], ["c"])
-    assert ids(made["cot:other:1"]) == (["x"], ["a"])
+    assert ids(samples["cot:p#1:1"]) == (["a"], ["c"])
+    assert ids(samples["cot:p#3:1"]) == (["a"], [])
+    assert ids(samples["question:p"]) == (["a"], ["c"])
+    assert ids(samples["cot:other:1"]) == (["x"], ["a"])
     dropped = told(tmp_path / "out")["dropped"]
     assert dropped["rejected: positive of the same problem"] == 2
     assert dropped["rejected: same text as a positive"] == 2
 
 
 def test_equal_queries_of_a_problem_are_one_sample_with_the_documents_of_all(tmp_path: Path) -> None:
-    made = make(
+    samples = make(
         tmp_path,
         [
             trajectory("p#1", thought("Same step."), query("x"), retrieval(doc("a", True), doc("n", False), kept="a")),
             trajectory("p#2", thought("Same step."), query("y"), retrieval(doc("b", True), doc("m", False), kept="b")),
         ],
     )
-    assert sorted(made) == ["cot:p#1:2", "question:p"]
-    assert ids(made["cot:p#1:2"]) == (["a", "b"], ["n", "m"])
-    assert made["cot:p#1:2"].provenance["trajectories"] == 2
+    assert sorted(samples) == ["cot:p#1:2", "question:p"]
+    assert ids(samples["cot:p#1:2"]) == (["a", "b"], ["n", "m"])
+    assert samples["cot:p#1:2"].provenance["trajectories"] == 2
 
 
 def test_a_near_duplicate_goes_if_its_documents_are_there_already(tmp_path: Path) -> None:
     words = " ".join(f"word{n}" for n in range(40))
-    made = make(
+    samples = make(
         tmp_path,
         [
             # 38 of the 3-grams are equal, 1 is not: 38 / 40 in common.
@@ -189,7 +189,7 @@ def test_a_near_duplicate_goes_if_its_documents_are_there_already(tmp_path: Path
         ],
         kinds=("cot",),
     )
-    assert sorted(made) == ["cot:p#1:1", "cot:p#3:1"]
+    assert sorted(samples) == ["cot:p#1:1", "cot:p#3:1"]
 
 
 def corpus(size: int = 80) -> Any:
@@ -200,11 +200,11 @@ def corpus(size: int = 80) -> Any:
 
 def test_mined_negatives_are_drawn_from_bm25_ranks_31_to_50(tmp_path: Path) -> None:
     p = trajectory("p", retrieval(doc("d034", True), kept="d034"), question="needle")
-    made = make(tmp_path / "a", [p], index=corpus())
-    negatives = ids(made["question:p"])[1]
+    samples = make(tmp_path / "a", [p], index=corpus())
+    negatives = ids(samples["question:p"])[1]
     assert len(negatives) == 10
     assert set(negatives) <= {f"d{n:03d}" for n in range(30, 50)} - {"d034"}
-    assert {one.origin for one in made["question:p"].negatives} == {"bm25"}
+    assert {negative.origin for negative in samples["question:p"].negatives} == {"bm25"}
     assert ids(make(tmp_path / "b", [p], index=corpus())["question:p"])[1] == negatives
     assert ids(make(tmp_path / "c", [p], index=corpus(), seed=1)["question:p"])[1] != negatives
     all_of_them = make(tmp_path / "d", [p], index=corpus(), bm25_negatives=99, mine="always")["question:p"]
@@ -214,23 +214,23 @@ def test_mined_negatives_are_drawn_from_bm25_ranks_31_to_50(tmp_path: Path) -> N
 def test_mining_fills_up_to_what_is_enough(tmp_path: Path) -> None:
     rejected = [doc(f"r{n}", False) for n in range(9)]
     p = trajectory("p", retrieval(doc("d034", True), *rejected, kept="d034"), question="needle")
-    origins = [one.origin for one in make(tmp_path / "a", [p], index=corpus())["question:p"].negatives]
+    origins = [negative.origin for negative in make(tmp_path / "a", [p], index=corpus())["question:p"].negatives]
     assert origins == ["reflection"] * 9 + ["bm25"] * 2
     for number, (options, expected) in enumerate(
         [({"enough": 9}, 0), ({"mine": "never"}, 0), ({"mine": "always"}, 10)], start=1
     ):
-        made = make(tmp_path / str(number), [p], index=corpus(), **options)
-        assert len(made["question:p"].negatives) == 9 + expected
+        samples = make(tmp_path / str(number), [p], index=corpus(), **options)
+        assert len(samples["question:p"].negatives) == 9 + expected
 
 
 def test_the_corpus_gives_texts_and_titles(tmp_path: Path) -> None:
     index = bm25_index(None, [Document("a", "Title Body", {"title": "Title"}), Document("b", "other")])
-    made = make(
+    samples = make(
         tmp_path,
         [trajectory("p", thought("s"), retrieval(doc("a", True, text=""), doc("zz", False, text=""), kept="a"))],
         index=index,
     )
-    (positive,) = made["cot:p:1"].positives
+    (positive,) = samples["cot:p:1"].positives
     assert (positive.title, positive.text) == ("Title", "Body")
     assert told(tmp_path / "out")["dropped"]["rejected: without a text, unknown to the corpus"] == 2
 
@@ -253,7 +253,7 @@ def test_splits_go_by_problem_and_keep_near_duplicates_together(tmp_path: Path) 
     from rader_plugins.sample_files import read_samples
 
     parts = [
-        {int(one.problem_id[1:]) // 2 for one in read_samples(tmp_path / "out", name)}
+        {int(row.problem_id[1:]) // 2 for row in read_samples(tmp_path / "out", name)}
         for name in ("train", "validation")
     ]
     assert parts[0]
@@ -269,6 +269,6 @@ def test_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
 
 
 def test_a_kept_document_that_a_right_answer_used_needs_no_label(tmp_path: Path) -> None:
-    made = make(tmp_path, [trajectory("p", Step("retrieval", "", "a", (doc("a"), doc("b"))))])
-    assert ids(made["question:p"]) == (["a"], [])
-    assert made["question:p"].positives[0].origin == "answer"
+    samples = make(tmp_path, [trajectory("p", Step("retrieval", "", "a", (doc("a"), doc("b"))))])
+    assert ids(samples["question:p"]) == (["a"], [])
+    assert samples["question:p"].positives[0].origin == "answer"

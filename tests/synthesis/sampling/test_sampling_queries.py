@@ -37,15 +37,15 @@ STEPS = (
 
 
 def corpus() -> Any:
-    others = [Document(f"o{n}", f"filler about subject{n}") for n in range(60)]
-    return bm25_index(None, [*(Document(id, text) for id, text in DOCUMENTS.items()), *others])
+    fillers = [Document(f"o{n}", f"filler about subject{n}") for n in range(60)]
+    return bm25_index(None, [*(Document(id, text) for id, text in DOCUMENTS.items()), *fillers])
 
 
 def good(body: dict[str, Any]) -> str:
     """Write what passes: for ``lexical`` the document's own words, for ``llm`` others."""
-    asked = body["messages"][-1]["content"] if "messages" in body else body["prompt"].rpartition("\n\n")[2]
-    document = asked.rpartition("Document: ")[2].split("\n")[0]
-    if asked.startswith("Document: "):
+    prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"].rpartition("\n\n")[2]
+    document = prompt.rpartition("Document: ")[2].split("\n")[0]
+    if prompt.startswith("Document: "):
         return f"What of this: {document}"
     return "Query: which little gathering forces a trio alike?"
 
@@ -53,7 +53,7 @@ def good(body: dict[str, Any]) -> str:
 def make(
     tmp_path: Path, served: LLMServer, trajectories: Any = None, *, style: Any = "chat", **options: Any
 ) -> dict[str, Sample]:
-    found = trajectories if trajectories is not None else [trajectory("p", *STEPS, question="How many guests?")]
+    inputs = trajectories if trajectories is not None else [trajectory("p", *STEPS, question="How many guests?")]
     with OpenAIChat(served.url, "m", concurrency=4, max_retries=0) as server:
         llm = CachedChat(
             BudgetedLLM(server, Budget(calls=options.pop("calls", None))), tmp_path / "calls.sqlite", keep_empty=True
@@ -61,7 +61,7 @@ def make(
         writer = QueryWriter(llm, style=style, concurrency=4, ledger=Ledger(tmp_path / "calls.sqlite"))
         config = SamplingConfig(**{"kinds": ("question", "cot", "llm", "lexical"), "dev_share": 0.0, **options})
         make_samples(
-            [write(tmp_path, found)],
+            [write(tmp_path, inputs)],
             tmp_path / "out",
             index=corpus(),
             dense=False,
@@ -75,23 +75,23 @@ def make(
 @pytest.mark.parametrize("style", ["chat", "completion"])
 def test_all_four_kinds(tmp_path: Path, style: str) -> None:
     with LLMServer(good) as served:
-        made = make(tmp_path, served, style=style, mine="always")
+        samples = make(tmp_path, served, style=style, mine="always")
         prompts = [str(body) for body in served.requests]
-    assert sorted(made) == ["cot:p:2", "lexical:ramsey", "llm:p:2:0", "question:p"]
-    assert made["llm:p:2:0"].query == "which little gathering forces a trio alike?"
-    positives, negatives = ids(made["llm:p:2:0"])
+    assert sorted(samples) == ["cot:p:2", "lexical:ramsey", "llm:p:2:0", "question:p"]
+    assert samples["llm:p:2:0"].query == "which little gathering forces a trio alike?"
+    positives, negatives = ids(samples["llm:p:2:0"])
     assert positives == ["ramsey"]
     assert negatives[0] == "euler"
-    assert made["llm:p:2:0"].trajectory_id == "p"
-    lexical = made["lexical:ramsey"]
+    assert samples["llm:p:2:0"].trajectory_id == "p"
+    lexical = samples["lexical:ramsey"]
     assert lexical.query == f"What of this: {DOCUMENTS['ramsey']}"
     assert (lexical.trajectory_id, lexical.problem_id) == ("", "p")
-    assert {one.origin for one in lexical.negatives} <= {"bm25"}
+    assert {negative.origin for negative in lexical.negatives} <= {"bm25"}
     # The model saw the question, the step and the document, but not the generated query.
-    asked = next(prompt for prompt in prompts if "How many guests?" in prompt)
-    assert "Name the guests A to F." in asked
-    assert DOCUMENTS["ramsey"] in asked
-    assert "ramsey theory" not in asked
+    question_prompt = next(prompt for prompt in prompts if "How many guests?" in prompt)
+    assert "Name the guests A to F." in question_prompt
+    assert DOCUMENTS["ramsey"] in question_prompt
+    assert "ramsey theory" not in question_prompt
     alone = next(prompt for prompt in prompts if "How many guests?" not in prompt)
     assert "Name the guests" not in alone
     card = told(tmp_path / "out")["llm"]
@@ -126,8 +126,8 @@ def test_a_query_that_copies_the_document_is_asked_for_again_and_given_up(tmp_pa
     assert len(set(seeds)) == 3, "another attempt needs another seed"
     assert told(tmp_path / "a/out")["dropped"] == {"llm query asked again: too many words of the document": 2}
     with LLMServer(DOCUMENTS["ramsey"]) as served:
-        made = make(tmp_path / "b", served, kinds=("question", "llm"))
-    assert list(made) == ["question:p"]
+        samples = make(tmp_path / "b", served, kinds=("question", "llm"))
+    assert list(samples) == ["question:p"]
     assert told(tmp_path / "b/out")["dropped"] == {
         "llm query asked again: too many words of the document": 2,
         "llm query given up: too many words of the document": 1,
@@ -136,8 +136,8 @@ def test_a_query_that_copies_the_document_is_asked_for_again_and_given_up(tmp_pa
 
 def test_a_lexical_query_is_kept_only_if_bm25_finds_its_document(tmp_path: Path) -> None:
     with LLMServer("A question about subject7 and filler only?") as served:
-        made = make(tmp_path, served, kinds=("question", "lexical"))
-    assert list(made) == ["question:p"]
+        samples = make(tmp_path, served, kinds=("question", "lexical"))
+    assert list(samples) == ["question:p"]
     assert told(tmp_path / "out")["dropped"]["lexical query given up: not found by BM25 among 20"] == 1
 
 
@@ -154,8 +154,8 @@ def test_a_lexical_query_is_kept_only_if_bm25_finds_its_document(tmp_path: Path)
 )
 def test_answers_that_are_none_are_given_up_and_counted(tmp_path: Path, action: str, reason: str) -> None:
     with LLMServer(action) as served:
-        made = make(tmp_path, served, kinds=("question", "llm"))
-    assert list(made) == ["question:p"]
+        samples = make(tmp_path, served, kinds=("question", "llm"))
+    assert list(samples) == ["question:p"]
     assert told(tmp_path / "out")["dropped"][f"llm query given up: {reason}"] == 1
 
 
@@ -184,8 +184,8 @@ def test_a_failure_now_and_then_is_counted(tmp_path: Path) -> None:
         return "!500" if "number 3:" in str(body) else apart(body)
 
     with LLMServer(sometimes) as served:
-        made = make(tmp_path, served, many(6), kinds=("llm",))
-    assert len(made) == 5
+        samples = make(tmp_path, served, many(6), kinds=("llm",))
+    assert len(samples) == 5
     assert told(tmp_path / "out")["dropped"]["llm query given up: not answered by the server"] == 1
 
 

@@ -34,8 +34,8 @@ from tests.synthesis.sampling_support import all_samples, doc, retrieval, though
 
 
 def test_jaccard_of_word_3_grams() -> None:
-    one, other = shingles("a b c d e"), shingles("A, b, c: d f!")
-    assert jaccard(one, other) == 2 / 4  # abc bcd cde; abc bcd cdf
+    first, second = shingles("a b c d e"), shingles("A, b, c: d f!")
+    assert jaccard(first, second) == 2 / 4  # abc bcd cde; abc bcd cdf
     assert jaccard(shingles("Why?"), shingles("why")) == 1
     assert jaccard(shingles("\U0001f600"), shingles("\U0001f601")) == 0
     assert len(shingles("")) == 1
@@ -50,14 +50,14 @@ def test_the_index_finds_the_pairs_that_comparing_all_finds() -> None:
         texts.append(" ".join(base))
         for changes in (1, 2, 3, 12):
             changed = list(base)
-            for place in rng.sample(range(60), changes):
-                changed[place] = "new"
+            for position in rng.sample(range(60), changes):
+                changed[position] = "new"
             texts.append(" ".join(changed))
-    found = [shingles(text) for text in texts]
-    expected = {(a, b) for a, b in combinations(range(len(texts)), 2) if jaccard(found[a], found[b]) >= 0.8}
+    gram_sets = [shingles(text) for text in texts]
+    expected = {(a, b) for a, b in combinations(range(len(texts)), 2) if jaccard(gram_sets[a], gram_sets[b]) >= 0.8}
     index = NearIndex(sqlite3.connect(":memory:"), "near", 0.8)
     pairs = set()
-    for number, text in enumerate(found):
+    for number, text in enumerate(gram_sets):
         pairs |= {(near, number) for near in index.near(text)}
         index.add(number, text)
     assert pairs <= expected
@@ -94,7 +94,11 @@ def test_problems_and_queries_of_an_evaluation_set_are_left_out_and_reported(tmp
     make_samples(
         [write(tmp_path, trajectories)], tmp_path / "out", evaluation_sets=sets, config=SamplingConfig(dev_share=0)
     )
-    assert {one.query_id for one in all_samples(tmp_path / "out")} == {"question:free", "cot:free:1", "question:query"}
+    assert {sample.query_id for sample in all_samples(tmp_path / "out")} == {
+        "question:free",
+        "cot:free:1",
+        "question:query",
+    }
     card = told(tmp_path / "out")["decontamination"]
     assert card["listed"] == [
         {"dataset": "test", "query": "t1", "how": "exact", "problem_id": "same"},
@@ -157,18 +161,18 @@ def vectors_index(angles: dict[str, float]) -> RaderIndex:
 
 def test_dense_negatives_are_the_best_by_cosine_without_positives() -> None:
     index = vectors_index({f"d{n}": n / 10 for n in range(15)})
-    found = Miner(index, SamplingConfig(), dense=True).mine(
+    negatives = Miner(index, SamplingConfig(), dense=True).mine(
         [mining_request("q", [Passage("d1", "")], {"d1"})], dropped := Counter()
     )
-    assert [one.id for one in found[0]] == ["d0", *(f"d{n}" for n in range(2, 10))]
-    assert {one.origin for one in found[0]} == {"dense"}
+    assert [negative.id for negative in negatives[0]] == ["d0", *(f"d{n}" for n in range(2, 10))]
+    assert {negative.origin for negative in negatives[0]} == {"dense"}
     assert dropped == {"mined: positive of the same problem": 1}
 
 
 def test_margins_compare_cosines() -> None:
     # Cosines 1, 0.8, 0.7, 0.5; the positive has 0.8.
     index = vectors_index({"high": 0.0, "positive": np.arccos(0.8), "near": np.arccos(0.7), "far": np.arccos(0.5)})
-    asked = [mining_request("q", [Passage("positive", "")], {"positive"})]
+    requests = [mining_request("q", [Passage("positive", "")], {"positive"})]
     for options, expected in (
         ({}, ["high", "near", "far"]),
         ({"relative_margin": 0.95}, ["near", "far"]),  # below 0.76
@@ -176,8 +180,8 @@ def test_margins_compare_cosines() -> None:
         ({"absolute_margin": 0.15}, ["far"]),  # below 0.65
         ({"absolute_margin": 0.05}, ["near", "far"]),
     ):
-        found = Miner(index, SamplingConfig(**options), dense=True).mine(asked, Counter())
-        assert [one.id for one in found[0]] == expected, options
+        negatives = Miner(index, SamplingConfig(**options), dense=True).mine(requests, Counter())
+        assert [negative.id for negative in negatives[0]] == expected, options
     with pytest.raises(InputError, match="margin compares cosines"):
         Miner(index, SamplingConfig(relative_margin=0.9), dense=False)
 
@@ -188,8 +192,10 @@ def test_a_cross_encoder_keeps_away_what_it_scores_no_lower_than_a_positive() ->
 
         def rerank_batch(self, queries: Any, hits: Any) -> list[list[Hit]]:
             self.asked += queries
-            scores = [[float(hit.document.text.split()[-1]) for hit in found] for found in hits]
-            return [reordered(found, values, [{}] * len(found)) for found, values in zip(hits, scores, strict=True)]
+            scores = [[float(hit.document.text.split()[-1]) for hit in passages] for passages in hits]
+            return [
+                reordered(passages, values, [{}] * len(passages)) for passages, values in zip(hits, scores, strict=True)
+            ]
 
     index = bm25_index(None, [Document(f"d{n}", f"needle {n}") for n in range(60)])
     config = SamplingConfig(bm25_ranks=(1, 60), bm25_negatives=60)
@@ -199,8 +205,8 @@ def test_a_cross_encoder_keeps_away_what_it_scores_no_lower_than_a_positive() ->
             "needle", [Passage("d20", "needle 20"), Passage("d9", "needle 9")], {"d20", "d9"}, question="The question"
         )
     ]
-    (found,) = miner.mine(asked, dropped := Counter())
-    assert {one.id for one in found} == {f"d{n}" for n in range(9)}
+    (passages,) = miner.mine(asked, dropped := Counter())
+    assert {negative.id for negative in passages} == {f"d{n}" for n in range(9)}
     assert judge.asked == ["The question"]
     assert dropped["mined: no worse than a positive for the cross-encoder"] == 60 - 2 - 9
 
@@ -231,14 +237,14 @@ def test_no_positive_is_among_the_negatives(
 ) -> None:
     folder = tmp_path_factory.mktemp("samples")
     trajectories, relevant = [], {"p": set(), "q": set()}
-    for number, (problem, reward, found, kept) in enumerate(runs):
+    for number, (problem, reward, retrievals, kept_id) in enumerate(runs):
         steps = []
-        for place, search in enumerate(found):
-            steps.append(thought(f"step {number} {place}"))
-            steps.append(retrieval(*(doc(id, label) for id, label in search), kept=kept if place == 0 else None))
+        for position, search in enumerate(retrievals):
+            steps.append(thought(f"step {number} {position}"))
+            steps.append(retrieval(*(doc(id, label) for id, label in search), kept=kept_id if position == 0 else None))
             relevant[problem] |= {id for id, label in search if label}
-            if place == 0 and (kept, False) not in search:
-                relevant[problem].add(kept)
+            if position == 0 and (kept_id, False) not in search:
+                relevant[problem].add(kept_id)
         trajectories.append(trajectory(f"{problem}#{number}", *steps, reward=reward, problem=problem))
     config = SamplingConfig(mine=mine, positives=positives, bm25_ranks=(1, 8), dev_share=0)
     try:
@@ -249,10 +255,10 @@ def test_no_positive_is_among_the_negatives(
         return
     same = {"d0": "d6", "d6": "d0", "d1": "d7", "d7": "d1"}
     for sample in read_samples(folder / "out"):
-        negatives = {one.id for one in sample.negatives}
+        negatives = {passage.id for passage in sample.negatives}
         assert sample.positives
         forbidden = relevant[sample.problem_id]
-        assert {one.id for one in sample.positives} <= forbidden
+        assert {passage.id for passage in sample.positives} <= forbidden
         assert not negatives & forbidden
         assert not negatives & {same[id] for id in forbidden if id in same}
         assert len(negatives) == len(sample.negatives)

@@ -66,7 +66,9 @@ def test_datasets_loads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     row, sample = loaded["train"][0], next(read_samples(tmp_path / "out"))
     assert row["query"] == sample.query
-    assert row["positive_passages"] == [{"docid": one.id, "title": "", "text": one.text} for one in sample.positives]
+    assert row["positive_passages"] == [
+        {"docid": positive.id, "title": "", "text": positive.text} for positive in sample.positives
+    ]
     # Without a validation split the head names none.
     make_samples([write(tmp_path, several(2))], tmp_path / "one", config=SamplingConfig(dev_share=0))
     assert list(datasets.load_dataset(str(tmp_path / "one"), cache_dir=str(tmp_path / "cache"))) == ["train"]
@@ -75,16 +77,18 @@ def test_datasets_loads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_card_adds_up(tmp_path: Path) -> None:
     make_samples([write(tmp_path, several(10))], tmp_path / "out", config=SamplingConfig(dev_share=0.2))
     card = told(tmp_path / "out")
-    found = all_samples(tmp_path / "out")
-    by_kind = {kind: [one for one in found if one.query_kind == kind] for kind in ("question", "cot")}
+    written_samples = all_samples(tmp_path / "out")
+    by_kind = {kind: [item for item in written_samples if item.query_kind == kind] for kind in ("question", "cot")}
     for kind, samples in by_kind.items():
         assert sum(kinds[kind]["samples"] for kinds in card["samples"].values() if kind in kinds) == len(samples)
-    train = [one for one in read_samples(tmp_path / "out") if one.query_kind == "question"]
+    train = [item for item in read_samples(tmp_path / "out") if item.query_kind == "question"]
     assert card["samples"]["train"]["question"]["positives_per_sample"] == round(
-        sum(len(one.positives) for one in train) / len(train), 4
+        sum(len(item.positives) for item in train) / len(train), 4
     )
     assert card["answers"] == {"right": 20, "right_share": 1.0}
-    rejected = sum(one.relevant is False for each in several(10) for step in each.retrievals for one in step.considered)
+    rejected = sum(
+        item.relevant is False for path in several(10) for step in path.retrievals for item in step.considered
+    )
     assert card["labels"]["not relevant"] == rejected
     assert card["labels"]["rejection_rate"] == round(rejected / 60, 4)
     assert card["inputs"][0]["file"] == "trajectories.jsonl"
@@ -162,7 +166,7 @@ def test_killed_at_any_moment_the_output_is_the_old_or_the_new_one(tmp_path: Pat
         assert kills
         # 30 pairs of a partial solution and a document; those under way at a kill are asked for twice.
         assert 30 <= len(served.requests) <= 30 + 2 * kills
-    assert len([one for one in all_samples(out) if one.query_kind == "llm"]) == 15
+    assert len([sample for sample in all_samples(out) if sample.query_kind == "llm"]) == 15
     assert not list(tmp_path.glob(".*"))
 
 
@@ -188,8 +192,8 @@ def test_a_full_disk_leaves_the_old_output(tmp_path: Path, limit: int) -> None:
         trajectory(f"p{n}", retrieval(doc(f"d{n}", True, text=os.urandom(400).hex())), question=os.urandom(50).hex())
         for n in range(600)
     ]
-    said = start(FULL_DISK, str(write(tmp_path, many)), str(out), str(limit)).communicate(timeout=600)[0]
-    assert said.startswith("True"), said
+    output = start(FULL_DISK, str(write(tmp_path, many)), str(out), str(limit)).communicate(timeout=600)[0]
+    assert output.startswith("True"), output
     assert contents(out) == before
     assert not list(tmp_path.glob(".*"))
 
@@ -217,7 +221,7 @@ def test_a_kill_between_the_two_renames_is_mended(tmp_path: Path) -> None:
 
 def test_odd_trajectories_are_taken_for_what_they_are(tmp_path: Path) -> None:
     long = "word " * 20_000
-    made = [
+    trajectories = [
         trajectory("empty-text", retrieval(doc("nothing", True, text=""), doc("blank", True, text=" \n"))),
         trajectory("long", thought(long), retrieval(doc("l", True, text=long), doc("m", False)), question=long),
         trajectory("unknown", Step("retrieval", "", "not-considered", ())),
@@ -225,15 +229,15 @@ def test_odd_trajectories_are_taken_for_what_they_are(tmp_path: Path) -> None:
         trajectory("wörter/../x", thought("\u202e\U0001f600"), retrieval(doc("\U0001f600", True)), question="¿"),
         trajectory("contradiction", retrieval(doc("c", True), doc("c", False))),
     ]
-    make_samples([write(tmp_path, made)], tmp_path / "out", config=SamplingConfig(dev_share=0))
-    found = {sample.query_id: sample for sample in all_samples(tmp_path / "out")}
-    assert sorted(found) == [
+    make_samples([write(tmp_path, trajectories)], tmp_path / "out", config=SamplingConfig(dev_share=0))
+    samples = {sample.query_id: sample for sample in all_samples(tmp_path / "out")}
+    assert sorted(samples) == [
         "cot:long:1", "cot:newlines:1", "cot:wörter/../x:1", "question:contradiction", "question:long",
         "question:newlines", "question:wörter/../x",
     ]  # fmt: skip
-    assert found["cot:newlines:1"].query == "q\na\nb\u2028c\x00d"
-    assert len(found["cot:long:1"].query) > 190_000
-    assert ids(found["question:contradiction"]) == (["c"], [])
+    assert samples["cot:newlines:1"].query == "q\na\nb\u2028c\x00d"
+    assert len(samples["cot:long:1"].query) > 190_000
+    assert ids(samples["question:contradiction"]) == (["c"], [])
     dropped = told(tmp_path / "out")["dropped"]
     assert dropped["positive without a text, unknown to the corpus"] == 3
 
@@ -249,10 +253,10 @@ def test_repeated_ids(tmp_path: Path) -> None:
     card = told(tmp_path / "out")["trajectories"]
     assert card["repeated"] == 7
     assert card["with the id of another, used all the same"] == 1
-    found = [sample.query_id for sample in all_samples(tmp_path / "out")]
-    assert len(set(found)) == len(found)
-    assert "question:p0~2" in found
-    assert "cot:p0#0:1" in found
+    query_ids = [sample.query_id for sample in all_samples(tmp_path / "out")]
+    assert len(set(query_ids)) == len(query_ids)
+    assert "question:p0~2" in query_ids
+    assert "cot:p0#0:1" in query_ids
 
 
 @pytest.mark.parametrize(
@@ -288,9 +292,9 @@ def peak(folder: Path, count: int) -> int:
     write_trajectories(folder / "trajectories.jsonl", rows())
     tracemalloc.start()
     make_samples([folder / "trajectories.jsonl"], folder / "out")
-    found = tracemalloc.get_traced_memory()[1]
+    peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return found
+    return peak_bytes
 
 
 def test_memory_does_not_grow_with_the_number_of_trajectories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
