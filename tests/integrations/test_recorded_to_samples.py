@@ -62,20 +62,20 @@ CASES = {
 
 def says(body: dict[str, Any]) -> str:
     """What the application's model, the judge and the writer of queries say."""
-    asked = body["messages"][-1]["content"]
-    if asked.startswith("Document: "):  # a lexical query
-        return f"What is stated about {asked.removeprefix('Document: ').split('.')[0]}?"
-    question = next(question for question in CASES if question in asked)
+    prompt = body["messages"][-1]["content"]
+    if prompt.startswith("Document: "):  # a lexical query
+        return f"What is stated about {prompt.removeprefix('Document: ').split('.')[0]}?"
+    question = next(question for question in CASES if question in prompt)
     thought, query, answer, _ = CASES[question]
-    if asked.endswith("Reason:"):
-        document = asked.partition("Document: ")[2]
+    if prompt.endswith("Reason:"):
+        document = prompt.partition("Document: ")[2]
         helps = document.startswith(("Ramsey", "Pigeonhole", "Inclusion"))
         return f"It says {len(document)} characters.\nRelevant: {helps}"
-    if asked.endswith("Query:"):
-        return f"Which zebra number {len(asked)} solves it?"
-    if asked.startswith("Think"):
+    if prompt.endswith("Query:"):
+        return f"Which zebra number {len(prompt)} solves it?"
+    if prompt.startswith("Think"):
         return thought
-    return query if asked.startswith("Search") else answer
+    return query if prompt.startswith("Search") else answer
 
 
 class LangChainModel(BaseChatModel):
@@ -88,8 +88,8 @@ class LangChainModel(BaseChatModel):
         return "served"
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        [said] = self.server.chat([{"role": "user", "content": message.content} for message in messages])
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(said.text))])
+        [completion] = self.server.chat([{"role": "user", "content": message.content} for message in messages])
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(completion.text))])
 
 
 class LlamaIndexModel(CustomLLM):
@@ -103,8 +103,8 @@ class LlamaIndexModel(CustomLLM):
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        [said] = self.server.chat([{"role": "user", "content": prompt}])
-        return CompletionResponse(text=said.text)
+        [completion] = self.server.chat([{"role": "user", "content": prompt}])
+        return CompletionResponse(text=completion.text)
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
@@ -133,13 +133,13 @@ def served() -> Iterator[LLMServer]:
 
 @pytest.fixture
 def index(tmp_path: Path, mini: Any, principles: Any) -> Path:
-    with RaderIndex.create(tmp_path / "index", mini) as made:
-        made.add(principles[:60])
+    with RaderIndex.create(tmp_path / "index", mini) as empty_index:
+        empty_index.add(principles[:60])
     return tmp_path / "index"
 
 
 def rader(*arguments: object) -> Any:
-    done = CliRunner().invoke(build_app(), [str(one) for one in arguments])
+    done = CliRunner().invoke(build_app(), [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -173,24 +173,28 @@ def test_recorded_chains_and_query_engines_become_samples(tmp_path: Path, served
     llm = ("--llm-url", served.url, "--llm-model", "served")
     both = tmp_path / "trajectories.jsonl"
     label = ("--label", "reflection", *llm)
-    told = rader("import", "recorded", chains, engines, "--out", both, "--checker", "numeric", *label, "--json")
-    assert told["rewards"] == {"right": 6, "not right": 2}
-    assert told["notes"] == {"run with feedback": 8}
-    assert told["documents"].keys() == {"relevant", "not relevant"}
+    summary = rader("import", "recorded", chains, engines, "--out", both, "--checker", "numeric", *label, "--json")
+    assert summary["rewards"] == {"right": 6, "not right": 2}
+    assert summary["notes"] == {"run with feedback": 8}
+    assert summary["documents"].keys() == {"relevant", "not relevant"}
 
-    told = rader("samples", both, "--index", index, "--out", tmp_path / "plain", "--dev-share", 0, "--json")
+    summary = rader("samples", both, "--index", index, "--out", tmp_path / "plain", "--dev-share", 0, "--json")
     # By the words of the last question nothing is found that helps; by what the chain searches for, something is.
-    assert told["card"]["trajectories"] == {"read": 8, "used": 5, "wrong answer": 2, "no positive": 1}
-    assert told["card"]["sources"] == {"langchain": 3, "llama-index": 2}
+    assert summary["card"]["trajectories"] == {"read": 8, "used": 5, "wrong answer": 2, "no positive": 1}
+    assert summary["card"]["sources"] == {"langchain": 3, "llama-index": 2}
     plain = found(tmp_path / "plain")
     right = {question for question, (_, _, answer, gold) in CASES.items() if gold in answer}
     # An engine that searches for the question as it is has no thought before it: only the chain gives cot queries.
-    assert {one.query for one in plain["question"]} == right
-    assert {one.query for one in plain["cot"]} == {f"{question}\n{CASES[question][0]}" for question in right}
+    assert {entry.query for entry in plain["question"]} == right
+    assert {entry.query for entry in plain["cot"]} == {f"{question}\n{CASES[question][0]}" for question in right}
     assert plain.keys() == {"question", "cot"}
     for sample in (*plain["question"], *plain["cot"]):
-        assert {one.id for one in sample.positives} <= {"ramsey-theorem", "pigeonhole-principle", "inclusion-exclusion"}
-        assert "reflection" in {one.origin for one in sample.negatives}
+        assert {entry.id for entry in sample.positives} <= {
+            "ramsey-theorem",
+            "pigeonhole-principle",
+            "inclusion-exclusion",
+        }
+        assert "reflection" in {entry.origin for entry in sample.negatives}
 
     rader("samples", both, "--index", index, "--out", tmp_path / "all", "--dev-share", 0, *llm, "--json")
     assert found(tmp_path / "all").keys() == {"question", "cot", "llm", "lexical"}

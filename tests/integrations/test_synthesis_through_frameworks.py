@@ -36,8 +36,8 @@ class LangChainModel(BaseChatModel):
         return "chance"
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        said = answered([(one.type, one.content) for one in messages], kwargs["seed"])
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(said))])
+        text = answered([(message.type, message.content) for message in messages], kwargs["seed"])
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(text))])
 
 
 class LlamaIndexModel(CustomLLM):
@@ -47,8 +47,8 @@ class LlamaIndexModel(CustomLLM):
 
     @llm_chat_callback()
     def chat(self, messages: Any, **kwargs: Any) -> ChatResponse:
-        said = answered([(one.role.value, one.content) for one in messages], kwargs["seed"])
-        return ChatResponse(message=ChatMessage(role="assistant", content=said))
+        text = answered([(message.role.value, message.content) for message in messages], kwargs["seed"])
+        return ChatResponse(message=ChatMessage(role="assistant", content=text))
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         raise NotImplementedError

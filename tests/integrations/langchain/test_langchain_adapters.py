@@ -112,7 +112,7 @@ def test_model_calls_of_a_search_are_runs_below_it(options: dict[str, Any], asyn
         assert parent in trace.retrievers
         assert {"rader:inner", "nostream", "mine"} <= set(tags)
         assert ("own" in tags) == bool(options)
-    assert sum(each["total_tokens"] for each in used.usage_metadata.values()) == 44
+    assert sum(usage["total_tokens"] for usage in used.usage_metadata.values()) == 44
     [run] = read_recorded(recorder.writer.path)
     assert [step.kind for step in run.steps] == ["query", "retrieval"]
     assert recorder.counts["skipped"] == 0
@@ -147,24 +147,24 @@ def test_a_document_is_equal_whatever_it_was_found_by() -> None:
     for id in IDS:
         assert first[id].metadata["score"] != second[id].metadata["score"]
         assert first[id] == second[id]
-        stored = Document(id=id, page_content=first[id].page_content, metadata={"n": first[id].metadata["n"]})
-        assert stored == first[id]
-        assert first[id] == stored
-        assert first[id] != stored.model_copy(update={"metadata": {"n": 0}})
+        plain = Document(id=id, page_content=first[id].page_content, metadata={"n": first[id].metadata["n"]})
+        assert plain == first[id]
+        assert first[id] == plain
+        assert first[id] != plain.model_copy(update={"metadata": {"n": 0}})
     assert first["tree"] != first["bayes"]
 
 
 def test_a_result_is_stored_and_printed_as_a_plain_document() -> None:
-    [found] = RaderRetriever.from_texts(TEXTS, ids=IDS, model=FAKE).invoke("edges", k=1)
-    again = pickle.loads(pickle.dumps(found))  # noqa: S301
-    assert type(again) is Document
-    assert again.metadata == found.metadata
-    assert repr(found).startswith("Document(id=")
-    assert json.loads(dumps(found))["id"] == ["langchain", "schema", "document", "Document"]
-    assert copy.deepcopy(found).metadata == found.metadata
+    [document] = RaderRetriever.from_texts(TEXTS, ids=IDS, model=FAKE).invoke("edges", k=1)
+    unpickled = pickle.loads(pickle.dumps(document))  # noqa: S301
+    assert type(unpickled) is Document
+    assert unpickled.metadata == document.metadata
+    assert repr(document).startswith("Document(id=")
+    assert json.loads(dumps(document))["id"] == ["langchain", "schema", "document", "Document"]
+    assert copy.deepcopy(document).metadata == document.metadata
     serde = pytest.importorskip("langgraph.checkpoint.serde.jsonplus", reason="needs langgraph")
-    stored = serde.JsonPlusSerializer().loads_typed(serde.JsonPlusSerializer().dumps_typed(found))
-    assert type(stored) is Document
+    deserialized = serde.JsonPlusSerializer().loads_typed(serde.JsonPlusSerializer().dumps_typed(document))
+    assert type(deserialized) is Document
 
 
 def test_retrievers_that_merge_results() -> None:
@@ -186,11 +186,11 @@ def test_retrievers_that_merge_results() -> None:
 
 def test_store_documents_come_back_as_they_were_stored() -> None:
     store = RaderVectorStore.from_texts(TEXTS, FAKE, [{"n": 1}, {"n": 2}, {"n": 3}], ids=IDS)
-    [found] = store.similarity_search("edges", k=1)
-    assert set(found.metadata) == {"n"}
+    [document] = store.similarity_search("edges", k=1)
+    assert set(document.metadata) == {"n"}
     [retrieved] = store.as_retriever(search_kwargs={"k": 1}).invoke("edges")
-    assert retrieved.metadata == {**found.metadata, "doc_id": found.id}
-    assert retrieved == found
+    assert retrieved.metadata == {**document.metadata, "doc_id": document.id}
+    assert retrieved == document
 
 
 @pytest.mark.parametrize("how", ["from_documents", "afrom_documents", "add_documents", "store"])
@@ -218,20 +218,20 @@ def test_a_changed_source_leaves_no_text_behind(tmp_path: Path, how: str) -> Non
 
 def test_arguments_of_other_names_are_named() -> None:
     retriever = RaderRetriever.from_texts(TEXTS, ids=IDS, model=FAKE)
-    for given, meant in ({"similarity_top_k": 2}, "k"), ({"filters": {}}, "filter"), ({"top_k": 2}, "k"):
+    for arguments, meant in ({"similarity_top_k": 2}, "k"), ({"filters": {}}, "filter"), ({"top_k": 2}, "k"):
         with pytest.raises(InputError, match=f"Did you mean '{meant}'"):
-            retriever.invoke("edges", **given)
+            retriever.invoke("edges", **arguments)
         with pytest.raises(ValueError, match=f"Did you mean '{meant}'"):
-            RaderRetriever(index=retriever.index, **given)
+            RaderRetriever(index=retriever.index, **arguments)
 
 
 def test_a_retriever_has_a_schema_and_a_dump(tmp_path: Path) -> None:
     retriever = RaderRetriever.from_texts(TEXTS, model=FAKE, path=tmp_path / "index", filter={"n": {"$gt": 1}})
     assert set(RaderRetriever.model_json_schema()["properties"]) >= {"index", "k", "filter", "reranker", "reasoning"}
-    shown = json.loads(retriever.model_dump_json())
-    assert (shown["index"], shown["k"], shown["filter"]) == (str(tmp_path / "index"), 4, {"n": {"$gt": 1}})
-    shown = json.loads(graded().model_dump_json())
-    assert (shown["reranker"], shown["reasoning"], shown["index"]["index"]) == (
+    fields = json.loads(retriever.model_dump_json())
+    assert (fields["index"], fields["k"], fields["filter"]) == (str(tmp_path / "index"), 4, {"n": {"$gt": 1}})
+    fields = json.loads(graded().model_dump_json())
+    assert (fields["reranker"], fields["reasoning"], fields["index"]["index"]) == (
         "LLMReranker", "ReasoningQuery", "RaderIndex"
     )  # fmt: skip
 
@@ -264,13 +264,15 @@ def test_copies_share_and_pickles_hold_how_to_load(objects: dict[str, Any], name
             assert getattr(copied, attribute) is shared
     data = pickle.dumps(original)
     assert len(data) < 20_000
-    again = pickle.loads(data)  # noqa: S301
+    unpickled = pickle.loads(data)  # noqa: S301
     if hasattr(original, "invoke"):
-        assert [each.id for each in again.invoke("edges")] == [each.id for each in original.invoke("edges")]
+        assert [document.id for document in unpickled.invoke("edges")] == [
+            document.id for document in original.invoke("edges")
+        ]
     if hasattr(original, "embed_query"):
-        assert again.embed_query("edges") == pytest.approx(original.embed_query("edges"), abs=1e-5)
+        assert unpickled.embed_query("edges") == pytest.approx(original.embed_query("edges"), abs=1e-5)
     if name == "TrajectoryRecorder":
-        assert (again.writer.path, again.metadata) == (original.writer.path, original.metadata)
+        assert (unpickled.writer.path, unpickled.metadata) == (original.writer.path, original.metadata)
 
 
 def test_a_store_in_memory_says_that_it_cannot_be_pickled() -> None:
@@ -337,6 +339,9 @@ def test_metadata_of_every_type_are_stored_and_filter_as_such(value: Any, stored
     store = RaderVectorStore.from_texts(["text a", "text b"], FAKE, [{"key": value}, {"key": "other"}], ids=["a", "b"])
     retriever = RaderRetriever(index=store.index)
     for condition in ({"key": value}, {"key": stored}, {"key": {"$in": [value]}}):
-        for found in (store.similarity_search("text", filter=condition), retriever.invoke("text", filter=condition)):
-            assert [(each.id, each.metadata["key"]) for each in found] == [("a", stored)]
-            assert type(found[0].metadata["key"]) is type(stored)
+        for documents in (
+            store.similarity_search("text", filter=condition),
+            retriever.invoke("text", filter=condition),
+        ):
+            assert [(document.id, document.metadata["key"]) for document in documents] == [("a", stored)]
+            assert type(documents[0].metadata["key"]) is type(stored)

@@ -68,24 +68,24 @@ def test_a_call_keeps_the_settings_of_the_model_unless_told():
     messages, stop, options = llm._calls[0]
     assert [(message.type, message.content) for message in messages] == [("system", "be brief"), ("human", "hello")]
     assert (stop, options) == (["x"], {})
-    told = LangChainChat(llm, forward=["temperature", "top_p", "top_k", "max_tokens", "seed"])
-    assert len(told.chat(HELLO, n=2, temperature=0.5, top_k=4, max_tokens=9, seed=1)) == 2
+    forwarding = LangChainChat(llm, forward=["temperature", "top_p", "top_k", "max_tokens", "seed"])
+    assert len(forwarding.chat(HELLO, n=2, temperature=0.5, top_k=4, max_tokens=9, seed=1)) == 2
     assert [options for _, _, options in llm._calls[1:]] == [
         {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 1},
         {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 2},
     ]  # fmt: skip
-    assert told.usage == Usage(requests=2, prompt_tokens=6, completion_tokens=4)
+    assert forwarding.usage == Usage(requests=2, prompt_tokens=6, completion_tokens=4)
 
 
 async def test_async_gives_the_same_and_does_not_block_the_loop():
     llm = Scripted()
     chat = LangChainChat(llm)
-    waiting = asyncio.create_task(chat.achat([{"role": "user", "content": "wait here"}], n=2))
+    task = asyncio.create_task(chat.achat([{"role": "user", "content": "wait here"}], n=2))
     while len(llm._calls) < 2:
         await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not task.done()
     llm._release.set()
-    assert [answer.text for answer in await waiting] == ["here", "here"]
+    assert [answer.text for answer in await task] == ["here", "here"]
 
 
 async def test_what_the_provider_raises_is_an_llm_error():
@@ -108,10 +108,10 @@ def test_callbacks_reach_the_model():
 
 
 def test_fingerprint_is_of_what_changes_answers():
-    one = LangChainChat(Scripted()).fingerprint
-    assert one == LangChainChat(Scripted(api_key=SecretStr("other"), tags=["x"])).fingerprint
-    assert one != LangChainChat(Scripted(model_name="another")).fingerprint
-    assert one != LangChainChat(Scripted(), forward=["seed"]).fingerprint
+    fingerprint = LangChainChat(Scripted()).fingerprint
+    assert fingerprint == LangChainChat(Scripted(api_key=SecretStr("other"), tags=["x"])).fingerprint
+    assert fingerprint != LangChainChat(Scripted(model_name="another")).fingerprint
+    assert fingerprint != LangChainChat(Scripted(), forward=["seed"]).fingerprint
 
 
 def test_grades_reasons_and_is_cached(tmp_path):

@@ -73,20 +73,22 @@ def test_queries_and_documents_get_their_own_template(mini: Encoder, prefixed: R
 
 def test_instruction_goes_to_queries_alone(mini: Encoder, prefixed: Recipe) -> None:
     plain = RaderEmbeddings(model=prefixed)
-    told = RaderEmbeddings(model=prefixed, instruction="Find the theorem. ")
+    instructed = RaderEmbeddings(model=prefixed, instruction="Find the theorem. ")
     np.testing.assert_allclose(
-        told.embed_query(TEXT), mini.encode_documents([f"query: Find the theorem. {TEXT}"])[0], atol=1e-5
+        instructed.embed_query(TEXT), mini.encode_documents([f"query: Find the theorem. {TEXT}"])[0], atol=1e-5
     )
-    np.testing.assert_allclose(told.embed_documents([TEXT]), plain.embed_documents([TEXT]), atol=1e-5)
+    np.testing.assert_allclose(instructed.embed_documents([TEXT]), plain.embed_documents([TEXT]), atol=1e-5)
 
 
 async def test_async_methods_use_the_async_side(mini: Encoder, embeddings: RaderEmbeddings) -> None:
     encoder = AsyncOnly(mini)
-    waiting = RaderEmbeddings(model=encoder)
-    np.testing.assert_allclose(await waiting.aembed_query(TEXT), embeddings.embed_query(TEXT), atol=1e-5)
-    np.testing.assert_allclose(await waiting.aembed_documents([TEXT]), embeddings.embed_documents([TEXT]), atol=1e-5)
+    async_embeddings = RaderEmbeddings(model=encoder)
+    np.testing.assert_allclose(await async_embeddings.aembed_query(TEXT), embeddings.embed_query(TEXT), atol=1e-5)
+    np.testing.assert_allclose(
+        await async_embeddings.aembed_documents([TEXT]), embeddings.embed_documents([TEXT]), atol=1e-5
+    )
     assert encoder.calls == ["query", "document"]
-    assert all(type(value) is float for value in await waiting.aembed_query(TEXT))
+    assert all(type(value) is float for value in await async_embeddings.aembed_query(TEXT))
 
 
 def test_model_name_is_accepted_too(mini: Encoder) -> None:
@@ -137,8 +139,8 @@ def test_nothing_secret_is_shown() -> None:
         recipe="mini",
         encoder_options={"api_key_env": "HUNTER2"},
     )
-    shown = [repr(embeddings), str(embeddings), embeddings.model_dump_json(), str(embeddings.model_dump())]
-    for text in shown:
+    texts = [repr(embeddings), str(embeddings), embeddings.model_dump_json(), str(embeddings.model_dump())]
+    for text in texts:
         assert "hunter2" not in text.lower()
         assert "models.example/v1" in text
     with pytest.raises(ValidationError) as failure:

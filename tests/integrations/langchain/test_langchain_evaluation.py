@@ -73,14 +73,14 @@ def test_our_retriever_ranks_as_in_the_core(
     batch_size: int,
 ) -> None:
     expected = evaluate(CoreRetriever(principles_index), dataset, k_values=[10])
-    found = evaluate(wrap(retriever), dataset, k_values=[10], batch_size=batch_size)
-    same(found, expected)
-    assert found.mean == expected.mean
-    assert found.mean["RR@10"] > 0
-    about = found.manifest["retriever"]["description"]
+    report = evaluate(wrap(retriever), dataset, k_values=[10], batch_size=batch_size)
+    same(report, expected)
+    assert report.mean == expected.mean
+    assert report.mean["RR@10"] > 0
+    about = report.manifest["retriever"]["description"]
     assert about["retriever"] == expected.manifest["retriever"]
     assert (about["name"], about["k"]) == ("RaderRetriever", "asked for")
-    assert found.name == "RaderRetriever"
+    assert report.name == "RaderRetriever"
 
 
 @pytest.mark.filterwarnings("ignore::rader_plugins.errors.RaderWarning")
@@ -88,9 +88,9 @@ def test_excluded_documents_do_not_shorten_the_ranking(retriever: RaderRetriever
     first = evaluate(retriever, dataset, k_values=[5])
     gone = list(first.run["ramsey"])[:2]
     excluding = RetrievalDataset(dataset.corpus, dataset.queries, dataset.qrels, {"ramsey": frozenset(gone)})
-    found = evaluate(retriever, excluding, k_values=[5]).run["ramsey"]
-    assert len(found) == 5
-    assert not set(gone) & set(found)
+    ranking = evaluate(retriever, excluding, k_values=[5]).run["ramsey"]
+    assert len(ranking) == 5
+    assert not set(gone) & set(ranking)
 
 
 def test_a_vector_store_s_retriever(
@@ -98,9 +98,9 @@ def test_a_vector_store_s_retriever(
 ) -> None:
     store = InMemoryVectorStore(embeddings)
     store.add_documents(principles)
-    found = evaluate(store.as_retriever(), dataset, k_values=[10])
+    report = evaluate(store.as_retriever(), dataset, k_values=[10])
     expected = evaluate(CoreRetriever(principles_index, mode="dense"), dataset, k_values=[10])
-    assert {query: list(scores) for query, scores in found.run.items()} == {
+    assert {query: list(scores) for query, scores in report.run.items()} == {
         query: list(scores) for query, scores in expected.run.items()
     }
     own = evaluate(searchable(store.as_retriever(search_kwargs={"k": 3}), pass_k=False), dataset, k_values=[10])
@@ -122,22 +122,24 @@ class Fixed(BaseRetriever):
 
 def documents(*ids: str | None, **metadata: list[Any]) -> list[Document]:
     return [
-        Document(id=id, page_content=f"text {at}", metadata={key: values[at] for key, values in metadata.items()})
-        for at, id in enumerate(ids)
+        Document(
+            id=id, page_content=f"text {number}", metadata={key: values[number] for key, values in metadata.items()}
+        )
+        for number, id in enumerate(ids)
     ]
 
 
 def test_chunks_of_a_document_by_a_metadata_key(dataset: RetrievalDataset) -> None:
     chunks = documents("x1", "x2", "x3", "x4", source_id=["moment", "ramsey-theorem", "moment", "pigeonhole-principle"])
-    found = evaluate(searchable(Fixed(found=chunks), id_key="source_id"), dataset)
-    assert list(found.run["ramsey"]) == ["moment", "ramsey-theorem", "pigeonhole-principle"]
-    assert found.per_query["ramsey"]["RR@10"] == 0.5
-    assert found.left_out["chunks_merged"] == 2
+    report = evaluate(searchable(Fixed(found=chunks), id_key="source_id"), dataset)
+    assert list(report.run["ramsey"]) == ["moment", "ramsey-theorem", "pigeonhole-principle"]
+    assert report.per_query["ramsey"]["RR@10"] == 0.5
+    assert report.left_out["chunks_merged"] == 2
     # Ids of chunks as they come from our own splitters need no key.
     chunks = documents("moment#0", "ramsey-theorem#3", "ramsey-theorem#1")
-    found = evaluate(Fixed(found=chunks), RetrievalDataset({**dataset.corpus, "moment": CoreDocument("moment", "x")},
+    report = evaluate(Fixed(found=chunks), RetrievalDataset({**dataset.corpus, "moment": CoreDocument("moment", "x")},
                      dataset.queries, dataset.qrels))  # fmt: skip
-    assert list(found.run["ramsey"]) == ["moment", "ramsey-theorem"]
+    assert list(report.run["ramsey"]) == ["moment", "ramsey-theorem"]
 
 
 def test_which_id_counts() -> None:
@@ -157,8 +159,8 @@ def test_missing_ids_say_what_to_set(dataset: RetrievalDataset) -> None:
 
 def test_scores_count_where_they_agree_with_the_order() -> None:
     def scores(**metadata: list[Any]) -> list[float]:
-        found: Any = searchable(Fixed(found=documents("a", "b", **metadata)))(["q"])
-        return [score for _, score in found[0]]
+        rankings: Any = searchable(Fixed(found=documents("a", "b", **metadata)))(["q"])
+        return [score for _, score in rankings[0]]
 
     assert scores(score=[0.9, 0.2]) == [0.9, 0.2]
     assert scores(score=[0.2, 0.9]) == [2.0, 1.0]
@@ -182,12 +184,12 @@ def test_a_chain_with_a_chat_model(
     retriever: RaderRetriever, dataset: RetrievalDataset, tmp_path: Path, batch_size: int
 ) -> None:
     chain = answering(retriever)
-    found = evaluate(chain, dataset, k_values=[10], batch_size=batch_size, out=tmp_path)
-    assert list(found.run["ramsey"]) == [document.id for document in retriever.invoke(QUESTIONS["ramsey"])]
-    assert found.manifest["retriever"]["description"]["k"] == "its own"
-    assert found.left_out["queries_with_fewer_results_than_asked"] == 2
-    assert found.latency["calls"] == 2 / batch_size
-    same(evaluate(chain, dataset, k_values=[10], batch_size=batch_size, out=tmp_path), found)
+    report = evaluate(chain, dataset, k_values=[10], batch_size=batch_size, out=tmp_path)
+    assert list(report.run["ramsey"]) == [document.id for document in retriever.invoke(QUESTIONS["ramsey"])]
+    assert report.manifest["retriever"]["description"]["k"] == "its own"
+    assert report.left_out["queries_with_fewer_results_than_asked"] == 2
+    assert report.latency["calls"] == 2 / batch_size
+    same(evaluate(chain, dataset, k_values=[10], batch_size=batch_size, out=tmp_path), report)
 
 
 @pytest.mark.parametrize(
@@ -256,10 +258,10 @@ def test_a_chain_that_raises_on_one_question(retriever: RaderRetriever, dataset:
 
     chain = RunnableLambda(moody)
     for batch_size in (1, 2):
-        found = evaluate(chain, dataset, max_failures=0.5, batch_size=batch_size)
-        assert found.left_out["queries_failed"] == {"pigeonhole": "KeyError: 'no luck'"}
-        assert found.per_query["pigeonhole"]["RR@10"] == 0
-        assert found.per_query["ramsey"]["RR@10"] == 1
+        report = evaluate(chain, dataset, max_failures=0.5, batch_size=batch_size)
+        assert report.left_out["queries_failed"] == {"pigeonhole": "KeyError: 'no luck'"}
+        assert report.per_query["pigeonhole"]["RR@10"] == 0
+        assert report.per_query["ramsey"]["RR@10"] == 1
     with pytest.raises(RaderError, match="max_failures"):
         evaluate(chain, dataset)
 
@@ -278,14 +280,14 @@ async def test_a_chain_that_can_only_be_awaited(retriever: RaderRetriever, datas
 
 
 def test_callbacks_see_every_question(retriever: RaderRetriever, dataset: RetrievalDataset) -> None:
-    asked = []
+    calls = []
 
     class Watch(BaseCallbackHandler):
         def on_retriever_start(self, serialized: Any, query: str, **kwargs: Any) -> None:
-            asked.append((query, kwargs["tags"]))
+            calls.append((query, kwargs["tags"]))
 
     evaluate(searchable(retriever, config={"callbacks": [Watch()], "tags": ["evaluation"]}), dataset)
-    assert asked == [(query, ["evaluation"]) for query in QUESTIONS.values()]
+    assert calls == [(query, ["evaluation"]) for query in QUESTIONS.values()]
 
 
 def test_what_is_known_decides_whether_a_run_goes_on(

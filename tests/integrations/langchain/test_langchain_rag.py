@@ -66,13 +66,13 @@ CHAIN = {"context": Notes(), "question": RunnablePassthrough()} | PROMPT | Doubl
 
 def test_a_chain_with_and_without_retrieval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rader_plugins.evaluation.adapters.entry_points", lambda group: declared(group))
-    some = evaluate_rag(CHAIN, SUMS, "numeric", name="some")  # adapted by itself
-    assert some.accuracy == 1.0
-    row = some.rows["p3"]
+    with_documents = evaluate_rag(CHAIN, SUMS, "numeric", name="some")  # adapted by itself
+    assert with_documents.accuracy == 1.0
+    row = with_documents.rows["p3"]
     assert row.contexts == ("What is 3 + 3? Double it.", "Nothing.")
     assert row.ids == ("What is 3 + 3?-1", "What is 3 + 3?-2")
     assert row.scores == (0.9, 0.1)
-    assert some.manifest["chain"]["name"] == "langchain_rader._rag.RagRunnable"
+    assert with_documents.manifest["chain"]["name"] == "langchain_rader._rag.RagRunnable"
     none = evaluate_rag(ChatPromptTemplate.from_template("{question}") | Doubles() | StrOutputParser(), SUMS, "numeric")
     assert none.accuracy == 1 / 6
     assert none.rows["p3"].contexts == ()
@@ -83,8 +83,8 @@ def ask(chain: Any, **options: Any) -> RagAnswer:
 
 
 def test_documents_are_those_of_the_outer_retriever() -> None:
-    found = ask({"context": Outer(inner=Notes()), "question": RunnablePassthrough()} | PROMPT | Doubles())
-    assert found.ids == ("What is 3 + 3?-1",)
+    answer = ask({"context": Outer(inner=Notes()), "question": RunnablePassthrough()} | PROMPT | Doubles())
+    assert answer.ids == ("What is 3 + 3?-1",)
 
 
 def test_our_retriever_in_a_chain(mini: Any) -> None:
@@ -93,20 +93,20 @@ def test_our_retriever_in_a_chain(mini: Any) -> None:
         Document("Cats.", id="cats"),
     ]
     retriever = RaderRetriever.from_documents(documents, model=mini, k=1)
-    found = ask({"context": retriever, "question": RunnablePassthrough()} | PROMPT | Doubles())
-    assert found.answer == "The answer is 6."
-    assert found.ids == ("double",)
-    assert len(found.scores) == 1
+    answer = ask({"context": retriever, "question": RunnablePassthrough()} | PROMPT | Doubles())
+    assert answer.answer == "The answer is 6."
+    assert answer.ids == ("double",)
+    assert len(answer.scores) == 1
 
 
 def test_outputs_that_hold_their_documents() -> None:
     other = Document("Taken from the output.")
     output = {"result": "7", "source_documents": [other]}
-    found = ask(
+    answer = ask(
         RunnablePassthrough.assign(x=lambda given: Notes().invoke(given["query"])) | (lambda _: output),
         input_key="query",
     )
-    assert found == RagAnswer("7", ("Taken from the output.",))
+    assert answer == RagAnswer("7", ("Taken from the output.",))
     mine = RunnableLambda(lambda question: {"said": AIMessage(question), "found": [other]})
     assert ask(mine, answer_key="said", context_key="found") == RagAnswer("What is 3 + 3?", ("Taken from the output.",))
 
@@ -129,9 +129,9 @@ def test_runs_under_way_at_once_keep_their_documents_apart() -> None:
         return given
 
     chain = {"context": Notes(), "question": RunnablePassthrough()} | RunnableLambda(slow) | PROMPT | Doubles()
-    found = evaluate_rag(RagRunnable(chain, description={"k": 2}), SUMS, "numeric", concurrency=6)
-    assert all(row.ids[0] == f"{row.question}-1" for row in found.rows.values())
-    assert found.manifest["chain"]["description"]["k"] == 2
+    evaluation = evaluate_rag(RagRunnable(chain, description={"k": 2}), SUMS, "numeric", concurrency=6)
+    assert all(row.ids[0] == f"{row.question}-1" for row in evaluation.rows.values())
+    assert evaluation.manifest["chain"]["description"]["k"] == 2
 
 
 def test_a_chain_that_raises_on_one_question() -> None:
@@ -140,5 +140,5 @@ def test_a_chain_that_raises_on_one_question() -> None:
             raise ValueError("not this one")
         return "0"
 
-    found = evaluate_rag(RagRunnable(RunnableLambda(picky)), SUMS, "numeric", max_failures=0.5)
-    assert found.failed == {"p3": "ValueError: not this one"}
+    evaluation = evaluate_rag(RagRunnable(RunnableLambda(picky)), SUMS, "numeric", max_failures=0.5)
+    assert evaluation.failed == {"p3": "ValueError: not this one"}

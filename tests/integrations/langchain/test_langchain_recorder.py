@@ -128,10 +128,10 @@ async def test_concurrent_runs_are_kept_apart(chain: Runnable[str, str], path: P
 
 async def test_streams_are_recorded_when_they_end(chain: Runnable[str, str], path: Path) -> None:
     with TrajectoryRecorder(path) as recorder:
-        said = "".join(chain.stream("sync stream", {"callbacks": [recorder]}))
+        output = "".join(chain.stream("sync stream", {"callbacks": [recorder]}))
         parts = [part async for part in chain.astream("async stream", {"callbacks": [recorder]})]
         events = [event async for event in chain.astream_events("events", {"callbacks": [recorder]}, version="v2")]
-    assert said == "answer to sync stream "
+    assert output == "answer to sync stream "
     assert "".join(parts) == "answer to async stream "
     assert events
     runs = list(read_recorded(path))
@@ -152,13 +152,13 @@ def test_a_tool_loop_counts_a_search_once(retriever: RaderRetriever, path: Path)
         return '[{"id": "w1", "text": "from the web", "score": 0.3}]'
 
     theorems = create_retriever_tool(retriever, "theorem_search", "Finds theorems.")
-    asked: list[tuple[Any, dict[str, Any]]] = [
+    calls: list[tuple[Any, dict[str, Any]]] = [
         (theorems, {"query": "parties"}), (calculator, {"expression": "6*7"}), (web_search, {"query": "party"})
     ]  # fmt: skip
 
     def agent(inputs: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
         messages = list(inputs["messages"])
-        for number, (called, arguments) in enumerate(asked):
+        for number, (called, arguments) in enumerate(calls):
             messages.append(Echo().invoke([HumanMessage(f"thought {number}")], config))
             call = {"name": called.name, "args": arguments, "id": str(number), "type": "tool_call"}
             messages.append(called.invoke(call, config))
@@ -181,7 +181,7 @@ def test_a_tool_loop_counts_a_search_once(retriever: RaderRetriever, path: Path)
         ("retrieval", ""),
         ("answer", "answer to the end"),
     ]
-    assert [one.id for one in run.retrievals[1].considered] == ["w1"]
+    assert [document.id for document in run.retrievals[1].considered] == ["w1"]
 
 
 def test_of_nested_retrievers_the_outermost_counts(retriever: RaderRetriever, path: Path) -> None:

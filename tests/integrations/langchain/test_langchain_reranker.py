@@ -29,18 +29,18 @@ def test_copies_come_back_best_first() -> None:
     before = [document.model_copy(deep=True) for document in DOCUMENTS]
     reranker = RaderReranker(model=LengthReranker())
     assert isinstance(reranker, BaseDocumentCompressor)
-    found = reranker.compress_documents(DOCUMENTS, "question")
-    assert [document.id for document in found] == ["short", "middle", "long"]
-    assert [document.metadata["relevance_score"] for document in found] == [-5.0, -11.0, -25.0]
-    assert all(type(document.metadata["relevance_score"]) is float for document in found)
-    assert found[2].metadata == {"score": 0.9, "tags": ["x"], "relevance_score": -25.0}
+    reranked = reranker.compress_documents(DOCUMENTS, "question")
+    assert [document.id for document in reranked] == ["short", "middle", "long"]
+    assert [document.metadata["relevance_score"] for document in reranked] == [-5.0, -11.0, -25.0]
+    assert all(type(document.metadata["relevance_score"]) is float for document in reranked)
+    assert reranked[2].metadata == {"score": 0.9, "tags": ["x"], "relevance_score": -25.0}
     assert before == DOCUMENTS, "the documents given were changed"
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(None, 3), (2, 2), (0, 0), (9, 3)])
 def test_top_n(top_n: int | None, count: int) -> None:
-    found = RaderReranker(model=LengthReranker(), top_n=top_n).compress_documents(DOCUMENTS, "question")
-    assert [document.id for document in found] == ["short", "middle", "long"][:count]
+    reranked = RaderReranker(model=LengthReranker(), top_n=top_n).compress_documents(DOCUMENTS, "question")
+    assert [document.id for document in reranked] == ["short", "middle", "long"][:count]
 
 
 async def test_async_is_the_same_and_runs_native() -> None:
@@ -71,13 +71,13 @@ def test_nothing_to_rerank() -> None:
 
 def test_documents_without_ids_and_equal_ones() -> None:
     texts = ["bb", "a", "bb"]
-    given = [Document(page_content=text, metadata={"place": place}) for place, text in enumerate(texts)]
-    found = RaderReranker(model=LengthReranker()).compress_documents(given, "question")
-    assert [document.metadata["place"] for document in found] == [1, 0, 2]
-    assert all(document.id is None for document in found)
+    documents = [Document(page_content=text, metadata={"place": number}) for number, text in enumerate(texts)]
+    reranked = RaderReranker(model=LengthReranker()).compress_documents(documents, "question")
+    assert [document.metadata["place"] for document in reranked] == [1, 0, 2]
+    assert all(document.id is None for document in reranked)
     doubled = [DOCUMENTS[0], DOCUMENTS[0].model_copy(update={"page_content": "x"})]
-    found = RaderReranker(model=LengthReranker()).compress_documents(doubled, "question")
-    assert [(document.id, document.page_content) for document in found] == [
+    reranked = RaderReranker(model=LengthReranker()).compress_documents(doubled, "question")
+    assert [(document.id, document.page_content) for document in reranked] == [
         ("long", "x"),
         ("long", DOCUMENTS[0].page_content),
     ]
@@ -88,7 +88,7 @@ def test_first_stage_score_reaches_the_reranker() -> None:
 
     class Watching(LengthReranker):
         def rerank_batch(self, queries, hits):
-            seen.extend(hit.score for found in hits for hit in found)
+            seen.extend(hit.score for group in hits for hit in group)
             return super().rerank_batch(queries, hits)
 
     RaderReranker(model=Watching()).compress_documents(DOCUMENTS, "question")
@@ -99,11 +99,11 @@ def test_a_model_by_its_directory(cross: Path) -> None:
     reranker = RaderReranker(model=cross, reranker_options={"batch_tokens": 64})
     assert isinstance(reranker.reranker, PointwiseReranker)
     assert reranker.reranker.batch_tokens == 64
-    found = reranker.compress_documents(DOCUMENTS, "friends")
+    reranked = reranker.compress_documents(DOCUMENTS, "friends")
     scores = load_reranker(cross).score_pairs([("friends", document.page_content) for document in DOCUMENTS])
     expected = {str(document.id): score for document, score in zip(DOCUMENTS, scores.tolist(), strict=True)}
-    assert {document.id: document.metadata["relevance_score"] for document in found} == pytest.approx(expected)
-    assert [document.id for document in found] == sorted(expected, key=lambda name: -expected[name])
+    assert {document.id: document.metadata["relevance_score"] for document in reranked} == pytest.approx(expected)
+    assert [document.id for document in reranked] == sorted(expected, key=lambda name: -expected[name])
 
 
 def test_wrong_arguments(cross: Path) -> None:
@@ -122,11 +122,11 @@ def test_in_a_chain_behind_our_retriever(principles_index: RaderIndex) -> None:
     retriever = RaderRetriever(index=principles_index, k=8)
     reranker = RaderReranker(model=LengthReranker(), top_n=3)
     chain = RunnableLambda(lambda question: reranker.compress_documents(retriever.invoke(question), question))
-    found = chain.invoke("How many guests must I invite?")
+    reranked = chain.invoke("How many guests must I invite?")
     everything = retriever.invoke("How many guests must I invite?")
     expected = sorted(everything, key=lambda document: len(document.page_content))[:3]
-    assert [document.id for document in found] == [document.id for document in expected]
-    assert all(document.metadata["doc_id"] == document.id and "scores" in document.metadata for document in found)
+    assert [document.id for document in reranked] == [document.id for document in expected]
+    assert all(document.metadata["doc_id"] == document.id and "scores" in document.metadata for document in reranked)
 
 
 def test_behind_contextual_compression(principles_index: RaderIndex) -> None:
@@ -139,12 +139,12 @@ def test_behind_contextual_compression(principles_index: RaderIndex) -> None:
 
 
 def test_rerankers_of_one_model_share_it(cross: Path) -> None:
-    one, two = (RaderReranker(model=str(cross), top_n=number) for number in (1, 2))
+    top_one, top_two = (RaderReranker(model=str(cross), top_n=number) for number in (1, 2))
     other = RaderReranker(model=str(cross), reranker_options={"dtype": "bfloat16"})
-    first, second, third = (each.reranker for each in (one, two, other))
+    first, second, third = (reranker.reranker for reranker in (top_one, top_two, other))
     assert isinstance(first, PointwiseReranker)
     assert isinstance(second, PointwiseReranker)
     assert isinstance(third, PointwiseReranker)
     assert first._model is second._model
     assert first._model is not third._model
-    assert [len(each.compress_documents(DOCUMENTS, "q")) for each in (one, two)] == [1, 2]
+    assert [len(reranker.compress_documents(DOCUMENTS, "q")) for reranker in (top_one, top_two)] == [1, 2]

@@ -50,23 +50,23 @@ def test_finds_what_the_core_finds(retriever: RaderRetriever, principles_index: 
 
 
 def test_stored_metadata_is_not_touched(retriever: RaderRetriever, principles_index: RaderIndex) -> None:
-    found = retriever.invoke(QUESTION, k=1)[0]
-    found.metadata["field"] = "changed"
-    found.metadata["scores"]["dense"] = -1.0
-    stored = principles_index.get(["ramsey-theorem"])[0].metadata
-    assert stored["field"] != "changed"
-    assert not {"doc_id", "score", "scores"} & stored.keys()
+    document = retriever.invoke(QUESTION, k=1)[0]
+    document.metadata["field"] = "changed"
+    document.metadata["scores"]["dense"] = -1.0
+    metadata = principles_index.get(["ramsey-theorem"])[0].metadata
+    assert metadata["field"] != "changed"
+    assert not {"doc_id", "score", "scores"} & metadata.keys()
     assert retriever.invoke(QUESTION, k=1)[0].metadata["scores"]["dense"] > 0
 
 
 def test_metadata_of_the_same_names_is_kept_aside(mini: Encoder) -> None:
     metadata = {"doc_id": "parent-7", "score": "A+", "stored": 1, "page": 3}
     retriever = RaderRetriever.from_texts(["Bayes' theorem"], [metadata], ids=["bayes"], model=mini)
-    found = retriever.invoke("Bayes")[0].metadata
-    assert found["doc_id"] == "bayes"
-    assert isinstance(found["score"], float)
-    assert found["page"] == 3
-    assert found["stored"] == {"doc_id": "parent-7", "score": "A+", "stored": 1}
+    result_metadata = retriever.invoke("Bayes")[0].metadata
+    assert result_metadata["doc_id"] == "bayes"
+    assert isinstance(result_metadata["score"], float)
+    assert result_metadata["page"] == 3
+    assert result_metadata["stored"] == {"doc_id": "parent-7", "score": "A+", "stored": 1}
     assert retriever.index.get(["bayes"])[0].metadata == metadata
 
 
@@ -113,8 +113,10 @@ async def test_call_arguments_sync_and_async(
     assert len(documents) == count
     assert await retriever.ainvoke(QUESTION, **arguments) == documents
     if not callable(arguments.get("filter")):
-        given = {"k": 4} | {name: value for name, value in arguments.items() if value is not None}
-        assert ids(documents) == [hit.document.id for hit in CoreRetriever(principles_index).search(QUESTION, **given)]
+        effective = {"k": 4} | {name: value for name, value in arguments.items() if value is not None}
+        assert ids(documents) == [
+            hit.document.id for hit in CoreRetriever(principles_index).search(QUESTION, **effective)
+        ]
 
 
 async def test_unknown_call_argument(retriever: RaderRetriever) -> None:
@@ -257,8 +259,8 @@ class AsyncRecorder(AsyncCallbackHandler):
 def test_callbacks(retriever: RaderRetriever) -> None:
     recorder = Recorder()
     run_id = uuid4()
-    found = retriever.invoke(QUESTION, config={"callbacks": [recorder], "metadata": {"user": "u1"}}, run_id=run_id)
-    assert recorder.events == [("start", QUESTION), ("end", ids(found))]
+    documents = retriever.invoke(QUESTION, config={"callbacks": [recorder], "metadata": {"user": "u1"}}, run_id=run_id)
+    assert recorder.events == [("start", QUESTION), ("end", ids(documents))]
     assert recorder.metadata["user"] == "u1"
     assert recorder.metadata["ls_retriever_name"] == "rader"
     assert recorder.metadata["ls_vector_store_provider"] == "RaderIndex"
@@ -321,23 +323,23 @@ def test_from_many_threads(retriever: RaderRetriever) -> None:
     queries = [QUESTION, "two pigeons share a hole", "an infinite set and its subsets"] * 8
     expected = {query: ids(retriever.invoke(query)) for query in set(queries)}
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda query: ids(retriever.invoke(query)), queries))
-    assert found == [expected[query] for query in queries]
+        rankings = list(pool.map(lambda query: ids(retriever.invoke(query)), queries))
+    assert rankings == [expected[query] for query in queries]
 
 
 async def test_many_at_once(retriever: RaderRetriever) -> None:
     expected = ids(retriever.invoke(QUESTION))
-    found = await asyncio.gather(*(retriever.ainvoke(QUESTION, k=1 + number % 4) for number in range(12)))
-    assert [ids(documents) for documents in found] == [expected[: 1 + number % 4] for number in range(12)]
+    results = await asyncio.gather(*(retriever.ainvoke(QUESTION, k=1 + number % 4) for number in range(12)))
+    assert [ids(documents) for documents in results] == [expected[: 1 + number % 4] for number in range(12)]
 
 
 # From documents to a retriever
 
 
 def test_from_documents_keeps_them_and_reopens(tmp_path: Path, mini: Encoder, principles: list[Document]) -> None:
-    made = RaderRetriever.from_documents(principles[:10], model=mini, path=tmp_path / "index", k=2)
-    expected = made.invoke(QUESTION)
-    made.index.close()
+    built = RaderRetriever.from_documents(principles[:10], model=mini, path=tmp_path / "index", k=2)
+    expected = built.invoke(QUESTION)
+    built.index.close()
     opened = RaderRetriever(index=str(tmp_path / "index"), k=2)  # type: ignore[arg-type]
     assert opened.invoke(QUESTION) == expected
     extended = RaderRetriever.from_documents(principles[5:20], model=mini, path=tmp_path / "index")
@@ -351,8 +353,8 @@ def test_documents_without_id_are_not_doubled(tmp_path: Path, mini: Encoder) -> 
     assert len(first.index) == 2
     assert len({document.id for document in first.index.documents()}) == 2
     first.index.close()
-    again = RaderRetriever.from_documents(documents, model=mini, path=tmp_path / "index")
-    assert len(again.index) == 2
+    reopened = RaderRetriever.from_documents(documents, model=mini, path=tmp_path / "index")
+    assert len(reopened.index) == 2
     assert documents[0].id is None
 
 

@@ -30,20 +30,20 @@ async def test_the_best_of_the_first_stage_are_reranked(principles_index: RaderI
     reranker = LengthReranker()
     retriever = RaderRetriever(index=principles_index, k=3, reranker=reranker, rerank_top=8)
     expected = CoreRetriever(principles_index, reranker=LengthReranker(), rerank_top=8).search(QUESTION, 3)
-    found = retriever.invoke(QUESTION)
-    assert ids(found) == [hit.document.id for hit in expected]
-    assert [document.metadata["score"] for document in found] == [hit.score for hit in expected]
-    assert found[0].metadata["scores"].keys() == {"dense", "bm25", "fused", "rerank"}
-    assert await retriever.ainvoke(QUESTION) == found
+    documents = retriever.invoke(QUESTION)
+    assert ids(documents) == [hit.document.id for hit in expected]
+    assert [document.metadata["score"] for document in documents] == [hit.score for hit in expected]
+    assert documents[0].metadata["scores"].keys() == {"dense", "bm25", "fused", "rerank"}
+    assert await retriever.ainvoke(QUESTION) == documents
     assert reranker.calls == [([QUESTION], [8])] * 2
-    assert retriever.batch([QUESTION]) == [found]
+    assert retriever.batch([QUESTION]) == [documents]
 
 
 async def test_a_call_may_rerank_more_or_fewer(principles_index: RaderIndex) -> None:
     reranker = LengthReranker()
     retriever = RaderRetriever(index=principles_index, k=3, reranker=reranker, rerank_top=8)
-    found = retriever.invoke(QUESTION, rerank_top=20, k=2)
-    assert await retriever.ainvoke(QUESTION, rerank_top=20, k=2) == found
+    documents = retriever.invoke(QUESTION, rerank_top=20, k=2)
+    assert await retriever.ainvoke(QUESTION, rerank_top=20, k=2) == documents
     retriever.invoke(QUESTION, rerank_top=None)
     retriever.bind(rerank_top=5).invoke(QUESTION)
     assert [counts for _, counts in reranker.calls] == [[20], [20], [8], [5]]
@@ -59,18 +59,18 @@ def test_a_reranker_by_its_directory_and_in_a_compressor(tmp_path: Path, princip
     compressor = RaderReranker(model=folder)
     wrapped = RaderRetriever(index=principles_index, reranker=compressor, rerank_top=10)  # type: ignore[arg-type]
     assert wrapped.reranker is compressor.reranker
-    found = by_name.invoke(QUESTION)
-    assert wrapped.invoke(QUESTION) == found
+    documents = by_name.invoke(QUESTION)
+    assert wrapped.invoke(QUESTION) == documents
     expected = compressor.compress_documents(RaderRetriever(index=principles_index, k=10).invoke(QUESTION), QUESTION)
-    assert ids(found) == ids(expected[:4])
+    assert ids(documents) == ids(expected[:4])
 
 
 async def test_a_chat_model_reasons_and_another_grades(principles_index: RaderIndex) -> None:
-    asked: list[str] = []
+    prompts: list[str] = []
 
     class Grader(FakeListChatModel):
         def _call(self, messages: Any, *args: Any, **kwargs: Any) -> str:
-            asked.append(messages[0].content)
+            prompts.append(messages[0].content)
             return "Grade: 5" if "Pigeonhole" in messages[0].content else "Grade: 0"
 
     writer = FakeListChatModel(responses=[STEPS])
@@ -82,16 +82,16 @@ async def test_a_chat_model_reasons_and_another_grades(principles_index: RaderIn
         reranker=LLMReranker(LangChainChat(Grader(responses=[""]))),
         rerank_top=5,
     )
-    found = retriever.invoke(SOCKS)
-    assert found[0].id == "pigeonhole-principle"
-    assert found[0].metadata["scores"].keys() == {"dense", "first_stage", "grade", "rerank"}
-    assert found[0].metadata["scores"]["grade"] == 5
-    assert len(asked) == 5
+    documents = retriever.invoke(SOCKS)
+    assert documents[0].id == "pigeonhole-principle"
+    assert documents[0].metadata["scores"].keys() == {"dense", "first_stage", "grade", "rerank"}
+    assert documents[0].metadata["scores"]["grade"] == 5
+    assert len(prompts) == 5
     # The grader gets the question; what was searched for is the reasoning.
-    assert all(SOCKS in prompt and "objects than boxes, one box" not in prompt for prompt in asked)
+    assert all(SOCKS in prompt and "objects than boxes, one box" not in prompt for prompt in prompts)
     by_steps = CoreRetriever(principles_index, mode="dense").search(STEPS, 5)
     assert {document.id for document in retriever.invoke(SOCKS, k=5)} == {hit.document.id for hit in by_steps}
-    assert await retriever.ainvoke(SOCKS) == found
+    assert await retriever.ainvoke(SOCKS) == documents
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ QUESTION = "Why must a large complete graph with red and blue edges hold a one-c
 @pytest.fixture(scope="module")
 def store(embeddings: RaderEmbeddings, principles: list[Document]) -> RaderVectorStore:
     """Shared; tests must not write to it."""
-    made = RaderVectorStore(embedding=embeddings)
-    made.add_documents(principles)
-    return made
+    vector_store = RaderVectorStore(embedding=embeddings)
+    vector_store.add_documents(principles)
+    return vector_store
 
 
 def ids(documents: list[Document]) -> list[str | None]:
@@ -51,8 +51,8 @@ def test_ranks_and_scores_like_langchains_own_store(
 async def test_async_finds_the_same(store: RaderVectorStore, embeddings: RaderEmbeddings) -> None:
     vector = embeddings.embed_query(QUESTION)
     assert await store.asimilarity_search(QUESTION, k=3) == store.similarity_search(QUESTION, k=3)
-    found = await store.asimilarity_search_with_score(QUESTION, k=3)
-    assert [document for document, _ in found] == store.similarity_search(QUESTION, k=3)
+    scored = await store.asimilarity_search_with_score(QUESTION, k=3)
+    assert [document for document, _ in scored] == store.similarity_search(QUESTION, k=3)
     assert await store.asimilarity_search_by_vector(vector, k=3) == store.similarity_search(QUESTION, k=3)
     expected = store.max_marginal_relevance_search(QUESTION, k=3)
     assert await store.amax_marginal_relevance_search(QUESTION, k=3) == expected
@@ -63,9 +63,9 @@ async def test_async_finds_the_same(store: RaderVectorStore, embeddings: RaderEm
 def test_a_query_vector_of_any_length(store: RaderVectorStore, embeddings: RaderEmbeddings) -> None:
     vector = embeddings.embed_query(QUESTION)
     expected = store.similarity_search_with_score(QUESTION, k=3)
-    found = store.similarity_search_with_score_by_vector([100 * value for value in vector], k=3)
-    assert [document for document, _ in found] == [document for document, _ in expected]
-    np.testing.assert_allclose([score for _, score in found], [score for _, score in expected], atol=1e-5)
+    scored = store.similarity_search_with_score_by_vector([100 * value for value in vector], k=3)
+    assert [document for document, _ in scored] == [document for document, _ in expected]
+    np.testing.assert_allclose([score for _, score in scored], [score for _, score in expected], atol=1e-5)
 
 
 @pytest.mark.parametrize("vector", [[0.0] * 384, [float("nan")] * 384, [1.0] * 5, "text", [[1.0] * 384]])
@@ -82,7 +82,7 @@ async def test_filters_come_before_ranking(
     store: RaderVectorStore, embeddings: RaderEmbeddings, condition: Any
 ) -> None:
     vector = embeddings.embed_query(QUESTION)
-    found = [
+    results = [
         store.similarity_search(QUESTION, k=3, filter=condition),
         await store.asimilarity_search(QUESTION, k=3, filter=condition),
         store.similarity_search_by_vector(vector, k=3, filter=condition),
@@ -90,7 +90,7 @@ async def test_filters_come_before_ranking(
         store.max_marginal_relevance_search_by_vector(vector, k=3, filter=condition),
         store.as_retriever(search_kwargs={"k": 3, "filter": condition}).invoke(QUESTION),
     ]
-    for documents in found:
+    for documents in results:
         assert sorted(document.metadata["number"] for document in documents) == [21, 22, 23]
 
 
@@ -104,8 +104,8 @@ def test_modes(embeddings: RaderEmbeddings, principles: list[Document], store: R
     hybrid = RaderVectorStore(embedding=embeddings, mode="hybrid", alpha=0.5)
     hybrid.add_documents(principles)
     peer = RaderRetriever(index=hybrid.index, mode="hybrid", alpha=0.5)  # type: ignore[arg-type]
-    found = hybrid.similarity_search_with_score(QUESTION, k=5)
-    assert [(document.id, score) for document, score in found] == [
+    scored = hybrid.similarity_search_with_score(QUESTION, k=5)
+    assert [(document.id, score) for document, score in scored] == [
         (document.id, document.metadata["score"]) for document in peer.invoke(QUESTION, k=5)
     ]
     assert hybrid.similarity_search(QUESTION, mode="dense") == store.similarity_search(QUESTION)
@@ -135,9 +135,9 @@ def test_diverse_choice_equals_langchains(
 ) -> None:
     candidates = store.similarity_search(QUESTION, k=20)
     vectors = embeddings.embed_documents([document.page_content for document in candidates])
-    chosen = maximal_marginal_relevance(np.array(embeddings.embed_query(QUESTION)), vectors, lambda_mult, k=6)
-    found = store.max_marginal_relevance_search(QUESTION, k=6, fetch_k=20, lambda_mult=lambda_mult)
-    assert ids(found) == [candidates[place].id for place in chosen]
+    positions = maximal_marginal_relevance(np.array(embeddings.embed_query(QUESTION)), vectors, lambda_mult, k=6)
+    documents = store.max_marginal_relevance_search(QUESTION, k=6, fetch_k=20, lambda_mult=lambda_mult)
+    assert ids(documents) == [candidates[position].id for position in positions]
 
 
 def test_diverse_choice_at_the_limits(store: RaderVectorStore) -> None:
@@ -150,11 +150,11 @@ def test_diverse_choice_at_the_limits(store: RaderVectorStore) -> None:
 
 def test_diverse_choice_leaves_duplicates_out(embeddings: RaderEmbeddings) -> None:
     texts = ["Ramsey: three friends among six", "Ramsey: three friends among six.", "Bayes on evidence"]
-    made = RaderVectorStore.from_texts(texts, embeddings, ids=["r1", "r2", "b"])
-    assert set(ids(made.similarity_search("three friends among six", k=2))) == {"r1", "r2"}
-    found = ids(made.max_marginal_relevance_search("three friends among six", k=2, lambda_mult=0.3))
-    assert found[0] in {"r1", "r2"}
-    assert found[1] == "b"
+    vector_store = RaderVectorStore.from_texts(texts, embeddings, ids=["r1", "r2", "b"])
+    assert set(ids(vector_store.similarity_search("three friends among six", k=2))) == {"r1", "r2"}
+    diverse_ids = ids(vector_store.max_marginal_relevance_search("three friends among six", k=2, lambda_mult=0.3))
+    assert diverse_ids[0] in {"r1", "r2"}
+    assert diverse_ids[1] == "b"
 
 
 # Retrievers of it
@@ -179,9 +179,9 @@ async def test_score_threshold(store: RaderVectorStore) -> None:
 
 
 def test_relevance_lies_between_0_and_1() -> None:
-    made = RaderVectorStore.from_texts([f"text {n}" for n in range(40)], DeterministicFakeEmbedding(size=4))
-    scores = [score for _, score in made.similarity_search_with_score("text 1", k=40)]
-    relevances = [score for _, score in made.similarity_search_with_relevance_scores("text 1", k=40)]
+    vector_store = RaderVectorStore.from_texts([f"text {n}" for n in range(40)], DeterministicFakeEmbedding(size=4))
+    scores = [score for _, score in vector_store.similarity_search_with_score("text 1", k=40)]
+    relevances = [score for _, score in vector_store.similarity_search_with_relevance_scores("text 1", k=40)]
     assert scores[0] == pytest.approx(1, abs=1e-5)  # cosine, though these embeddings are not of length 1
     assert min(scores) < 0
     assert relevances == [min(1.0, max(0.0, score)) for score in scores]
@@ -200,35 +200,38 @@ async def test_no_relevance_without_a_scale(store: RaderVectorStore, embeddings:
 
 
 def test_empty_store(embeddings: RaderEmbeddings, tmp_path: Path) -> None:
-    made = RaderVectorStore(embedding=embeddings, path=tmp_path / "index")
-    assert made.index is None
-    assert made.similarity_search(QUESTION) == []
-    assert made.max_marginal_relevance_search(QUESTION) == []
-    assert made.get_by_ids(["a"]) == []
-    assert made.add_texts([]) == []
-    assert made.delete(["a"])
+    vector_store = RaderVectorStore(embedding=embeddings, path=tmp_path / "index")
+    assert vector_store.index is None
+    assert vector_store.similarity_search(QUESTION) == []
+    assert vector_store.max_marginal_relevance_search(QUESTION) == []
+    assert vector_store.get_by_ids(["a"]) == []
+    assert vector_store.add_texts([]) == []
+    assert vector_store.delete(["a"])
     assert not (tmp_path / "index").exists()
 
 
 def test_ids_for_some(embeddings: RaderEmbeddings) -> None:
-    made = RaderVectorStore(embedding=embeddings)
-    given = made.add_texts(["a", "b", "b"], [{"n": 1}, {}, {}], ids=["x", None, None])
-    assert given[0] == "x"
-    assert given[1] == given[2] != "x"
-    assert made.add_documents([Document("c", id="own"), Document("b")], ids=["over", None]) == ["over", given[1]]
-    assert ids(made.get_by_ids(["x", given[1], "over", "own"])) == ["x", given[1], "over"]
-    assert made.get_by_ids(["x"])[0].metadata == {"n": 1}
+    vector_store = RaderVectorStore(embedding=embeddings)
+    added_ids = vector_store.add_texts(["a", "b", "b"], [{"n": 1}, {}, {}], ids=["x", None, None])
+    assert added_ids[0] == "x"
+    assert added_ids[1] == added_ids[2] != "x"
+    assert vector_store.add_documents([Document("c", id="own"), Document("b")], ids=["over", None]) == [
+        "over",
+        added_ids[1],
+    ]
+    assert ids(vector_store.get_by_ids(["x", added_ids[1], "over", "own"])) == ["x", added_ids[1], "over"]
+    assert vector_store.get_by_ids(["x"])[0].metadata == {"n": 1}
 
 
 async def test_delete(embeddings: RaderEmbeddings) -> None:
-    made = RaderVectorStore.from_texts(["a", "b", "c", "d"], embeddings, ids=["a", "b", "c", "d"])
-    made.delete([])
-    assert len(made.similarity_search("a", k=9)) == 4
-    made.delete(["a", "unknown"])
-    await made.adelete(["b"])
-    assert set(ids(made.similarity_search("a", k=9))) == {"c", "d"}
-    made.delete()
-    assert made.similarity_search("a", k=9) == []
+    vector_store = RaderVectorStore.from_texts(["a", "b", "c", "d"], embeddings, ids=["a", "b", "c", "d"])
+    vector_store.delete([])
+    assert len(vector_store.similarity_search("a", k=9)) == 4
+    vector_store.delete(["a", "unknown"])
+    await vector_store.adelete(["b"])
+    assert set(ids(vector_store.similarity_search("a", k=9))) == {"c", "d"}
+    vector_store.delete()
+    assert vector_store.similarity_search("a", k=9) == []
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5])
@@ -238,23 +241,26 @@ def test_bad_batch_size(embeddings: RaderEmbeddings, size: Any) -> None:
 
 
 async def test_langchains_indexing(embeddings: RaderEmbeddings) -> None:
-    made = RaderVectorStore(embedding=embeddings)
+    vector_store = RaderVectorStore(embedding=embeddings)
     records = InMemoryRecordManager("rader")
     records.create_schema()
     first = [Document("a", metadata={"source": "1"}), Document("b", metadata={"source": "2"})]
-    assert index(first, records, made, cleanup="full", source_id_key="source", key_encoder="blake2b")["num_added"] == 2
+    assert (
+        index(first, records, vector_store, cleanup="full", source_id_key="source", key_encoder="blake2b")["num_added"]
+        == 2
+    )
     second = [first[0], Document("b2", metadata={"source": "2"})]
-    result = await aindex(second, records, made, cleanup="full", source_id_key="source", key_encoder="blake2b")
+    result = await aindex(second, records, vector_store, cleanup="full", source_id_key="source", key_encoder="blake2b")
     assert (result["num_added"], result["num_skipped"], result["num_deleted"]) == (1, 1, 1)
-    assert sorted(item.page_content for item in made.similarity_search("b", k=9)) == ["a", "b2"]
+    assert sorted(item.page_content for item in vector_store.similarity_search("b", k=9)) == ["a", "b2"]
 
 
 async def test_async_adding(embeddings: RaderEmbeddings) -> None:
-    made = await RaderVectorStore.afrom_texts(["a", "b"], embeddings, [{"n": 1}, {"n": 2}], ids=["a", "b"])
-    assert await made.aadd_texts(["c"], ids=["c"], batch_size=1) == ["c"]
-    more = [Document("d", id="d"), Document("e", id="e")]
-    await asyncio.gather(*(made.aadd_documents([document]) for document in more))
-    assert set(ids(await made.asimilarity_search("a", k=9))) == {"a", "b", "c", "d", "e"}
+    vector_store = await RaderVectorStore.afrom_texts(["a", "b"], embeddings, [{"n": 1}, {"n": 2}], ids=["a", "b"])
+    assert await vector_store.aadd_texts(["c"], ids=["c"], batch_size=1) == ["c"]
+    documents = [Document("d", id="d"), Document("e", id="e")]
+    await asyncio.gather(*(vector_store.aadd_documents([document]) for document in documents))
+    assert set(ids(await vector_store.asimilarity_search("a", k=9))) == {"a", "b", "c", "d", "e"}
 
 
 async def test_the_event_loop_is_not_blocked(store: RaderVectorStore) -> None:
@@ -296,14 +302,14 @@ class Served(BaseModel, Embeddings):
 
 
 def test_opened_again(tmp_path: Path, embeddings: RaderEmbeddings, mini: Encoder) -> None:
-    made = RaderVectorStore(embedding=embeddings, path=tmp_path / "index")
+    vector_store = RaderVectorStore(embedding=embeddings, path=tmp_path / "index")
     reader = RaderVectorStore(embedding=embeddings, path=tmp_path / "index")
-    made.add_texts(["Ramsey", "Bayes"], ids=["r", "b"])
+    vector_store.add_texts(["Ramsey", "Bayes"], ids=["r", "b"])
     assert ids(reader.similarity_search("Bayes", k=1)) == ["b"]
-    made.close()
+    vector_store.close()
     reader.close()
-    again = RaderVectorStore(embedding=embeddings, path=tmp_path / "index")
-    assert ids(again.similarity_search("Bayes", k=1)) == ["b"]
+    reopened = RaderVectorStore(embedding=embeddings, path=tmp_path / "index")
+    assert ids(reopened.similarity_search("Bayes", k=1)) == ["b"]
     retriever = RaderRetriever(index=str(tmp_path / "index"))  # type: ignore[arg-type]
     assert retriever.invoke("Bayes", k=1)[0].id == "b"
 
@@ -346,9 +352,9 @@ def test_wrapped_embeddings_make_the_recipe_of_what_they_wrap() -> None:
 
 
 def test_other_embeddings_take_no_instruction() -> None:
-    made = RaderVectorStore.from_texts(["a"], Served())
+    vector_store = RaderVectorStore.from_texts(["a"], Served())
     with pytest.raises(InputError, match="takes no instruction"):
-        made.similarity_search("a", instruction="Find.")
+        vector_store.similarity_search("a", instruction="Find.")
 
 
 async def test_other_embeddings_through_their_async_side() -> None:
@@ -364,9 +370,9 @@ async def test_other_embeddings_through_their_async_side() -> None:
         async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
             return DeterministicFakeEmbedding(size=5).embed_documents(texts)
 
-    made = await RaderVectorStore.afrom_texts(["a", "b"], AsyncOnly(), ids=["a", "b"])
-    assert ids(await made.asimilarity_search("b", k=1)) == ["b"]
-    assert ids(await made.amax_marginal_relevance_search("b", k=1)) == ["b"]
+    vector_store = await RaderVectorStore.afrom_texts(["a", "b"], AsyncOnly(), ids=["a", "b"])
+    assert ids(await vector_store.asimilarity_search("b", k=1)) == ["b"]
+    assert ids(await vector_store.amax_marginal_relevance_search("b", k=1)) == ["b"]
     retriever = await RaderRetriever.afrom_texts(["a", "b"], ids=["a", "b"], model=AsyncOnly(), mode="dense")
     assert ids(await retriever.ainvoke("b", k=1)) == ["b"]
 
@@ -397,11 +403,11 @@ def test_vectors_that_change_their_length() -> None:
             return [[1.0] * self.size for _ in texts]
 
     embedding = Growing()
-    made = RaderVectorStore.from_texts(["a"], embedding)
+    vector_store = RaderVectorStore.from_texts(["a"], embedding)
     embedding.size = 3
     with pytest.raises(EncodingError, match="shape"):
-        made.add_texts(["b"])
-    assert len(made.similarity_search_by_vector([1.0, 0.0])) == 1
+        vector_store.add_texts(["b"])
+    assert len(vector_store.similarity_search_by_vector([1.0, 0.0])) == 1
 
 
 @pytest.mark.parametrize("arguments", [{"embedding": "mini"}, {"mode": "sparse"}, {"alpha": 2}, {"embedding": None}])
@@ -411,7 +417,7 @@ def test_bad_constructor_arguments(embeddings: RaderEmbeddings, arguments: dict[
 
 
 def test_options_of_the_index(embeddings: RaderEmbeddings) -> None:
-    made = RaderVectorStore.from_texts(["a"], embeddings, dtype="float16", ann="hnsw")
-    assert made.index is not None
-    assert made.index.stats()["dtype"] == "float16"
-    assert made.index.stats()["ann"] == "hnsw"
+    vector_store = RaderVectorStore.from_texts(["a"], embeddings, dtype="float16", ann="hnsw")
+    assert vector_store.index is not None
+    assert vector_store.index.stats()["dtype"] == "float16"
+    assert vector_store.index.stats()["ann"] == "hnsw"

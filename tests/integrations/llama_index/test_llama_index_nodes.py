@@ -58,9 +58,9 @@ NODES: list[BaseNode] = [
 
 
 def _hit(node: BaseNode, score: float = 0.5) -> Hit:
-    stored = node_to_document(node)
-    stored = Document(stored.id, stored.text, json.loads(json.dumps(stored.metadata)))
-    return Hit(stored, score, 1, {"dense": 0.25, "fused": score})
+    document = node_to_document(node)
+    document = Document(document.id, document.text, json.loads(json.dumps(document.metadata)))
+    return Hit(document, score, 1, {"dense": 0.25, "fused": score})
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.node_id)
@@ -88,8 +88,8 @@ def test_scores_are_in_the_metadata_and_nowhere_else(node: BaseNode) -> None:
         assert scored.node.get_content(metadata_mode=mode) == node.get_content(metadata_mode=mode)
     assert scored.node.hash == node.hash == hit_to_node(_hit(node, 0.75)).node.hash
     assert scored.node.relationships == node.relationships
-    again = pickle.loads(pickle.dumps(copy.deepcopy(scored)))  # noqa: S301 - what process pools do to results
-    assert again.node.hash == node.hash
+    unpickled = pickle.loads(pickle.dumps(copy.deepcopy(scored)))  # noqa: S301 - what process pools do to results
+    assert unpickled.node.hash == node.hash
     assert json.loads(scored.model_dump_json())["node"]["metadata"]["scores"] == {"dense": 0.25, "fused": 0.5}
 
 

@@ -64,11 +64,11 @@ def engine(**options: Any) -> RetrieverQueryEngine:
 
 def test_a_query_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rader_plugins.evaluation.adapters.entry_points", lambda group: declared(group))
-    found = evaluate_rag(engine(), SUMS, "numeric")  # adapted by itself
-    assert found.accuracy == 1.0
-    row = found.rows["p3"]
+    evaluation = evaluate_rag(engine(), SUMS, "numeric")  # adapted by itself
+    assert evaluation.accuracy == 1.0
+    row = evaluation.rows["p3"]
     assert (row.contexts, row.ids, row.scores) == (("Double it.",), ("note on What is 3 + 3?",), (0.9,))
-    assert found.manifest["chain"]["description"] == {"engine": "RetrieverQueryEngine"}
+    assert evaluation.manifest["chain"]["description"] == {"engine": "RetrieverQueryEngine"}
 
 
 def test_what_cannot_be_evaluated() -> None:
@@ -89,9 +89,9 @@ def test_an_engine_that_raises_on_one_question() -> None:
             return super()._retrieve(query_bundle)
 
     picky = RetrieverQueryEngine(Picky(), get_response_synthesizer(llm=Doubles()))
-    found = evaluate_rag(RagQueryEngine(picky, description={"k": 1}), SUMS, "numeric", max_failures=0.5)
-    assert found.failed == {"p3": "ValueError: not this one"}
-    assert found.accuracy == pytest.approx(5 / 6)
+    evaluation = evaluate_rag(RagQueryEngine(picky, description={"k": 1}), SUMS, "numeric", max_failures=0.5)
+    assert evaluation.failed == {"p3": "ValueError: not this one"}
+    assert evaluation.accuracy == pytest.approx(5 / 6)
 
 
 class Ask(StartEvent):
@@ -118,14 +118,16 @@ class Loose(Workflow):
 
 
 def test_a_workflow_with_events_of_its_own() -> None:
-    found = evaluate_rag(RagWorkflow(Steps(), description={"k": 1}), SUMS, "numeric", concurrency=3)
-    assert found.accuracy == 1.0
-    assert all(row.ids == (f"note on {row.question}",) for row in found.rows.values())
+    evaluation = evaluate_rag(RagWorkflow(Steps(), description={"k": 1}), SUMS, "numeric", concurrency=3)
+    assert evaluation.accuracy == 1.0
+    assert all(row.ids == (f"note on {row.question}",) for row in evaluation.rows.values())
     with pytest.raises(InputError, match="input_key"):
         RagWorkflow(Loose())
     loose = asyncio.run(RagWorkflow(Loose(), input_key="query").aanswer("What is 3 + 3?"))
     assert (loose.answer, loose.ids) == ("6", ("note on What is 3 + 3?",))
-    assert not [each for each in get_dispatcher().event_handlers if type(each).__name__ == "RaderTrajectoryEvents"]
+    assert not [
+        handler for handler in get_dispatcher().event_handlers if type(handler).__name__ == "RaderTrajectoryEvents"
+    ]
 
 
 async def _awaited(pending: Any) -> Any:
@@ -147,10 +149,10 @@ def test_an_agent_is_evaluated_as_it_is() -> None:
 
     llm = MockFunctionCallingLLM(response_generator=reply, is_chat_model=True)
     agent = FunctionAgent(tools=[FunctionTool.from_defaults(double)], llm=llm, streaming=False)
-    found = evaluate_rag(RagWorkflow(agent), SUMS, "numeric", concurrency=3)
-    assert found.accuracy == 1.0
-    assert all(row.ids == (f"note on {row.question}",) for row in found.rows.values())
+    evaluation = evaluate_rag(RagWorkflow(agent), SUMS, "numeric", concurrency=3)
+    assert evaluation.accuracy == 1.0
+    assert all(row.ids == (f"note on {row.question}",) for row in evaluation.rows.values())
     assert isinstance(adapt(agent), RagWorkflow)
     pending: Any = searchable(agent)(["What is 3 + 3?"])
     pairs = asyncio.run(_awaited(pending))
-    assert [[id for id, _ in each] for each in pairs] == [["note on What is 3 + 3?"]]
+    assert [[id for id, _ in ranking] for ranking in pairs] == [["note on What is 3 + 3?"]]

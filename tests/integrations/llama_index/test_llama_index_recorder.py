@@ -40,20 +40,22 @@ class Scripted(CustomLLM):
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         def parts() -> CompletionResponseGen:
-            said = ""
+            text = ""
             for word in _reply(prompt).split(" "):
-                said += f"{word} "
-                yield CompletionResponse(text=said, delta=f"{word} ")
+                text += f"{word} "
+                yield CompletionResponse(text=text, delta=f"{word} ")
 
         return parts()
 
 
 def _reply(prompt: str) -> str:
     lines = [line for line in prompt.splitlines() if line.strip() and not line.startswith(("Answer:", "assistant:"))]
-    asked = next((line for line in reversed(lines) if line.startswith("Query:")), lines[-1]).split(":", 1)[-1].strip()
-    if asked == "fail":
+    question = (
+        next((line for line in reversed(lines) if line.startswith("Query:")), lines[-1]).split(":", 1)[-1].strip()
+    )
+    if question == "fail":
         raise RuntimeError("the provider is down")
-    return f"answer to {asked}"
+    return f"answer to {question}"
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_a_query_engine_is_recorded_with_feedback(engine: RetrieverQueryEngine, 
         assert recorder.feedback(run.id, reward=1.0, gold_answer="six")
         engine.query("Another?")
     engine.query("not recorded any more")
-    assert [one.reward for one in read_trajectories(path)] == [None, None]
+    assert [entry.reward for entry in read_trajectories(path)] == [None, None]
     first, second = read_recorded(path)
     assert (first.id, first.source, first.question) == (run.id, "llama-index", "How many guests?")
     assert (first.reward, first.gold_answer, first.answer) == (1.0, "six", "answer to How many guests?")
@@ -109,7 +111,7 @@ def test_a_query_engine_is_recorded_with_feedback(engine: RetrieverQueryEngine, 
     assert shape(second) == asked_and_answered("Another?")
     documents = first.steps[1].considered
     assert len(documents) == 2
-    assert all(one.score is not None and one.id in ("ramsey", "bayes", "php") for one in documents)
+    assert all(entry.score is not None and entry.id in ("ramsey", "bayes", "php") for entry in documents)
     assert recorder.counts["errors"] == 0
 
 
@@ -140,8 +142,8 @@ async def test_streams_are_recorded_when_they_have_been_read(retriever: RaderRet
         assert not path.exists()
         assert "".join(response.response_gen) == "answer to sync stream "
         assert recorder.tracker.open_runs == 0
-        again = await engine.aquery("async stream")
-        assert "".join([part async for part in again.async_response_gen()]) == "answer to async stream "
+        async_stream = await engine.aquery("async stream")
+        assert "".join([part async for part in async_stream.async_response_gen()]) == "answer to async stream "
         assert recorder.tracker.open_runs == 0
     runs = list(read_recorded(path))
     assert [(run.question, (run.answer or "").strip()) for run in runs] == [
@@ -171,7 +173,7 @@ class Questions(BaseQuestionGenerator):
         pass
 
     def generate(self, tools: Any, query: Any) -> list[SubQuestion]:
-        return [SubQuestion(sub_question=f"part {at}", tool_name="facts") for at in (1, 2)]
+        return [SubQuestion(sub_question=f"part {number}", tool_name="facts") for number in (1, 2)]
 
     async def agenerate(self, tools: Any, query: Any) -> list[SubQuestion]:
         return self.generate(tools, query)
@@ -180,7 +182,7 @@ class Questions(BaseQuestionGenerator):
 @pytest.mark.parametrize("use_async", [False, True])
 def test_sub_questions_belong_to_their_question(engine: RetrieverQueryEngine, path: Path, use_async: bool) -> None:
     tool = QueryEngineTool.from_defaults(engine, name="facts", description="Facts.")
-    whole = SubQuestionQueryEngine.from_defaults(
+    sub_question_engine = SubQuestionQueryEngine.from_defaults(
         [tool],
         llm=Scripted(),
         question_gen=Questions(),
@@ -189,7 +191,7 @@ def test_sub_questions_belong_to_their_question(engine: RetrieverQueryEngine, pa
         verbose=False,
     )
     with TrajectoryRecorder(path):
-        whole.query("the whole")
+        sub_question_engine.query("the whole")
     [run] = read_recorded(path)
     assert (run.question, run.answer) == ("the whole", "answer to the whole")
     steps = shape(run)
@@ -212,9 +214,9 @@ def test_tools_of_a_loop_by_hand_are_steps_of_one_run(retriever: RaderRetriever,
         sums(a=1, b=2)
         web.call(query="party")
         run.answer = llm.complete("the end").text
-    [made] = read_recorded(path)
-    assert (made.question, made.answer) == ("How many?", "answer to the end")
-    assert shape(made) == [
+    [trajectory] = read_recorded(path)
+    assert (trajectory.question, trajectory.answer) == ("How many?", "answer to the end")
+    assert shape(trajectory) == [
         ("query", "parties"),
         ("retrieval", ""),
         ("thought", "answer to so far"),
@@ -223,7 +225,7 @@ def test_tools_of_a_loop_by_hand_are_steps_of_one_run(retriever: RaderRetriever,
         ("retrieval", ""),
         ("answer", "answer to the end"),
     ]
-    assert [one.id for one in made.retrievals[1].considered] == ["w"]
+    assert [document.id for document in trajectory.retrievals[1].considered] == ["w"]
 
 
 class Reasoner(Scripted):
@@ -231,12 +233,12 @@ class Reasoner(Scripted):
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        said = 'Thought: Search.\nAction: theorems\nAction Input: {"input": "parties"}'
+        text = 'Thought: Search.\nAction: theorems\nAction Input: {"input": "parties"}'
         if "user: Observation: " in prompt:
-            said = "Thought: I can answer without using any more tools.\nAnswer: six"
+            text = "Thought: I can answer without using any more tools.\nAnswer: six"
 
         def parts() -> CompletionResponseGen:
-            yield CompletionResponse(text=said, delta=said)
+            yield CompletionResponse(text=text, delta=text)
 
         return parts()
 
@@ -295,6 +297,6 @@ def test_texts_are_redacted_and_limits_hold(engine: RetrieverQueryEngine, path: 
     [run] = read_recorded(path)
     assert (run.question, run.answer) == ("Is X here?", "answer to Is X here?")
     assert len(run.retrievals[0].considered) == 1
-    assert all(len(one.text) <= 30 for one in run.retrievals[0].considered)
+    assert all(len(document.text) <= 30 for document in run.retrievals[0].considered)
     assert run.metadata["truncated"] is True
     assert "Ann" not in path.read_text()

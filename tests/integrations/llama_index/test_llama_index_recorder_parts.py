@@ -101,11 +101,11 @@ async def test_parts_of_one_name_are_one_run(tmp_path: Path, waiting: list[Any],
         with recorder.run(run.id):
             await resume(context)
         recorder.feedback(run.id, reward=1.0, comment="good")
-    whole, other = read_recorded(path, report)
-    assert (whole.question, whole.answer, whole.reward) == ("how many?", "six 2 yes", 1.0)
-    assert kinds(whole) == ["query", "retrieval", "thought", "answer"]
-    assert whole.metadata["feedback"] == ["good"]
-    assert "closed_early" not in whole.metadata
+    joined, other = read_recorded(path, report)
+    assert (joined.question, joined.answer, joined.reward) == ("how many?", "six 2 yes", 1.0)
+    assert kinds(joined) == ["query", "retrieval", "thought", "answer"]
+    assert joined.metadata["feedback"] == ["good"]
+    assert "closed_early" not in joined.metadata
     assert (other.question, other.answer, other.metadata["closed_early"]) == ("unanswered?", None, True)
     assert (report.resumed, report.repeated, report.ambiguous, report.fragments) == (1, [], [], [])
 

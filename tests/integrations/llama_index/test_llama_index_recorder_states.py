@@ -33,7 +33,7 @@ def kinds(run: Trajectory) -> list[str]:
 
 
 def documents(run: Trajectory) -> list[str]:
-    return [each.id for step in run.retrievals for each in step.considered]
+    return [document.id for step in run.retrievals for document in step.considered]
 
 
 def scripted(tool_name: str = "search_docs") -> MockFunctionCallingLLM:
@@ -173,7 +173,7 @@ def test_questions_and_nodes_in_every_form() -> None:
     history = [ChatMessage(role="user", content="q"), ChatMessage(role="assistant", content="a")]
     assert question_of({"start_event": loose(chat_history=history)}) == "q"
     for value in (SCORED, {"context": SCORED}, Found(nodes=SCORED), StopEvent(result={"answer": "a", "nodes": SCORED})):
-        assert [each.node.node_id for each in nodes_of(value) or []] == ["one", "two"]
+        assert [scored.node.node_id for scored in nodes_of(value) or []] == ["one", "two"]
     assert nodes_of({"context": []}) == []
     assert [nodes_of(value) for value in ("text", 1, {"answer": "six"}, [1, 2])] == [None] * 4
     assert nodes_of(NODES, scored=True) is None

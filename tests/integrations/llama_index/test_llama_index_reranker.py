@@ -22,8 +22,8 @@ from tests.support.tiny_rerankers import LengthReranker, tiny_cross_encoder
 def scored_nodes() -> list[NodeWithScore]:
     texts = {"long": "a long text about friends", "short": "short", "middle": "middle text"}
     return [
-        NodeWithScore(node=TextNode(id_=name, text=text, metadata={"number": place}), score=0.9 - place / 10)
-        for place, (name, text) in enumerate(texts.items())
+        NodeWithScore(node=TextNode(id_=name, text=text, metadata={"number": number}), score=0.9 - number / 10)
+        for number, (name, text) in enumerate(texts.items())
     ]
 
 
@@ -45,27 +45,27 @@ def test_class_name_and_base() -> None:
 def test_new_nodes_come_back_best_first() -> None:
     nodes = scored_nodes()
     before = copy.deepcopy(nodes)
-    found = RaderRerank(LengthReranker()).postprocess_nodes(nodes, query_str="question")
-    assert names(found) == ["short", "middle", "long"]
-    lengths = [len(scored.node.get_content(metadata_mode=MetadataMode.EMBED)) for scored in found]
-    assert [scored.score for scored in found] == [-float(length) for length in lengths]
-    assert all(type(scored.score) is float for scored in found)
+    reranked = RaderRerank(LengthReranker()).postprocess_nodes(nodes, query_str="question")
+    assert names(reranked) == ["short", "middle", "long"]
+    lengths = [len(scored.node.get_content(metadata_mode=MetadataMode.EMBED)) for scored in reranked]
+    assert [scored.score for scored in reranked] == [-float(length) for length in lengths]
+    assert all(type(scored.score) is float for scored in reranked)
     assert nodes == before, "the nodes given were changed"
-    assert not {id(scored) for scored in found} & {id(scored) for scored in nodes}
+    assert not {id(scored) for scored in reranked} & {id(scored) for scored in nodes}
 
 
 def test_the_embedded_text_is_what_it_reads() -> None:
     node = TextNode(text="x", metadata={"title": "a title that counts", "file": "hidden " * 20})
     node.excluded_embed_metadata_keys = ["file"]
-    found = RaderRerank(LengthReranker()).postprocess_nodes([NodeWithScore(node=node)], query_str="question")
-    assert found[0].score == -len(node.get_content(metadata_mode=MetadataMode.EMBED))
-    assert found[0].score != -1
+    reranked = RaderRerank(LengthReranker()).postprocess_nodes([NodeWithScore(node=node)], query_str="question")
+    assert reranked[0].score == -len(node.get_content(metadata_mode=MetadataMode.EMBED))
+    assert reranked[0].score != -1
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(None, 3), (2, 2), (0, 0), (9, 3)])
 def test_top_n(top_n: int | None, count: int) -> None:
-    found = RaderRerank(LengthReranker(), top_n=top_n).postprocess_nodes(scored_nodes(), query_str="question")
-    assert names(found) == ["short", "middle", "long"][:count]
+    reranked = RaderRerank(LengthReranker(), top_n=top_n).postprocess_nodes(scored_nodes(), query_str="question")
+    assert names(reranked) == ["short", "middle", "long"][:count]
 
 
 async def test_query_and_nodes_are_needed() -> None:
@@ -98,21 +98,23 @@ async def test_async_is_the_same_and_runs_native() -> None:
 
     core = Asynchronous()
     rerank = RaderRerank(core, top_n=2)
-    found = await rerank.apostprocess_nodes(scored_nodes(), query_str="question")
-    assert found == rerank.postprocess_nodes(scored_nodes(), query_str="question")
+    reranked = await rerank.apostprocess_nodes(scored_nodes(), query_str="question")
+    assert reranked == rerank.postprocess_nodes(scored_nodes(), query_str="question")
     assert core.native == 1
 
 
 def test_retrieval_score_is_kept_in_a_copy() -> None:
     nodes = scored_nodes()
     before = copy.deepcopy(nodes)
-    found = RaderRerank(LengthReranker(), keep_retrieval_score=True).postprocess_nodes(nodes, query_str="question")
-    assert [scored.node.metadata["retrieval_score"] for scored in found] == [0.8, 0.7, 0.9]
+    reranked = RaderRerank(LengthReranker(), keep_retrieval_score=True).postprocess_nodes(nodes, query_str="question")
+    assert [scored.node.metadata["retrieval_score"] for scored in reranked] == [0.8, 0.7, 0.9]
     for mode in (MetadataMode.EMBED, MetadataMode.LLM):
-        assert "retrieval_score" not in found[0].node.get_content(metadata_mode=mode)
+        assert "retrieval_score" not in reranked[0].node.get_content(metadata_mode=mode)
     assert nodes == before, "the nodes given were changed"
-    again = RaderRerank(LengthReranker(), keep_retrieval_score=True).postprocess_nodes(found, query_str="question")
-    assert names(again) == names(found)
+    reranked_twice = RaderRerank(LengthReranker(), keep_retrieval_score=True).postprocess_nodes(
+        reranked, query_str="question"
+    )
+    assert names(reranked_twice) == names(reranked)
 
 
 class _Events(BaseEventHandler):
@@ -163,12 +165,12 @@ def test_a_model_by_its_directory(cross: Path) -> None:
     assert isinstance(rerank.reranker, PointwiseReranker)
     assert rerank.reranker.batch_tokens == 64
     nodes = scored_nodes()
-    found = rerank.postprocess_nodes(nodes, query_str="friends")
+    reranked = rerank.postprocess_nodes(nodes, query_str="friends")
     texts = [scored.node.get_content(metadata_mode=MetadataMode.EMBED) for scored in nodes]
     scores = load_reranker(cross).score_pairs([("friends", text) for text in texts]).tolist()
     expected = dict(zip(names(nodes), scores, strict=True))
-    assert {scored.node.node_id: scored.score for scored in found} == pytest.approx(expected)
-    assert names(found) == sorted(expected, key=lambda name: -expected[name])
+    assert {scored.node.node_id: scored.score for scored in reranked} == pytest.approx(expected)
+    assert names(reranked) == sorted(expected, key=lambda name: -expected[name])
 
 
 def test_kept_as_dict_copied_and_pickled(cross: Path) -> None:
@@ -183,9 +185,9 @@ def test_kept_as_dict_copied_and_pickled(cross: Path) -> None:
         "class_name": "RaderRerank",
     }
     sent = pickle.loads(pickle.dumps(rerank))  # noqa: S301 - as LlamaIndex does between its own processes
-    for again in (RaderRerank.from_dict(data), copy.deepcopy(rerank), sent):
-        assert names(again.postprocess_nodes(scored_nodes(), query_str="friends")) == expected
-        assert (again.top_n, again.keep_retrieval_score) == (2, True)
+    for restored in (RaderRerank.from_dict(data), copy.deepcopy(rerank), sent):
+        assert names(restored.postprocess_nodes(scored_nodes(), query_str="friends")) == expected
+        assert (restored.top_n, restored.keep_retrieval_score) == (2, True)
     assert copy.deepcopy(rerank).reranker is rerank.reranker
 
 
@@ -204,10 +206,10 @@ def test_behind_our_retriever(nodes: list, mini: Encoder) -> None:
     with RaderIndex.create(None, encoder=mini) as index:
         retriever = RaderRetriever(index, similarity_top_k=8)
         retriever.add_nodes(nodes)
-        found = retriever.retrieve("How many guests must I invite?")
+        retrieved = retriever.retrieve("How many guests must I invite?")
         rerank = RaderRerank(LengthReranker(), top_n=3, keep_retrieval_score=True)
-        best = rerank.postprocess_nodes(found, query_str="How many guests must I invite?")
-    before = {scored.node.node_id: scored for scored in found}
+        best = rerank.postprocess_nodes(retrieved, query_str="How many guests must I invite?")
+    before = {scored.node.node_id: scored for scored in retrieved}
     assert len(best) == 3
     for scored in best:
         first = before[scored.node.node_id]
@@ -217,12 +219,14 @@ def test_behind_our_retriever(nodes: list, mini: Encoder) -> None:
 
 
 def test_rerankers_of_one_model_share_it(cross: Path) -> None:
-    one, two = (RaderRerank(str(cross), top_n=number) for number in (1, 2))
+    top_one, top_two = (RaderRerank(str(cross), top_n=number) for number in (1, 2))
     other = RaderRerank(str(cross), reranker_options={"dtype": "bfloat16"})
-    first, second, third = (each.reranker for each in (one, two, other))
+    first, second, third = (postprocessor.reranker for postprocessor in (top_one, top_two, other))
     assert isinstance(first, PointwiseReranker)
     assert isinstance(second, PointwiseReranker)
     assert isinstance(third, PointwiseReranker)
     assert first._model is second._model
     assert first._model is not third._model
-    assert [len(each.postprocess_nodes(scored_nodes(), query_str="q")) for each in (one, two)] == [1, 2]
+    assert [
+        len(postprocessor.postprocess_nodes(scored_nodes(), query_str="q")) for postprocessor in (top_one, top_two)
+    ] == [1, 2]

@@ -56,7 +56,7 @@ def retriever(nodes: list[TextNode], mini: Encoder, vectors: dict[str, Any]) -> 
 
 
 def _ids(scored: Sequence[NodeWithScore]) -> list[str]:
-    return [each.node_id for each in scored]
+    return [result.node_id for result in scored]
 
 
 # What it returns
@@ -70,15 +70,15 @@ def test_is_a_base_retriever() -> None:
 def test_results_are_those_of_the_core(retriever: RaderRetriever, mode: Any) -> None:
     narrowed = RaderRetriever(retriever.index, 5, mode=mode, alpha=0.5)
     hits = CoreRetriever(retriever.index, mode, 0.5).search(QUESTION, 5)
-    found = narrowed.retrieve(QUESTION)
-    assert _ids(found) == [hit.document.id for hit in hits]
-    assert [each.score for each in found] == [hit.score for hit in hits]
-    assert [each.node.metadata["scores"] for each in found] == [hit.scores for hit in hits]
-    assert all(type(each.score) is float for each in found)
-    assert sorted((each.score for each in found), reverse=True) == [each.score for each in found]
+    results = narrowed.retrieve(QUESTION)
+    assert _ids(results) == [hit.document.id for hit in hits]
+    assert [result.score for result in results] == [hit.score for hit in hits]
+    assert [result.node.metadata["scores"] for result in results] == [hit.scores for hit in hits]
+    assert all(type(result.score) is float for result in results)
+    assert sorted((result.score for result in results), reverse=True) == [result.score for result in results]
     if mode != "hybrid":  # fused scores are z-scores, which lie on both sides of zero
-        assert found[0].score is not None
-        assert found[0].score > 0
+        assert results[0].score is not None
+        assert results[0].score > 0
 
 
 def test_nodes_come_back_whole(retriever: RaderRetriever, nodes: list[TextNode]) -> None:
@@ -97,14 +97,14 @@ def test_nodes_come_back_whole(retriever: RaderRetriever, nodes: list[TextNode])
 
 def test_what_a_caller_does_to_a_result_stays_with_the_caller(retriever: RaderRetriever) -> None:
     first = retriever.retrieve(QUESTION)
-    before = [(each.node.text, each.score) for each in first]  # type: ignore[attr-defined]
-    for each in first:
-        each.score = 0.0
-        each.node.metadata.clear()
-        each.node.set_content("gone")
-    again = retriever.retrieve(QUESTION)
-    assert [(each.node.text, each.score) for each in again] == before  # type: ignore[attr-defined]
-    assert again[0].node.metadata["field"] == "combinatorics"
+    before = [(result.node.text, result.score) for result in first]  # type: ignore[attr-defined]
+    for result in first:
+        result.score = 0.0
+        result.node.metadata.clear()
+        result.node.set_content("gone")
+    second = retriever.retrieve(QUESTION)
+    assert [(result.node.text, result.score) for result in second] == before  # type: ignore[attr-defined]
+    assert second[0].node.metadata["field"] == "combinatorics"
 
 
 @pytest.mark.parametrize(("k", "count"), [(0, 0), (1, 1), (12, 12), (500, 12)])
@@ -142,16 +142,16 @@ def test_the_embedding_of_a_bundle_is_used(retriever: RaderRetriever, mini: Enco
     vector = (mini.encode_queries([other])[0] * 7).tolist()
     by_vector = dense.retrieve(QueryBundle(QUESTION, embedding=vector))
     assert _ids(by_vector) == _ids(dense.retrieve(other)) != _ids(dense.retrieve(QUESTION))
-    assert [each.score for each in by_vector] == pytest.approx([each.score for each in dense.retrieve(other)])
+    assert [result.score for result in by_vector] == pytest.approx([result.score for result in dense.retrieve(other)])
     own = RaderRetriever(retriever.index, 3, mode="dense", use_query_embedding=False)
     assert _ids(own.retrieve(QueryBundle(QUESTION, embedding=vector))) == _ids(dense.retrieve(QUESTION))
 
 
 async def test_unusable_embeddings_of_a_bundle(retriever: RaderRetriever) -> None:
-    for embedding, said in (([1.0, 2.0], "use_query_embedding=False"), ([0.0] * 384, "zero")):
-        with pytest.raises(InputError, match=said):
+    for embedding, message in (([1.0, 2.0], "use_query_embedding=False"), ([0.0] * 384, "zero")):
+        with pytest.raises(InputError, match=message):
             retriever.retrieve(QueryBundle(QUESTION, embedding=embedding))
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             await retriever.aretrieve(QueryBundle(QUESTION, embedding=embedding))
     lexical = RaderRetriever(retriever.index, 3, mode="bm25")
     assert _ids(lexical.retrieve(QueryBundle("graph", embedding=[1.0]))) == _ids(lexical.retrieve("graph"))
@@ -163,9 +163,9 @@ async def test_custom_embedding_strs(retriever: RaderRetriever, mini: Encoder) -
     vectors = mini.encode_queries(strings)
     bundle = QueryBundle(QUESTION, custom_embedding_strs=strings)
     expected = dense.retrieve(QueryBundle(QUESTION, embedding=vectors.mean(axis=0).tolist()))
-    for found in (dense.retrieve(bundle), await dense.aretrieve(bundle)):
-        assert _ids(found) == _ids(expected)
-        np.testing.assert_allclose([e.score for e in found], [e.score for e in expected], atol=1e-5)
+    for results in (dense.retrieve(bundle), await dense.aretrieve(bundle)):
+        assert _ids(results) == _ids(expected)
+        np.testing.assert_allclose([e.score for e in results], [e.score for e in expected], atol=1e-5)
     lexical = RaderRetriever(retriever.index, 3, mode="bm25")
     assert _ids(lexical.retrieve(bundle)) == _ids(lexical.retrieve(QUESTION))
 
@@ -194,9 +194,9 @@ def test_an_instruction_reaches_the_encoder(nodes: list[TextNode]) -> None:
 async def test_async_gives_what_sync_gives(retriever: RaderRetriever) -> None:
     for options in ({}, {"mode": "bm25"}, {"filters": {"number": {"$lt": 6}}}, {"node_ids": ["ramsey-theorem"]}):
         narrowed = RaderRetriever(retriever.index, 5, **options)  # type: ignore[arg-type]
-        one, other = narrowed.retrieve(QUESTION), await narrowed.aretrieve(QUESTION)
-        assert [(e.node_id, e.score) for e in one] == [(e.node_id, e.score) for e in other]
-        assert one
+        by_sync, by_async = narrowed.retrieve(QUESTION), await narrowed.aretrieve(QUESTION)
+        assert [(e.node_id, e.score) for e in by_sync] == [(e.node_id, e.score) for e in by_async]
+        assert by_sync
 
 
 @pytest.mark.parametrize("where", ["encoding", "filter", "index"])
@@ -235,16 +235,16 @@ async def test_the_loop_runs_on_during_a_search(
 def test_threads(retriever: RaderRetriever) -> None:
     queries = [f"{QUESTION} {word}" for word in ("graph", "parity", "colour", "tree", "count", "set")]
     expected = {query: _ids(retriever.retrieve(query)) for query in queries}
-    found: dict[str, list[str]] = {}
+    ids_by_query: dict[str, list[str]] = {}
     threads = [
-        threading.Thread(target=lambda query=query: found.update({query: _ids(retriever.retrieve(query))}))
+        threading.Thread(target=lambda query=query: ids_by_query.update({query: _ids(retriever.retrieve(query))}))
         for query in queries
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == expected
+    assert ids_by_query == expected
 
 
 # Making, changing, keeping
@@ -263,8 +263,8 @@ def test_from_defaults_twice_adds_and_encodes_nothing_twice(nodes: list[TextNode
     assert sum(encoder.calls) == len(first.index) == 12
     first.index.close()
     changed = [nodes[0].model_copy(update={"text": "new"}), *nodes[1:], TextNode(id_="more", text="more")]
-    again = RaderRetriever.from_defaults(nodes=changed, model=encoder, path=tmp_path)
-    assert len(again.index) == 13
+    second = RaderRetriever.from_defaults(nodes=changed, model=encoder, path=tmp_path)
+    assert len(second.index) == 13
     assert sum(encoder.calls) == 12 + 2
     assert (
         RaderRetriever.from_defaults(path=tmp_path, model=encoder).index.get(["ramsey-theorem"])[0].text.endswith("new")
@@ -302,8 +302,8 @@ def test_from_documents_replaces_the_nodes_of_a_document(tmp_path: Path) -> None
 def test_from_documents_with_the_default_splitter() -> None:
     document = LlamaDocument(id_="doc", text="A short text.", metadata={"a": 1})
     retriever = RaderRetriever.from_defaults(documents=[document], model=HashEncoder())
-    [found] = retriever.retrieve("text")
-    assert (found.node.get_content(), found.node.ref_doc_id, found.node.metadata["a"]) == ("A short text.", "doc", 1)
+    [result] = retriever.retrieve("text")
+    assert (result.node.get_content(), result.node.ref_doc_id, result.node.metadata["a"]) == ("A short text.", "doc", 1)
 
 
 def test_from_a_docstore_and_from_an_index(nodes: list[TextNode]) -> None:
@@ -312,9 +312,9 @@ def test_from_a_docstore_and_from_an_index(nodes: list[TextNode]) -> None:
     embedding = RaderEmbedding(model=HashEncoder())
     vectors = VectorStoreIndex(nodes, embed_model=embedding)
     for arguments in ({"docstore": docstore}, {"index": vectors}):
-        made = RaderRetriever.from_defaults(model=embedding, similarity_top_k=2, **arguments)  # type: ignore[arg-type]
-        assert {document.id for document in made.index.documents()} == {node.node_id for node in nodes}
-        assert made.index.encoder is embedding.encoder
+        built = RaderRetriever.from_defaults(model=embedding, similarity_top_k=2, **arguments)  # type: ignore[arg-type]
+        assert {document.id for document in built.index.documents()} == {node.node_id for node in nodes}
+        assert built.index.encoder is embedding.encoder
     empty = VectorStoreIndex([], embed_model=embedding, storage_context=StorageContext.from_defaults())
     with pytest.raises(ValueError, match="docstore"):
         RaderRetriever.from_defaults(index=empty, model=embedding)
@@ -346,7 +346,7 @@ def test_add_and_delete(retriever: RaderRetriever, nodes: list[TextNode]) -> Non
 
 def test_persist_and_load_keep_the_configuration(retriever: RaderRetriever, tmp_path: Path) -> None:
     filters = MetadataFilters(filters=[MetadataFilter(key="number", value=3, operator="!=")])
-    made = RaderRetriever(
+    configured = RaderRetriever(
         retriever.index,
         7,
         mode="dense",
@@ -359,55 +359,55 @@ def test_persist_and_load_keep_the_configuration(retriever: RaderRetriever, tmp_
         use_query_embedding=False,
         verbose=True,
     )
-    made.persist(tmp_path / "deep" / "kept")
-    again = RaderRetriever.from_persist_dir(tmp_path / "deep" / "kept")
+    configured.persist(tmp_path / "deep" / "kept")
+    loaded = RaderRetriever.from_persist_dir(tmp_path / "deep" / "kept")
     for name in ("similarity_top_k", "mode", "alpha", "filters", "node_ids", "doc_ids", "exclude_ids"):
-        assert getattr(again, name) == getattr(made, name), name
-    assert (again.instruction, again.use_query_embedding, again._verbose) == (None, False, True)
-    assert again._core.candidates == 50
-    assert [(e.node_id, e.score) for e in again.retrieve(QUESTION)] == [
-        (e.node_id, e.score) for e in made.retrieve(QUESTION)
+        assert getattr(loaded, name) == getattr(configured, name), name
+    assert (loaded.instruction, loaded.use_query_embedding, loaded._verbose) == (None, False, True)
+    assert loaded._core.candidates == 50
+    assert [(e.node_id, e.score) for e in loaded.retrieve(QUESTION)] == [
+        (e.node_id, e.score) for e in configured.retrieve(QUESTION)
     ]
     assert RaderRetriever.from_persist_dir(tmp_path / "deep" / "kept", similarity_top_k=1, mode="bm25").mode == "bm25"
 
 
 def test_persist_copies_vectors_and_follows_changes(nodes: list[TextNode], tmp_path: Path) -> None:
     encoder = HashEncoder()
-    made = RaderRetriever.from_defaults(nodes=nodes, model=encoder)
+    built = RaderRetriever.from_defaults(nodes=nodes, model=encoder)
     encoded = sum(encoder.calls)
-    made.persist(tmp_path)
-    made.delete_nodes([nodes[0].node_id])
-    made.add_nodes([nodes[1].model_copy(update={"text": "changed"}), TextNode(id_="new", text="new")])
-    made.persist(tmp_path)
+    built.persist(tmp_path)
+    built.delete_nodes([nodes[0].node_id])
+    built.add_nodes([nodes[1].model_copy(update={"text": "changed"}), TextNode(id_="new", text="new")])
+    built.persist(tmp_path)
     assert sum(encoder.calls) == encoded + 2
-    again = RaderRetriever.from_persist_dir(tmp_path, model=encoder)
-    assert {d.id: d for d in again.index.documents()} == {d.id: d for d in made.index.documents()}
-    assert [(e.node_id, e.score) for e in again.retrieve("graph")] == [
-        (e.node_id, e.score) for e in made.retrieve("graph")
+    loaded = RaderRetriever.from_persist_dir(tmp_path, model=encoder)
+    assert {d.id: d for d in loaded.index.documents()} == {d.id: d for d in built.index.documents()}
+    assert [(e.node_id, e.score) for e in loaded.retrieve("graph")] == [
+        (e.node_id, e.score) for e in built.retrieve("graph")
     ]
-    again.similarity_top_k = 9
-    again.persist()
+    loaded.similarity_top_k = 9
+    loaded.persist()
     assert RaderRetriever.from_persist_dir(tmp_path, model=encoder).similarity_top_k == 9
     with pytest.raises(FingerprintMismatchError):
         RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder(name="other")).persist(tmp_path)
 
 
 def test_a_function_as_filter_is_never_lost_in_silence(nodes: list[TextNode], tmp_path: Path) -> None:
-    made = RaderRetriever.from_defaults(
+    built = RaderRetriever.from_defaults(
         nodes=nodes, model=HashEncoder(), filters=lambda document: document.metadata["number"] == 3
     )
-    made.persist(tmp_path)
+    built.persist(tmp_path)
     with pytest.raises(InputError, match="filters="):
         RaderRetriever.from_persist_dir(tmp_path)
-    again = RaderRetriever.from_persist_dir(tmp_path, model=HashEncoder(), filters={"number": 3})
-    assert len(again.retrieve("graph")) == 1
+    loaded = RaderRetriever.from_persist_dir(tmp_path, model=HashEncoder(), filters={"number": 3})
+    assert len(loaded.retrieve("graph")) == 1
 
 
 def test_unusable_folders(nodes: list[TextNode], tmp_path: Path) -> None:
-    made = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder(), path=tmp_path)
+    built = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder(), path=tmp_path)
     with pytest.raises(InputError, match="opens an index"):
         RaderRetriever.from_persist_dir(tmp_path)
-    made.persist()
+    built.persist()
     file = tmp_path / "llama_index_retriever.json"
     assert json.loads(file.read_text())["schema"] == "rader-llama-index-retriever/1"
     for content in ("{", "[]", '{"schema": "rader-llama-index-retriever/9"}'):
@@ -434,19 +434,19 @@ def test_events_spans_and_callbacks(retriever: RaderRetriever) -> None:
     root.add_event_handler(handler)
     root.add_span_handler(spans)
     try:
-        found = watched.retrieve(QUESTION)
+        results = watched.retrieve(QUESTION)
     finally:
         root.event_handlers.remove(handler)
         root.span_handlers.remove(spans)
     assert [type(event) for event in events] == [RetrievalStartEvent, RetrievalEndEvent]
-    assert _ids(events[1].nodes) == _ids(found)
+    assert _ids(events[1].nodes) == _ids(results)
     names = [span.id_.split("-")[0] for span in spans.completed_spans]
     assert names == ["RaderRetriever._retrieve", "RaderRetriever.retrieve"]
     [(start, end)] = debug.get_event_pairs(CBEventType.RETRIEVE)
     assert start.payload is not None
     assert end.payload is not None
     assert start.payload["query_str"] == QUESTION
-    assert _ids(end.payload["nodes"]) == _ids(found)
+    assert _ids(end.payload["nodes"]) == _ids(results)
 
 
 def test_query_engine(retriever: RaderRetriever) -> None:
@@ -465,12 +465,12 @@ def test_fusion_counts_a_node_once(retriever: RaderRetriever, mode: FUSION_MODES
     fusion = QueryFusionRetriever(
         parts, llm=MockLLM(), mode=mode, num_queries=1, similarity_top_k=50, use_async=use_async
     )
-    found = fusion.retrieve(QUESTION)
-    assert len(found) == 12
+    results = fusion.retrieve(QUESTION)
+    assert len(results) == 12
     if mode == FUSION_MODES.RECIPROCAL_RANK:
         ranks = [{id: rank for rank, id in enumerate(_ids(part.retrieve(QUESTION)))} for part in parts]
         expected = {id: sum(1 / (60 + rank[id]) for rank in ranks if id in rank) for id in ranks[0]}
-        assert {each.node_id: each.score for each in found} == pytest.approx(expected)
+        assert {result.node_id: result.score for result in results} == pytest.approx(expected)
 
 
 def test_evaluator(retriever: RaderRetriever) -> None:

@@ -23,11 +23,11 @@ TEXTS = [f"graph prime {'colour ' * (at % 7)}{at}" for at in range(30)]
 
 @pytest.fixture
 def nodes() -> list[TextNode]:
-    return [TextNode(id_=f"n{at:02}", text=text) for at, text in enumerate(TEXTS)]
+    return [TextNode(id_=f"n{number:02}", text=text) for number, text in enumerate(TEXTS)]
 
 
 def scores(found: list[Any]) -> list[tuple[str, float]]:
-    return [(each.node_id, each.score) for each in found]
+    return [(result.node_id, result.score) for result in found]
 
 
 class Steps:
@@ -47,27 +47,27 @@ class Steps:
 
 async def test_the_best_of_the_first_stage_are_reranked(nodes: list[TextNode]) -> None:
     reranker = LengthReranker()
-    made = RaderRetriever.from_defaults(
+    retriever = RaderRetriever.from_defaults(
         nodes=nodes, model=HashEncoder(), similarity_top_k=3, reranker=reranker, rerank_top=8
     )
-    first = RaderRetriever(made.index, 8).retrieve("prime graph")
-    found = made.retrieve("prime graph")
-    assert [each.node_id for each in found] == [
+    first = RaderRetriever(retriever.index, 8).retrieve("prime graph")
+    results = retriever.retrieve("prime graph")
+    assert [each.node_id for each in results] == [
         each.node_id for each in sorted(first, key=lambda each: len(each.text))[:3]
     ]
-    assert found[0].score == -len(found[0].text)
-    assert found[0].metadata["scores"].keys() == {"dense", "bm25", "fused", "rerank"}
-    assert scores(await made.aretrieve("prime graph")) == scores(found)
+    assert results[0].score == -len(results[0].text)
+    assert results[0].metadata["scores"].keys() == {"dense", "bm25", "fused", "rerank"}
+    assert scores(await retriever.aretrieve("prime graph")) == scores(results)
     assert reranker.calls == [(["prime graph"], [8])] * 2
 
 
 async def test_the_question_is_reranked_and_the_reasoning_searched_for(nodes: list[TextNode]) -> None:
     reranker, steps = LengthReranker(), Steps("colour 17")
     index = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder()).index
-    made = RaderRetriever(index, 4, reasoning=steps)
+    retriever = RaderRetriever(index, 4, reasoning=steps)
     expected = scores(RaderRetriever(index, 4).retrieve("colour 17"))
-    assert scores(made.retrieve("the question")) == expected
-    assert scores(await made.aretrieve("the question")) == expected
+    assert scores(retriever.retrieve("the question")) == expected
+    assert scores(await retriever.aretrieve("the question")) == expected
     both = RaderRetriever(index, 4, reasoning=steps, reranker=reranker)
     both.retrieve("the question")
     assert reranker.calls[0][0] == ["the question"]
@@ -94,7 +94,7 @@ def test_a_model_grades_and_reasons(nodes: list[TextNode]) -> None:
             return CompletionResponse(text="Grade: 5" if "prime 7" in prompt else "Grade: 1")
 
     llm = LlamaIndexChat(Model())
-    made = RaderRetriever.from_defaults(
+    retriever = RaderRetriever.from_defaults(
         nodes=nodes,
         model=HashEncoder(),
         mode="dense",
@@ -103,40 +103,40 @@ def test_a_model_grades_and_reasons(nodes: list[TextNode]) -> None:
         reranker=LLMReranker(llm),
         rerank_top=30,
     )
-    found = made.retrieve("what is prime?")
-    assert (found[0].node_id, found[0].metadata["scores"]["grade"]) == ("n07", 5)
+    results = retriever.retrieve("what is prime?")
+    assert (results[0].node_id, results[0].metadata["scores"]["grade"]) == ("n07", 5)
 
 
 def test_persisting_a_reranker_by_name(nodes: list[TextNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sentence_transformers")
     tiny_cross_encoder(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
-    made = RaderRetriever.from_defaults(
+    retriever = RaderRetriever.from_defaults(
         nodes=nodes, model=HashEncoder(), path=tmp_path / "index", reranker="model", rerank_top=9
     )
-    made.persist()
+    retriever.persist()
     monkeypatch.chdir(tmp_path.parent)
-    again = RaderRetriever.from_persist_dir(tmp_path / "index", model=HashEncoder())
-    assert again.core.rerank_top == 9
-    assert scores(again.retrieve("prime")) == scores(made.retrieve("prime"))
-    assert "rerank" in again.retrieve("prime")[0].metadata["scores"]
+    loaded = RaderRetriever.from_persist_dir(tmp_path / "index", model=HashEncoder())
+    assert loaded.core.rerank_top == 9
+    assert scores(loaded.retrieve("prime")) == scores(retriever.retrieve("prime"))
+    assert "rerank" in loaded.retrieve("prime")[0].metadata["scores"]
     plain = RaderRetriever.from_persist_dir(tmp_path / "index", model=HashEncoder(), reranker=None)
     assert plain.core.reranker is None
 
 
 def test_objects_are_never_lost_in_silence(nodes: list[TextNode], tmp_path: Path) -> None:
-    made = RaderRetriever.from_defaults(
+    retriever = RaderRetriever.from_defaults(
         nodes=nodes, model=HashEncoder(), reranker=LengthReranker(), reasoning=Steps("prime 9")
     )
-    made.persist(tmp_path)
+    retriever.persist(tmp_path)
     with pytest.raises(InputError, match=r"LengthReranker as its reranker.*reranker=\.\.\."):
         RaderRetriever.from_persist_dir(tmp_path, model=HashEncoder(), reasoning=None)
     with pytest.raises(InputError, match=r"Steps as its reasoning.*reasoning=None"):
         RaderRetriever.from_persist_dir(tmp_path, model=HashEncoder(), reranker=None)
-    again = RaderRetriever.from_persist_dir(
+    loaded = RaderRetriever.from_persist_dir(
         tmp_path, model=HashEncoder(), reranker=LengthReranker(), reasoning=Steps("prime 9")
     )
-    assert scores(again.retrieve("x")) == scores(made.retrieve("x"))
+    assert scores(loaded.retrieve("x")) == scores(retriever.retrieve("x"))
     # What was written before there were such stages still opens.
     file = tmp_path / "llama_index_retriever.json"
     config = json.loads(file.read_text())
@@ -164,5 +164,5 @@ def test_bad_arguments(nodes: list[TextNode], arguments: dict[str, Any], message
 
 def test_a_postprocessor_as_the_reranker(nodes: list[TextNode]) -> None:
     reranker = LengthReranker()
-    made = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder(), reranker=RaderRerank(reranker))
-    assert made.core.reranker is reranker
+    retriever = RaderRetriever.from_defaults(nodes=nodes, model=HashEncoder(), reranker=RaderRerank(reranker))
+    assert retriever.core.reranker is reranker

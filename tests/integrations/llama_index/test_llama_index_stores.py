@@ -65,8 +65,8 @@ def test_a_hybrid_search_of_the_store_of_qdrant_is_ours_where_its_lists_are_deep
     store = qdrant_store(QdrantBm25(SparseBm25.fit(TEXTS)))
     index = embedded()
     for text in QUERIES:
-        asked = query(text, VectorStoreQueryMode.HYBRID, similarity_top_k=50, hybrid_top_k=8, alpha=0.7)
-        result = store.query(asked)
+        store_query = query(text, VectorStoreQueryMode.HYBRID, similarity_top_k=50, hybrid_top_k=8, alpha=0.7)
+        result = store.query(store_query)
         hits = RaderRetriever(index, "hybrid", 0.7).search(text, 8)
         assert result.ids == [hit.document.id for hit in hits]
         assert result.similarities == pytest.approx([hit.score for hit in hits], abs=1e-4)
@@ -75,11 +75,11 @@ def test_a_hybrid_search_of_the_store_of_qdrant_is_ours_where_its_lists_are_deep
 def test_a_node_that_the_sparse_search_did_not_return_gets_its_bm25_from_its_text() -> None:
     """The sparse list has one node; the dense list has all."""
     store = qdrant_store(QdrantBm25(SparseBm25.fit(TEXTS)))
-    asked = query(
+    store_query = query(
         QUERIES[0], VectorStoreQueryMode.HYBRID, similarity_top_k=50, sparse_top_k=1, hybrid_top_k=8, alpha=0.7
     )
     hits = RaderRetriever(embedded(), "hybrid", 0.7).search(QUERIES[0], 8)
-    assert store.query(asked).ids == [hit.document.id for hit in hits]
+    assert store.query(store_query).ids == [hit.document.id for hit in hits]
 
 
 def test_searches_at_once_do_not_mix_their_queries() -> None:

@@ -52,21 +52,21 @@ def embed_model() -> RaderEmbedding:
 
 
 def nodes(embed_model: RaderEmbedding) -> list[TextNode]:
-    made = []
+    text_nodes = []
     for number, (id, text) in enumerate(TEXTS.items()):
         node = TextNode(id_=id, text=text, metadata={"n": number, "field": "graphs" if number != 1 else "chance"})
         node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=f"doc-{number % 2}")
-        made.append(node)
-    for node, vector in zip(made, embed_model.get_text_embedding_batch(list(TEXTS.values())), strict=True):
+        text_nodes.append(node)
+    for node, vector in zip(text_nodes, embed_model.get_text_embedding_batch(list(TEXTS.values())), strict=True):
         node.embedding = vector
-    return made
+    return text_nodes
 
 
 @pytest.fixture
 def store(embed_model: RaderEmbedding) -> RaderVectorStore:
-    made = RaderVectorStore(embed_model=embed_model)
-    assert made.add(nodes(embed_model)) == list(TEXTS)
-    return made
+    vector_store = RaderVectorStore(embed_model=embed_model)
+    assert vector_store.add(nodes(embed_model)) == list(TEXTS)
+    return vector_store
 
 
 def query(embed_model: RaderEmbedding, text: str = "pigeons share a hole", **options: Any) -> VectorStoreQuery:
@@ -76,14 +76,14 @@ def query(embed_model: RaderEmbedding, text: str = "pigeons share a hole", **opt
 
 @pytest.mark.parametrize("mode", ["default", "hybrid", "semantic_hybrid", "sparse", "text_search", "mmr"])
 def test_every_mode_finds_and_filters(store: RaderVectorStore, embed_model: RaderEmbedding, mode: str) -> None:
-    asked = query(embed_model, mode=VectorStoreQueryMode(mode))
-    found = store.query(asked)
-    assert (found.ids or [])[0] == "php"
-    assert len(found.ids or []) == len(found.nodes or []) == len(found.similarities or [])
-    assert found.nodes is not None
-    assert found.nodes[0].get_content() == TEXTS["php"]
-    assert "score" not in found.nodes[0].metadata
-    assert asyncio.run(store.aquery(asked)).ids == found.ids
+    store_query = query(embed_model, mode=VectorStoreQueryMode(mode))
+    result = store.query(store_query)
+    assert (result.ids or [])[0] == "php"
+    assert len(result.ids or []) == len(result.nodes or []) == len(result.similarities or [])
+    assert result.nodes is not None
+    assert result.nodes[0].get_content() == TEXTS["php"]
+    assert "score" not in result.nodes[0].metadata
+    assert asyncio.run(store.aquery(store_query)).ids == result.ids
     chance = MetadataFilters(filters=[MetadataFilter(key="field", value="chance")])
     narrowed = store.query(query(embed_model, mode=VectorStoreQueryMode(mode), filters=chance))
     assert set(narrowed.ids or []) <= {"bayes"}
@@ -98,14 +98,14 @@ def test_modes_have_their_own_numbers_and_the_rest_is_refused(
     assert len(store.query(query(embed_model, mode=VectorStoreQueryMode.HYBRID, hybrid_top_k=3)).ids or []) == 3
     assert store.query(query(embed_model, similarity_top_k=0)).ids == []
     assert store.query(VectorStoreQuery(query_str="pigeons", similarity_top_k=1)).ids == ["php"]
-    for asked, options, match in (
+    for store_query, options, match in (
         (query(embed_model, mode=VectorStoreQueryMode.SVM), {}, "not 'svm'"),
         (VectorStoreQuery(similarity_top_k=1), {}, "needs an embedding"),
         (VectorStoreQuery(query_embedding=[1.0], similarity_top_k=1), {}, "same"),
         (query(embed_model), {"unknown": 1}, "takes no unknown"),
     ):
         with pytest.raises(InputError, match=match):
-            store.query(asked, **options)
+            store.query(store_query, **options)
 
 
 def test_nodes_are_read_and_deleted(store: RaderVectorStore) -> None:
@@ -130,11 +130,11 @@ def test_an_index_of_llama_index_over_it(tmp_path: Path, embed_model: RaderEmbed
     documents = [Document(text=text, doc_id=id) for id, text in TEXTS.items()]
     index = VectorStoreIndex.from_documents(documents, storage_context=context, embed_model=embed_model)
     opened = VectorStoreIndex.from_vector_store(RaderVectorStore(tmp_path / "index"), embed_model=embed_model)
-    for each in (index, opened):
-        [found] = each.as_retriever(similarity_top_k=1).retrieve("pigeons share a hole")
-        assert found.node.ref_doc_id == "php"
+    for scored in (index, opened):
+        [result] = scored.as_retriever(similarity_top_k=1).retrieve("pigeons share a hole")
+        assert result.node.ref_doc_id == "php"
     hybrid = opened.as_retriever(vector_store_query_mode="hybrid", similarity_top_k=1, alpha=0.2)
-    assert [each.node.ref_doc_id for each in hybrid.retrieve("pigeons")] == ["php"]
+    assert [scored.node.ref_doc_id for scored in hybrid.retrieve("pigeons")] == ["php"]
     assert len(RaderRetriever(str(tmp_path / "index")).retrieve("pigeons")) == 3
     opened.delete_ref_doc("php")
     assert {node.ref_doc_id for node in store.get_nodes()} == {"ramsey", "bayes"}
@@ -182,10 +182,10 @@ def test_persisting_copying_and_pickling(tmp_path: Path, store: RaderVectorStore
         pickle.dumps(store)
     assert copy.deepcopy(store).client is store.client
     store.persist(str(tmp_path / "kept"))
-    kept = RaderVectorStore.from_persist_path(tmp_path / "kept", embed_model)
-    again = pickle.loads(pickle.dumps(kept))  # noqa: S301
-    for each in (kept, again):
-        assert each.query(query(embed_model)).ids == store.query(query(embed_model)).ids
+    loaded = RaderVectorStore.from_persist_path(tmp_path / "kept", embed_model)
+    unpickled = pickle.loads(pickle.dumps(loaded))  # noqa: S301
+    for restored in (loaded, unpickled):
+        assert restored.query(query(embed_model)).ids == store.query(query(embed_model)).ids
     with pytest.raises(InputError, match="no index"):
         RaderVectorStore.from_persist_path(tmp_path / "none")
     with pytest.raises(InputError, match="leave path"):
@@ -208,7 +208,7 @@ def test_a_model_writes_the_filters(store: RaderVectorStore, embed_model: RaderE
         content_info="principles", metadata_info=[MetadataInfo(name="n", type="int", description="number")]
     )
     retriever = VectorIndexAutoRetriever(index, vector_store_info=info, llm=Writer(max_tokens=None), similarity_top_k=3)
-    assert {each.node.node_id for each in retriever.retrieve("later than the first?")} == {"bayes", "php"}
+    assert {result.node.node_id for result in retriever.retrieve("later than the first?")} == {"bayes", "php"}
 
 
 def test_arguments_of_other_names_are_named(store: RaderVectorStore) -> None:
@@ -246,20 +246,20 @@ def test_any_index_lies_below_it(tmp_path: Path, embed_model: RaderEmbedding) ->
     inner = RaderIndex.create(tmp_path / "index", encoder_for(embed_model))
     store = RaderVectorStore(index=OtherIndex(inner))
     reference = RaderVectorStore(embed_model=embed_model)
-    for each in (store, reference):
-        assert each.add(nodes(embed_model)) == list(TEXTS)
+    for vector_store in (store, reference):
+        assert vector_store.add(nodes(embed_model)) == list(TEXTS)
     assert store.path is None
     for mode in ("default", "hybrid", "text_search", "mmr"):
         for options in ({}, {"doc_ids": ["doc-0"]}, {"node_ids": ["php", "bayes"]}):
-            asked = query(embed_model, mode=VectorStoreQueryMode(mode), **options)
-            assert store.query(asked).ids == reference.query(asked).ids
-            assert asyncio.run(store.aquery(asked)).ids == reference.query(asked).ids
+            store_query = query(embed_model, mode=VectorStoreQueryMode(mode), **options)
+            assert store.query(store_query).ids == reference.query(store_query).ids
+            assert asyncio.run(store.aquery(store_query)).ids == reference.query(store_query).ids
     index = VectorStoreIndex.from_vector_store(store, embed_model=embed_model)
     index.insert(Document(text="Inclusion and exclusion.", doc_id="new"))
     assert {node.ref_doc_id for node in store.get_nodes()} == {"doc-0", "doc-1", "new"}
     index.delete_ref_doc("new")
-    again = pickle.loads(pickle.dumps(store))  # noqa: S301
-    assert again.get_nodes() == copy.deepcopy(store).get_nodes() == reference.get_nodes()
+    unpickled = pickle.loads(pickle.dumps(store))  # noqa: S301
+    assert unpickled.get_nodes() == copy.deepcopy(store).get_nodes() == reference.get_nodes()
     StorageContext.from_defaults(vector_store=store).persist(str(tmp_path / "context"))
     store.clear()
     assert store.get_nodes() == []
@@ -315,15 +315,15 @@ def test_filters_let_pass_what_llama_indexs_own_store_lets_pass(
     ]
     for store in (own, ours):
         store.add(plain)
-    asked = VectorStoreQuery(query_embedding=[0.9, 0.5, 0.1], similarity_top_k=4, filters=filters)
+    store_query = VectorStoreQuery(query_embedding=[0.9, 0.5, 0.1], similarity_top_k=4, filters=filters)
     try:
-        expected = own.query(asked).ids or []
+        expected = own.query(store_query).ids or []
     except (TypeError, ValueError):  # LlamaIndex cannot compare, or takes no such value: docs/llama-index.md
         return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of filters that admit nothing
-            result = ours.query(asked).ids
+            result = ours.query(store_query).ids
     except InputError:  # a value that the operator does not take
         return
     assert sorted(result or []) == sorted(expected)
