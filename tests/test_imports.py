@@ -29,22 +29,22 @@ HEAVY = {"torch", "transformers", "sentence_transformers", "faiss", "peft", "dat
 
 
 def imported(file: Path) -> set[str]:
-    found: set[str] = set()
+    packages: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            packages |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.split(".")[0])
-    return found
+            packages.add(node.module.split(".")[0])
+    return packages
 
 
 @pytest.mark.parametrize("folder", RULES)
 def test_nobody_imports_what_he_may_not(folder: str) -> None:
     assert list((ROOT / folder).rglob("*.py")), "the rule would hold for nothing"
     wrong = {
-        str(file.relative_to(ROOT)): sorted(found)
+        str(file.relative_to(ROOT)): sorted(forbidden)
         for file in (ROOT / folder).rglob("*.py")
-        if (found := imported(file) & RULES[folder])
+        if (forbidden := imported(file) & RULES[folder])
     }
     assert not wrong
 

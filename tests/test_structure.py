@@ -82,8 +82,8 @@ def circles(graph: Mapping[str, set[str]]) -> list[frozenset[str]]:
 def test_no_files_import_each_other_in_a_circle() -> None:
     files = modules(ROOT, PACKAGES)
     assert len(files) > 100, "the rule would hold for nothing"
-    found = circles({name: imports(name, file, files) for name, file in files.items()})
-    assert not [sorted(circle) for circle in found], "put what both need where both may import it"
+    import_circles = circles({name: imports(name, file, files) for name, file in files.items()})
+    assert not [sorted(circle) for circle in import_circles], "put what both need where both may import it"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,6 @@ def test_the_rule_finds_an_offender(tmp_path: Path, inner: str, outer: str) -> N
     for name, text in {"__init__": "from .a import z", "a": inner, "b": outer, "c": "import house.a"}.items():
         (tmp_path / "house" / f"{name}.py").write_text(text)
     files = modules(tmp_path, {"house": "house"})
-    found = circles({name: imports(name, file, files) for name, file in files.items()})
+    import_circles = circles({name: imports(name, file, files) for name, file in files.items()})
     expected = {"house.a", "house.b", "house.c"} if outer == "import house.c" else {"house.a", "house.b"}
-    assert found == [frozenset(expected)]
+    assert import_circles == [frozenset(expected)]

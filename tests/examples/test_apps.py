@@ -50,13 +50,13 @@ def langchain_service(module: Any, folder: Path) -> Any:
             return self
 
         def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-            question = next(str(each.content) for each in messages if each.type == "human")
+            question = next(str(message.content) for message in messages if message.type == "human")
             call = {"name": "search_docs", "args": {"query": question}, "id": "1", "type": "tool_call"}
             if messages[-1].type == "tool":
-                said = AIMessage(answer_to(question))
+                reply = AIMessage(answer_to(question))
             else:
-                said = AIMessage("", tool_calls=[call])
-            return ChatResult(generations=[ChatGeneration(message=said)])
+                reply = AIMessage("", tool_calls=[call])
+            return ChatResult(generations=[ChatGeneration(message=reply)])
 
     return module.Service(Scripted(), str(folder / "index"), str(folder / "runs.jsonl"))
 
@@ -66,7 +66,7 @@ def llama_index_service(module: Any, folder: Path) -> Any:
     from llama_index.core.llms.mock import MockFunctionCallingLLM
 
     def reply(messages: Any, **kwargs: Any) -> ChatMessage:
-        question = next(str(each.content) for each in messages if each.role == "user")
+        question = next(str(message.content) for message in messages if message.role == "user")
         if messages[-1].role == "tool":
             return ChatMessage(role="assistant", content=answer_to(question))
         call = ToolCallBlock(tool_name="search_docs", tool_kwargs={"input": question}, tool_call_id="1")

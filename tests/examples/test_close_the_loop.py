@@ -39,18 +39,18 @@ def small_proofs(folder: Path) -> Path:
     """Forty proofs, ten questions to evaluate on, and the facts that either need."""
     (folder / "qrels").mkdir(parents=True)
     proofs = lines(ENTAILMENT / "proofs_train.jsonl", 40)
-    header, *judged = (ENTAILMENT / "qrels" / "dev.tsv").read_text(encoding="utf-8").splitlines()
-    asked = list(dict.fromkeys(line.split("\t")[0] for line in judged))[:10]
-    judged = [line for line in judged if line.split("\t")[0] in asked]
-    facts = {line.split("\t")[1] for line in judged}
+    header, *judgements = (ENTAILMENT / "qrels" / "dev.tsv").read_text(encoding="utf-8").splitlines()
+    queries = list(dict.fromkeys(line.split("\t")[0] for line in judgements))[:10]
+    judgements = [line for line in judgements if line.split("\t")[0] in queries]
+    facts = {line.split("\t")[1] for line in judgements}
     facts |= {fact for proof in proofs for fact in proof["fact_ids"] if fact}  # type: ignore[attr-defined]
-    (folder / "qrels" / "dev.tsv").write_text("\n".join([header, *judged]) + "\n", encoding="utf-8")
-    for name, kept in (
+    (folder / "qrels" / "dev.tsv").write_text("\n".join([header, *judgements]) + "\n", encoding="utf-8")
+    for name, rows in (
         ("proofs_train.jsonl", proofs),
-        ("queries.jsonl", [row for row in lines(ENTAILMENT / "queries.jsonl") if row["_id"] in asked]),
+        ("queries.jsonl", [row for row in lines(ENTAILMENT / "queries.jsonl") if row["_id"] in queries]),
         ("corpus.jsonl", [row for row in lines(ENTAILMENT / "corpus.jsonl") if row["_id"] in facts]),
     ):
-        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
 
 
@@ -66,19 +66,19 @@ def test_the_example_runs_to_its_end(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "Generating" not in ran.stderr, "no progress bars where no one watches"
-    for found in ("LangChain:", "LlamaIndex:"):
-        (line,) = [line for line in ran.stdout.splitlines() if found in line]
+    for framework in ("LangChain:", "LlamaIndex:"):
+        (line,) = [line for line in ran.stdout.splitlines() if framework in line]
         assert line.count(";") == 2, "three documents"
     before, after = re.findall(r"([\d.]+) (?:before|after)", ran.stdout)
-    told = {name: json.loads((out / name / "evaluation.json").read_bytes()) for name in ("before", "after")}
-    assert f"{100 * told['before']['mean']['nDCG@10']:.1f}" == before
-    assert f"{100 * told['after']['mean']['nDCG@10']:.1f}" == after
+    evaluations = {name: json.loads((out / name / "evaluation.json").read_bytes()) for name in ("before", "after")}
+    assert f"{100 * evaluations['before']['mean']['nDCG@10']:.1f}" == before
+    assert f"{100 * evaluations['after']['mean']['nDCG@10']:.1f}" == after
     assert (out / "report" / "comparison.html").stat().st_size > 1000
     card = json.loads((out / "samples" / "card.json").read_bytes())
     kinds = {"question", "cot"} if ENTAILMENT.is_dir() else {"question"}
     assert set(card["samples"]["train"]) >= kinds
     assert (out / "run" / "adapter" / "adapter_model.safetensors").stat().st_size < 2_000_000
 
-    again = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert again.returncode == 2
-    assert "name a new folder" in again.stderr
+    second_run = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert second_run.returncode == 2
+    assert "name a new folder" in second_run.stderr

@@ -62,10 +62,10 @@ def test_shutdown_gives_up_what_waits() -> None:
         begun.set()
         return gate.wait(20)
 
-    running, waiting = workers.submit(wait), workers.submit(print)
+    running, queued = workers.submit(wait), workers.submit(print)
     assert begun.wait(20)
     workers.shutdown(wait=False, cancel_futures=True)
-    assert waiting.cancelled()
+    assert queued.cancelled()
     gate.set()
     assert running.result()
     with pytest.raises(RuntimeError, match="shut down"):

@@ -137,13 +137,13 @@ def test_every_client_is_pickled_as_how_it_was_made(tmp_path: Any) -> None:
             load_encoder(server.url, recipe="plain", model="m"),
             CachedEncoder(load_encoder(server.url, recipe="plain", model="m"), VectorCache(tmp_path / "v.sqlite")),
         ]
-        again = [pickle.loads(pickle.dumps(each)) for each in objects]  # noqa: S301
-        for before, after in zip(objects, again, strict=True):
+        unpickled = [pickle.loads(pickle.dumps(client)) for client in objects]  # noqa: S301
+        for before, after in zip(objects, unpickled, strict=True):
             assert type(after) is type(before)
             assert after is not before
             if hasattr(before, "fingerprint"):
                 assert after.fingerprint == before.fingerprint
-        assert again[0].chat([{"role": "user", "content": "a"}])[0].text == "Grade: 3"
-        assert again[2].weight == 0.25
-        assert again[4].expand(["q"]) == ["q\nsteps"]
-        assert again[6].encode_queries(["a"]).shape == (1, 2)
+        assert unpickled[0].chat([{"role": "user", "content": "a"}])[0].text == "Grade: 3"
+        assert unpickled[2].weight == 0.25
+        assert unpickled[4].expand(["q"]) == ["q\nsteps"]
+        assert unpickled[6].encode_queries(["a"]).shape == (1, 2)

@@ -34,9 +34,9 @@ def test_sizes_and_ids() -> None:
 @pytest.mark.parametrize(("split", "queries"), [("test", "queries.jsonl"), ("train", "train_queries.jsonl")])
 def test_every_question_is_judged_and_every_judged_document_exists(split: str, queries: str) -> None:
     corpus = {row["_id"] for row in rows("corpus.jsonl")}
-    asked = {row["_id"] for row in rows(queries)}
+    question_ids = {row["_id"] for row in rows(queries)}
     pairs = judgements(split)
-    assert {query for query, _, _ in pairs} == asked
+    assert {query for query, _, _ in pairs} == question_ids
     assert {document for _, document, _ in pairs} <= corpus
     assert {score for _, _, score in pairs} == {"1"}
 
@@ -50,5 +50,7 @@ def test_no_question_names_its_document() -> None:
 
 
 def test_the_splits_share_no_question() -> None:
-    one, other = ({row["text"] for row in rows(name)} for name in ("queries.jsonl", "train_queries.jsonl"))
-    assert not one & other
+    test_questions, train_questions = (
+        {row["text"] for row in rows(name)} for name in ("queries.jsonl", "train_queries.jsonl")
+    )
+    assert not test_questions & train_questions

@@ -63,7 +63,7 @@ def test_a_trajectory_survives_its_file_format(trajectory: Trajectory) -> None:
 def test_a_sample_survives_its_file_format(sample: Sample) -> None:
     row = json.loads(json.dumps(sample.row()))
     assert Sample.from_row(row) == sample
-    assert [passage["docid"] for passage in row["positive_passages"]] == [one.id for one in sample.positives]
+    assert [passage["docid"] for passage in row["positive_passages"]] == [positive.id for positive in sample.positives]
 
 
 def test_files_of_the_version_before_are_read() -> None:

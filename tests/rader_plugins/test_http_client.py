@@ -215,17 +215,17 @@ def test_a_quota_that_is_used_up_is_not_tried_again(error: Any) -> None:
 
 
 def test_an_unknown_host_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    lookups = []
 
     def unknown(*arguments: Any, **options: Any) -> Any:
-        asked.append(arguments)
+        lookups.append(arguments)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(ServerError, match="name of the host") as caught:
         client("http://no-such-host.invalid").post({})
     assert caught.value.refused
-    assert len(asked) == 1
+    assert len(lookups) == 1
 
 
 def test_tls_where_there_is_none_is_not_tried_again() -> None:

@@ -73,7 +73,7 @@ def test_one_at_a_time_and_the_settings_are_where_they_shall_be(tmp_path: Path, 
         assert not folder.resumed
         assert list(journal.rows()) == []
         starts = [journal.append({"n": n}) for n in range(3)]
-        assert [journal.row_at(at) for at in starts] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        assert [journal.row_at(offset) for offset in starts] == [{"n": 0}, {"n": 1}, {"n": 2}]
         with (
             pytest.raises(InputError, match="Another process"),
             RunFolder(folder.path, {"seed": 1}, **options).opened(),
@@ -82,9 +82,9 @@ def test_one_at_a_time_and_the_settings_are_where_they_shall_be(tmp_path: Path, 
     with (folder.path / file).open(encoding="utf-8") as stream:
         content = json.loads(stream.readline() if file == "rows.jsonl" else stream.read())
     assert content == {"server": "here", "manifest": {"seed": 1}}
-    with RunFolder(folder.path, {"seed": 1}, **options).opened() as again:
-        assert again.resumed
-        with again.journal("rows.jsonl").opened() as journal:
+    with RunFolder(folder.path, {"seed": 1}, **options).opened() as reopened:
+        assert reopened.resumed
+        with reopened.journal("rows.jsonl").opened() as journal:
             assert [row for _, row in journal.rows()] == [{"n": 0}, {"n": 1}, {"n": 2}]
     with pytest.raises(InputError, match="not open"):
         journal.append({})

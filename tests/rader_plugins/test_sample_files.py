@@ -20,7 +20,7 @@ def sample(number: int, negatives: int = 1) -> Sample:
         query=f"query {number} \U0001f600 'x'",
         query_kind="cot",
         positives=(Passage("p", "positive", "title", "proof"),),
-        negatives=tuple(Passage(f"n{at}", "negative", "", "bm25") for at in range(negatives)),
+        negatives=tuple(Passage(f"n{index}", "negative", "", "bm25") for index in range(negatives)),
         problem_id=f"problem-{number}",
         trajectory_id=f"t{number}",
         provenance={"source": "test", "step": number},
@@ -39,11 +39,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = write(tmp_path / "samples", 23, rows_per_shard=7)
     assert [file.name for file in sample_files(folder)] == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
     expected = [sample(number, number % 3) for number in range(23)]
-    assert list(read_samples(folder)) == [one for number, one in enumerate(expected) if number % 5]
+    assert list(read_samples(folder)) == [row for number, row in enumerate(expected) if number % 5]
     assert list(read_samples(folder, "validation")) == expected[::5]
     tevatron = list(read_samples(folder / "tevatron" / "train.jsonl"))
-    assert {one.weight for one in tevatron} == {1.0}  # Tevatron knows no weights
-    assert [one.query_id for one in tevatron] == [one.query_id for one in read_samples(folder)]
+    assert {row.weight for row in tevatron} == {1.0}  # Tevatron knows no weights
+    assert [row.query_id for row in tevatron] == [row.query_id for row in read_samples(folder)]
     assert set(json.loads((folder / "tevatron/train.jsonl").read_text().splitlines()[0])) == {
         "query_id", "query", "positive_passages", "negative_passages",
     }  # fmt: skip
@@ -55,15 +55,15 @@ def test_a_folder_of_the_version_before_has_no_weights_and_is_read(tmp_path: Pat
     (file,) = sample_files(write(tmp_path / "samples", 4))
     table = parquet.read_table(file)
     parquet.write_table(table.drop_columns(["weight"]), file)
-    assert [one.query_id for one in read_samples(tmp_path / "samples")] == ["q1", "q2", "q3"]
-    assert {one.weight for one in read_samples(tmp_path / "samples")} == {1.0}
+    assert [row.query_id for row in read_samples(tmp_path / "samples")] == ["q1", "q2", "q3"]
+    assert {row.weight for row in read_samples(tmp_path / "samples")} == {1.0}
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
-    one, two = (write(tmp_path / name, 30, rows_per_shard=9) for name in ("a", "b"))
-    files = sorted(file.relative_to(one) for file in one.rglob("*") if file.is_file())
+    first, second = (write(tmp_path / name, 30, rows_per_shard=9) for name in ("a", "b"))
+    files = sorted(file.relative_to(first) for file in first.rglob("*") if file.is_file())
     assert len(files) == 3 + 1 + 2
-    assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files)
+    assert all((first / file).read_bytes() == (second / file).read_bytes() for file in files)
 
 
 def test_a_shard_without_negatives_has_the_schema_of_the_others(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_a_shard_without_negatives_has_the_schema_of_the_others(tmp_path: Path) 
     with SampleWriter(tmp_path / "s", rows_per_shard=1) as writer:
         writer.add("train", sample(0, negatives=0))
         writer.add("train", sample(1, negatives=2))
-    one, two = (parquet.read_schema(file) for file in sample_files(tmp_path / "s"))
-    assert one.equals(two, check_metadata=True)
+    first, second = (parquet.read_schema(file) for file in sample_files(tmp_path / "s"))
+    assert first.equals(second, check_metadata=True)
 
 
 def test_a_block_that_fails_leaves_no_split_that_could_be_taken_for_complete(tmp_path: Path) -> None:

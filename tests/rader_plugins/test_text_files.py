@@ -49,16 +49,16 @@ def test_what_is_not_utf8_is_named_with_its_line_and_a_way_out(tmp_path: Path) -
 
 @pytest.mark.parametrize("encoding", ["utf-8", *WITH_MARK])
 def test_certain_encodings(encoding: str) -> None:
-    found = detect_encoding(GERMAN.encode(encoding))
-    assert found.certain
-    assert found.name is not None
-    assert GERMAN.encode(encoding).decode(found.name) == GERMAN
+    encoding_guess = detect_encoding(GERMAN.encode(encoding))
+    assert encoding_guess.certain
+    assert encoding_guess.name is not None
+    assert GERMAN.encode(encoding).decode(encoding_guess.name) == GERMAN
 
 
 def test_windows_1252_and_utf16_without_mark_are_guesses() -> None:
     for encoding in ("cp1252", "utf-16-le", "utf-16-be"):
-        found = detect_encoding(GERMAN.encode(encoding))
-        assert (found.name, found.certain) == (encoding, False)
+        encoding_guess = detect_encoding(GERMAN.encode(encoding))
+        assert (encoding_guess.name, encoding_guess.certain) == (encoding, False)
 
 
 def test_damaged_utf8_stays_utf8() -> None:
@@ -78,9 +78,9 @@ def test_damaged_utf8_stays_utf8() -> None:
     ],
 )
 def test_what_is_no_text_or_cannot_be_told_is_refused_with_the_reason(raw: bytes, reason: str) -> None:
-    found = detect_encoding(raw)
-    assert found.name is None
-    assert reason in found.reason
+    encoding_guess = detect_encoding(raw)
+    assert encoding_guess.name is None
+    assert reason in encoding_guess.reason
 
 
 @pytest.mark.parametrize("seed", range(20))

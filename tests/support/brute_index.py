@@ -37,12 +37,14 @@ class BruteIndex:
 
     def add(self, documents: Iterable[Document], **options: Unpack[AddOptions]) -> AddReport:
         batch = list(documents)
-        given = options.get("vectors")
+        own_vectors = options.get("vectors")
         replaced = sum(document.id in self._documents for document in batch)
         self._documents |= {document.id: document for document in batch}
         if self.encoder is not None:
             texts = [document.text for document in batch]
-            vectors = self.encoder.encode_documents(texts) if given is None else np.asarray(given, np.float32)
+            vectors = (
+                self.encoder.encode_documents(texts) if own_vectors is None else np.asarray(own_vectors, np.float32)
+            )
             self._vectors |= dict(zip([document.id for document in batch], vectors, strict=True))
         return AddReport(added=len(batch) - replaced, replaced=replaced)
 
@@ -69,7 +71,9 @@ class BruteIndex:
         request.check(self.capabilities)
         self.requests.append(request)
         excluded = request.exclude_ids or [()] * len(request.queries)
-        return [self._search(request, at, set(excluded[at])) for at in range(len(request.queries) if request.k else 0)]
+        return [
+            self._search(request, row, set(excluded[row])) for row in range(len(request.queries) if request.k else 0)
+        ]
 
     async def asearch(self, request: SearchRequest) -> list[list[Hit]]:
         return self.search(request)

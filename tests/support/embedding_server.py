@@ -125,7 +125,7 @@ class EmbeddingServer:
             vectors[0] = [0.0] * dimension
         if action == "nested":
             vectors = [[vector, vector] for vector in vectors]
-        data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
         if action == "short":
             data = data[:-1]
         if action == "doubled":

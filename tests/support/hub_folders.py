@@ -88,8 +88,8 @@ def write_bright(home: Path, split: str = BRIGHT_SPLIT) -> Path:
 
 def beir_rows() -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[tuple[str, str, int]]]:
     corpus = [
-        {"_id": str(at), "title": text.split(":")[0] if ":" in text else "", "text": text}
-        for at, text in enumerate(TEXTS.values(), start=4)
+        {"_id": str(number), "title": text.split(":")[0] if ":" in text else "", "text": text}
+        for number, text in enumerate(TEXTS.values(), start=4)
     ]
     queries = [{"_id": "1", "text": "six people"}, {"_id": "2", "text": "primes"}, {"_id": "3", "text": "light"}]
     return corpus, queries, [("1", "4", 2), ("2", "6", 1), ("2", "5", 0)]

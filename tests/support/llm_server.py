@@ -124,8 +124,8 @@ class LLMServer:
                     self._send(400, {"error": {"code": 400, "message": message, "type": "invalid_request_error"}})
                 elif action.isdigit():
                     sent = self.headers.get("Authorization", "")
-                    said = {"error": {"message": f"scripted failure {action} {sent}"}}
-                    self._send(int(action), server.refusal or said)
+                    refusal = {"error": {"message": f"scripted failure {action} {sent}"}}
+                    self._send(int(action), server.refusal or refusal)
                 elif action == "garbage":
                     self._send(200, "<html>not json")
                 elif action == "error-200":
@@ -174,17 +174,17 @@ class LLMServer:
         if action == "filtered":
             reason = "content_filter"
         choices: list[dict[str, Any]] = []
-        written = 0
-        for at in range(min(body.get("n", 1), self.most_choices)):
-            if action == "ok" and at and "seed" in body:
-                message = {**message, "content": self._text({**body, "seed": body["seed"] + at})}
-            said = {"message": message} if chat else {"text": message["content"]}
-            choices.append({"index": at, **said, "finish_reason": reason})
-            written += len((message["content"] or text).split())
+        completion_tokens = 0
+        for index in range(min(body.get("n", 1), self.most_choices)):
+            if action == "ok" and index and "seed" in body:
+                message = {**message, "content": self._text({**body, "seed": body["seed"] + index})}
+            content = {"message": message} if chat else {"text": message["content"]}
+            choices.append({"index": index, **content, "finish_reason": reason})
+            completion_tokens += len((message["content"] or text).split())
         read = (
             len(body["prompt"].split()) if not chat else sum(len(turn["content"].split()) for turn in body["messages"])
         )
-        usage = {"prompt_tokens": read, "completion_tokens": written}
+        usage = {"prompt_tokens": read, "completion_tokens": completion_tokens}
         return {"object": "chat.completion" if chat else "text_completion", "choices": choices, "usage": usage}
 
     def said(self) -> list[str]:

@@ -60,10 +60,10 @@ class PostgresServer:
         """End it as a loss of power does (SIGKILL), with all that it has started, and wait until nothing is left."""
         pid = self.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for each in (pid, *map(int, children)):
+        for process_id in (pid, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):
-                descriptor = os.pidfd_open(each)
-                os.kill(each, signal.SIGKILL)
+                descriptor = os.pidfd_open(process_id)
+                os.kill(process_id, signal.SIGKILL)
                 select.select([descriptor], [], [], 60)
                 os.close(descriptor)
         # They name a process that may be there until somebody reaps it.
@@ -79,5 +79,5 @@ class PostgresServer:
 
     def url(self, table: str = "docs", user: str = "postgres", **options: object) -> str:
         """URL of a table."""
-        others = "".join(f"&{name}={quote(str(value), safe='')}" for name, value in options.items())
-        return f"postgresql://{user}@/postgres?table={table}&host={quote(str(self.folder), safe='')}{others}"
+        parameters = "".join(f"&{name}={quote(str(value), safe='')}" for name, value in options.items())
+        return f"postgresql://{user}@/postgres?table={table}&host={quote(str(self.folder), safe='')}{parameters}"

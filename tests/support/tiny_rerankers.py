@@ -18,11 +18,11 @@ class LengthReranker(Reranker):
         self.calls: list[tuple[list[str], list[int]]] = []
 
     def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        self.calls.append((list(queries), [len(found) for found in hits]))
+        self.calls.append((list(queries), [len(ranking) for ranking in hits]))
         results = []
-        for found in hits:
-            scores = [-float(len(hit.document.text)) for hit in found]
-            results.append(reordered(found, scores, [{"rerank": score} for score in scores]))
+        for ranking in hits:
+            scores = [-float(len(hit.document.text)) for hit in ranking]
+            results.append(reordered(ranking, scores, [{"rerank": score} for score in scores]))
         return results
 
 

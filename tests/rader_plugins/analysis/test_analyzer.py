@@ -59,7 +59,7 @@ def test_text_without_blanks_is_found_by_pairs_of_letters() -> None:
     terms = {name: set(analyze(text)) for name, text in documents.items()}
 
     def hits(query: str) -> set[str]:
-        return {name for name, known in terms.items() if known & set(Analyzer().query_terms(query))}
+        return {name for name, document_terms in terms.items() if document_terms & set(Analyzer().query_terms(query))}
 
     assert hits("搜索引擎") == {"engine"}, "documents that only share letters are no hits"
     assert hits("猫") == {"cat"}

@@ -412,9 +412,12 @@ TABLES = {"numeric": NUMERIC, "choice": CHOICES, "math": MATH}
 
 @pytest.fixture(scope="module")
 def checkers():
-    made: dict[str, AnswerChecker] = {"numeric": NumericChecker(), "choice": ChoiceChecker(["iron", "gold", "steel"])}
-    yield made
-    if isinstance(math := made.get("math"), MathChecker):
+    by_name: dict[str, AnswerChecker] = {
+        "numeric": NumericChecker(),
+        "choice": ChoiceChecker(["iron", "gold", "steel"]),
+    }
+    yield by_name
+    if isinstance(math := by_name.get("math"), MathChecker):
         math.close()
 
 

@@ -120,8 +120,8 @@ def test_mathematics(math: MathChecker, answer: str, gold: str, same: bool) -> N
 def test_mathematics_from_many_threads(math: MathChecker) -> None:
     rows = [(f"{n} + {n}", str(2 * n + n % 2), n % 2 == 0) for n in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda row: math.equal(row[0], row[1]), rows))
-    assert found == [same for *_, same in rows]
+        verdicts = list(pool.map(lambda row: math.equal(row[0], row[1]), rows))
+    assert verdicts == [same for *_, same in rows]
 
 
 def test_an_expression_without_end_is_given_up_and_the_next_one_is_decided() -> None:
@@ -215,8 +215,8 @@ def test_a_function_and_names() -> None:
 
 def test_a_judge_decides_and_counts_what_it_cannot_read(caplog: pytest.LogCaptureFixture) -> None:
     def judge(request: dict[str, Any]) -> str:
-        asked = request["messages"][-1]["content"]
-        return "same" if "CO2" in asked else "!500" if "broken" in asked else "I would rather not say"
+        prompt = request["messages"][-1]["content"]
+        return "same" if "CO2" in prompt else "!500" if "broken" in prompt else "I would rather not say"
 
     with LLMServer(judge) as server, OpenAIChat(server.url, max_retries=0) as llm:
         checker = JudgeChecker(llm)
@@ -238,12 +238,13 @@ def test_the_checkers_agree_with_recorded_correctness(shared_data: Path, math: M
         for row in rows:
             if row["correct"]:
                 gold.setdefault(row["problem"], checker.extract(row["solution"]) or "")
-        judged = [row for row in rows if row["problem"] in gold]
+        judged_rows = [row for row in rows if row["problem"] in gold]
         agreed = sum(
-            check_answer(checker, row["solution"], gold[row["problem"]]).correct == row["correct"] for row in judged
+            check_answer(checker, row["solution"], gold[row["problem"]]).correct == row["correct"]
+            for row in judged_rows
         )
-        assert len(judged) > 600
-        assert agreed >= 0.99 * len(judged)
+        assert len(judged_rows) > 600
+        assert agreed >= 0.99 * len(judged_rows)
 
 
 def test_problems_are_read_and_faults_are_named(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     # Test modules need not be importable by name.
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or _this_module())
-    found = [EntryPoint(name, value, plugins_module.PLUGIN_GROUP) for name, value in entries.items()]
+    plugin_entries = [EntryPoint(name, value, plugins_module.PLUGIN_GROUP) for name, value in entries.items()]
     monkeypatch.setattr(
-        plugins_module, "entry_points", lambda group: found if group == plugins_module.PLUGIN_GROUP else []
+        plugins_module, "entry_points", lambda group: plugin_entries if group == plugins_module.PLUGIN_GROUP else []
     )
 
 
@@ -82,12 +82,12 @@ def test_commands_of_plugins(rader: Rader) -> None:
 
 @pytest.mark.usefixtures("plugins")
 def test_a_broken_plugin_does_not_take_the_others_down(rader: Rader) -> None:
-    shown = rader("--help")
-    assert "Greet somebody." in shown.stdout
-    assert "search" in shown.stdout
-    assert "'broken'" in shown.stderr
-    assert "no_such_module_anywhere" in shown.stderr
-    assert "expected a Typer app or a function, found int" in shown.stderr
+    outcome = rader("--help")
+    assert "Greet somebody." in outcome.stdout
+    assert "search" in outcome.stdout
+    assert "'broken'" in outcome.stderr
+    assert "no_such_module_anywhere" in outcome.stderr
+    assert "expected a Typer app or a function, found int" in outcome.stderr
     result = rader("broken", "x", code=1)
     assert "'broken' (no_such_module_anywhere:app) cannot be loaded" in result.stderr
     assert "No such command" not in result.stderr
@@ -109,10 +109,10 @@ def test_doctor_reports_broken_plugins(rader: Rader) -> None:
     ["search", "index build", "evaluate", "compare", "import", "samples", "synthesize", "train retriever"],
 )
 def test_help_is_in_plain_words(rader: Rader, command: str) -> None:
-    shown = rader(*command.split(), "--help").stdout
-    assert "--" in shown
+    help_text = rader(*command.split(), "--help").stdout
+    assert "--" in help_text
     for jargon in ("<int", "<float range", "<float>"):
-        assert jargon not in shown
+        assert jargon not in help_text
 
 
 # Errors, warnings, exit codes
@@ -321,8 +321,8 @@ def test_text_that_the_stream_cannot_show(built: Path) -> None:
     env = {**environment(), "PYTHONIOENCODING": "latin-1"}
     assert subprocess.run(arguments, capture_output=True, env=env, timeout=600, check=True).stderr == b""
     arguments = command("search", built, "graph", "--mode", "bm25", "-k", 1)
-    shown = subprocess.run(arguments, capture_output=True, env={**env, "COLUMNS": "60"}, timeout=600, check=True)
-    assert b"\\u2026" in shown.stdout
+    process = subprocess.run(arguments, capture_output=True, env={**env, "COLUMNS": "60"}, timeout=600, check=True)
+    assert b"\\u2026" in process.stdout
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -331,7 +331,7 @@ class _Server(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
         self.server.on_request()  # type: ignore[attr-defined]
-        data = [{"index": at, "embedding": [1.0, len(text), 1.0]} for at, text in enumerate(texts)]
+        data = [{"index": index, "embedding": [1.0, len(text), 1.0]} for index, text in enumerate(texts)]
         self._answer({"data": data, "model": "served"})
 
     def do_GET(self) -> None:
@@ -423,13 +423,13 @@ def test_control_c_says_what_is_committed_and_the_same_command_goes_on(
     assert interrupted.is_set()
     assert (child.returncode, stdout) == (130, "")
     with RaderIndex.open(out) as index:
-        stored = len(index)
+        committed = len(index)
     # Signals come between two steps of the program, so a commit that was under way may be in.
-    assert 0 < stored < 200
-    assert stderr == f"Interrupted: {stored} documents committed in {out}. The same command goes on from there.\n"
+    assert 0 < committed < 200
+    assert stderr == f"Interrupted: {committed} documents committed in {out}. The same command goes on from there.\n"
     assert "Traceback" not in stderr
     result = process(*arguments, "--json")
-    assert json.loads(result.stdout)["unchanged"] == stored
+    assert json.loads(result.stdout)["unchanged"] == committed
     assert json.loads(result.stdout)["documents"] == 200
     assert "--model URL" in process("search", out, "text").stderr
     hits = json.loads(process("search", out, "text", "--model", url, "-k", 2, "--json").stdout)

@@ -23,24 +23,24 @@ def test_a_folder_of_many_encodings_and_kinds_of_files(rader: Rader, tmp_path: P
     ]  # fmt: skip
     for language, encoding in encoded:
         (folder / f"{language}.{encoding}.txt").write_bytes(TEXTS[language].encode(encoding, "ignore"))
-    others = {
+    other_files = {
         "fake.txt": b"%PDF-1.4 letters", "packed.md": gzip.compress(b"text" * 99), "p.txt": bz2.compress(b"a" * 99),
         "object.txt": pickle.dumps({"a": [1.5] * 30}), "zeros.rst": b"text" + bytes(9), "empty.md": b"",
         "mark.txt": b"\xef\xbb\xbf", "report.pdf": b"%PDF-1.4", "letter.docx": b"PK\x03\x04", "README": b"text",
         "cat.png": b"PNG",
     }  # fmt: skip
-    for name, raw in others.items():
+    for name, raw in other_files.items():
         (folder / name).write_bytes(raw)
     summary = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
     findings = summary["findings"]
-    stored = rader(
+    search = rader(
         "search", out, "-", "--mode", "bm25", "--json", "-k", 50, input="Straße\nквадрат\nピタゴラス\n".encode()
     )
-    found = {hit["id"] for line in stored.stdout.splitlines() for hit in json.loads(line)["hits"]}
+    hit_ids = {hit["id"] for line in search.stdout.splitlines() for hit in json.loads(line)["hits"]}
     named = {name for kind in ("guessed", "binary") for name in findings[kind]}
     files = {f"{language}.{encoding}.txt" for language, encoding in encoded}
-    assert files <= found | named
-    assert {f"{language}.{encoding}.txt" for language, encoding in encoded if "utf-" in encoding} <= found
+    assert files <= hit_ids | named
+    assert {f"{language}.{encoding}.txt" for language, encoding in encoded if "utf-" in encoding} <= hit_ids
     assert set(findings["binary"]) >= {"fake.txt", "packed.md", "p.txt", "object.txt", "zeros.rst"}
     assert {"report.pdf", "letter.docx"} <= set(findings["binary"]) | set(findings["left_out"]), "damaged, or no extra"
     assert set(findings["empty"]) == {"empty.md", "mark.txt"}

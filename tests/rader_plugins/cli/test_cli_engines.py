@@ -41,8 +41,10 @@ def test_the_commands_take_a_url(fresh: Fresh, rader: Rader, tmp_path: Path) -> 
     assert [term["term"] for term in hit["explanation"]["terms"]] == ["six"]
     assert hit["explanation"]["missing"] == ["zebra"]
     assert "not in it" in rader("search", url, "six zebras", "--explain").stdout
-    more = write_rows(tmp_path / "more.jsonl", {"id": "euler", "text": "Vertices minus edges plus faces is two."})
-    rader("index", "add", url, more)
+    second_file = write_rows(
+        tmp_path / "more.jsonl", {"id": "euler", "text": "Vertices minus edges plus faces is two."}
+    )
+    rader("index", "add", url, second_file)
     facts = rader("index", "info", url).stdout
     assert "3" in facts
     assert "statistics" in facts
@@ -62,8 +64,8 @@ def test_evaluating_over_an_engine_gives_the_embedded_figures(
     rows = [json.loads(line) for line in (beir / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
     write_rows(tmp_path / "data" / "corpus.jsonl", *rows)
     write_rows(tmp_path / "data" / "queries.jsonl", *({"_id": f"q{n}", "text": rows[n]["text"][:40]} for n in range(5)))
-    judged = "".join(f"q{n}\t{rows[n]['_id']}\t1\n" for n in range(5))
-    (tmp_path / "data" / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    qrels = "".join(f"q{n}\t{rows[n]['_id']}\t1\n" for n in range(5))
+    (tmp_path / "data" / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{qrels}")
     url, runs = fresh(), []
     for where in (url, tmp_path / "index"):
         out = tmp_path / f"run{len(runs)}"

@@ -50,9 +50,9 @@ def test_build_again_encodes_only_what_changed(rader: Rader, tmp_path: Path, mon
         "removed": 0,
         "documents": 5,
     }
-    again = rader("index", "build", path, "--out", out).stdout
-    assert again.startswith(f"Nothing to encode in {out}: 5 documents")
-    assert "5: stored already, not encoded again" in again
+    second_build = rader("index", "build", path, "--out", out).stdout
+    assert second_build.startswith(f"Nothing to encode in {out}: 5 documents")
+    assert "5: stored already, not encoded again" in second_build
 
 
 def test_interrupted_build_goes_on(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,14 +102,14 @@ def test_what_was_left_out_or_mended_is_counted_and_named(rader: Rader, tmp_path
     for number in range(12):
         (folder / f"{number:02}.png").write_bytes(b"\x89PNG")
     out = tmp_path / "index"
-    shown = " ".join(rader("index", "build", folder, "--out", out).stdout.split())
-    assert "1 empty text: empty.md" in shown
-    assert "2 characters in 1 text replaced by U+FFFD (not valid Unicode): bad.txt" in shown
-    assert "12 files of other kinds (12 .png)" in shown
-    assert "00.png, 01.png" in shown
-    assert "09.png and 2 more (--verbose)" in shown
-    assert "old.txt (cp1252)" in shown
-    assert "program.txt (binary content: zero bytes)" in shown
+    output = " ".join(rader("index", "build", folder, "--out", out).stdout.split())
+    assert "1 empty text: empty.md" in output
+    assert "2 characters in 1 text replaced by U+FFFD (not valid Unicode): bad.txt" in output
+    assert "12 files of other kinds (12 .png)" in output
+    assert "00.png, 01.png" in output
+    assert "09.png and 2 more (--verbose)" in output
+    assert "old.txt (cp1252)" in output
+    assert "program.txt (binary content: zero bytes)" in output
     assert "11.png" in rader("index", "build", folder, "--out", out, "--verbose").stdout
     summary = json.loads(rader("index", "build", folder, "--out", out, "--json").stdout)
     assert (summary["skipped_empty"], summary["mended_texts"], summary["replaced_characters"]) == (1, 1, 2)
@@ -264,8 +264,10 @@ def test_an_index_that_remembers_nothing_keeps_its_chunks(rader: Rader, tmp_path
     rader("index", "build", path, "--out", out, "--chunk-size", 60)
     (out / "build.json").unlink()
     assert "does not remember their size" in rader("index", "build", path, "--out", out, "--prune", code=2).stderr
-    again = json.loads(rader("index", "build", path, "--out", out, "--chunk-size", 60, "--prune", "--json").stdout)
-    assert (again["added"], again["removed"]) == (0, 0)
+    second_build = json.loads(
+        rader("index", "build", path, "--out", out, "--chunk-size", 60, "--prune", "--json").stdout
+    )
+    assert (second_build["added"], second_build["removed"]) == (0, 0)
     assert json.loads(rader("index", "build", path, "--out", out, "--json").stdout)["chunking"]["size"] == 60
     (out / "build.json").write_text("{")
     assert "build.json is damaged" in rader("index", "build", path, "--out", out, code=1).stderr
@@ -410,9 +412,9 @@ def test_damaged_vectors_are_told_and_repaired(rader: Rader, tmp_path: Path) -> 
     "arguments", [("info",), ("optimize",), ("repair",), ("delete", "x"), ("add", "rows.jsonl")], ids=lambda a: a[0]
 )
 def test_not_an_index(rader: Rader, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    name, *rest = arguments
+    name, *options = arguments
     for folder in (tmp_path, tmp_path / "none"):
-        result = rader("index", name, folder, *rest, code=2)
+        result = rader("index", name, folder, *options, code=2)
         assert "holds no index" in result.stderr
         assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ QUESTION = "How many guests make sure that two of them were born in the same mon
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
 def test_json_is_what_the_library_finds(rader: Rader, built: Path, mini_encoder: Any, mode: Any) -> None:
     alpha = ("--alpha", 0.5) if mode == "hybrid" else ()
-    shown = json.loads(rader("search", built, QUESTION, "-k", 4, "--mode", mode, *alpha, "--json").stdout)
+    printed = json.loads(rader("search", built, QUESTION, "-k", 4, "--mode", mode, *alpha, "--json").stdout)
     with RaderIndex.open(built, mini_encoder) as index:
         hits = RaderRetriever(index, mode=mode, alpha=0.5).search(QUESTION, k=4)
         expected = [
@@ -33,8 +33,8 @@ def test_json_is_what_the_library_finds(rader: Rader, built: Path, mini_encoder:
             }
             for hit in hits
         ]
-    assert shown == expected
-    assert len(shown) == 4
+    assert printed == expected
+    assert len(printed) == 4
 
 
 def test_table(rader: Rader, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,11 +53,11 @@ def test_documents_cannot_write_to_the_terminal(rader: Rader, tmp_path: Path) ->
         tmp_path / "rows.jsonl", {"id": "an\x1b[31mid", "text": "\n\nwide 漢字 \x1b]0;title\x07 words\nnext"}
     )
     rader("index", "build", path, "--out", tmp_path / "index")
-    shown = rader("search", tmp_path / "index", "words").stdout
-    assert "\x1b" not in shown
-    assert "\x07" not in shown
-    assert "wide 漢字" in shown
-    assert len(shown.splitlines()) == 2, "one line a hit"
+    output = rader("search", tmp_path / "index", "words").stdout
+    assert "\x1b" not in output
+    assert "\x07" not in output
+    assert "wide 漢字" in output
+    assert len(output.splitlines()) == 2, "one line a hit"
     [hit] = json.loads(rader("search", tmp_path / "index", "words", "--json").stdout)
     assert hit["id"] == "an\x1b[31mid"
 
@@ -84,10 +84,10 @@ def test_filter_and_exclude(rader: Rader, built: Path) -> None:
     assert hits
     assert {hit["metadata"]["kind"] for hit in hits} == {"principle"}
     first, second = hits[0]["id"], hits[1]["id"]
-    rest = rader(
+    excluding = rader(
         "search", built, QUESTION, "-k", 40, "--filter", condition, "--exclude", first, "--exclude", second, "--json"
     )
-    assert {hit["id"] for hit in json.loads(rest.stdout)} == {hit["id"] for hit in hits} - {first, second}
+    assert {hit["id"] for hit in json.loads(excluding.stdout)} == {hit["id"] for hit in hits} - {first, second}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -95,14 +95,14 @@ def test_queries_from_the_standard_input(
     rader: Rader, built: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     monkeypatch.setattr(search_module, "_BATCH", 2)
-    given = "double counting\n\n  stars and bars  \npigeons\n".encode(encoding)
-    result = rader("search", built, "-", "-k", 2, "--json", input=given)
-    found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [row["query"] for row in found] == ["double counting", "stars and bars", "pigeons"]
-    assert [row["hits"][0]["id"] for row in found[:2]] == ["double-counting", "stars-and-bars"]
+    queries = "double counting\n\n  stars and bars  \npigeons\n".encode(encoding)
+    result = rader("search", built, "-", "-k", 2, "--json", input=queries)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["query"] for row in rows] == ["double counting", "stars and bars", "pigeons"]
+    assert [row["hits"][0]["id"] for row in rows[:2]] == ["double-counting", "stars-and-bars"]
     single = json.loads(rader("search", built, "stars and bars", "-k", 2, "--json").stdout)
-    assert [hit["id"] for hit in found[1]["hits"]] == [hit["id"] for hit in single]
-    text = rader("search", built, "-", "-k", 1, input=given).stdout
+    assert [hit["id"] for hit in rows[1]["hits"]] == [hit["id"] for hit in single]
+    text = rader("search", built, "-", "-k", 1, input=queries).stdout
     assert [line for line in text.splitlines() if line.startswith("> ")] == [
         "> double counting",
         "> stars and bars",
@@ -175,12 +175,12 @@ def _notes(tmp_path: Path) -> Path:
 def test_the_passage_that_matches_is_shown_and_not_front_matter(rader: Rader, tmp_path: Path) -> None:
     rader("index", "build", _notes(tmp_path), "--out", tmp_path / "index")
     search = ("search", tmp_path / "index")
-    shown = rader(*search, "birth", "--mode", "bm25").stdout
-    assert "from the birth of the child" in shown
-    assert "---" not in shown
-    shown = rader(*search, "zebra", "--mode", "dense").stdout
-    assert "# Leave" in shown
-    assert "---" not in shown
+    output = rader(*search, "birth", "--mode", "bm25").stdout
+    assert "from the birth of the child" in output
+    assert "---" not in output
+    output = rader(*search, "zebra", "--mode", "dense").stdout
+    assert "# Leave" in output
+    assert "---" not in output
     [first, *_] = json.loads(rader(*search, "birth", "--mode", "bm25", "--json", "--explain").stdout)
     assert first["passage"]["line"] == 9
     assert first["passage"]["terms"] == ["birth"]
@@ -195,7 +195,7 @@ def test_explanations_are_shown(rader: Rader, tmp_path: Path) -> None:
         assert any(line.split("  ")[1].strip() == heading for line in lines if line.startswith("   ")), heading
     [hit, _] = json.loads(rader("search", tmp_path / "index", "weeks of zebras", "--explain", "--json").stdout)
     assert hit["explanation"]["missing"] == ["zebra"]
-    assert sum(place["share"] for place in hit["explanation"]["lists"].values()) == pytest.approx(hit["score"])
+    assert sum(entry["share"] for entry in hit["explanation"]["lists"].values()) == pytest.approx(hit["score"])
 
 
 def test_groups_and_neighbours(rader: Rader, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_groups_and_neighbours(rader: Rader, tmp_path: Path) -> None:
     assert len(chunks) > 2
     [grouped] = json.loads(rader(*search, "--group", "-k", 2).stdout)
     assert grouped["id"] == chunks[0]["id"]
-    assert [one["id"] for one in grouped["folded"]] == [chunk["id"] for chunk in chunks[1:]]
+    assert [chunk_hit["id"] for chunk_hit in grouped["folded"]] == [chunk["id"] for chunk in chunks[1:]]
     middle = next(chunk for chunk in chunks if chunk["metadata"]["chunk"] == 3)
     query = middle["text"]
     [hit, *_] = json.loads(rader("search", tmp_path / "index", query, "--context", 2, "--json").stdout)
@@ -251,7 +251,7 @@ def test_options_of_hits_without_effect_are_refused(
 
 class Backwards(Reranker):
     def rerank_batch(self, queries: Any, hits: Any) -> Any:
-        stages = [[{"rerank": float(place)} for place in range(len(ranking))] for ranking in hits]
+        stages = [[{"rerank": float(position)} for position in range(len(ranking))] for ranking in hits]
         return [
             reordered(ranking, [stage["rerank"] for stage in own], own)
             for ranking, own in zip(hits, stages, strict=True)

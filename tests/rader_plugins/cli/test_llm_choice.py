@@ -90,7 +90,7 @@ def test_options_of_an_encoder_arrive_from_the_command_line(tmp_path: Path, monk
 
     def answer(request: HTTPRequest) -> Reply:
         texts = request.body["input"]
-        return Reply({"data": [{"index": at, "embedding": [1.0, len(text)]} for at, text in enumerate(texts)]})
+        return Reply({"data": [{"index": index, "embedding": [1.0, len(text)]} for index, text in enumerate(texts)]})
 
     with AnsweringServer(answer) as server:
         arguments = ["index", "build", str(tmp_path / "texts"), "--out", str(tmp_path / "index"), "--model", server.url]

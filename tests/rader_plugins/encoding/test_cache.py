@@ -57,9 +57,11 @@ def test_only_misses_are_encoded(tmp_path):
     np.testing.assert_array_equal(first[[1, 0]], second[[0, 2]])
     np.testing.assert_array_equal(second, Counting().encode_documents(["b", "c", "a"]))
     assert second.dtype == np.float32
-    again = Counting()
-    rows = CachedEncoder(again, VectorCache(tmp_path / "new" / "cache.sqlite")).encode_documents(["a", "b", "c"])
-    assert again.asked == []
+    second_encoder = Counting()
+    rows = CachedEncoder(second_encoder, VectorCache(tmp_path / "new" / "cache.sqlite")).encode_documents(
+        ["a", "b", "c"]
+    )
+    assert second_encoder.asked == []
     np.testing.assert_array_equal(rows[0], first[0])
     assert encoder.encode_documents([]).shape == (0, 4)
 
@@ -94,13 +96,13 @@ async def test_async(tmp_path):
 
 def test_many_threads(tmp_path):
     cache = VectorCache(tmp_path / "cache")
-    texts = [f"text {at}" for at in range(1200)]
+    texts = [f"text {number}" for number in range(1200)]
     expected = Counting().encode_documents(texts)
     failures = []
 
     def work(seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(texts))
-        rows = CachedEncoder(Counting(), cache).encode_documents([texts[at] for at in order])
+        rows = CachedEncoder(Counting(), cache).encode_documents([texts[number] for number in order])
         if not (rows == expected[order]).all():
             failures.append(seed)
 
@@ -114,7 +116,7 @@ def test_many_threads(tmp_path):
 
 
 def _fill(path: str, part: int) -> None:
-    texts = [f"text {at}" for at in range(part, 300, 2)]
+    texts = [f"text {number}" for number in range(part, 300, 2)]
     CachedEncoder(Counting(), VectorCache(path)).encode_documents(texts)
 
 

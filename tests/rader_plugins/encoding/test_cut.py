@@ -38,8 +38,8 @@ def stored(index: RaderIndex, *ids: str) -> Any:
 
 
 def cut(vectors: Any) -> Any:
-    kept = vectors[:, :LENGTH]
-    return kept / np.linalg.norm(kept, axis=1, keepdims=True)
+    leading = vectors[:, :LENGTH]
+    return leading / np.linalg.norm(leading, axis=1, keepdims=True)
 
 
 async def test_it_is_the_beginning_of_the_whole_vectors(whole: Any, short: Any) -> None:
@@ -123,8 +123,8 @@ def test_commands_build_and_search_a_shorter_index(tmp_path: Path) -> None:
         assert opened.recipe is not None
         assert opened.recipe.cut_to == LENGTH
     for model in ((), ("--model", "mini")):
-        found = rader("search", index, "six people", "--mode", "dense", *model)
-        assert found.exit_code == 0, found.output
+        search = rader("search", index, "six people", "--mode", "dense", *model)
+        assert search.exit_code == 0, search.output
     other = rader("index", "build", tmp_path / "texts", "--out", index, "--model", "mini", "--dimension", 64)
     assert other.exit_code != 0
     assert f"cut to {LENGTH}" in other.output
@@ -150,7 +150,7 @@ def test_both_frameworks_embed_with_fewer_places(short: Any) -> None:
     ours = langchain_rader.RaderEmbeddings(model="mini", dimension=LENGTH)
     np.testing.assert_allclose(ours.embed_documents(TEXTS[:1]), expected, atol=1e-6)
     theirs = rader.RaderEmbedding(model="mini", dimension=LENGTH)
-    again = rader.RaderEmbedding.from_dict(theirs.to_dict())
-    for embedding in (theirs, again, pickle.loads(pickle.dumps(theirs))):  # noqa: S301
+    restored = rader.RaderEmbedding.from_dict(theirs.to_dict())
+    for embedding in (theirs, restored, pickle.loads(pickle.dumps(theirs))):  # noqa: S301
         np.testing.assert_allclose(embedding.get_text_embedding(TEXTS[0]), expected[0], atol=1e-6)
         assert embedding.fingerprint == short.fingerprint

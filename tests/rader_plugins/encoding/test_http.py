@@ -93,7 +93,7 @@ def test_plain():
 
 
 def test_many_batches_keep_their_order_and_equal_texts_are_sent_once():
-    texts = [f"text {at % 50}" for at in range(200)]
+    texts = [f"text {number % 50}" for number in range(200)]
     with EmbeddingServer() as server, connect(server, batch_size=7) as encoder:
         rows = encoder.encode_documents(texts)
         np.testing.assert_allclose(rows, expected([f"document: {text}<|im_end|>" for text in texts]), atol=1e-6)
@@ -200,7 +200,7 @@ def test_requests_are_bounded_over_all_callers_and_do_run_at_once():
     with EmbeddingServer() as server, connect(server, concurrency=3, batch_size=1) as encoder:
         server.gate = threading.Barrier(3)  # every request waits until three are in work
         callers = [
-            threading.Thread(target=encoder.encode_documents, args=([f"{caller} {at}" for at in range(6)],))
+            threading.Thread(target=encoder.encode_documents, args=([f"{caller} {number}" for number in range(6)],))
             for caller in range(3)
         ]
         for caller in callers:
@@ -213,11 +213,11 @@ def test_requests_are_bounded_over_all_callers_and_do_run_at_once():
 
 async def test_async_does_not_block_the_loop():
     with EmbeddingServer(script=("hang",)) as server, connect(server) as encoder:
-        waiting = asyncio.create_task(encoder.aencode_queries(["a"]))
+        task = asyncio.create_task(encoder.aencode_queries(["a"]))
         await asyncio.to_thread(wait_for, lambda: len(server.requests) == 1)
-        assert not waiting.done()
+        assert not task.done()
         server.released.set()
-        np.testing.assert_allclose(await waiting, expected(["query: a<|im_end|>"]), atol=1e-6)
+        np.testing.assert_allclose(await task, expected(["query: a<|im_end|>"]), atol=1e-6)
         assert (await encoder.aencode_documents([])).shape == (0, 8)
 
 

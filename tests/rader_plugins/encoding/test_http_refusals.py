@@ -16,7 +16,7 @@ from tests.support.http_server import AnsweringServer, HTTPRequest, Reply
 
 
 def vectors_of(texts: list[str]) -> Reply:
-    data = [{"index": at, "embedding": text_vector(text, 8).tolist()} for at, text in enumerate(texts)]
+    data = [{"index": index, "embedding": text_vector(text, 8).tolist()} for index, text in enumerate(texts)]
     return Reply({"data": data})
 
 
@@ -47,9 +47,9 @@ def test_a_limit_on_the_number_of_texts_is_found_and_remembered(status: int, mos
         np.testing.assert_allclose(encoder.encode_documents(texts), right(texts), atol=1e-6)
         first = len(server.requests)
         np.testing.assert_allclose(encoder.encode_documents(texts), right(texts), atol=1e-6)
-        again = server.requests[first:]
-    assert all(len(request.body["input"]) <= most for request in again), "what was learned is kept to"
-    assert len(again) <= 2 * (100 // most) + 1
+        later_requests = server.requests[first:]
+    assert all(len(request.body["input"]) <= most for request in later_requests), "what was learned is kept to"
+    assert len(later_requests) <= 2 * (100 // most) + 1
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -64,7 +64,7 @@ def test_one_text_that_is_refused_is_named_and_the_rest_is_there(bad: list[int],
         error = caught.value
         assert sorted(error.refused) == bad
         assert error.positions == [position for position in range(100) if position not in bad]
-        np.testing.assert_allclose(error.vectors, right([texts[at] for at in error.positions]), atol=1e-6)
+        np.testing.assert_allclose(error.vectors, right([texts[index] for index in error.positions]), atol=1e-6)
         largest = max(len(request.body["input"]) for request in server.requests)
         encoder.encode_documents([f"other {number}" for number in range(100)])
         assert len(server.requests[-1].body["input"]) > 3, "a text that is too long says nothing of the number"

@@ -115,10 +115,10 @@ def test_parity_and_saved_directory(variant, tmp_path):
     short = [text for text in TEXTS if len(text) < 100]
     assert cosines(plain.encode(short, prompt_name="document"), encoder.encode_documents(short)).min() > 0.99999
 
-    again = load_encoder(tmp_path / "saved")
-    assert again.recipe == encoder.recipe
-    assert again.fingerprint == encoder.fingerprint
-    np.testing.assert_allclose(again.encode_documents(TEXTS), encoder.encode_documents(TEXTS), atol=1e-5)
+    reloaded = load_encoder(tmp_path / "saved")
+    assert reloaded.recipe == encoder.recipe
+    assert reloaded.fingerprint == encoder.fingerprint
+    np.testing.assert_allclose(reloaded.encode_documents(TEXTS), encoder.encode_documents(TEXTS), atol=1e-5)
 
 
 def test_same_maximum_needs_no_task(tiny, tmp_path):
@@ -235,8 +235,8 @@ def test_truncation_is_counted_and_warned_of_once(tiny):
 
 
 def test_a_hundred_thousand_characters(encoder, mini):
-    for some in (encoder, mini):
-        rows = some.encode_documents(["Ramsey " * 14_286, "b"])
+    for loaded_encoder in (encoder, mini):
+        rows = loaded_encoder.encode_documents(["Ramsey " * 14_286, "b"])
         assert np.isfinite(rows).all()
 
 
@@ -261,7 +261,7 @@ def test_out_of_memory_halves_the_batch(encoder, monkeypatch, error):
             raise error("CUDA out of memory. Tried to allocate 20 GiB")
         return forward(batch, prompt)
 
-    texts = [f"text number {at}" for at in range(16)]
+    texts = [f"text number {number}" for number in range(16)]
     expected = encoder.encode_documents(texts)
     monkeypatch.setattr(encoder, "_forward", cramped)
     np.testing.assert_allclose(encoder.encode_documents(texts), expected, atol=1e-5)
@@ -384,9 +384,9 @@ def test_model_of_other_modules_is_kept(tmp_path):
         expected = model.encode(texts, prompt_name="query", normalize_embeddings=True)
         np.testing.assert_allclose(encoder.encode_queries(texts), expected, atol=1e-5)
         encoder.save(tmp_path / f"{name}-again")
-        again = load_encoder(str(tmp_path / f"{name}-again"))
-        np.testing.assert_allclose(again.encode_queries(texts), expected, atol=1e-5)
-        assert again.fingerprint == encoder.fingerprint
+        reloaded = load_encoder(str(tmp_path / f"{name}-again"))
+        np.testing.assert_allclose(reloaded.encode_queries(texts), expected, atol=1e-5)
+        assert reloaded.fingerprint == encoder.fingerprint
 
 
 class Watch:
@@ -413,24 +413,24 @@ def test_questions_wait_for_one_batch_and_are_encoded_together(encoder, monkeypa
     expected = encoder.encode_queries(questions)
     watch = Watch(encoder, monkeypatch)
     monkeypatch.setattr(encoder, "batch_tokens", 400)
-    texts = [f"text number {at} " * 8 for at in range(60)]
+    texts = [f"text number {index} " * 8 for index in range(60)]
 
     async def run():
         large = [asyncio.create_task(encoder.aencode_documents(texts)) for _ in range(jobs)]
         assert await asyncio.to_thread(watch.begun.wait, 20)
-        asked = [asyncio.create_task(encoder.aencode_queries([question])) for question in questions]
+        tasks = [asyncio.create_task(encoder.aencode_queries([question])) for question in questions]
         loaded = encoder._loaded
         while sum(map(len, loaded._questions.values())) < len(questions):
             await asyncio.sleep(0.001)
         watch.go_on.set()
-        return np.concatenate(await asyncio.gather(*asked)), await asyncio.gather(*large)
+        return np.concatenate(await asyncio.gather(*tasks)), await asyncio.gather(*large)
 
     rows, documents = asyncio.run(run())
     np.testing.assert_allclose(rows, expected, atol=1e-5)
     assert len(watch.runs[1]) == len(questions), "all questions that waited, in one run, right after the first batch"
     assert len(watch.runs) > 3
-    for each in documents[1:]:
-        np.testing.assert_array_equal(each, documents[0])
+    for document_rows in documents[1:]:
+        np.testing.assert_array_equal(document_rows, documents[0])
 
 
 def test_a_failure_reaches_everybody_who_asked(encoder, monkeypatch):
@@ -446,13 +446,13 @@ def test_a_failure_reaches_everybody_who_asked(encoder, monkeypatch):
 
 def test_encoders_of_one_recipe_share_a_model_until_it_is_taken(tmp_path, encoder):
     encoder.save(tmp_path / "model")
-    one, two = (load_encoder(str(tmp_path / "model")) for _ in range(2))
-    assert one._loaded is two._loaded
+    first, second = (load_encoder(str(tmp_path / "model")) for _ in range(2))
+    assert first._loaded is second._loaded
     other = load_encoder(str(tmp_path / "model"), dtype="bfloat16")
     own = load_encoder(str(tmp_path / "model"), shared=False)
-    assert len({each._loaded for each in (one, other, own)}) == 3
+    assert len({loaded._loaded for loaded in (first, other, own)}) == 3
     with torch.no_grad():
-        one.model[0].model.norm.weight.fill_(float("nan"))  # whoever takes the model may change it
+        first.model[0].model.norm.weight.fill_(float("nan"))  # whoever takes the model may change it
     assert np.isfinite(load_encoder(str(tmp_path / "model")).encode_queries(["a"])).all()
 
 
@@ -461,9 +461,9 @@ def test_a_pickle_holds_how_to_load(tmp_path, encoder):
     loaded = load_encoder(str(tmp_path / "model"), batch_tokens=123)
     pickled = pickle.dumps(loaded)
     assert len(pickled) < 5000
-    again = pickle.loads(pickled)  # noqa: S301
-    assert again.batch_tokens == 123
-    np.testing.assert_allclose(again.encode_queries(["a"]), loaded.encode_queries(["a"]), atol=1e-6)
+    unpickled = pickle.loads(pickled)  # noqa: S301
+    assert unpickled.batch_tokens == 123
+    np.testing.assert_allclose(unpickled.encode_queries(["a"]), loaded.encode_queries(["a"]), atol=1e-6)
     assert copy.deepcopy(loaded) is loaded
     with pytest.raises(InputError, match="save"):
         pickle.dumps(LocalEncoder(encoder.recipe, model=encoder.model))

@@ -25,9 +25,9 @@ def test_its_files_are_small_and_name_no_path() -> None:
 
 
 def test_it_is_found_and_checked() -> None:
-    found = resolve("rader-mini")
-    assert Path(found.location) == FOLDER
-    assert found.recipe.fingerprint != RECIPES["mini"].fingerprint
+    model = resolve("rader-mini")
+    assert Path(model.location) == FOLDER
+    assert model.recipe.fingerprint != RECIPES["mini"].fingerprint
     with pytest.raises(InputError, match="sha256"):
         resolve(dataclasses.replace(RECIPES["rader-mini"], sha256="0" * 64))
 

@@ -105,6 +105,8 @@ def test_batches_hold_every_text_once_and_keep_to_the_budget():
     lengths = [7, 300, 1, 7, 7, 12, 12, 80, 3000]
     for budget in (1, 50, 400, 10**9):
         batches = plan_batches(lengths, budget)
-        assert sorted(at for batch in batches for at in batch) == list(range(len(lengths)))
-        assert all(len(batch) == 1 or len(batch) * max(lengths[at] for at in batch) <= budget for batch in batches)
+        assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+        assert all(
+            len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget for batch in batches
+        )
     assert plan_batches([], 10) == []

@@ -75,7 +75,7 @@ def test_every_mode_filter_and_depth(fresh: Fresh, weighted: bool) -> None:
     engine, embedded = both(fresh(), corpus(150), bm25=Bm25Config(query_weighted=weighted))
     engine.optimize()
     texts = [*(random_text(np.random.default_rng(seed), 5) for seed in range(5)), "unheard prime of", "unheard", ""]
-    excluded = [[f"d{n:03d}" for n in range(at, 150, 7)] for at in range(len(texts))]
+    excluded = [[f"d{n:03d}" for n in range(start, 150, 7)] for start in range(len(texts))]
     for options in (
         {},
         {"candidates": 10, "k": 25},
@@ -284,9 +284,9 @@ def test_documents_come_back_as_they_went(fresh: Fresh) -> None:
     assert engine.get([*names, "none"]) == documents == embedded.get(names)
     assert list(engine.ids({odd: odd})) == [odd]
     assert engine.add(documents).counts == (0, 0, 3, 0, 0)
-    vectors, others = engine.vectors(names), embedded.vectors(names)
+    vectors, embedded_vectors = engine.vectors(names), embedded.vectors(names)
     for name in names:
-        assert np.array_equal(vectors[name], others[name])
+        assert np.array_equal(vectors[name], embedded_vectors[name])
         assert engine.search(SearchRequest(["word"], mode="bm25", exclude_ids=[[name]]))
     assert engine.delete([*names, "none"]) == 3
     engine.close()
@@ -322,23 +322,23 @@ def test_an_index_without_vectors(fresh: Fresh) -> None:
 def test_partitions(fresh: Fresh) -> None:
     url = fresh()
     joint = "&" if "?" in url else "?"
-    one = create_index(f"{url}{joint}partition=one", HashEncoder())
-    two = open_index(f"{url}{joint}partition=two", HashEncoder())
-    one.add(corpus(30))
-    two.add([Document("d001", "orbit"), Document("own", "heat")])
-    assert (len(one), len(two)) == (30, 2)
+    first = create_index(f"{url}{joint}partition=one", HashEncoder())
+    second = open_index(f"{url}{joint}partition=two", HashEncoder())
+    first.add(corpus(30))
+    second.add([Document("d001", "orbit"), Document("own", "heat")])
+    assert (len(first), len(second)) == (30, 2)
     for request in requests(["orbit heat prime"], k=50):
-        assert {hit.document.id for hit in two.search(request)[0]} <= {"d001", "own"}
-        assert len(one.search(request)[0]) > 2
-    [hits] = two.search(SearchRequest(["prime"], mode="bm25", partition="one"))
-    assert hits == one.search(SearchRequest(["prime"], mode="bm25"))[0]
-    assert two.get(["d001"])[0].text == "orbit"
-    assert two.delete(["d001", "d002"]) == 1
-    assert len(one) == 30
-    one.optimize()  # of all partitions
-    assert two.stats()["statistics"]["documents"] == 31
-    one.close()
-    two.close()
+        assert {hit.document.id for hit in second.search(request)[0]} <= {"d001", "own"}
+        assert len(first.search(request)[0]) > 2
+    [hits] = second.search(SearchRequest(["prime"], mode="bm25", partition="one"))
+    assert hits == first.search(SearchRequest(["prime"], mode="bm25"))[0]
+    assert second.get(["d001"])[0].text == "orbit"
+    assert second.delete(["d001", "d002"]) == 1
+    assert len(first) == 30
+    first.optimize()  # of all partitions
+    assert second.stats()["statistics"]["documents"] == 31
+    first.close()
+    second.close()
 
 
 def test_what_is_stored_survives_closing_and_tells_its_state(fresh: Fresh) -> None:

@@ -148,8 +148,8 @@ def test_urls_are_looked_at(milvus: MilvusServer) -> None:
 
 @pytest.mark.parametrize("scheme", ["milvus", "milvus+https"])
 def test_no_server(scheme: str) -> None:
-    place = re.escape(f"{scheme}://127.0.0.1:1.")
-    with pytest.raises(EngineError, match=f"No Milvus server can be reached at {place}") as raised:
+    address = re.escape(f"{scheme}://127.0.0.1:1.")
+    with pytest.raises(EngineError, match=f"No Milvus server can be reached at {address}") as raised:
         open_index(f"{scheme}://me:secret@127.0.0.1:1/docs?timeout=5")
     assert "secret" not in str(raised.value)
 
@@ -187,7 +187,7 @@ def test_a_server_that_is_killed_while_documents_are_added(lonely: MilvusServer)
     documents = corpus(1000)
     batches = [documents[start : start + 50] for start in range(0, 1000, 50)]
     index = create_index(lonely.url("docs"), HashEncoder())
-    stored = [batches[0]]
+    reported_batches = [batches[0]]
     index.add(batches[0])
     progress, up_again = threading.Event(), threading.Event()
 
@@ -210,9 +210,9 @@ def test_a_server_that_is_killed_while_documents_are_added(lonely: MilvusServer)
             except EngineError:
                 failures += 1
                 up_again.wait()
-                reported = [document for part in stored for document in part]
-                assert open_index(lonely.url("docs")).get([each.id for each in reported]) == reported
-        stored.append(batch)
+                reported = [document for part in reported_batches for document in part]
+                assert open_index(lonely.url("docs")).get([item.id for item in reported]) == reported
+        reported_batches.append(batch)
     thread.join()
     lonely.kill()  # also what was not flushed is there
     lonely.start()
@@ -221,7 +221,7 @@ def test_a_server_that_is_killed_while_documents_are_added(lonely: MilvusServer)
     embedded = RaderIndex.create(None, HashEncoder())
     embedded.add(documents)
     index.optimize()
-    ours, theirs = (RaderRetriever(each).search("prime heat orbit", 5) for each in (index, embedded))
+    ours, theirs = (RaderRetriever(item).search("prime heat orbit", 5) for item in (index, embedded))
     assert [hit.document for hit in ours] == [hit.document for hit in theirs]
 
 

@@ -61,11 +61,11 @@ def test_an_index_holds_what_was_added_last_and_says_what_it_did(batches: list[d
 
 def test_given_vectors_win(tmp_path: Path) -> None:
     index = RaderIndex.create(tmp_path / "i", HashEncoder(4))
-    ones, others = np.eye(4)[:2], np.eye(4)[2:]
+    ones, last_axes = np.eye(4)[:2], np.eye(4)[2:]
     documents = [Document("a", "x"), Document("b", "y")]
     assert index.add(documents, vectors=ones).added == 2
     assert index.add(documents, vectors=ones * 3).unchanged == 2, "the length does not matter"
-    mixed = np.stack([ones[0], others[1]])
+    mixed = np.stack([ones[0], last_axes[1]])
     report = index.add(documents, vectors=mixed)
     assert (report.replaced, report.unchanged, report.encoded) == (1, 1, 0)
     assert index.vectors(["a", "b"])["b"].tolist() == [0, 0, 0, 1]
@@ -186,9 +186,9 @@ class Colour(enum.Enum):
 def test_values_of_python_have_a_form_in_json_and_filter_as_such(value: Any, form: Any) -> None:
     index = RaderIndex.create(None, None)
     index.add([Document("a", "x", {"f": value}), Document("b", "x", {"f": "other"})])
-    [stored] = index.get(["a"])
-    assert stored.metadata == {"f": form}
-    assert type(stored.metadata["f"]) is type(form)
+    [document] = index.get(["a"])
+    assert document.metadata == {"f": form}
+    assert type(document.metadata["f"]) is type(form)
     assert list(index.ids({"f": value})) == list(index.ids({"f": form})) == ["a"]
     assert index.add([Document("a", "x", {"f": value})]).unchanged == 1
     assert json_form(form) == form

@@ -36,8 +36,8 @@ def build(path: Path | None, vectors: np.ndarray, ann: object) -> RaderIndex:
 
 def search(index: RaderIndex, queries: np.ndarray, **options: object) -> list[dict[str, float]]:
     retriever = RaderRetriever(index, mode="dense")
-    found = retriever.search_batch(["?"] * len(queries), 10, query_vectors=queries, **options)  # type: ignore[arg-type]
-    return [{hit.document.id: hit.score for hit in hits} for hits in found]
+    rankings = retriever.search_batch(["?"] * len(queries), 10, query_vectors=queries, **options)  # type: ignore[arg-type]
+    return [{hit.document.id: hit.score for hit in hits} for hits in rankings]
 
 
 @pytest.mark.parametrize("ann", ["hnsw", {"kind": "ivfpq", "lists": 32, "probes": 16, "code_bytes": 16}])
@@ -47,11 +47,13 @@ def test_recall_scores_filters_and_changes(vectors: np.ndarray, ann: object, whe
     exact = build(None, vectors, None)
     assert index.stats()["ann_rows"] == ROWS
     queries = vectors[:40] + np.float32(0.01)
-    found, truth = search(index, queries), search(exact, queries)
-    recall = np.mean([len(one.keys() & other.keys()) / 10 for one, other in zip(found, truth, strict=True)])
+    approximate, truth = search(index, queries), search(exact, queries)
+    recall = np.mean(
+        [len(ranking.keys() & other.keys()) / 10 for ranking, other in zip(approximate, truth, strict=True)]
+    )
     assert recall > 0.5, "of random rows it would be 10 / 3000"
-    for one, other in zip(found, truth, strict=True):
-        assert all(one[name] == other[name] for name in one.keys() & other.keys()), "scores are exact cosines"
+    for ranking, other in zip(approximate, truth, strict=True):
+        assert all(ranking[name] == other[name] for name in ranking.keys() & other.keys()), "scores are exact cosines"
 
     # Few rows pass: all of them are found, as by an exact search.
     assert search(index, queries, filter={"rare": True}) == search(exact, queries, filter={"rare": True})
@@ -70,9 +72,9 @@ def test_recall_scores_filters_and_changes(vectors: np.ndarray, ann: object, whe
         index.optimize()
         after = search(index, queries)
         index.close()
-        again = RaderIndex.open(tmp_path / "i", HashEncoder(DIMENSION))
-        assert again.stats()["ann_rows"] == ROWS - 1
-        assert search(again, queries) == after
+        reopened = RaderIndex.open(tmp_path / "i", HashEncoder(DIMENSION))
+        assert reopened.stats()["ann_rows"] == ROWS - 1
+        assert search(reopened, queries) == after
 
 
 def test_a_damaged_structure_is_left_out(vectors: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

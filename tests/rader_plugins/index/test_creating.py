@@ -262,9 +262,9 @@ def test_indexes_and_retrievers_are_pickled_as_how_to_open_them(
     process = start(SEARCHER, str(tmp_path / "retriever.pickle"))
     expected = [hit.document.id for hit in retriever.search("prime heat", 2)]
     assert process.communicate()[0].strip() == str(expected)
-    again = pickle.loads(data)  # noqa: S301
-    assert (again.alpha, again.candidates, again.index.path) == (0.5, 7, tmp_path / "i")
-    assert again.describe() == retriever.describe()
+    unpickled = pickle.loads(data)  # noqa: S301
+    assert (unpickled.alpha, unpickled.candidates, unpickled.index.path) == (0.5, 7, tmp_path / "i")
+    assert unpickled.describe() == retriever.describe()
     assert copy.deepcopy(retriever).index is copy.copy(index) is index, "a copy shares what is open"
     with pytest.raises(InputError, match="in memory"):
         pickle.dumps(RaderIndex.create(None, HashEncoder()))

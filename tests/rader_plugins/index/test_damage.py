@@ -30,8 +30,8 @@ def path(tmp_path: Path) -> Path:
 
 def hits(path: Path, **options: object) -> list[tuple[str, float]]:
     with RaderIndex.open(path, HashEncoder()) as index:
-        found = RaderRetriever(index, **options).search("prime heat market", k=60)  # type: ignore[arg-type]
-        return [(hit.document.id, hit.score) for hit in found]
+        ranking = RaderRetriever(index, **options).search("prime heat market", k=60)  # type: ignore[arg-type]
+        return [(hit.document.id, hit.score) for hit in ranking]
 
 
 def shard(path: Path) -> Path:

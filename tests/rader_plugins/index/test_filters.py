@@ -96,10 +96,10 @@ def test_filters_agree_with_plain_evaluation(rows: list[dict[str, Any]], filters
     index.add([Document(id=str(n), text="x", metadata=row) for n, row in enumerate(rows)])
     retriever = RaderRetriever(index, mode="dense")
     for condition in filters:
-        found = {hit.document.id for hit in retriever.search("x", k=10, filter=condition)}
-        assert found == {str(n) for n, row in enumerate(rows) if holds(row, condition)}
+        matching = {hit.document.id for hit in retriever.search("x", k=10, filter=condition)}
+        assert matching == {str(n) for n, row in enumerate(rows) if holds(row, condition)}
         by_function = retriever.search("x", k=10, filter=lambda d, c=condition: holds(dict(d.metadata), c))
-        assert {hit.document.id for hit in by_function} == found
+        assert {hit.document.id for hit in by_function} == matching
     index.close()
 
 
@@ -123,8 +123,8 @@ def test_filters_follow_replacement_deletion_and_optimize(tmp_path: Any) -> None
     index.add([Document(id="1", text="x", metadata={"n": 100})])
     retriever = RaderRetriever(index, mode="dense")
     for _ in range(2):
-        found = {hit.document.id for hit in retriever.search("x", k=50, filter={"n": {"$gte": 15}})}
-        assert found == {"15", "17", "19", "1"}
+        matching = {hit.document.id for hit in retriever.search("x", k=50, filter={"n": {"$gte": 15}})}
+        assert matching == {"15", "17", "19", "1"}
         index.optimize()
 
 
@@ -153,9 +153,11 @@ def test_wrong_filters(wrong: Any, message: str) -> None:
 
 
 def ids(index: RaderIndex, condition: dict[str, Any]) -> list[str]:
-    found = sorted(index.ids(condition))
-    assert found == sorted(hit.document.id for hit in RaderRetriever(index, "bm25").search("x", 99, filter=condition))
-    return found
+    matching = sorted(index.ids(condition))
+    assert matching == sorted(
+        hit.document.id for hit in RaderRetriever(index, "bm25").search("x", 99, filter=condition)
+    )
+    return matching
 
 
 def made(**rows: dict[str, Any]) -> RaderIndex:
@@ -266,15 +268,15 @@ def nested(depth: int, leaf: Any) -> Any:
 )
 def test_metadata_costs_little_more_than_its_json(row: dict[str, Any], tmp_path: Path) -> None:
     rng = random.Random(7)
-    sizes, written = [], 0
+    sizes, json_bytes = [], 0
     for name in ("with", "without"):
         documents = [
             Document(f"{number:05d}", "x", {**row, "id": rng.random()} if name == "with" else {})
             for number in range(500)
         ]
-        written += sum(len(json.dumps(document.metadata)) for document in documents if name == "with")
+        json_bytes += sum(len(json.dumps(document.metadata)) for document in documents if name == "with")
         with RaderIndex.create(tmp_path / name, None) as index:
             index.add(documents)
             list(index.ids({"id": {"$gte": 0.5}}) if name == "with" else ())
         sizes.append(sum(file.stat().st_size for file in (tmp_path / name).rglob("*") if file.is_file()))
-    assert sizes[0] - sizes[1] <= 2.5 * written
+    assert sizes[0] - sizes[1] <= 2.5 * json_bytes

@@ -119,8 +119,8 @@ def calls(index: RaderIndex, folder: Path) -> dict[str, Callable[[Any], Any]]:
 def test_strange_values_raise_our_errors_and_break_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     index = RaderIndex.create(tmp_path / "i", HashEncoder())
-    stored = [Document("kept", "prime heat", {"n": 1})]
-    index.add(stored)
+    documents = [Document("kept", "prime heat", {"n": 1})]
+    index.add(documents)
     foreign = []
     for name, strange in itertools.product(calls(index, tmp_path), [*STRANGE, *generators()]):
         value = {**STRANGE, **generators()}[strange]
@@ -132,11 +132,11 @@ def test_strange_values_raise_our_errors_and_break_nothing(tmp_path: Path, monke
             pass
         except Exception as error:  # noqa: BLE001 - what the test is for
             foreign.append(f"{name}({strange}): {type(error).__name__}: {error}"[:150])
-        if index.get(["kept"]) != stored:
+        if index.get(["kept"]) != documents:
             foreign.append(f"{name}({strange}) deleted what was stored")
-            index.add(stored)
+            index.add(documents)
     assert not foreign, "\n".join(foreign)
-    with RaderIndex.open(tmp_path / "i", HashEncoder()) as again:
-        assert again.get(["kept"]) == stored
-        again.optimize()
-        again.verify()
+    with RaderIndex.open(tmp_path / "i", HashEncoder()) as reopened:
+        assert reopened.get(["kept"]) == documents
+        reopened.optimize()
+        reopened.verify()

@@ -98,12 +98,12 @@ def test_reopened_index_gives_the_same_hits(tmp_path: Path) -> None:
     index.delete(["d007"])
     before = everything(index)
     index.close()
-    again = RaderIndex.open(tmp_path / "i", HashEncoder())
-    assert everything(again) == before
-    again.optimize()
-    assert everything(again) == before
+    reopened = RaderIndex.open(tmp_path / "i", HashEncoder())
+    assert everything(reopened) == before
+    reopened.optimize()
+    assert everything(reopened) == before
     assert everything(RaderIndex.open(tmp_path / "i", HashEncoder())) == before
-    assert again.stats()["deleted_rows"] == 0
+    assert reopened.stats()["deleted_rows"] == 0
 
 
 def test_large_add_is_several_commits_and_rebuilds_from_stored_postings(tmp_path: Path) -> None:
@@ -258,14 +258,14 @@ def test_the_recorded_model_directory_is_loaded_again(tmp_path: Path) -> None:
     recipe = Recipe(name="tiny", model=str(tmp_path / "model"), append_eos=True, max_document_length=64)
     with RaderIndex.create(tmp_path / "i", encoder=load_encoder(recipe)) as index:
         index.add([Document(id="a", text="apples"), Document(id="b", text="pears")])
-    with RaderIndex.open(tmp_path / "i") as again:
-        assert RaderRetriever(again, mode="dense").search("apples", k=1)[0].score == pytest.approx(1)
+    with RaderIndex.open(tmp_path / "i") as reopened:
+        assert RaderRetriever(reopened, mode="dense").search("apples", k=1)[0].score == pytest.approx(1)
     (tmp_path / "model").rename(tmp_path / "moved")
-    with RaderIndex.open(tmp_path / "i") as again, pytest.raises(InputError, match="encoder="):
-        RaderRetriever(again).search("apples")
+    with RaderIndex.open(tmp_path / "i") as reopened, pytest.raises(InputError, match="encoder="):
+        RaderRetriever(reopened).search("apples")
     moved = load_encoder(str(tmp_path / "moved"), recipe=recipe)
-    with RaderIndex.open(tmp_path / "i", moved) as again:
-        assert RaderRetriever(again, mode="dense").search("apples", k=1)[0].document.id == "a"
+    with RaderIndex.open(tmp_path / "i", moved) as reopened:
+        assert RaderRetriever(reopened, mode="dense").search("apples", k=1)[0].document.id == "a"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -65,9 +65,9 @@ def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
             possible.append(apply(state, changes[-1]))
 
         index = RaderIndex.open(path, HashEncoder())
-        found = {document.id: document.text for document in index.documents()}
-        assert found in possible
-        state = found
+        contents = {document.id: document.text for document in index.documents()}
+        assert contents in possible
+        state = contents
         assert damaged_rows(index._home) == []
         check_searchable(index, state)
         index.close()
@@ -81,8 +81,8 @@ def check_searchable(index: RaderIndex, state: dict[str, str]) -> None:
     fresh.add([Document(id=name, text=text) for name, text in state.items()])
     for mode in ("dense", "bm25", "hybrid"):
         hits = [
-            [(hit.document.id, hit.score) for hit in RaderRetriever(one).search("prime heat", k=300, mode=mode)]  # type: ignore[arg-type]
-            for one in (index, fresh)
+            [(hit.document.id, hit.score) for hit in RaderRetriever(searched).search("prime heat", k=300, mode=mode)]  # type: ignore[arg-type]
+            for searched in (index, fresh)
         ]
         assert hits[0] == hits[1]
 

@@ -23,9 +23,9 @@ texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
 def naive_bm25(corpus: list[str], query: str, config: Bm25Config) -> list[float]:
     documents = [Counter(analyze(text)) for text in corpus]
     average = sum(map(Counter.total, documents)) / len(documents) or 1
-    asked = Counter(analyze(query))
-    frequency = {term: sum(term in document for document in documents) for term in asked}
-    asked = Counter({term: count for term, count in asked.items() if frequency[term]})
+    query_terms = Counter(analyze(query))
+    frequency = {term: sum(term in document for document in documents) for term in query_terms}
+    query_terms = Counter({term: count for term, count in query_terms.items() if frequency[term]})
 
     def saturation(count: int, length: int) -> float:
         return count / (count + config.k1 * (1 - config.b + config.b * length / average))
@@ -33,10 +33,10 @@ def naive_bm25(corpus: list[str], query: str, config: Bm25Config) -> list[float]
     scores = []
     for document in documents:
         score = 0.0
-        for term, count in asked.items():
+        for term, count in query_terms.items():
             idf = math.log(1 + (len(documents) - frequency[term] + 0.5) / (frequency[term] + 0.5))
             if document[term]:
-                weight = idf * saturation(count, asked.total()) if config.query_weighted else count
+                weight = idf * saturation(count, query_terms.total()) if config.query_weighted else count
                 score += weight * idf * saturation(document[term], document.total())
         scores.append(score)
     return scores
@@ -81,7 +81,9 @@ def test_skipping_frequent_terms_changes_no_result(
     index = RaderIndex.create(None, encoder=HashEncoder())
     for first in (0, 150, 190):  # several blocks of postings
         texts = [" ".join(rng.choices(ZIPF, k=rng.randint(0, 12))) for _ in range(first, first + 100)]
-        index.add([Document(id=f"{first + at:03d}", text=text) for at, text in enumerate(texts)], commit_every=60)
+        index.add(
+            [Document(id=f"{first + offset:03d}", text=text) for offset, text in enumerate(texts)], commit_every=60
+        )
     index.delete([f"{number:03d}" for number in rng.sample(range(290), 20)])
     snapshot = index.snapshot()
     allowed = snapshot.alive & np.array([rng.random() < 0.4 for _ in snapshot.alive]) if filtered else snapshot.alive
@@ -94,8 +96,8 @@ def test_skipping_frequent_terms_changes_no_result(
         patch.setattr("rader_plugins.index.lexical.scoring._COLUMNS", 4)
         for _ in range(2):  # the second time with what the first has kept
             rows, scores = snapshot.bm25_best(" ".join(query), k, allowed if filtered else None)
-            found = sorted(zip((-scores).tolist(), [snapshot.ids[row] for row in rows], strict=True))
-            assert found == expected  # to the last bit
+            ranking = sorted(zip((-scores).tolist(), [snapshot.ids[row] for row in rows], strict=True))
+            assert ranking == expected  # to the last bit
     index.close()
 
 

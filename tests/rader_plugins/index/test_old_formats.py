@@ -58,8 +58,8 @@ def test_an_index_of_the_version_before(tmp_path: Path, name: str) -> None:
         assert contents(tmp_path) == before, "opening and searching write nothing"
         with opened(tmp_path, name) as reader:
             assert index.add(DOCUMENTS).unchanged == 5
-            for each in (index, fresh):
-                assert each.add([Document("d0", "prime divisor graph", {"year": 1800}), Document("d9", "prime")]) == 2
+            for target in (index, fresh):
+                assert target.add([Document("d0", "prime divisor graph", {"year": 1800}), Document("d9", "prime")]) == 2
             assert results(index) == results(reader) == results(fresh)
     with opened(tmp_path, name) as index:
         assert results(index) == results(fresh)

@@ -31,12 +31,12 @@ def test_products_are_right(rows: int, dtype: str) -> None:
 @pytest.mark.parametrize("kind", ["random", "equal", "positive"])
 def test_single_precision_sums_stay_within_the_stated_rounding(kind: str) -> None:
     rng = np.random.default_rng(5)
-    drawn = {
+    rows = {
         "random": rng.standard_normal((500, 4096)),
         "equal": 1 + 1e-3 * rng.standard_normal((500, 4096)),
         "positive": rng.exponential(1.0, (500, 4096)),
     }[kind]
-    vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     scores = exact_scores([vectors], [0], vectors[:1], 500)[0]
     assert np.abs(scores - vectors.astype(np.float64) @ vectors[0].astype(np.float64)).max() < float_error(vectors[0])
 
@@ -52,18 +52,18 @@ def test_one_query_and_a_batch_agree_over_shards() -> None:
 def test_many_threads_get_their_own_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_threads", lambda: 4)
     vectors, queries = _vectors(30_000, 16), _vectors(8, 16)
-    found = np.empty((8, 30_000), dtype=np.float32)
+    scores = np.empty((8, 30_000), dtype=np.float32)
 
     def search(place: int) -> None:
         for _ in range(5):
-            inner_products(vectors, queries[place], found[place])
+            inner_products(vectors, queries[place], scores[place])
 
     threads = [threading.Thread(target=search, args=(place,)) for place in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert np.allclose(found, queries @ vectors.T, atol=2 * float_error(queries[0]))
+    assert np.allclose(scores, queries @ vectors.T, atol=2 * float_error(queries[0]))
 
 
 def test_an_error_in_a_helping_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +98,9 @@ def test_a_forked_process_makes_its_own_threads(monkeypatch: pytest.MonkeyPatch)
     inner_products(vectors, query, out)  # the pool exists now
     child = os.fork()
     if child == 0:
-        again = np.empty_like(out)
-        inner_products(vectors, query, again)
-        os._exit(0 if np.array_equal(out, again) else 1)
+        after_fork = np.empty_like(out)
+        inner_products(vectors, query, after_fork)
+        os._exit(0 if np.array_equal(out, after_fork) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

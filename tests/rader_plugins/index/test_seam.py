@@ -44,7 +44,7 @@ def stages(hits: Sequence[Any]) -> list[tuple[str, int, dict[str, Any]]]:
 def test_any_index_gives_the_results_of_the_embedded_one(mode: Mode, candidates: int) -> None:
     embedded, brute = both(corpus(60))
     queries = [random_text(np.random.default_rng(seed), 5) for seed in range(8)]
-    excluded = [[f"d{n:03d}" for n in range(at, 60, 7)] for at in range(8)]
+    excluded = [[f"d{n:03d}" for n in range(start, 60, 7)] for start in range(8)]
 
     def search(index: Index) -> list[Any]:
         retriever = RaderRetriever(index, mode, 0.6, candidates=candidates)
@@ -58,8 +58,8 @@ def test_any_index_gives_the_results_of_the_embedded_one(mode: Mode, candidates:
         )
         return hits
 
-    ours, others = search(embedded), search(brute)
-    assert [stages(hits) for hits in others] == [
+    ours, brute_hits = search(embedded), search(brute)
+    assert [stages(hits) for hits in brute_hits] == [
         [(hit.document.id, hit.rank, dict(hit.scores)) for hit in hits] for hits in ours
     ]
 

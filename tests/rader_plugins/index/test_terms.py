@@ -74,17 +74,17 @@ def test_an_index_keeps_its_language(tmp_path: Path, options: dict[str, object])
     config = Bm25Config(**options)  # type: ignore[arg-type]
     with RaderIndex.create(tmp_path / "index", HashEncoder(), bm25=config) as index:
         index.add(documents(*TEXTS))
-        found = scores(index)
+        ranking = scores(index)
         index.copy_to(tmp_path / "copy")
-    assert found == fresh(*TEXTS, bm25=config)
+    assert ranking == fresh(*TEXTS, bm25=config)
     for name in ("index", "copy"):
         with RaderIndex.open(tmp_path / name, HashEncoder()) as index:
-            assert scores(index) == found
+            assert scores(index) == ranking
             assert index.stats()["analyzer"] == config.analyzer.name
     if options == {"language": "german"}:
-        assert set(found[0]) == {TEXTS[0]}
+        assert set(ranking[0]) == {TEXTS[0]}
     if options == {"identifiers": True}:
-        assert set(found[4]) == {TEXTS[4]}
+        assert set(ranking[4]) == {TEXTS[4]}
 
 
 def test_an_unknown_language_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -103,23 +103,23 @@ def term_count(index: RaderIndex) -> int:
 def test_optimize_drops_terms_that_nothing_uses(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     with RaderIndex.create(tmp_path / "index", HashEncoder()) as index, RaderIndex.open(tmp_path / "index") as reader:
-        stored: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for turn in range(4):
             added = {f"{turn}-{n}": f"turn{turn} only{turn}x{n} {rng.choice(WORDS)} plain" for n in range(5)}
             index.add([Document(id, text) for id, text in added.items()])
-            stored |= added
-            gone = rng.sample(sorted(stored), 4)
+            texts |= added
+            gone = rng.sample(sorted(texts), 4)
             scores(reader)
             index.delete(gone)
             for id in gone:
-                del stored[id]
+                del texts[id]
             index.optimize()
-            used = {term for text in stored.values() for term in Analyzer().terms(text)}
+            used = {term for text in texts.values() for term in Analyzer().terms(text)}
             assert term_count(index) == len(used)
-            again = RaderIndex.create(None, encoder=HashEncoder())
-            again.add([Document(id, text) for id, text in stored.items()])
+            rebuilt = RaderIndex.create(None, encoder=HashEncoder())
+            rebuilt.add([Document(id, text) for id, text in texts.items()])
             for query in ("plain", f"turn{turn} plain", "turn0 turn1 prime", "only1x1 tree"):
-                expected = [(hit.document.id, hit.score) for hit in RaderRetriever(again, "bm25").search(query, 30)]
-                for one in (index, reader):
-                    hits = RaderRetriever(one, "bm25").search(query, 30)
+                expected = [(hit.document.id, hit.score) for hit in RaderRetriever(rebuilt, "bm25").search(query, 30)]
+                for searched in (index, reader):
+                    hits = RaderRetriever(searched, "bm25").search(query, 30)
                     assert [(hit.document.id, hit.score) for hit in hits] == expected

@@ -59,13 +59,13 @@ def test_what_is_read_is_what_was_written_or_a_guess_that_is_named(
 ) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes((before + TEXTS[language]).encode(encoding, "ignore"))
-    written = path.read_bytes().decode(encoding).removeprefix("\ufeff")
+    content = path.read_bytes().decode(encoding).removeprefix("\ufeff")
     text, findings = read(path, encoding=encoding)
-    assert (text, findings.names) == (written, {}), "the encoding is named"
+    assert (text, findings.names) == (content, {}), "the encoding is named"
     text, findings = read(path)
-    assert text == written or findings.count("guessed") or findings.count("binary")
+    assert text == content or findings.count("guessed") or findings.count("binary")
     if encoding in UNICODE[:4] + UNICODE[5:6] and (encoding != "utf-16-le" or language == "german"):
-        assert text == written, "Unicode says itself how it is to be read"
+        assert text == content, "Unicode says itself how it is to be read"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,6 @@ def test_what_is_read_is_what_was_written_or_a_guess_that_is_named(
 )
 def test_damaged_utf8_stays_utf8(tmp_path: Path, raw: bytes, text: str) -> None:
     (tmp_path / "a.txt").write_bytes(raw)
-    found, findings = read(tmp_path / "a.txt")
-    assert found == text
+    decoded, findings = read(tmp_path / "a.txt")
+    assert decoded == text
     assert findings.names == {"mended": {"a.txt": f"{text.count(chr(0xFFFD))} replaced"}}

@@ -145,6 +145,6 @@ def test_a_hit_is_cited_by_file_and_page(tmp_path: Path, monkeypatch: pytest.Mon
     with RaderIndex.create(tmp_path / "index", None) as index:
         index.add(open_source(_folder(tmp_path)).documents())
     monkeypatch.chdir("/")
-    shown = rader("search", tmp_path / "index", "where do pigeons live", "--mode", "bm25", "--explain").stdout
-    assert "report.pdf, page 3" in shown
-    assert "Pigeons live in holes." in shown
+    output = rader("search", tmp_path / "index", "where do pigeons live", "--mode", "bm25", "--explain").stdout
+    assert "report.pdf, page 3" in output
+    assert "Pigeons live in holes." in output

@@ -33,8 +33,8 @@ def failing(*kinds: str) -> Callable[[int], int]:
 def collect(items: Any, work: Any, **options: Any) -> tuple[list[Asked[int, int]], Exception | None]:
     got: list[Asked[int, int]] = []
     try:
-        for asked in ask_all(items, work, **options):
-            got.append(asked)
+        for answer in ask_all(items, work, **options):
+            got.append(answer)
     except Exception as error:
         return got, error
     return got, None
@@ -44,8 +44,8 @@ def acollect(items: Any, work: Any, **options: Any) -> tuple[list[Asked[int, int
     got: list[Asked[int, int]] = []
 
     async def read() -> None:
-        async for asked in aask_all(items, work, **options):
-            got.append(asked)
+        async for answer in aask_all(items, work, **options):
+            got.append(answer)
 
     try:
         asyncio.run(read())
@@ -58,7 +58,7 @@ def acollect(items: Any, work: Any, **options: Any) -> tuple[list[Asked[int, int
 def test_results_come_in_the_order_of_the_items(threads: int) -> None:
     got, error = collect(iter(range(100)), failing(), concurrency=threads, give_up=NEVER)
     assert error is None
-    assert [(asked.position, asked.item, asked.result) for asked in got] == [(n, n, 10 * n) for n in range(100)]
+    assert [(answer.position, answer.item, answer.result) for answer in got] == [(n, n, 10 * n) for n in range(100)]
 
 
 def test_the_first_may_end_last_and_still_comes_first() -> None:
@@ -83,8 +83,8 @@ def test_as_they_end() -> None:
         return item
 
     order = []
-    for asked in ask_all(range(4), work, concurrency=4, give_up=NEVER, in_order=False):
-        order.append(asked.item)
+    for answer in ask_all(range(4), work, concurrency=4, give_up=NEVER, in_order=False):
+        order.append(answer.item)
         if len(order) == 3:
             first.set()
     assert order[-1] == 0
@@ -123,7 +123,7 @@ def test_failures_in_a_row_end_it_and_what_came_is_not_lost(run: Any, limit: int
 def test_a_refusal_of_single_items_does_not_end_it(run: Any, kind: str) -> None:
     got, error = run(range(30), failing(*[kind] * 29), concurrency=1, give_up=GiveUp(in_a_row=3))
     assert error is None
-    assert sum(asked.error is not None for asked in got) == 29
+    assert sum(answer.error is not None for answer in got) == 29
 
 
 @pytest.mark.parametrize("run", [collect, acollect])
@@ -160,7 +160,7 @@ def test_other_exceptions_end_it_as_they_are(run: Any) -> None:
 
     got, error = run(range(100), work, concurrency=1, give_up=NEVER)
     assert isinstance(error, ZeroDivisionError)
-    assert {0, 1, 2} <= {asked.item for asked in got}
+    assert {0, 1, 2} <= {answer.item for answer in got}
     got, error = run(range(5), work, concurrency=1, give_up=GiveUp(caught=(ArithmeticError,)))
     assert error is None
     assert isinstance(got[3].error, ZeroDivisionError)
@@ -168,14 +168,14 @@ def test_other_exceptions_end_it_as_they_are(run: Any) -> None:
 
 def test_several_callers_share_one_bound() -> None:
     workers = Workers(2, "test")
-    now = most = 0
+    now = peak = 0
     lock = threading.Lock()
 
     def work(item: int) -> int:
-        nonlocal now, most
+        nonlocal now, peak
         with lock:
             now += 1
-            most = max(most, now)
+            peak = max(peak, now)
         with lock:
             now -= 1
         return item
@@ -188,18 +188,18 @@ def test_several_callers_share_one_bound() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most <= 2
+    assert peak <= 2
     assert workers.submit(work, 1).result() == 1, "whoever lends his workers keeps them"
 
 
 def test_coroutines_are_bounded_and_cancelled() -> None:
-    now = most = 0
+    now = peak = 0
     begun: list[int] = []
 
     async def work(item: int) -> int:
-        nonlocal now, most
+        nonlocal now, peak
         now += 1
-        most = max(most, now)
+        peak = max(peak, now)
         begun.append(item)
         try:
             await asyncio.sleep(0)
@@ -211,13 +211,13 @@ def test_coroutines_are_bounded_and_cancelled() -> None:
 
     async def run() -> None:
         answers = aask_all(range(1000), work, concurrency=3, give_up=NEVER)
-        async for asked in answers:
-            if asked.item == 20:
+        async for answer in answers:
+            if answer.item == 20:
                 break
         await answers.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(run())
-    assert most <= 3
+    assert peak <= 3
     assert now == 0
     assert len(begun) < 30
 

@@ -33,8 +33,8 @@ async def test_asks_once_and_a_new_process_needs_no_server(tmp_path):
         assert len(server.requests) == 2
         assert (llm.hits, llm.misses, len(llm.cache)) == (2, 2, 2)
         llm.cache.close()
-    again = CachedChat(OpenAIChat("http://localhost:1", "m"), tmp_path / "new" / "answers.sqlite")
-    assert again.chat(said("a"), n=2, seed=1) == first
+    reopened = CachedChat(OpenAIChat("http://localhost:1", "m"), tmp_path / "new" / "answers.sqlite")
+    assert reopened.chat(said("a"), n=2, seed=1) == first
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_files_from_before_there_was_a_top_k_stay_of_use(tmp_path):
     model = OpenAIChat("http://localhost:1", "m")
     llm = CachedChat(model, tmp_path / "c")
     old = canonical_json([model.fingerprint, said("a"), [2, 0.5, None, 9, ["x"], 7]])
-    kept = [Completion("kept", "stop")] * 2
-    llm.cache.put(hashlib.sha256(old.encode()).digest(), kept)
-    assert llm.chat(said("a"), n=2, temperature=0.5, max_tokens=9, stop=["x"], seed=7) == kept
+    completions = [Completion("kept", "stop")] * 2
+    llm.cache.put(hashlib.sha256(old.encode()).digest(), completions)
+    assert llm.chat(said("a"), n=2, temperature=0.5, max_tokens=9, stop=["x"], seed=7) == completions
 
 
 def test_empty_answers_are_kept_where_asked_for(tmp_path):
@@ -129,8 +129,8 @@ def test_many_threads(tmp_path):
         wrong = []
 
         def ask(start: int) -> None:
-            for at in range(40):
-                text = str((start + at) % 20)
+            for number in range(40):
+                text = str((start + number) % 20)
                 if llm.chat(said(text))[0].text != f"echo of {text} ∑":
                     wrong.append(text)
 
@@ -149,14 +149,14 @@ def test_equal_calls_at_once_have_one_answer(tmp_path):
     with LLMServer(lambda body: next(texts)) as server, OpenAIChat(server.url, concurrency=4) as inner:
         server.gate = threading.Barrier(4)
         llm = CachedChat(inner, tmp_path / "c")
-        found = []
-        threads = [threading.Thread(target=lambda: found.append(llm.chat(said("a")))) for _ in range(4)]
+        replies = []
+        threads = [threading.Thread(target=lambda: replies.append(llm.chat(said("a")))) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(30)
         assert len(server.requests) == 4
-        found.append(llm.chat(said("a")))
+        replies.append(llm.chat(said("a")))
         assert len(server.requests) == 4
-    assert len(found) == 5
-    assert all(answers == found[0] for answers in found)
+    assert len(replies) == 5
+    assert all(answers == replies[0] for answers in replies)

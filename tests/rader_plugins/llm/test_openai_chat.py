@@ -69,8 +69,8 @@ def test_raw_text_goes_to_the_other_endpoint():
 
 async def test_raw_text_without_blocking_the_loop():
     with LLMServer(lambda body: body["prompt"] + "!") as server, connect(server) as llm:
-        answers = await asyncio.gather(*(llm.acomplete(f"p{at}", n=2) for at in range(5)))
-        assert [[answer.text for answer in pair] for pair in answers] == [[f"p{at}!"] * 2 for at in range(5)]
+        answers = await asyncio.gather(*(llm.acomplete(f"p{number}", n=2) for number in range(5)))
+        assert [[answer.text for answer in pair] for pair in answers] == [[f"p{number}!"] * 2 for number in range(5)]
 
 
 def numbered(body: dict) -> str:
@@ -164,13 +164,13 @@ def test_an_endless_answer_ends_at_the_limit():
 
 
 def test_slots_of_the_scripted_server_bound_what_it_works_on():
-    now, most, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2)
+    now, peak, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2)
 
     def answer(body: dict) -> str:
-        nonlocal now, most
+        nonlocal now, peak
         with lock:
             now += 1
-            most = max(most, now)
+            peak = max(peak, now)
         pair.wait(60)  # breaks where one is worked on alone
         with lock:
             now -= 1
@@ -178,7 +178,7 @@ def test_slots_of_the_scripted_server_bound_what_it_works_on():
 
     with LLMServer(answer, slots=2) as server, connect(server, concurrency=6, max_n=1) as llm:
         assert len(llm.chat(HELLO, n=12)) == 12
-        assert most == 2
+        assert peak == 2
         assert server.most <= 6
 
 
@@ -270,11 +270,11 @@ def test_requests_are_bounded_over_threads_and_loops():
 
 async def test_async_does_not_block_the_loop():
     with LLMServer("x", script=("hang",)) as server, connect(server) as llm:
-        waiting = asyncio.create_task(llm.achat(HELLO))
+        task = asyncio.create_task(llm.achat(HELLO))
         await asyncio.to_thread(wait_for, lambda: len(server.requests) == 1)
-        assert not waiting.done()
+        assert not task.done()
         server.released.set()
-        assert (await waiting)[0].text == "x"
+        assert (await task)[0].text == "x"
 
 
 async def test_a_closed_client_says_so():
@@ -330,7 +330,7 @@ def test_bad_prompts_send_nothing(prompt):
 
 
 def test_fingerprint_is_of_the_model_not_of_its_place():
-    one, other = OpenAIChat("http://a:1", "m"), OpenAIChat("http://b:2", "m")
-    assert one.fingerprint == other.fingerprint
-    assert one.fingerprint != OpenAIChat("http://a:1", "m2").fingerprint
-    assert one.fingerprint != OpenAIChat("http://a:1", "m", extra={"top_k": 1}).fingerprint
+    llm, elsewhere = OpenAIChat("http://a:1", "m"), OpenAIChat("http://b:2", "m")
+    assert llm.fingerprint == elsewhere.fingerprint
+    assert llm.fingerprint != OpenAIChat("http://a:1", "m2").fingerprint
+    assert llm.fingerprint != OpenAIChat("http://a:1", "m", extra={"top_k": 1}).fingerprint

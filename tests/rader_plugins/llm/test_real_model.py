@@ -57,7 +57,7 @@ def test_raw_text_is_continued_without_a_template(llm):
 
 def test_grading(llm, tmp_path):
     texts = ["An apple is a fruit.", "Rome is in Italy.", "Cats sleep.", "A pear is a fruit."]
-    first = [Hit(Document(f"d{at}", text), 0.9 - at / 10, at + 1) for at, text in enumerate(texts)]
+    first = [Hit(Document(f"d{index}", text), 0.9 - index / 10, index + 1) for index, text in enumerate(texts)]
     reranker = LLMReranker(llm, prompt=PROMPT, max_tokens=6, max_failures=1.0, cache=tmp_path / "answers")
     ranked = reranker.rerank("What is an apple?", first)
     assert sorted(hit.document.id for hit in ranked) == ["d0", "d1", "d2", "d3"]
@@ -100,16 +100,16 @@ def test_answers_with_and_without_documents(llm, tmp_path):
     def has(answer: str, gold: str) -> bool:
         return gold in answer
 
-    none, some = (
+    none, with_documents = (
         evaluate_rag(
             InContextRag(llm, retriever, prompt=prompt, **options), problems, has, out=tmp_path / name, concurrency=2
         )
         for name, retriever, prompt in (("none", None, "{question}"), ("some", Notes(), "{documents}\n{question}"))
     )
     assert not none.failed
-    assert not some.failed
-    assert all(row.answer for row in (*none.rows.values(), *some.rows.values()))
-    assert all(row.ids == ("note",) for row in some.rows.values())
+    assert not with_documents.failed
+    assert all(row.answer for row in (*none.rows.values(), *with_documents.rows.values()))
+    assert all(row.ids == ("note",) for row in with_documents.rows.values())
     requests = llm.usage.requests
     assert evaluate_rag(InContextRag(llm, prompt="{question}", **options), problems, has, out=tmp_path / "none") == none
     assert llm.usage.requests == requests  # all from the folder

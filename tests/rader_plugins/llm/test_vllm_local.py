@@ -96,7 +96,8 @@ class LLM:
                 return []
         return [
             Output(
-                list(range(len(text.split()))), [Choice(at, f"{kind} {text} {sp.seed}", [1, 2]) for at in range(sp.n)]
+                list(range(len(text.split()))),
+                [Choice(index, f"{kind} {text} {sp.seed}", [1, 2]) for index in range(sp.n)],
             )
             for text, sp in zip(texts, parameters, strict=True)
         ]
@@ -137,18 +138,20 @@ async def test_what_comes_in_while_the_engine_works_is_one_batch():
         engine.go.clear()
         first = asyncio.create_task(llm.acomplete("first"))
         await asyncio.to_thread(engine.busy.wait, 20)
-        others = [asyncio.create_task(llm.acomplete(f"p{at}", temperature=1.0, seed=at)) for at in range(20)]
-        others += [asyncio.create_task(llm.achat(HELLO, seed=at)) for at in range(5)]
+        tasks = [asyncio.create_task(llm.acomplete(f"p{number}", temperature=1.0, seed=number)) for number in range(20)]
+        tasks += [asyncio.create_task(llm.achat(HELLO, seed=number)) for number in range(5)]
         await asyncio.sleep(0)
-        others[3].cancel()
+        tasks[3].cancel()
         await asyncio.sleep(0)
         assert not first.done()
         engine.go.set()
         assert (await first)[0].text == "generate first None"
-        answers = await asyncio.gather(*others, return_exceptions=True)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(answers.pop(3), asyncio.CancelledError)
-        wanted = [f"generate p{at} {at}" for at in range(20) if at != 3] + [f"chat hello there {at}" for at in range(5)]
-        assert [answer[0].text for answer in answers] == wanted
+        expected = [f"generate p{number} {number}" for number in range(20) if number != 3] + [
+            f"chat hello there {number}" for number in range(5)
+        ]
+        assert [answer[0].text for answer in answers] == expected
         assert [(kind, len(contents)) for kind, contents, _ in engine.batches] == [
             ("generate", 1), ("chat", 5), ("generate", 19)
         ]  # fmt: skip
@@ -159,7 +162,7 @@ def test_batches_are_bounded():
     with VLLMGenerator("m", max_batch=3, linger=0.0) as llm:
         (engine,) = LLM.made
         engine.go.clear()
-        threads = [threading.Thread(target=llm.complete, args=(f"p{at}",)) for at in range(10)]
+        threads = [threading.Thread(target=llm.complete, args=(f"p{number}",)) for number in range(10)]
         for thread in threads:
             thread.start()
         engine.go.set()
@@ -178,7 +181,9 @@ async def test_one_bad_request_does_not_spoil_the_batch():
         await asyncio.to_thread(engine.busy.wait, 20)
         engine.go.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [answers[at][0].text for at in (0, 1, 4)] == [f"generate {prompts[at]} None" for at in (0, 1, 4)]
+        assert [answers[index][0].text for index in (0, 1, 4)] == [
+            f"generate {prompts[index]} None" for index in (0, 1, 4)
+        ]
         assert isinstance(answers[2], ContextOverflowError)
         assert isinstance(answers[3], LLMError)
         assert not isinstance(answers[3], RequestRefusedError)
@@ -213,10 +218,10 @@ def test_a_budget_of_tokens():
 
 
 def test_fingerprint_is_of_what_changes_answers():
-    one = VLLMGenerator("m", dtype="bfloat16").fingerprint
-    assert one == VLLMGenerator("m", dtype="bfloat16", tensor_parallel_size=2).fingerprint
-    assert one != VLLMGenerator("m").fingerprint
-    assert one != VLLMGenerator("m2", dtype="bfloat16").fingerprint
+    fingerprint = VLLMGenerator("m", dtype="bfloat16").fingerprint
+    assert fingerprint == VLLMGenerator("m", dtype="bfloat16", tensor_parallel_size=2).fingerprint
+    assert fingerprint != VLLMGenerator("m").fingerprint
+    assert fingerprint != VLLMGenerator("m2", dtype="bfloat16").fingerprint
 
 
 def test_what_cannot_be(monkeypatch):

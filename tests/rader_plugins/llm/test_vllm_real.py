@@ -92,10 +92,10 @@ def test_in_process(model: Path) -> None:
         assert llm.complete(PROMPT, n=3, **SAMPLED) == answers
         assert len(llm.chat(HELLO, n=2, **SAMPLED)) == 2
         assert len(set(llm.complete(PROMPT, n=2, max_tokens=8, temperature=0.0))) == 1
-        [whole] = llm.complete(PROMPT, max_tokens=12, temperature=0.0)
-        stop = whole.text[len(whole.text) // 2 :][:1]
+        [uncut] = llm.complete(PROMPT, max_tokens=12, temperature=0.0)
+        stop = uncut.text[len(uncut.text) // 2 :][:1]
         [cut] = llm.complete(PROMPT, max_tokens=12, temperature=0.0, stop=[stop])
-        assert (cut.text, cut.finish_reason) == (whole.text[: whole.text.index(stop)], "stop")
+        assert (cut.text, cut.finish_reason) == (uncut.text[: uncut.text.index(stop)], "stop")
         before = llm.usage
         with pytest.raises(ContextOverflowError):
             llm.complete("word " * 4 * CONTEXT, max_tokens=4)

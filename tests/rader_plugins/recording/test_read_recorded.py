@@ -29,13 +29,13 @@ def read(path: Path) -> tuple[list[Trajectory], MergeReport]:
 def test_a_run_that_several_recorders_wrote_counts_once(tmp_path_factory: Any, order: list[int], extra: bool) -> None:
     path = tmp_path_factory.mktemp("recording") / "runs.jsonl"
     with TrajectoryWriter(path) as writer:
-        for place, number in enumerate(order):  # metadata differ: each recorder has its own clock and options
-            writer.put(run(str(number), f"question {number}", seconds=place, **({"app": place} if extra else {})))
+        for seconds, number in enumerate(order):  # metadata differ: each recorder has its own clock and options
+            writer.put(run(str(number), f"question {number}", seconds=seconds, **({"app": seconds} if extra else {})))
         writer.feedback("0", reward=1.0)
     runs, report = read(path)
-    assert sorted(each.id for each in runs) == list("0123")
+    assert sorted(trajectory.id for trajectory in runs) == list("0123")
     assert sorted(report.repeated) == list("0123")
-    assert [each.id for each in runs if each.reward is not None] == ["0"]
+    assert [trajectory.id for trajectory in runs if trajectory.reward is not None] == ["0"]
     assert (report.trajectories, report.ambiguous) == (8, [])
 
 
@@ -52,7 +52,7 @@ def test_feedback_for_a_name_that_two_runs_share_is_nobodys(tmp_path: Path) -> N
         for id in "ab":
             writer.feedback(id, reward=1.0)
     runs, report = read(path)
-    assert [(each.question, each.reward) for each in runs if each.answer] == [
+    assert [(trajectory.question, trajectory.reward) for trajectory in runs if trajectory.answer] == [
         ("one?", None),
         ("two?", None),
         ("three?", 1),
@@ -69,9 +69,14 @@ def test_the_latest_feedback_for_any_part_counts(tmp_path: Path, ids: tuple[str,
         writer.put(replace(run(ids[1], thread="t", resumed=True), question="", steps=()))
         writer.feedback(ids[1 - later], reward=0.0, comment="first")
         writer.feedback(ids[later], reward=1.0)
-    [whole], report = read(path)
-    assert (whole.question, whole.answer, whole.reward, whole.metadata["feedback"]) == ("q", "six", 1.0, ["first"])
-    assert ("closed_early" in whole.metadata, report.resumed, report.repeated) == (False, 1, [])
+    [trajectory], report = read(path)
+    assert (trajectory.question, trajectory.answer, trajectory.reward, trajectory.metadata["feedback"]) == (
+        "q",
+        "six",
+        1.0,
+        ["first"],
+    )
+    assert ("closed_early" in trajectory.metadata, report.resumed, report.repeated) == (False, 1, [])
 
 
 def test_a_file_that_is_renamed_while_it_is_read_is_read_once(tmp_path: Path) -> None:
@@ -85,6 +90,6 @@ def test_a_file_that_is_renamed_while_it_is_read_is_read_once(tmp_path: Path) ->
         for number in range(3, 6):
             writer.put(run(str(number)))
             assert writer.flush()
-        ids += [each.id for each in rows]
+        ids += [trajectory.id for trajectory in rows]
     assert ids == ["0", "1", "2"]  # as it was when reading began
-    assert [each.id for each in read(path)[0]] == [str(number) for number in range(6)]
+    assert [trajectory.id for trajectory in read(path)[0]] == [str(number) for number in range(6)]

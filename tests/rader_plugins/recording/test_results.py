@@ -34,11 +34,11 @@ def test_names_and_arguments_of_tools() -> None:
     ],
 )
 def test_documents_are_found_in_what_tools_return(text: str, expected: list[tuple[str | None, str]]) -> None:
-    found = read_documents(text)
-    assert found is not None
-    assert [one.text for one in found] == [text for _, text in expected]
-    for one, (id, _) in zip(found, expected, strict=True):
-        assert one.id == id if id is not None else one.id.startswith("text:")
+    documents = read_documents(text)
+    assert documents is not None
+    assert [document.text for document in documents] == [text for _, text in expected]
+    for document, (id, _) in zip(documents, expected, strict=True):
+        assert document.id == id if id is not None else document.id.startswith("text:")
 
 
 def test_what_holds_no_documents_is_none() -> None:
@@ -63,11 +63,14 @@ def test_what_holds_no_documents_is_none() -> None:
     ],
 )
 def test_what_stores_return_has_its_text(row: dict[str, Any], id: str | None) -> None:
-    for written in ([row], json.dumps([row])):
-        [document] = read_documents(written) or []
+    for form in ([row], json.dumps([row])):
+        [document] = read_documents(form) or []
         assert (document.id, document.text) == (id or digest_id("Thirty days."), "Thirty days.")
 
 
 def test_columns_of_documents() -> None:
     columns = {"ids": [["a", "b"]], "documents": [["Thirty days.", "Seats."]], "metadatas": [[None, None]]}
-    assert [(one.id, one.text) for one in read_documents(columns) or []] == [("a", "Thirty days."), ("b", "Seats.")]
+    assert [(document.id, document.text) for document in read_documents(columns) or []] == [
+        ("a", "Thirty days."),
+        ("b", "Seats."),
+    ]

@@ -23,8 +23,8 @@ def shape(trajectory: Trajectory) -> list[tuple[str, str]]:
 
 
 def test_steps_stand_in_the_order_in_which_they_began() -> None:
-    made: list[Trajectory] = []
-    runs = tracker(made)
+    trajectories: list[Trajectory] = []
+    runs = tracker(trajectories)
     runs.start("root", None, "chain", "the question", metadata={"app": 1})
     runs.start("slow", "root", "retriever", "slow query")
     runs.start("fast", "root", "retriever", "fast query")
@@ -36,19 +36,24 @@ def test_steps_stand_in_the_order_in_which_they_began() -> None:
     runs.retrieved("slow", [])
     runs.finish("slow")
     runs.finish("root", "the answer")
-    [one] = made
-    assert shape(one) == [
+    [trajectory] = trajectories
+    assert shape(trajectory) == [
         ("query", "slow query"), ("retrieval", ""), ("query", "fast query"), ("retrieval", ""),
         ("thought", "a thought"), ("answer", "the answer"),
     ]  # fmt: skip
-    assert [(document.id, document.text) for document in one.steps[3].considered] == [("a", "one"), ("b", "two")]
-    assert (one.question, one.answer, one.source, one.metadata["app"]) == ("the question", "the answer", "test", 1)
-    assert one.reward is None
+    assert [(document.id, document.text) for document in trajectory.steps[3].considered] == [("a", "one"), ("b", "two")]
+    assert (trajectory.question, trajectory.answer, trajectory.source, trajectory.metadata["app"]) == (
+        "the question",
+        "the answer",
+        "test",
+        1,
+    )
+    assert trajectory.reward is None
 
 
 def test_a_tool_with_a_retriever_below_is_not_counted_twice() -> None:
-    made: list[Trajectory] = []
-    runs = tracker(made)
+    trajectories: list[Trajectory] = []
+    runs = tracker(trajectories)
     runs.start("root", None, "chain", "q")
     runs.start("tool", "root", "tool", "asked")
     runs.start("inner", "tool", "chain")
@@ -59,29 +64,29 @@ def test_a_tool_with_a_retriever_below_is_not_counted_twice() -> None:
     runs.retrieved("tool", FOUND, "asked")
     runs.finish("tool")
     runs.finish("root")
-    assert shape(made[0]) == [("query", "rewritten"), ("retrieval", "")]
+    assert shape(trajectories[0]) == [("query", "rewritten"), ("retrieval", "")]
 
 
 def test_limits_hold() -> None:
-    made: list[Trajectory] = []
+    trajectories: list[Trajectory] = []
     limits = RecordingLimits(open_runs=2, steps=3, documents=1, characters=5)
-    runs = tracker(made, limits=limits)
+    runs = tracker(trajectories, limits=limits)
     runs.start("root", None, "chain", "0123456789")
     for number in range(10):
         runs.start(f"r{number}", "root", "retriever", "0123456789")
         runs.retrieved(f"r{number}", FOUND)
         runs.finish(f"r{number}")
     runs.finish("root", "0123456789")
-    [one] = made
+    [trajectory] = trajectories
     # An answer keeps its end, where what was asked for stands.
-    assert (one.question, one.answer, one.metadata["truncated"]) == ("01234", "01289", True)
-    assert len(one.retrievals) == 3
-    assert all(len(step.considered) == 1 for step in one.retrievals)
+    assert (trajectory.question, trajectory.answer, trajectory.metadata["truncated"]) == ("01234", "01289", True)
+    assert len(trajectory.retrievals) == 3
+    assert all(len(step.considered) == 1 for step in trajectory.retrievals)
 
 
 def test_what_belongs_to_a_forgotten_run_makes_no_new_one() -> None:
-    made: list[Trajectory] = []
-    runs = tracker(made, limits=RecordingLimits(open_runs=2))
+    trajectories: list[Trajectory] = []
+    runs = tracker(trajectories, limits=RecordingLimits(open_runs=2))
     for name in ("first", "second", "third"):
         runs.start(name, None, "chain", name)
         runs.start(f"{name} child", name, "chain")
@@ -89,12 +94,12 @@ def test_what_belongs_to_a_forgotten_run_makes_no_new_one() -> None:
     runs.retrieved("late", FOUND)
     runs.finish("late")
     runs.finish("first")
-    assert (made, runs.open_runs, runs.counts.forgotten) == ([], 2, 1)
+    assert (trajectories, runs.open_runs, runs.counts.forgotten) == ([], 2, 1)
     runs.start("of second", "second child", "retriever", "q")
     runs.retrieved("of second", FOUND)
     runs.finish("of second")
     runs.finish("second")
-    assert [one.question for one in made] == ["second"]
+    assert [trajectory.question for trajectory in trajectories] == ["second"]
     assert not runs._members.keys() - {"third", "third child"}
 
 
@@ -112,8 +117,8 @@ def test_runs_that_were_quiet_too_long_are_forgotten(monkeypatch: pytest.MonkeyP
 
 
 def test_runs_without_a_retrieval_or_failed_ones_as_wanted() -> None:
-    made: list[Trajectory] = []
-    runs = tracker(made, only_with_retrieval=False, record_failed=False)
+    trajectories: list[Trajectory] = []
+    runs = tracker(trajectories, only_with_retrieval=False, record_failed=False)
     runs.start("plain", None, "llm", "q")
     runs.thought("plain", "said")
     runs.finish("plain")
@@ -121,13 +126,13 @@ def test_runs_without_a_retrieval_or_failed_ones_as_wanted() -> None:
     runs.finish("failed", error="Oops")
     runs.start("nothing", None, "chain")
     runs.finish("nothing", "a")
-    assert [shape(one) for one in made] == [[("answer", "said")]]
+    assert [shape(trajectory) for trajectory in trajectories] == [[("answer", "said")]]
     assert (runs.counts.finished, runs.counts.skipped) == (1, 2)
 
 
 def test_threads_do_not_mix_runs_up() -> None:
-    made: list[Trajectory] = []
-    runs = tracker(made)
+    trajectories: list[Trajectory] = []
+    runs = tracker(trajectories)
 
     def work(name: str) -> None:
         for number in range(50):
@@ -143,9 +148,9 @@ def test_threads_do_not_mix_runs_up() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 400
-    for one in made:
-        assert shape(one) == [("query", one.question), ("retrieval", ""), ("answer", one.question)]
+    assert len(trajectories) == 400
+    for trajectory in trajectories:
+        assert shape(trajectory) == [("query", trajectory.question), ("retrieval", ""), ("answer", trajectory.question)]
     assert (runs.open_runs, runs._members) == (0, {})
 
 

@@ -248,7 +248,7 @@ def test_a_forked_child_writes_its_own_rows_only(path: Path) -> None:
 def test_many_threads_put_at_once(path: Path) -> None:
     with TrajectoryWriter(path, queue_size=10_000) as writer:
         threads = [
-            threading.Thread(target=lambda name=name: [writer.put(run(f"{name}-{at}")) for at in range(100)])
+            threading.Thread(target=lambda name=name: [writer.put(run(f"{name}-{number}")) for number in range(100)])
             for name in range(8)
         ]
         for thread in threads:

@@ -33,10 +33,10 @@ def by_document(body: dict) -> str:
 
 
 def hits_of(*texts: str, scores: list[float] | None = None) -> list[Hit]:
-    given_scores = scores or [0.9 - 0.1 * at for at in range(len(texts))]
+    given_scores = scores or [0.9 - 0.1 * index for index in range(len(texts))]
     return [
-        Hit(Document(f"d{at}", text), score, at + 1, {"dense": score})
-        for at, (text, score) in enumerate(zip(texts, given_scores, strict=True))
+        Hit(Document(f"d{index}", text), score, index + 1, {"dense": score})
+        for index, (text, score) in enumerate(zip(texts, given_scores, strict=True))
     ]
 
 
@@ -186,12 +186,12 @@ def test_too_many_failures_are_an_error_that_loses_nothing(tmp_path):
         assert ids(caught.value.hits[0]) == ["d2", "d1", "d0", "d3", "d4"]
         assert caught.value.report == GradingReport(documents=5, graded=2, unparsable=3)
         assert reranker.report == caught.value.report
-        asked = len(server.requests)
+        requests = len(server.requests)
         # What was answered is not asked again.
         assert ids(connect(server, max_failures=1.0, cache=tmp_path / "answers").rerank("q", first)) == ids(
             caught.value.hits[0]
         )
-        assert len(server.requests) == asked
+        assert len(server.requests) == requests
 
 
 def test_stops_when_the_error_is_certain():
@@ -245,8 +245,10 @@ def test_a_batch_is_one_queue_and_keeps_every_slot_busy():
         server.gate = threading.Barrier(8)  # nothing is answered unless eight are in work
         reranker = connect(server, concurrency=8)
         # Three documents a query: query after query would never bring eight together.
-        ranked = reranker.rerank_batch([f"q{at}" for at in range(8)], [hits_of("noise", "lemma", "theorem")] * 8)
-    assert [ids(some) for some in ranked] == [["d2", "d1", "d0"]] * 8
+        ranked = reranker.rerank_batch(
+            [f"q{number}" for number in range(8)], [hits_of("noise", "lemma", "theorem")] * 8
+        )
+    assert [ids(hits) for hits in ranked] == [["d2", "d1", "d0"]] * 8
     assert server.most == 8
     assert len(server.requests) == 24
 
@@ -257,12 +259,12 @@ async def test_async_gives_the_same_and_does_not_block_the_loop():
         expected = connect(server, max_failures=0.5).rerank_batch(["a", "b"], first)
         reranker = connect(server, max_failures=0.5)
         server.script.append("hang")
-        waiting = asyncio.create_task(reranker.arerank_batch(["a", "b"], first))
+        task = asyncio.create_task(reranker.arerank_batch(["a", "b"], first))
         await asyncio.to_thread(wait_for, lambda: len(server.requests) == 10)
-        assert not waiting.done()
-        waiting.cancel()
+        assert not task.done()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
+            await task
         assert await reranker.arerank_batch(["a", "b"], first) == expected
         assert await reranker.arerank("a", first[0], top_n=1) == expected[0][:1]
 
@@ -342,12 +344,12 @@ def test_placing(rows, weight):
     assert sorted(ids(ranked)) == sorted(ids(hits))
     assert [hit.rank for hit in ranked] == list(range(1, len(rows) + 1))
     # Those without a grade stand where they stood.
-    for place, (grade, _) in enumerate(rows):
+    for position, (grade, _) in enumerate(rows):
         if grade is None:
-            assert ranked[place].document.id == f"d{place}"
-            assert "grade" not in ranked[place].scores
+            assert ranked[position].document.id == f"d{position}"
+            assert "grade" not in ranked[position].scores
     # The graded ones are sorted by their final score, equal ones in first-stage order.
-    final = {f"d{at}": weight * grade / 5 + (1 - weight) * score for at, (grade, score) in enumerate(rows)
+    final = {f"d{index}": weight * grade / 5 + (1 - weight) * score for index, (grade, score) in enumerate(rows)
              if grade is not None}  # fmt: skip
     graded = [hit for hit in ranked if hit.document.id in final]
     assert [hit.score for hit in graded] == pytest.approx([final[hit.document.id] for hit in graded])
@@ -366,9 +368,9 @@ def test_scores_of_ungraded_documents_are_evenly_spaced():
 
 
 def ndcg_at_10(ranked: list[str], relevant: set[str]) -> float:
-    gains = [1 / math.log2(place + 2) for place in range(10)]
-    found = sum(gain for gain, name in zip(gains, ranked, strict=False) if name in relevant)
-    return found / sum(gains[: len(relevant)])
+    gains = [1 / math.log2(position + 2) for position in range(10)]
+    gained = sum(gain for gain, name in zip(gains, ranked, strict=False) if name in relevant)
+    return gained / sum(gains[: len(relevant)])
 
 
 def test_published_grades_and_cosines_score_what_was_published(shared_data):
@@ -376,15 +378,15 @@ def test_published_grades_and_cosines_score_what_was_published(shared_data):
     folder = shared_data / "bright-golden" / "theoremqa_theorems_gte"
     graded = json.loads((folder / "reranker_scores.json").read_bytes())
     cosines = json.loads((folder / "retriever_scores.json").read_bytes())
-    judged: dict[str, set[str]] = {}
+    relevant_ids: dict[str, set[str]] = {}
     for line in (folder / "qrels.tsv").read_text().splitlines()[1:]:
         query, document, relevance = line.split("\t")
         if int(relevance) > 0:
-            judged.setdefault(query, set()).add(document)
+            relevant_ids.setdefault(query, set()).add(document)
     figures = []
-    for query, relevant in judged.items():
+    for query, relevant in relevant_ids.items():
         names = sorted(graded[query], key=lambda name: -cosines[query][name])
-        first = [Hit(Document(name, ""), cosines[query][name], at + 1) for at, name in enumerate(names)]
+        first = [Hit(Document(name, ""), cosines[query][name], index + 1) for index, name in enumerate(names)]
         ranked = placed(first, [round(graded[query][name] * 5) for name in names], 0.5)
         figures.append(ndcg_at_10(ids(ranked), relevant))
     published = json.loads((folder / "published.json").read_bytes())["NDCG@10"]

@@ -101,11 +101,11 @@ def test_an_adapter_without_its_head(tmp_path):
     base = tiny_qwen2(tmp_path / "base", causal_lm=True)
     adapter = tiny_classifier_lora(tmp_path / "adapter", base)
     file = adapter / "adapter_model.safetensors"
-    whole = load_file(file)
-    save_file({name: tensor for name, tensor in whole.items() if "score" not in name}, file)
+    tensors = load_file(file)
+    save_file({name: tensor for name, tensor in tensors.items() if "score" not in name}, file)
     with pytest.raises(InputError, match="adapter holds no score head.*language model"):
         load_reranker(stated(adapter, base_model=str(base)))
-    save_file({name: tensor for name, tensor in whole.items() if "layers.1" not in name}, file)
+    save_file({name: tensor for name, tensor in tensors.items() if "layers.1" not in name}, file)
     with pytest.raises(InputError, match="missing"):
         load_reranker(stated(adapter, base_model=str(base)))
 

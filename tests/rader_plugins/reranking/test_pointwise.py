@@ -112,13 +112,13 @@ def test_lora_adapter_with_its_head_is_merged(tmp_path):
 
     base = tiny_qwen2(tmp_path / "base", causal_lm=True)
     adapter = tiny_classifier_lora(tmp_path / "adapter", base)
-    found = []
+    scores = []
     for seed in (5, 6):  # a head left at random would differ
         torch.manual_seed(seed)
-        found.append(load_reranker(recipe_for(adapter, base_model=str(base))).score_pairs(PAIRS))
+        scores.append(load_reranker(recipe_for(adapter, base_model=str(base))).score_pairs(PAIRS))
     model = PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(base, num_labels=1), adapter)
-    np.testing.assert_allclose(found[0], by_hand(model.eval(), PAIRS), atol=1e-4)
-    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(scores[0], by_hand(model.eval(), PAIRS), atol=1e-4)
+    np.testing.assert_array_equal(scores[0], scores[1])
 
 
 def test_recipe_file_in_the_directory(tmp_path):
@@ -219,25 +219,27 @@ def test_cross_encoder_without_padding_token(tmp_path):
 
 
 def hits_of(*texts: str) -> list[Hit]:
-    return [Hit(Document(str(at), text), 1.0 - at / 10, at + 1, {"bm25": 1.0}) for at, text in enumerate(texts)]
+    return [
+        Hit(Document(str(index), text), 1.0 - index / 10, index + 1, {"bm25": 1.0}) for index, text in enumerate(texts)
+    ]
 
 
 def test_rerank_batch_orders_and_explains(reranker):
     queries = ["three friends", "sky", "nothing found"]
     hits = [hits_of("a", "Ramsey's theorem", "b b b"), hits_of("blue", "blue", "green"), []]
-    found = reranker.rerank_batch(queries, hits)
+    rankings = reranker.rerank_batch(queries, hits)
     scores = reranker.score_pairs([(query, hit.document.text) for query, group in zip(queries, hits) for hit in group])
-    assert [[hit.rank for hit in group] for group in found] == [[1, 2, 3], [1, 2, 3], []]
-    for number, group in enumerate(found[:2]):
+    assert [[hit.rank for hit in group] for group in rankings] == [[1, 2, 3], [1, 2, 3], []]
+    for number, group in enumerate(rankings[:2]):
         for hit in group:
             expected = float(scores[3 * number + int(hit.document.id)])
             assert hit.score == pytest.approx(expected, abs=1e-5)
             assert hit.scores == {"bm25": 1.0, "rerank": hit.score}
         assert [hit.score for hit in group] == sorted((hit.score for hit in group), reverse=True)
-    equal = [hit.document.id for hit in found[1] if hit.document.text == "blue"]
+    equal = [hit.document.id for hit in rankings[1] if hit.document.text == "blue"]
     assert equal == ["0", "1"], "equal scores keep the order of the first stage"
     assert reranker.rerank("sky", hits[1], top_n=1) == reranker.rerank("sky", hits[1])[:1]
-    assert asyncio.run(reranker.arerank_batch(queries, hits)) == found
+    assert asyncio.run(reranker.arerank_batch(queries, hits)) == rankings
 
 
 def test_equal_pairs_are_scored_once(reranker, monkeypatch):
@@ -260,7 +262,7 @@ def test_out_of_memory_halves_the_batch(reranker, monkeypatch, error):
             raise error("CUDA out of memory. Tried to allocate 20 GiB")
         return forward(batch, types)
 
-    pairs = [("query", f"text number {at}") for at in range(16)]
+    pairs = [("query", f"text number {number}") for number in range(16)]
     expected = reranker.score_pairs(pairs)
     monkeypatch.setattr(reranker, "_forward", cramped)
     np.testing.assert_allclose(reranker.score_pairs(pairs), expected, atol=1e-5)
@@ -277,15 +279,15 @@ def test_out_of_memory_halves_the_batch(reranker, monkeypatch, error):
 @pytest.mark.parametrize("kind", ["decoder", "cross-encoder"])
 def test_rerankers_of_one_recipe_share_a_model_until_it_is_taken(tiny, tmp_path, kind):
     model = recipe_for(tiny) if kind == "decoder" else str(tiny_cross_encoder(tmp_path / "cross"))
-    one, two = (load_reranker(model, batch_tokens=size) for size in (64, 4096))
-    assert one._model is two._model
-    assert one._loaded is two._loaded
-    assert (one.batch_tokens, two.batch_tokens) == (64, 4096)
-    np.testing.assert_allclose(one.score_pairs(PAIRS), two.score_pairs(PAIRS), atol=1e-5)
+    small_batches, large_batches = (load_reranker(model, batch_tokens=size) for size in (64, 4096))
+    assert small_batches._model is large_batches._model
+    assert small_batches._loaded is large_batches._loaded
+    assert (small_batches.batch_tokens, large_batches.batch_tokens) == (64, 4096)
+    np.testing.assert_allclose(small_batches.score_pairs(PAIRS), large_batches.score_pairs(PAIRS), atol=1e-5)
     own, other = load_reranker(model, shared=False), load_reranker(model, dtype="bfloat16")
-    assert len({id(each._model) for each in (one, own, other)}) == 3
+    assert len({id(loaded._model) for loaded in (small_batches, own, other)}) == 3
     with torch.no_grad():
-        next(one.model.parameters()).fill_(float("nan"))  # whoever takes the model may change it
+        next(small_batches.model.parameters()).fill_(float("nan"))  # whoever takes the model may change it
     assert np.isfinite(load_reranker(model).score_pairs(PAIRS)).all()
 
 
@@ -332,7 +334,7 @@ def test_four_threads_and_asyncio(cross):
         hits = [hits_of("a", "b b"), hits_of("c", "d d d")]
         return await asyncio.gather(*(reranker.arerank("query", group) for group in hits))
 
-    assert [len(found) for found in asyncio.run(both())] == [2, 2]
+    assert [len(scores) for scores in asyncio.run(both())] == [2, 2]
 
 
 def test_bad_input(reranker):
@@ -353,6 +355,8 @@ def test_bad_input(reranker):
 
 
 def test_bfloat16_scores_do_not_collapse(tiny):
-    scores = load_reranker(recipe_for(tiny), dtype="bfloat16").score_pairs([("q", f"text {at}") for at in range(60)])
+    scores = load_reranker(recipe_for(tiny), dtype="bfloat16").score_pairs(
+        [("q", f"text {number}") for number in range(60)]
+    )
     assert scores.dtype == np.float32
     assert len(set(scores.tolist())) == 60

@@ -16,7 +16,7 @@ TEXTS = [f"graph prime {'colour ' * (at % 7)}{at}" for at in range(40)]
 @pytest.fixture
 def index():
     with RaderIndex.create(None, encoder=HashEncoder()) as index:
-        index.add([Document(f"d{at:02}", text) for at, text in enumerate(TEXTS)])
+        index.add([Document(f"d{number:02}", text) for number, text in enumerate(TEXTS)])
         yield index
 
 

@@ -46,30 +46,30 @@ def test_the_parts_add_up_to_the_scores(index: Any, mode: Any) -> None:
     hits = RaderRetriever(index, mode=mode, alpha=0.6, candidates=9).search(QUERY, k=12, explain=True)
     assert hits
     for hit in hits:
-        told = hit.explain()
-        lexical = sum(term.score for term in told.details.terms)
+        explanation = hit.explain()
+        lexical = sum(term.score for term in explanation.details.terms)
         if "bm25" in hit.scores:
             assert lexical == pytest.approx(hit.scores["bm25"], rel=1e-5, abs=1e-9)
-        for term in told.details.terms:
+        for term in explanation.details.terms:
             assert term.frequency == Analyzer().terms(hit.document.text).count(term.term)
-            assert term.documents == sum(term.term in Analyzer().terms(one.text) for one in index.documents())
-        held = {term.term for term in told.details.terms}
-        assert held | set(told.details.missing) == {"graph", "proof", "zebra", "pigeon"}
-        assert "zebra" in told.details.missing
+            assert term.documents == sum(term.term in Analyzer().terms(document.text) for document in index.documents())
+        matching = {term.term for term in explanation.details.terms}
+        assert matching | set(explanation.details.missing) == {"graph", "proof", "zebra", "pigeon"}
+        assert "zebra" in explanation.details.missing
         if mode == "hybrid":
-            shares = [place.share for place in told.details.lists.values()]
+            shares = [entry.share for entry in explanation.details.lists.values()]
             assert math.fsum(shares) == pytest.approx(hit.score, abs=1e-9)
-        assert json.loads(json.dumps(told.as_json(), allow_nan=False))["query"] == QUERY
-        assert str(told).startswith(f"{hit.rank}. {hit.document.id}")
+        assert json.loads(json.dumps(explanation.as_json(), allow_nan=False))["query"] == QUERY
+        assert str(explanation).startswith(f"{hit.rank}. {hit.document.id}")
 
 
 def test_ranks_are_those_of_the_lists_by_themselves(index: Any) -> None:
     candidates = 9
     lists = {mode: RaderRetriever(index, mode=mode).search(QUERY, k=candidates) for mode in ("dense", "bm25")}
     for hit in RaderRetriever(index, candidates=candidates).search(QUERY, k=candidates, explain=True):
-        for mode, place in hit.explain().details.lists.items():
+        for mode, entry in hit.explain().details.lists.items():
             alone = {other.document.id: other.rank for other in lists[mode]}
-            assert place.rank == alone.get(hit.document.id)
+            assert entry.rank == alone.get(hit.document.id)
 
 
 def test_asking_for_an_explanation_changes_nothing_else(index: Any) -> None:
@@ -119,8 +119,8 @@ def test_the_words_that_match_are_the_terms_of_the_text(text: str) -> None:
 
 def test_words_are_found_by_their_stems_and_in_every_spelling() -> None:
     text = "Pigeons' holes, cafe\u0301s and CAFÉS: 漢字"
-    found = {text[start:end]: term for start, end, term in Analyzer().matches(text, {"pigeon", "café", "漢字"})}
-    assert found == {"Pigeons": "pigeon", "cafe\u0301s": "café", "CAFÉS": "café", "漢字": "漢字"}
+    matches = {text[start:end]: term for start, end, term in Analyzer().matches(text, {"pigeon", "café", "漢字"})}
+    assert matches == {"Pigeons": "pigeon", "cafe\u0301s": "café", "CAFÉS": "café", "漢字": "漢字"}
 
 
 @given(

@@ -22,8 +22,8 @@ def question(body: dict) -> str:
 
 def steps(body: dict) -> str:
     """Reasoning that depends on the question; a question with ``!`` before it is what the server is to do."""
-    asked = question(body)
-    return asked if asked.startswith("!") else f" steps about {asked}\n"
+    text = question(body)
+    return text if text.startswith("!") else f" steps about {text}\n"
 
 
 def connect(server: LLMServer, **options) -> ReasoningQuery:
@@ -94,8 +94,8 @@ def test_equal_questions_are_asked_once_and_blank_ones_never(caplog):
 
 def test_cache_survives_the_process_and_failures_are_asked_again(tmp_path):
     with LLMServer(steps, script=("ok", "500")) as server:
-        one = connect(server, cache=tmp_path / "reasoning", concurrency=1)
-        assert one.expand(["a", "b"]) == ["a\nsteps about a", "b"]
+        first_process = connect(server, cache=tmp_path / "reasoning", concurrency=1)
+        assert first_process.expand(["a", "b"]) == ["a\nsteps about a", "b"]
         other = connect(server, cache=tmp_path / "reasoning", mode="replace")
         assert other.expand(["a", "b"]) == ["steps about a", "steps about b"]
         assert len(server.requests) == 3
@@ -107,18 +107,20 @@ def test_a_batch_keeps_every_slot_busy():
     with LLMServer(steps) as server:
         server.gate = threading.Barrier(4)
         reasoning = connect(server, concurrency=4)
-        assert reasoning.expand([str(at) for at in range(12)]) == [f"{at}\nsteps about {at}" for at in range(12)]
+        assert reasoning.expand([str(number) for number in range(12)]) == [
+            f"{number}\nsteps about {number}" for number in range(12)
+        ]
         assert server.most == 4
 
 
 async def test_async_gives_the_same_and_does_not_block_the_loop():
     with LLMServer(steps, script=("hang",)) as server:
         reasoning = connect(server)
-        waiting = asyncio.create_task(reasoning.aexpand(["a"]))
+        task = asyncio.create_task(reasoning.aexpand(["a"]))
         await asyncio.to_thread(wait_for, lambda: len(server.requests) == 1)
-        assert not waiting.done()
+        assert not task.done()
         server.released.set()
-        assert await waiting == ["a"]  # the connection broke
+        assert await task == ["a"]  # the connection broke
         assert await reasoning.aexpand(["a", "!500"]) == ["a\nsteps about a", "!500"]
 
 

@@ -37,7 +37,7 @@ def test_theoremqa(theoremqa: tuple[RaderIndex, dict[str, str], dict[str, set[st
     scores = []
     for name, hits in zip(names, results, strict=True):
         gains = [hit.document.id in relevant[name] for hit in hits]
-        ideal = sum(1 / np.log2(place + 2) for place in range(min(10, len(relevant[name]))))
-        scores.append(sum(gain / np.log2(place + 2) for place, gain in enumerate(gains)) / ideal)
+        ideal = sum(1 / np.log2(position + 2) for position in range(min(10, len(relevant[name]))))
+        scores.append(sum(gain / np.log2(position + 2) for position, gain in enumerate(gains)) / ideal)
     expected, margin = REFERENCE[mode]
     assert 100 * np.mean(scores) == pytest.approx(expected, abs=margin)

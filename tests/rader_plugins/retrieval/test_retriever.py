@@ -252,7 +252,7 @@ class Recorder(Reranker):
 
     def rerank_batch(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         self.asked += queries
-        return [list(found) for found in hits]
+        return [list(group) for group in hits]
 
 
 @pytest.mark.parametrize("mode", ["dense", "bm25", "hybrid"])
