@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from typing_extensions import Self
 
-__all__ = ["ByConstruction"]
+__all__ = ["ByConstruction", "announce_loading"]
+
+_LOADING = logging.getLogger("rader_plugins.loading")
+
+
+def announce_loading(name: str) -> None:
+    """Log that a model is about to be loaded, before libraries are imported for it; commands show it on a terminal.
+
+    Args:
+        name: What the model is called.
+    """
+    _LOADING.info("Loading %s ...", name)
 
 
 class ByConstruction:

@@ -11,11 +11,13 @@ from rader_plugins.errors import InputError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Endpoints", "endpoint_url", "is_url", "parse_url", "shown_url"]
+__all__ = ["Endpoints", "check_scheme", "endpoint_url", "is_url", "parse_url", "shown_url"]
 
 # A path with a version (/v1, /v1beta, /api/v3) or a deployment of its own is the base itself; see Endpoints.
 _OWN_BASE = re.compile(r"/v\d+[a-z0-9]*(/|$)|/deployments/[^/]+$", re.IGNORECASE)
 _MODELS = "/models"
+# A host with a port, and perhaps a path: what is left of an address without http://.
+_SCHEMELESS = re.compile(r"(//)?([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}(/[^\s@?]*)?")
 
 
 def is_url(source: object) -> bool:
@@ -28,6 +30,20 @@ def is_url(source: object) -> bool:
     return isinstance(source, str) and source.strip().lower().startswith(("http://", "https://"))
 
 
+def check_scheme(source: str) -> None:
+    """Refuse the address of a server that lacks its scheme, where one may name a server or something else.
+
+    Raises:
+        InputError: It does; the message has the address as it should be.
+
+    Example:
+        >>> check_scheme("owner/model")
+    """
+    if _SCHEMELESS.fullmatch(source.strip()):
+        address = source.strip().removeprefix("//")
+        raise InputError(f"{address} lacks the scheme of a server's URL. Write http://{address} (or https://).")
+
+
 def parse_url(url: str) -> httpx.URL:
     """Return a server's address.
 
@@ -36,6 +52,8 @@ def parse_url(url: str) -> httpx.URL:
     """
     import httpx
 
+    if isinstance(url, str):
+        check_scheme(url)
     try:
         parsed = httpx.URL(url.strip())
     except (httpx.InvalidURL, TypeError, AttributeError, ValueError):

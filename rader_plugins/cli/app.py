@@ -127,6 +127,7 @@ def main() -> None:
     # Threads of torch that wait leave their core to others: a query is encoded in 12 ms, and not in 500, where another
     # process works beside this one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _show_logs()
     end_soon_after_interruption()
     try:
         build_app()(prog_name="rader")
@@ -170,6 +171,28 @@ def _quiet() -> Iterator[None]:
         # Where it is installed, peft imports it with every model, and on some processors it misses a package then.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         yield
+
+
+class _LogLines(logging.Handler):
+    """Shows what this library logs as lines: warnings, and on a terminal which model is being loaded."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        if record.levelno >= logging.WARNING:
+            note(f"Warning: {record.getMessage()}")
+        elif record.name == "rader_plugins.loading" and sys.stderr is not None and sys.stderr.isatty():
+            note(record.getMessage())
+
+
+def _show_logs() -> None:
+    """Show what this library logs, and of other libraries errors alone."""
+    for name in ("rader_plugins", "rader_synthesis", "rader_training"):
+        logger = logging.getLogger(name)
+        logger.addHandler(_LogLines(logging.INFO))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.ERROR)
 
 
 def _discard_output() -> None:

@@ -77,11 +77,21 @@ SourcePath = Annotated[
         show_default=False,
     ),
 ]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return the registered models whose names begin so."""
+    from rader_plugins.recipes import RECIPES
+
+    return [name for name in RECIPES if name.startswith(incomplete)]
+
+
 Model = Annotated[
     str | None,
     typer.Option(
         "--model",
         metavar="NAME",
+        autocompletion=complete_model,
         help="Registered name (see `rader models`), model directory, hub id, or URL of an embedding server.",
         show_default=False,
     ),
@@ -91,6 +101,7 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME",
+        autocompletion=complete_model,
         help="Registered name of the recipe by which --model (a directory, hub id or URL) makes vectors; "
         "'plain' for a server that takes plain text.",
         show_default=False,

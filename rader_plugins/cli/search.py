@@ -21,6 +21,7 @@ from rader_plugins.cli.options import (
     ModelChoice,
     SearchMode,
     check_ranking,
+    complete_model,
     open_index,
     parse_filter,
 )
@@ -46,7 +47,10 @@ class Stages:
     rerank: Annotated[
         str | None,
         typer.Option(
-            "--rerank", metavar="NAME", help="Reranker for the best hits: registered name, model directory or hub id."
+            "--rerank",
+            metavar="NAME",
+            autocompletion=complete_model,
+            help="Reranker for the best hits: registered name, model directory or hub id.",
         ),
     ] = None
     rerank_top: Annotated[

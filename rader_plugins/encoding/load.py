@@ -8,11 +8,12 @@ import os
 from typing import Any
 
 from rader_plugins.arguments import shown
+from rader_plugins.construction import announce_loading
 from rader_plugins.encoding.backends import check_onnx_options, pick_backend
 from rader_plugins.encoding.base import Encoder
 from rader_plugins.encoding.cut import cut
 from rader_plugins.errors import InputError
-from rader_plugins.http_urls import is_url
+from rader_plugins.http_urls import check_scheme, is_url
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import resolve
 
@@ -82,8 +83,11 @@ def _load(source: str | os.PathLike[str] | Recipe, options: dict[str, Any]) -> E
 
         _check_options(options, HTTPEncoder, leave_out=("url",))
         return HTTPEncoder(name, **options)
+    if isinstance(name, str):
+        check_scheme(name)
     backend = options.pop("backend", None)
     resolved = resolve(name, options.pop("recipe", None))
+    announce_loading(name if isinstance(name, str) else name.name)
     if pick_backend(backend, resolved.location) == "onnx":
         from rader_plugins.encoding.onnx_encoder import OnnxEncoder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,9 +181,9 @@ def loading_errors() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Switch the progress bars of transformers off where no one watches."""
+    """Switch the progress bars of transformers off: they count tensors, which says nothing to a user."""
     logging = import_extra("transformers.utils.logging", "local")
-    switch = logging.is_progress_bar_enabled() and not (sys.stderr is not None and sys.stderr.isatty())
+    switch = logging.is_progress_bar_enabled()
     if switch:
         logging.disable_progress_bar()
     try:

@@ -78,7 +78,7 @@ class Chunking:
             origin: dict[str, Any] = {"parent_id": document.id, "chunk": number, "chunk_start": start}
             if line is not None:
                 origin["chunk_line"] = text.count("\n", 0, start) + line
-            if structure is not None and (section := structure.name_at(start)) is not None:
+            if structure is not None and (section := structure.name_of(start, start + len(chunk))) is not None:
                 origin["section"] = section
             yield Document(f"{document.id}#{number}", chunk, {**document.metadata, **origin})
 

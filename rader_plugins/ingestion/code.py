@@ -79,8 +79,12 @@ class Symbols:
         self._text = text
         self._tree = _parser(suffix).parse(text.encode())
 
-    def name_at(self, start: int) -> str | None:
-        """Return the name at a character; None outside of all functions and classes."""
+    def name_of(self, start: int, end: int) -> str | None:
+        """Return the name that a part of the text lies in, or the first that begins within it."""
+        lines = [start, *(match.end() for match in re.compile(r"\n[ \t]*(?=\S)").finditer(self._text, start, end))]
+        return next(filter(None, map(self._name_at, lines)), None)
+
+    def _name_at(self, start: int) -> str | None:
         byte = len(self._text[:start].encode())
         node = self._tree.root_node.descendant_for_byte_range(byte, byte + 1)
         names: list[str] = []

@@ -83,7 +83,9 @@ class Sections:
             self._starts.append(starts[number])
             self._names.append(" > ".join(name for _, name in path))
 
-    def name_at(self, start: int) -> str | None:
-        """Return the headings above a character, such as ``Guide > Install``; None before the first."""
+    def name_of(self, start: int, end: int) -> str | None:
+        """Return the headings above a part of the text, such as ``Guide > Install``; else the first one within it."""
         position = bisect.bisect_right(self._starts, start)
-        return self._names[position - 1] if position else None
+        if position:
+            return self._names[position - 1]
+        return self._names[0] if self._starts and self._starts[0] < end else None

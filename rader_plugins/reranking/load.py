@@ -6,6 +6,7 @@ import inspect
 import os
 from typing import Any
 
+from rader_plugins.construction import announce_loading
 from rader_plugins.encoding.backends import check_onnx_options, pick_backend
 from rader_plugins.errors import InputError
 from rader_plugins.recipes import Recipe
@@ -52,6 +53,7 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
     if unknown := sorted(set(options) - known):
         raise InputError(f"Unknown options {unknown}; load_reranker takes: {', '.join(sorted(known))}.")
     resolved = resolve(name, stated, kind="reranker")
+    announce_loading(name if isinstance(name, str) else name.name)
     if pick_backend(backend, resolved.location) == "onnx":
         check_onnx_options(options)
         return OnnxReranker(resolved.recipe, location=resolved.location, **options)

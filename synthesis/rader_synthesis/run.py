@@ -68,7 +68,7 @@ def synthesize(
         pack: A prompt pack, or what :func:`load_pack` takes.
         run: How problems are treated.
         about: More to tell in ``config.json``.
-        on_progress: Called once at the start and whenever a problem ends.
+        on_progress: Called once at the start and whenever a rollout or a problem ends.
 
     Raises:
         InputError: Problems are unusable, or the folder belongs to another run.
@@ -208,7 +208,7 @@ class _Runner:
         started = time.monotonic()
         tree = Tree.start(problem.id, problem.question, problem.answer or "")
         try:
-            await search(tree, self._actions(problem, tree), self.config)
+            await search(tree, self._actions(problem, tree), self.config, on_rollout=self._count_rollout)
         except BudgetExceededError as error:
             # The others go on until they need a call themselves: what is under way is paid for, and kept.
             self.stopped = str(error)
@@ -252,6 +252,10 @@ class _Runner:
         if outcome.error is not None:
             progress.failed += 1
             self.reasons.append(f"{outcome.item.id}: {outcome.error}")
+        self._report()
+
+    def _count_rollout(self) -> None:
+        self.progress.rollouts += 1
         self._report()
 
     def _report(self) -> None:

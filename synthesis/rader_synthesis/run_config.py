@@ -107,6 +107,7 @@ class RunProgress:
         failed: Of those that are done: failed.
         searched: Finished by this run.
         seconds: Since it began.
+        rollouts: Ended by this run, those of problems under way included.
     """
 
     total: int
@@ -115,6 +116,7 @@ class RunProgress:
     failed: int = 0
     searched: int = 0
     seconds: float = 0.0
+    rollouts: int = 0
 
     @property
     def rate(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 from rader_plugins.files import canonical_json
@@ -21,7 +22,9 @@ class Expander(Protocol):
         """Add at least one child to a node that is not terminal and has none, or make it terminal after all."""
 
 
-async def search(tree: Tree, expander: Expander, config: SearchConfig) -> Tree:
+async def search(
+    tree: Tree, expander: Expander, config: SearchConfig, *, on_rollout: Callable[[], object] = lambda: None
+) -> Tree:
     """Run the rollouts of a problem and return the tree.
 
     Each one selects a node by UCT, then walks random children to a terminal node, expanding what it meets, and keeps
@@ -32,6 +35,7 @@ async def search(tree: Tree, expander: Expander, config: SearchConfig) -> Tree:
         tree: As :meth:`Tree.start` makes it.
         expander: Makes children.
         config: The parameters.
+        on_rollout: Called whenever a rollout has ended.
     """
     rng = random.Random(derived_seed(config.seed, tree.problem_id))
     for rollout in range(config.rollouts):
@@ -44,6 +48,7 @@ async def search(tree: Tree, expander: Expander, config: SearchConfig) -> Tree:
                     break
             node = rng.choice(tree.children(node))
         tree.record(node, selected)
+        on_rollout()
     return tree
 
 

@@ -98,7 +98,7 @@ def test_output_does_not_depend_on_the_order_in_which_problems_end(tmp_path, cle
             PROBLEMS, Shelf(), llm, load_checker("math"), tmp_path / "run",
             config=CONFIG, run=RunConfig(problems_at_once=8), on_progress=watch,
         )  # fmt: skip
-    assert done_counts == list(range(5))
+    assert list(dict.fromkeys(done_counts)) == list(range(5))
     assert output(tmp_path / "run") == clean
     journal = [row["id"] for row in rows(tmp_path / "run" / "finished.jsonl")]
     assert journal[-1] == "p0"

@@ -30,7 +30,7 @@ from rader_synthesis.cli.asking_options import DEFAULT_ASKING, AskingOptions, St
 if TYPE_CHECKING:
     from rader_plugins.answers import AnswerChecker
     from rader_plugins.index import Index
-    from rader_plugins.llm import Generator
+    from rader_plugins.llm import Generator, Usage
     from rader_synthesis.config import SearchConfig
     from rader_synthesis.run_config import RunConfig, RunProgress, RunReport
 
@@ -160,7 +160,7 @@ def synthesize(
             pack=pack,
             run=run,
             about={**about, "documents": str(corpus or index)},
-            on_progress=stack.enter_context(_shown()),
+            on_progress=stack.enter_context(_shown(lambda: server.usage)),
         )
         usage = server.usage
     cost = {"requests": usage.requests, "read": usage.prompt_tokens, "written": usage.completion_tokens}
@@ -248,23 +248,44 @@ def _documents(
 
 
 @contextlib.contextmanager
-def _shown() -> Iterator[Callable[[RunProgress], Any] | None]:
-    """Show progress on the standard error if that is a terminal."""
+def _shown(usage: Callable[[], Usage]) -> Iterator[Callable[[RunProgress], Any] | None]:
+    """Show progress on the standard error if that is a terminal: also what was asked, before any problem ends."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
 
-    columns = (TextColumn("Searching"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    class Cost(TextColumn):
+        """Calls and tokens so far, looked at whenever the bar is drawn."""
+
+        def render(self, task: Task) -> Text:
+            return Text(cost_text(usage()))
+
+    columns = (
+        TextColumn("Searching"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        Cost(""),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda now: bar.update(task, total=now.total, completed=now.done, description=progress_text(now))
 
 
+def cost_text(usage: Usage) -> str:
+    """Return what a model was asked so far, in few words."""
+    tokens = usage.prompt_tokens + usage.completion_tokens
+    return f"{count(usage.requests, 'call')}, {tokens:,} tokens"
+
+
 def progress_text(now: RunProgress) -> str:
-    """Return what stands beside the bar: share that was solved, failures, rate and time left."""
-    parts = [f"{now.solved / now.done:.0%} solved"] if now.done else []
+    """Return what stands beside the bar: rollouts, share that was solved, failures, rate and time left."""
+    parts = [count(now.rollouts, "rollout")] if now.rollouts else []
+    parts += [f"{now.solved / now.done:.0%} solved"] if now.done else []
     if now.failed:
         parts.append(f"{now.failed} failed")
     if now.left is not None:

@@ -14,10 +14,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import typer
 
 from rader_plugins import RaderIndex
+from rader_plugins.cli import build_app
 from rader_plugins.cli import doctor as doctor_module
 from rader_plugins.cli import plugins as plugins_module
 from rader_plugins.errors import EncodingError, MissingExtraError, TruncationWarning
@@ -104,15 +106,60 @@ def test_doctor_reports_broken_plugins(rader: Rader) -> None:
     assert any("'broken'" in problem for problem in report["problems"])
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["search", "index build", "evaluate", "compare", "import", "samples", "synthesize", "train retriever"],
-)
-def test_help_is_in_plain_words(rader: Rader, command: str) -> None:
-    help_text = rader(*command.split(), "--help").stdout
-    assert "--" in help_text
-    for jargon in ("<int", "<float range", "<float>"):
-        assert jargon not in help_text
+def _commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    context = click.Context(group)
+    names = [] if not hasattr(group, "list_commands") else group.list_commands(context)
+    return [path, *(inner for name in names for inner in _commands(group.get_command(context, name), (*path, name)))]
+
+
+def test_help_of_every_command_is_in_plain_words(rader: Rader) -> None:
+    commands = _commands(typer.main.get_command(build_app()))
+    assert {("search",), ("index", "build"), ("train", "retriever"), ("trajectories", "merge")} <= set(commands)
+    for names in commands:
+        help_text = rader(*names, "--help").stdout
+        assert "--" in help_text
+        for jargon in ("<int", "<float range", "<float>", "INTEGER", "FLOAT", "[default: None]"):
+            assert jargon not in help_text, (names, jargon)
+
+
+def test_names_of_models_are_completed() -> None:
+    for arguments in ("index build x --model", "search --rerank", "train retriever --base"):
+        words = f"rader {arguments} rader-"
+        variables = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1), "_RADER_COMPLETE": "complete_bash"}
+        result = subprocess.run(command(), capture_output=True, text=True, env=environment() | variables, timeout=600)
+        assert "rader-7b" in result.stdout.split(), result.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9001/v1", "localhost:8000", "//host:80/x", "[::1]:8080/v1"])
+def test_an_address_without_its_scheme_is_told_with_it(rader: Rader, tmp_path: Path, address: str) -> None:
+    (tmp_path / "a.md").write_text("text")
+    out = tmp_path / "index"
+    whole = f"Write http://{address.removeprefix('//')} "
+    assert whole in rader("index", "build", tmp_path / "a.md", "--out", out, "--model", address, code=2).stderr
+    rader("index", "build", tmp_path / "a.md", "--out", out)
+    result = rader("search", out, "q", "--reasoning", "--llm-url", address, "--llm-model", "m", code=2)
+    assert whole in result.stderr
+
+
+def test_a_url_with_too_few_slashes_is_no_folder(rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.md").write_text("text")
+    assert "begins with milvus://" in rader("index", "build", "a.md", "--out", "milvus:/x", code=2).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.md"]
+
+
+LOADS = """
+import sys
+sys.stderr.isatty = lambda: True
+from rader_plugins.cli import main
+main()
+"""
+
+
+def test_a_model_is_loaded_in_one_line(built: Path) -> None:
+    arguments = [sys.executable, "-c", LOADS, "search", str(built), "pigeons", "--ids", "-k", "1"]
+    result = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=600, check=True)
+    assert result.stderr == "Loading mini ...\n"
 
 
 # Errors, warnings, exit codes

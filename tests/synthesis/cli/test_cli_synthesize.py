@@ -8,12 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from rader_synthesis.cli.synthesize import progress_text
+from rader_synthesis.cli.synthesize import cost_text, progress_text
 from rader_synthesis.run_config import RunProgress
 from typer.testing import CliRunner
 
 from rader_plugins import Document, RaderIndex
 from rader_plugins.cli import build_app
+from rader_plugins.llm import Usage
 from rader_plugins.trajectories import read_trajectories
 from tests.support.encoders import HashEncoder
 from tests.synthesis.scripted import SYSTEMS, chance, server
@@ -256,3 +257,5 @@ def test_what_stands_beside_the_progress_bar():
     assert progress_text(RunProgress(9000, done=10, solved=0, searched=10, seconds=60)) == (
         "0% solved, 10.0 a minute, 15.0 h left"
     )
+    assert progress_text(RunProgress(100, rollouts=7)) == "7 rollouts", "before any problem ends"
+    assert cost_text(Usage(requests=1200, prompt_tokens=5000, completion_tokens=17)) == "1,200 calls, 5,017 tokens"

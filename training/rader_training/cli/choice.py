@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rader_plugins.cli.interruption import Interrupted
-from rader_plugins.cli.options import Device, JsonOutput, TrustRemoteCode
+from rader_plugins.cli.options import Device, JsonOutput, TrustRemoteCode, complete_model
 from rader_plugins.cli.output import emit_json, facts, fail
 from rader_plugins.errors import InputError
 
@@ -32,7 +32,12 @@ Weights = Annotated[
     str | None,
     typer.Option("--weights", metavar="W,W", help="How often each of several SAMPLES is seen in an epoch: 1,0.5."),
 ]
-Base = Annotated[str, typer.Option("--base", metavar="MODEL", help="Name, directory or hub id to start from.")]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base", metavar="MODEL", autocompletion=complete_model, help="Name, directory or hub id to start from."
+    ),
+]
 RecipeName = Annotated[
     str | None,
     typer.Option(
