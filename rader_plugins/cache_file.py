@@ -12,7 +12,7 @@ from typing import ClassVar
 from rader_plugins.arguments import check_path
 from rader_plugins.background import Lock
 from rader_plugins.construction import ByConstruction
-from rader_plugins.errors import InputError
+from rader_plugins.errors import CacheWriteError, InputError
 
 __all__ = ["CacheFile"]
 
@@ -36,6 +36,7 @@ class CacheFile(ByConstruction):
 
     Raises:
         InputError: The file is damaged or is something else.
+        CacheWriteError: The disk is full, the folder read-only, or another process keeps the file locked.
     """
 
     what: ClassVar[str]
@@ -49,7 +50,12 @@ class CacheFile(ByConstruction):
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"The {self.what} {str(self.path)!r} would lie in what is no folder.") from None
+        except OSError as error:
+            raise self._write_error(error.strerror or str(error)) from error
         with self._open():
             pass
 
@@ -74,6 +80,8 @@ class CacheFile(ByConstruction):
                     self._process = os.getpid()
                 yield self._connection
             except sqlite3.OperationalError as error:
+                if self._unwritable(str(error)):
+                    raise self._write_error(str(error)) from error
                 raise InputError(f"The {self.what} {str(self.path)!r} cannot be used: {error}.") from error
             except sqlite3.DatabaseError as error:
                 raise self._damaged(str(error)) from error
@@ -100,6 +108,18 @@ class CacheFile(ByConstruction):
             connection.close()
             raise
         return connection
+
+    def _unwritable(self, what: str) -> bool:
+        """Whether it is the disk that fails, and not the path: a folder, or one in a folder that is none."""
+        if any(sign in what for sign in ("full", "disk I/O", "readonly", "locked")):
+            return True
+        return "unable to open" in what and self.path.is_file()
+
+    def _write_error(self, what: str) -> CacheWriteError:
+        return CacheWriteError(
+            f"The {self.what} {str(self.path)!r} cannot be written: {what}. What it held before is intact; free some "
+            "space, or make file and folder writable, and do the same again."
+        )
 
     def _damaged(self, what: str) -> InputError:
         return InputError(f"The {self.what} {str(self.path)!r} is damaged: {what}. Delete it; {self.remedy}.")

@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = [
     "AlreadyExistsError",
+    "CacheWriteError",
     "DriftWarning",
     "EncodingError",
     "EngineError",
@@ -115,6 +116,10 @@ class IndexLockedError(RaderError):
 
 class IndexWriteError(RaderError, OSError):
     """The index could not be written (full disk, read-only folder); what was committed before is intact."""
+
+
+class CacheWriteError(RaderError, OSError):
+    """A cache could not be written (full disk, read-only folder, locked too long); what it held before is intact."""
 
 
 class EngineError(RaderError):

@@ -25,6 +25,7 @@ __all__ = [
     "canonical_json",
     "differences",
     "fingerprint",
+    "naming",
     "read_jsonl",
     "read_lines",
     "read_text",
@@ -34,6 +35,17 @@ __all__ = [
     "sync_folder",
     "write_jsonl",
 ]
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the name of a file into what the system says of a full disk, which is no more than that it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -52,17 +64,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with naming(target), os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp makes files that only the owner may read; an index or a run is meant to be shared like any file.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
-    except BaseException as error:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(target)  # of a full disk the system says no more than that it is full
         raise
     sync_folder(target.parent)
 

@@ -19,7 +19,7 @@ from typing import Any
 import filelock
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write, differences, sync_folder
+from rader_plugins.files import atomic_write, differences, naming, sync_folder
 
 __all__ = ["Journal", "RunFolder"]
 
@@ -85,9 +85,10 @@ class Journal:
             start = self._end
             os.lseek(self._descriptor, start, os.SEEK_SET)
             try:
-                offset = 0
-                while offset < len(line):
-                    offset += os.write(self._descriptor, line[offset:])
+                with naming(self.path):
+                    offset = 0
+                    while offset < len(line):
+                        offset += os.write(self._descriptor, line[offset:])
             except BaseException:
                 os.ftruncate(self._descriptor, start)
                 raise

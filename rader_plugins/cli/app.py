@@ -155,7 +155,9 @@ def _root(
 def _system_error(error: OSError) -> str:
     """Say what the system refused, without the numbers and quotes of Python."""
     names = [shown(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    return f"{' -> '.join(names)}: {error.strerror}." if names and error.strerror else str(error)
+    if not error.strerror:
+        return str(error)
+    return f"{' -> '.join(names)}: {error.strerror}." if names else f"{error.strerror}."
 
 
 @contextlib.contextmanager

@@ -181,7 +181,13 @@ def create_home(folder: Path | None, settings: Settings, lock_timeout: float) ->
         # Complete and on disk before it gets its name: a process killed here leaves no half index behind.
         unfinished = folder / f".{_DATABASE}.{secrets.token_hex(8)}.new"
         try:
-            _filled(unfinished, settings).close()
+            try:
+                _filled(unfinished, settings).close()
+            except IndexWriteError as error:  # it names a file that nobody has heard of
+                raise IndexWriteError(
+                    f"The index in {folder} could not be made: {error.__cause__ or error}. Free some space or make the "
+                    "folder writable and try again."
+                ) from error
             with WriteLock(folder).held(lock_timeout):
                 _check_free(folder)
                 _publish(unfinished, folder / _DATABASE)
@@ -267,7 +273,7 @@ def _translated(folder: Path) -> Iterator[None]:
     except IndexWriteError:
         raise
     except OSError as error:
-        raise IndexWriteError(f"The folder {folder} cannot be made or written: {error}") from error
+        raise IndexWriteError(f"The folder {folder} cannot be made or written: {error.strerror or error}.") from error
 
 
 def open_home(folder: Path) -> Home:

@@ -81,7 +81,9 @@ class WriteLock:
                     "when it has finished, or wait longer (lock_timeout=)."
                 ) from None
             except OSError as error:
-                raise IndexWriteError(f"{self._folder} cannot be written: {error}. Nothing was changed.") from error
+                raise IndexWriteError(
+                    f"{self._folder} cannot be written: {error.strerror or error}. Nothing was changed."
+                ) from error
             try:
                 yield
             finally:

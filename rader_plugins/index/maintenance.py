@@ -72,8 +72,9 @@ def store_derived(home: Home, snapshot: Snapshot, approximate: Approximate | Non
         elif snapshot.quantised is not None and home.settings.ann is None and snapshot.rows:
             records["codes"] = _write_codes(home.derived, snapshot, snapshot.quantised)
     except (OSError, RuntimeError) as error:  # FAISS raises the latter
+        reason = getattr(error, "strerror", None) or error
         raise IndexWriteError(
-            f"The search structures in {home.derived} could not be written: {error}. All documents are stored and "
+            f"The search structures in {home.derived} could not be written: {reason}. All documents are stored and "
             "found as before; free some space or make the folder writable, and call optimize()."
         ) from error
     with home.store.writing() as changes:

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
+from rader_plugins.files import naming
+
 __all__ = ["append_rows", "open_recording", "recorded_files"]
 
 _LOCK_SECONDS = 10.0
@@ -41,8 +43,9 @@ def append_rows(path: Path, rows: bytes, max_bytes: int | None = None) -> None:
             os.lseek(descriptor, end, os.SEEK_SET)
             try:
                 remainder = memoryview(rows)
-                while remainder:
-                    remainder = remainder[os.write(descriptor, remainder) :]
+                with naming(path):
+                    while remainder:
+                        remainder = remainder[os.write(descriptor, remainder) :]
             except OSError:
                 os.ftruncate(descriptor, end)
                 raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rader_plugins.answers import AnswerChecker
-from rader_plugins.errors import InputError, LLMError, RaderError
+from rader_plugins.errors import CacheWriteError, InputError, LLMError, RaderError
 from rader_plugins.files import fingerprint
 from rader_plugins.llm import Asked, BudgetExceededError, CachedChat, GaveUpError, Generator, GiveUp, aask_all
 from rader_plugins.problems import Problem
@@ -214,7 +214,7 @@ class _Runner:
             self.stopped = str(error)
             return None
         except Exception as error:  # recorded; one problem must not end the run
-            if isinstance(error, LLMError) and error.permanent:
+            if isinstance(error, CacheWriteError) or isinstance(error, LLMError) and error.permanent:
                 raise
             reason = self._failure(problem, error)
             await asyncio.to_thread(self.folder.add, problem.id, _fingerprint(problem), None, reason)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write, fingerprint, write_jsonl
+from rader_plugins.files import atomic_write, fingerprint, naming, write_jsonl
 from rader_plugins.run_folders import RunFolder
 from rader_plugins.trajectories import Trajectory, write_trajectories
 from rader_synthesis.paths import trajectories
@@ -22,6 +22,7 @@ from rader_synthesis.tree import Tree
 __all__ = ["CALLS", "Finished", "SynthesisFolder", "check_folder"]
 
 CALLS = "calls.sqlite"
+_LOG = "run.log"
 _SCHEMA = "rader-run/1"
 _SUMMED = ("rollouts", "right_rollouts", "nodes", "trajectories", "training")
 
@@ -75,7 +76,7 @@ class SynthesisFolder:
         self._folder = _run_folder(self.path, settings, head)
         self._journal = self._folder.journal("finished.jsonl")
         self._lock = threading.Lock()
-        self._log: IO[str] | None = None
+        self._log: IO[bytes] | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[SynthesisFolder]:
@@ -86,7 +87,7 @@ class SynthesisFolder:
         """
         with self._folder.opened(), self._journal.opened():
             self._read()
-            with (self.path / "run.log").open("a", encoding="utf-8") as log:
+            with (self.path / _LOG).open("ab", buffering=0) as log:
                 self._log = log
                 try:
                     yield self
@@ -114,8 +115,8 @@ class SynthesisFolder:
         """Write a line to ``run.log``."""
         with self._lock:
             if self._log is not None:
-                self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
-                self._log.flush()
+                with naming(self.path / _LOG):
+                    self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n".encode("utf-8", "replace"))
 
     def merge(self, order: Sequence[str], skipped: Mapping[str, str]) -> dict[str, int]:
         """Write ``trees.jsonl``, ``trajectories.jsonl`` and ``problems.jsonl`` anew; return how many are what.

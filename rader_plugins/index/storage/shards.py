@@ -111,8 +111,9 @@ class FileShards(_Layout):
                     sync_folder(self.folder)
             except OSError as error:
                 raise IndexWriteError(
-                    f"Could not write {len(part)} vectors to {path}: {error}. What was committed before is intact; "
-                    "free some space (or make the folder writable) and add the documents again."
+                    f"Could not write {len(part)} vectors to {path}: {error.strerror or error}. What was "
+                    "committed before is intact; free some space (or make the folder writable) and add the documents "
+                    "again."
                 ) from error
         return _appended(shards, parts)
 

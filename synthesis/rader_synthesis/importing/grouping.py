@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rader_synthesis.importing.rows import Row
+from rader_synthesis.scratch import scratch_database
 
 __all__ = ["RowGroups"]
 
@@ -34,12 +34,7 @@ class RowGroups:
     @contextlib.contextmanager
     def opened(cls) -> Iterator[RowGroups]:
         """Make groups in a scratch file, which goes at the end."""
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rader-import-"))
-            connection = sqlite3.connect(Path(folder) / "rows.sqlite", isolation_level=None)
-            stack.callback(connection.close)
-            connection.execute("PRAGMA journal_mode=OFF")
-            connection.execute("BEGIN")
+        with scratch_database() as connection:
             yield cls(connection)
 
     def add(self, key: str, row: Row, value: Any) -> None:

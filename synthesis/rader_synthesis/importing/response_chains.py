@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from rader_synthesis.scratch import scratch_database
 
 __all__ = ["ResponseChains", "ResponseLink"]
 
@@ -79,12 +79,7 @@ class ResponseChains:
     @contextlib.contextmanager
     def opened(cls) -> Iterator[ResponseChains]:
         """Make a scratch file, which goes at the end."""
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rader-import-"))
-            connection = sqlite3.connect(Path(folder) / "responses.sqlite", isolation_level=None)
-            stack.callback(connection.close)
-            connection.execute("PRAGMA journal_mode=OFF")
-            connection.execute("BEGIN")
+        with scratch_database() as connection:
             yield cls(connection)
 
     def add(self, link: ResponseLink, messages: Sequence[object]) -> None:

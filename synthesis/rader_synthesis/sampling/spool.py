@@ -13,6 +13,7 @@ from typing import Any
 from rader_plugins.samples import Passage
 from rader_plugins.text_matching import digest, normal
 from rader_synthesis.sampling.drafts import Draft, QueryRequest
+from rader_synthesis.scratch import scratch_errors
 
 __all__ = ["Relevant", "Spool", "StoredDraft"]
 
@@ -104,11 +105,8 @@ class Spool:
     @contextlib.contextmanager
     def opened(cls, path: Path) -> Iterator[Spool]:
         """Make one and close it at the end; what SQLite says of a full disk is said as an :class:`OSError`."""
-        try:
-            with contextlib.closing(cls(path)) as spool:
-                yield spool
-        except sqlite3.Error as error:
-            raise OSError(f"The scratch file of this run cannot be written: {error}.") from error
+        with scratch_errors("The scratch file of this run"), contextlib.closing(cls(path)) as spool:
+            yield spool
 
     # What trajectories say
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.errors import InputError, import_extra
+from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_plugins.sample_files import sample_files
 from rader_plugins.samples import Sample
 from rader_training.data.formats import Format, find_format
@@ -18,6 +19,7 @@ from rader_training.data.formats import Format, find_format
 __all__ = ["SampleRows", "load_samples", "quiet_datasets"]
 
 _BLOCK = 256
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class SampleRows:
@@ -101,6 +103,10 @@ def _load(name: str, cache: Path, split: str) -> tuple[Any, Format]:
         reason: BaseException = error
         while reason.__cause__ is not None:
             reason = reason.__cause__
+        if isinstance(reason, OSError) and reason.errno in _NO_ROOM:
+            raise RaderError(
+                f"The samples cannot be prepared in {cache}: {reason.strerror}. Make room, or name another --out."
+            ) from error
         if isinstance(reason, StopIteration) or not str(reason):
             raise InputError(f"{name!r} holds no samples: there are no rows to train on.") from error
         raise InputError(

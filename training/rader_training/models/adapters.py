@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.errors import InputError, import_extra
+from rader_plugins.errors import InputError, RaderError, import_extra
 from rader_training.config import LORA_TARGETS, TrainingConfig
 
 __all__ = ["adapted_layers", "add_lora", "averaged", "load_trained", "save_trained", "set_dropout"]
@@ -135,16 +135,25 @@ def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = Non
         model: Says which they are, and holds them.
         path: The file.
         weights: Holds them where the model is cut apart over processes.
+
+    Raises:
+        RaderError: The file cannot be written; what was there is intact.
     """
     safetensors = import_extra("safetensors.torch", "training")
     parameters = dict(model.named_parameters())
     weights = parameters if weights is None else weights
     trained = {name: weights[name].detach().contiguous() for name in parameters if parameters[name].requires_grad}
     temporary = path.with_suffix(".tmp")
-    safetensors.save_file(trained, str(temporary))
-    with temporary.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        safetensors.save_file(trained, str(temporary))
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except Exception as error:  # its library has an error of its own for a full disk
+        temporary.unlink(missing_ok=True)
+        raise RaderError(
+            f"{path} cannot be written: {error}. The checkpoints are intact: make room and go on with --resume."
+        ) from error
 
 
 def load_trained(model: Any, path: Path) -> None:
