@@ -47,6 +47,7 @@ class CacheFile(ByConstruction):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = check_path(path, self.what)
+        self._file = self.path.absolute()  # a process may go to another folder before it is opened anew
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
@@ -87,7 +88,7 @@ class CacheFile(ByConstruction):
                 raise self._damaged(str(error)) from error
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False)
+        connection = sqlite3.connect(self._file, timeout=_PATIENCE, check_same_thread=False)
         try:
             # In this order: a process that makes the file at this moment sets the id before there is a table.
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -61,7 +61,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     if target.exists() and not target.is_file():
         what = "a folder" if target.is_dir() else "a device or a pipe"
         raise InputError(f"{target} is {what}, no file that could be replaced. Name a file.")
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    except OSError as error:
+        error.filename = str(target)  # nobody has heard of the temporary file
+        raise
     temporary = Path(name)
     try:
         with naming(target), os.fdopen(handle, "wb") as stream:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rader_plugins.arguments import check_path, expand_path
 from rader_plugins.construction import ByConstruction
 from rader_plugins.errors import InputError
 from rader_plugins.recording.append import append_rows
@@ -94,7 +95,9 @@ class TrajectoryWriter(ByConstruction):
             raise InputError("queue_size and max_bytes must be at least 1, retry_seconds above 0.")
         if redact is not None and not callable(redact):
             raise InputError("redact must be a function from text to text.")
-        self.path = Path(path)
+        self.path = expand_path(
+            check_path(path, "The file of a recording")
+        ).absolute()  # wherever the process goes later
         if self.path.is_dir():
             raise InputError(f"{self.path} is a folder; name a file in it: {self.path / 'runs.jsonl'}.")
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,17 @@ def test_rows_arrive_with_a_problem_id_and_can_be_read(path: Path) -> None:
     assert writer.counts.dropped == 1
 
 
+def test_a_relative_name_means_the_folder_of_that_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with TrajectoryWriter("runs.jsonl") as writer:
+        monkeypatch.chdir(tmp_path / "other")
+        writer.put(run("a"))
+        writer.feedback("a", reward=1.0)
+    assert len(list(read_trajectories(tmp_path / "runs.jsonl"))) == 1
+    assert list((tmp_path / "other").iterdir()) == []
+
+
 def test_feedback_is_put_together_with_its_runs(path: Path, tmp_path: Path) -> None:
     with TrajectoryWriter(path) as writer:
         writer.put(run("a"))
