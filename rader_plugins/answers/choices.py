@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from rader_plugins.answers.extraction import (
@@ -34,6 +35,7 @@ _FIRST = re.compile(
 )
 _LABEL = re.compile(r"[(（]?([A-Za-z])[)）]?[.:：]?")
 _LIST = re.compile(r"\(?[A-Z]\)?(?:\s*(?:,|，|、|;|&|\+|and|und|和|与|及|,\s*and)\s*\(?[A-Z]\)?)+")
+_NUMBERED = re.compile(r"\(?(\d{1,2})\)?\s*(?:번|番|号|號)")
 _RUN = re.compile(r"[A-Z]{2,6}")
 # What a choice is announced by; the first letter after the last of these counts.
 _CHOSEN = re.compile(
@@ -119,6 +121,9 @@ class ChoiceChecker:
         head = without_remark(bare)
         if match := _LABEL.fullmatch(bare) or _LABEL.fullmatch(head):
             return match[1].upper()
+        # "3번": choices that are numbered, not the third of lettered ones.
+        if (numbered := _NUMBERED.fullmatch(unicodedata.normalize("NFKC", head))) and self._is_label(numbered[1]):
+            return numbered[1]
         for letter, choice in self.choices.items():
             if normalized(choice) and normalized(choice) in (normalized(bare), normalized(head)):
                 return letter
@@ -127,6 +132,9 @@ class ChoiceChecker:
         if match := re.match(r"(?i:(?:option|choice|answer|选项|選項)\s*)?" + _LETTER, bare):
             return next(group for group in match.groups() if group).upper()
         return None
+
+    def _is_label(self, number: str) -> bool:
+        return number in self.choices or not self.choices
 
     def _are_all(self, letters: str) -> bool:
         """Whether letters written together are choices, and no word such as "BE" or abbreviation such as "AC"."""

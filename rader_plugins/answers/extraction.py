@@ -11,6 +11,7 @@ __all__ = [
     "after_thoughts",
     "boxed",
     "boxes",
+    "last_interval",
     "last_number",
     "leading_number",
     "stated",
@@ -45,6 +46,19 @@ _ELSEWHERE = re.compile(
     r"|\b(?:respuesta|resposta|risposta|réponse|antwort|lösung|ответ)\b[^\n:.?]{0,40}?"
     r"(?:\s(?:es|é|è|est|ist|lautet|будет|равен)\s+|[:：])",
     re.IGNORECASE | re.MULTILINE,
+)
+# "因此最小值为 5。" at the end, where nothing is called the answer: a number or a formula, and no word after it.
+_CONCLUDED = re.compile(
+    r"(?:^|[。；;，,\n])\s*(?:因此|所以|故|综上|綜上|于是|從而|从而)[，,]?[^\n。，,；;？?=不非]{0,20}?(?:为|是|等于|為|等於)\s*"
+    r"(?P<answer>\$[^$\n]+\$|\\\([^\n]+?\\\)|[-−]?[$€£¥]?\d[\d.,/]*\s?%?)\s*[.。！]?\s*$"
+)
+_INTERVAL = re.compile(
+    r"(?:^|\b(?:is|are|in|interval|range|domain)\s|[:：=∈]|\\in)\s*[*$]*\s*(?:\\left)?\s*"
+    r"(?P<answer>(?:\[[^\[\](){}\n,]+,[^\[\](){}\n,]+(?:\\right)?\s*[\])]|\([^\[\](){}\n,]+,[^\[\](){}\n,]+(?:\\right)?\s*\]))"
+    r"[\s*$.。]*$"
+)
+_DOUBTED = re.compile(
+    r"\b(?:not|never|cannot|false|wrong|incorrect|neither|nor|unless|if|or)\b|n't\b|[?？]", re.IGNORECASE
 )
 _COPULA = re.compile(r"\s*(?:です|である|となる|となります|だ|입니다|이다|है|เท่ากับ)\s*$")
 _HEADING = re.compile(r"^[ \t#*_]*(?:the\s+)?final\s+answer[ \t*_:]*\n", re.IGNORECASE | re.MULTILINE)
@@ -162,7 +176,18 @@ def stated(text: str) -> str | None:
     for end, sentence in sorted(markers, reverse=True):
         if answer := _tidied(text[end:], sentence=sentence):
             return answer
-    return None
+    concluded = None if markers else _CONCLUDED.search(lines[-1])
+    return _tidied(concluded["answer"], sentence=False) if concluded else None
+
+
+def last_interval(text: str) -> str | None:
+    """Return the interval that the last line is or ends in ("so the range is [1, 5)."), or None.
+
+    One of its brackets is square: a pair in round ones may be a point.
+    """
+    line = text.rstrip().rsplit("\n", 1)[-1].strip()
+    match = None if _DOUBTED.search(line) else _INTERVAL.search(line)
+    return match["answer"] if match else None
 
 
 def _tidied(rest: str, *, sentence: bool) -> str:

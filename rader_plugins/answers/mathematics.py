@@ -9,7 +9,15 @@ import queue
 import re
 
 from rader_plugins.answers.exact import exact_number
-from rader_plugins.answers.extraction import after_thoughts, boxed, last_number, stated, trimmed, without_remark
+from rader_plugins.answers.extraction import (
+    after_thoughts,
+    boxed,
+    last_interval,
+    last_number,
+    stated,
+    trimmed,
+    without_remark,
+)
 from rader_plugins.answers.latex import as_text, tidy_formula
 from rader_plugins.answers.math_worker import MathWorker
 from rader_plugins.answers.numbers import same_number
@@ -71,6 +79,8 @@ class MathChecker:
         answer = boxed(text)
         if answer is None and (statement := stated(text)) is not None:
             answer = without_remark(statement)
+        if answer is None:
+            answer = last_interval(text)
         return last_number(text) if answer is None and self.last_number else answer
 
     def equal(self, answer: str, gold: str, *, question: str = "") -> bool:
@@ -81,11 +91,11 @@ class MathChecker:
             return False
         if answer_formula == gold_formula:
             return True
+        if (same := _same_numbers(answer_formula, gold_formula)) is not None:
+            return same
         answer_text, gold_text = as_text(answer), as_text(reference)
         if answer_text is not None or gold_text is not None:
             return (answer_text or answer_formula.lower()) == (gold_text or gold_formula.lower())
-        if (same := _same_numbers(answer_formula, gold_formula)) is not None:
-            return same
         return self._compare(*sorted((answer_formula, gold_formula)))
 
     def _compared(self, given: str, right: str) -> bool:
@@ -105,6 +115,11 @@ class MathChecker:
 
 def _same_numbers(given: str, right: str) -> bool | None:
     """Compare two numbers, perhaps after "x ="; None if one is something else or they are of different letters."""
-    first, second = (exact_number(_ASSIGNED.sub("", text)) for text in (given, right))
+    given_text, right_text = _ASSIGNED.sub("", given), _ASSIGNED.sub("", right)
+    first, second = exact_number(given_text), exact_number(right_text)
+    if first is None or second is None:  # "3200 g" is a formula, unless it is compared with "3.2 kg"
+        pair = exact_number(given_text, short_units=True), exact_number(right_text, short_units=True)
+        if pair[0] and pair[1] and pair[0].unit and pair[1].unit:
+            first, second = pair
     letters = {match[1] for text in (given, right) if (match := _ASSIGNED.match(text))}
     return None if first is None or second is None or len(letters) > 1 else same_number(first, second)

@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rader_plugins.answers.chinese import chinese_number
 from rader_plugins.answers.units import converted
 
 __all__ = ["Number", "ascii_digits", "read_number", "same_number"]
@@ -99,6 +100,8 @@ def read_number(text: str, *, units: bool = True, short_units: bool = False) -> 
     cleaned = re.sub(r"^[(\[]([^()\[\],;]*)[)\]]$", r"\1", cleaned)
     cleaned = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", cleaned.replace("{,}", ",")).strip()
     cleaned = _CONTINENTAL.sub(_without_points, cleaned)
+    if (words := chinese_number(cleaned.rstrip(" .,;。"))) is not None:
+        return Number(words, places=0 if words.denominator == 1 else None)
     match = _PLAIN.fullmatch(cleaned.rstrip(" .,;。"))
     if match is None or len(cleaned) > _MOST_DIGITS:
         return None

@@ -15,6 +15,7 @@ from rader_plugins.answers.extraction import (
     leading_number,
     stated,
     stated_or_last_line,
+    without_remark,
 )
 from rader_plugins.answers.normalization import normalized
 from rader_plugins.answers.numbers import Number, same_number
@@ -115,7 +116,11 @@ def _number(text: str) -> Number | None:
 
 
 def _stated_number(statement: str) -> str | None:
-    return statement if exact_number(statement, short_units=True) is not None else leading_number(statement)
+    """Return the number of a statement, with its unit where nothing but a remark follows it."""
+    for answer in (statement, without_remark(statement)):
+        if exact_number(answer, short_units=True) is not None:
+            return answer
+    return leading_number(statement)
 
 
 class RegexChecker:
