@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rader_plugins.cli.output import cell_width, clip, facts, one_line, table, width, wrap
+from rader_plugins.cli.output import cell_width, clip, clip_middle, facts, one_line, table, width, wrap
 
 if TYPE_CHECKING:
     from rader_plugins.analysis import Analyzer
@@ -159,7 +159,10 @@ def hit_table(hits: Sequence[ShownHit], texts: HitTexts) -> list[str]:
         hit = shown.hit
         scores = [f"{hit.scores[stage]:.3f}" if stage in hit.scores else "" for stage in stages]
         folded = f" (+{len(shown.folded)})" if shown.folded else ""
-        rows.append([str(hit.rank), f"{hit.score:.3f}", *scores, one_line(hit.document.id) + folded])
+        id = one_line(hit.document.id)
+        if sys.stdout.isatty():  # a pipe gets ids whole
+            id = clip_middle(id, max(_LEAST_TEXT, width() - 9 * (2 + len(stages)) - len(folded)))
+        rows.append([str(hit.rank), f"{hit.score:.3f}", *scores, id + folded])
     lines = table(["rank", "score", *stages, "id"], rows, right="r" * (2 + len(stages)))
     margin = max(map(cell_width, lines)) + 2
     beside = width() - margin >= _LEAST_TEXT

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from rader_plugins.cli.options import JsonOutput
-from rader_plugins.cli.output import emit_json, table, wrap
+from rader_plugins.cli.output import emit_json, table, width, wrap
 from rader_plugins.recipes import RECIPES, Recipe
 from rader_plugins.recipes.training_data import training_data
 
@@ -34,21 +34,26 @@ def models(json: JsonOutput = False) -> None:
                 f"[{number}]",
             ]
         )
-    lines = table(
-        ["name", "kind", "dim", "tokens (q/doc)", "licence", "saw BRIGHT's corpora", "source"],
-        rows,
-        right="llrrlll",
-    )
+    headers = ["name", "kind", "dim", "tokens (q/doc)", "licence", "saw BRIGHT's corpora", "source"]
+    lines = table(headers, rows, right="llrrlll")
     parts = [lines[0]]
-    for line, recipe in zip(lines[1:], RECIPES.values(), strict=True):
-        parts += [line, f"    {recipe.model}"]
+    if max(map(len, lines)) <= width():
+        for line, recipe in zip(lines[1:], RECIPES.values(), strict=True):
+            parts += [line, f"    {recipe.model}"]
+    else:  # what does not fit beside the name goes below it
+        lines = table(headers[:4], [row[:4] for row in rows], right="llrr")
+        parts = [lines[0]]
+        for line, row, recipe in zip(lines[1:], rows, RECIPES.values(), strict=True):
+            parts += [line, f"    {recipe.model}", f"    {row[4]}; BRIGHT: {row[5]} {row[6]}"]
     parts += ["", "Sources of the recipes (templates, pooling, lengths):"]
     for source, number in sources.items():
         parts += wrap(source, first=f"{f'[{number}]':>5} ", rest=" " * 6)
     data = {recipe.model: training_data(recipe.model) for recipe in RECIPES.values()}
     remarks = dict.fromkeys(of_model.remark for of_model in data.values() if of_model is not None)
-    parts += ["", "What they were trained on, as far as it is stated (figures of a model that saw BRIGHT's corpora are"]
-    parts += ["higher on BRIGHT than on a corpus of one's own):"]
+    remark = (
+        "What they were trained on, as far as it is stated (figures of a model that saw BRIGHT's corpora are higher "
+    )
+    parts += ["", *wrap(f"{remark}on BRIGHT than on a corpus of one's own):")]
     for remark in remarks:
         names = [recipe.name for recipe in RECIPES.values() if (of := data[recipe.model]) and of.remark == remark]
         parts += wrap(f"{', '.join(names)}: {remark}", first="  ", rest="    ")

@@ -17,6 +17,7 @@ import typer
 __all__ = [
     "cell_width",
     "clip",
+    "clip_middle",
     "count",
     "emit_json",
     "fail",
@@ -76,6 +77,17 @@ def clip(text: str, columns: int) -> str:
     from rich.cells import set_cell_size
 
     return text if cell_width(text) <= columns else set_cell_size(text, columns - 1).rstrip() + "…"
+
+
+def clip_middle(text: str, columns: int) -> str:
+    """Cut a text to so many columns in its middle: names of files are told apart by both of their ends."""
+    if cell_width(text) <= columns:
+        return text
+    from rich.cells import set_cell_size
+
+    head = set_cell_size(text, columns // 2).rstrip()
+    tail = set_cell_size(text[::-1], columns - columns // 2 - 1).rstrip()[::-1]
+    return f"{head}…{tail}"
 
 
 def count(number: int, noun: str) -> str:

@@ -15,10 +15,11 @@ from rader_plugins.errors import InputError
 from rader_plugins.ingestion.chunking import parent_id
 from rader_plugins.ingestion.file_reading import FileContent
 from rader_plugins.ingestion.file_records import FileRecord, FileState, reading_fingerprint
-from rader_plugins.ingestion.findings import Findings, Kind
+from rader_plugins.ingestion.findings import Findings, Kind, printable
 from rader_plugins.ingestion.reader_processes import ReaderProcesses, ReadingLimits
 from rader_plugins.ingestion.source import Source
 from rader_plugins.ingestion.spool import Spool
+from rader_plugins.ingestion.tables import TABLE_SUFFIXES
 
 __all__ = ["FileReading", "Progress", "Survey", "no_progress", "survey"]
 
@@ -116,6 +117,7 @@ def survey(source: Source, *, reading: FileReading = FileReading(), progress: Pr
     try:
         with progress("Reading", len(source.files)) as advance:
             walk.run(advance)
+        _check_tables(walk.result)
         _check_any(walk.result)
     except InputError:
         walk.result.discard()
@@ -208,6 +210,17 @@ def _note_id(result: Survey, number: int, id: str) -> None:
             f"The id {id!r} stands twice: {result.source.origin(first)} and {result.source.origin(number)}. "
             "Nothing was encoded; make ids unique."
         )
+
+
+def _check_tables(result: Survey) -> None:
+    """Refuse columns that no table has: they would have no effect."""
+    source = result.source
+    if source.columns is None:
+        return
+    unusable = result.findings.names.get("binary", {})
+    tables = [printable(source.name_of(file)) for file in source.files if file.suffix.lower() in TABLE_SUFFIXES]
+    if all(name in unusable for name in tables):
+        raise InputError(f"No table has usable rows with the columns of --rows: {tables[0]}: {unusable[tables[0]]}.")
 
 
 def _check_any(result: Survey) -> None:

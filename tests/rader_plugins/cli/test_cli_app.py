@@ -22,6 +22,7 @@ from rader_plugins import RaderIndex
 from rader_plugins.cli import build_app
 from rader_plugins.cli import doctor as doctor_module
 from rader_plugins.cli import plugins as plugins_module
+from rader_plugins.cli.output import cell_width, clip_middle
 from rader_plugins.errors import EncodingError, MissingExtraError, TruncationWarning
 from rader_plugins.recipes import RECIPES
 from tests.rader_plugins.cli.conftest import Rader, command, environment, write_rows
@@ -128,6 +129,23 @@ def test_names_of_models_are_completed() -> None:
         variables = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1), "_RADER_COMPLETE": "complete_bash"}
         result = subprocess.run(command(), capture_output=True, text=True, env=environment() | variables, timeout=600)
         assert "rader-7b" in result.stdout.split(), result.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 160])
+def test_tables_are_no_wider_than_the_terminal(rader: Rader, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = rader("models").stdout.splitlines()
+    assert all(recipe.model in "".join(lines) and recipe.name in "".join(lines) for recipe in RECIPES.values())
+    # A hub id is not broken: it is to be copied.
+    assert max(len(line) for line in lines if "/" not in line.replace(" / ", "")) <= columns
+
+
+@pytest.mark.parametrize("text", ["a" * 70, "日本語" * 20, "short", "e\u0301" * 50])
+def test_names_are_cut_in_their_middle(text: str) -> None:
+    cut = clip_middle(text, 31)
+    assert cell_width(cut) <= 31
+    assert (cut == text) == (cell_width(text) <= 31)
+    assert cut[0] == text[0]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9001/v1", "localhost:8000", "//host:80/x", "[::1]:8080/v1"])

@@ -9,7 +9,7 @@ import pytest
 
 from rader_plugins.documents import Document
 from rader_plugins.errors import InputError
-from rader_plugins.ingestion import Chunking, Findings, open_source
+from rader_plugins.ingestion import Chunking, Findings, open_source, survey
 from rader_plugins.ingestion.tables import TableColumns
 
 
@@ -111,6 +111,10 @@ def test_rows_of_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("text")
     with pytest.raises(InputError, match="no CSV or TSV"):
         open_source(tmp_path, columns=TableColumns(("t",)))
+    (tmp_path / "a.csv").write_text("q,a\n1,2\n")
+    with pytest.raises(InputError, match=r"a\.csv: it has no column 't'; it has q, a"):
+        survey(open_source(tmp_path, columns=TableColumns(("t",))))
+    assert len(survey(open_source(tmp_path, columns=TableColumns(("q",)))).origins) == 2
     with pytest.raises(InputError, match="Name the columns"):
         TableColumns(())
 
