@@ -45,8 +45,8 @@ NOT_RUN = {
     "docs/training.md": 1,
 }
 REASON = re.compile(r"needs .*(?:hub|GPU|key|server|langchain-huggingface).*")
-# Pages whose blocks run against servers of their own.
-RUN_ELSEWHERE = frozenset(STORE_PAGES)
+# Pages whose blocks run against servers of their own, or with the commands between them (test_tutorial.py).
+RUN_ELSEWHERE = frozenset({*STORE_PAGES, "docs/tutorial.md"})
 WITH_BLOCKS = [page for page in PAGES if page not in RUN_ELSEWHERE and len(blocks(page)) > NOT_RUN.get(page, 0)]
 # What stands for a model, or a name of the reader's own.
 SUBSTITUTES = {
