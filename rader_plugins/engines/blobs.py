@@ -27,12 +27,14 @@ class Blobs:
         put: Stores strings by key, in place of those before.
         get: Returns those that are there.
         drop: Deletes keys; those that are not there are ignored.
+        keys: Returns the keys that begin with a prefix.
         chunk: Bytes of a chunk; its string is a third longer.
     """
 
     put: Callable[[Mapping[str, str]], None]
     get: Callable[[Sequence[str]], dict[str, str]]
     drop: Callable[[Sequence[str]], None]
+    keys: Callable[[str], list[str]]
     chunk: int
 
     def write(self, name: str, value: bytes) -> None:
@@ -69,10 +71,13 @@ class Blobs:
         raise EngineError(f"{name!r} is replaced faster than it can be read.", transient=True)
 
     def remove(self, name: str) -> None:
-        """Delete a value, if there is one."""
-        keys = self._chunks(name)
-        if keys is not None:
-            self._drop([name, *keys])
+        """Delete a value, if there is one, and what is there of one that was not written to its end."""
+        chunks = [key for key in self.keys(f"{name}/") if key.startswith(f"{name}/")]
+        self._drop([name, *chunks])  # what leads to them first
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names that begin so, also of values that were not written to their end."""
+        return sorted({key.partition("/")[0] for key in self.keys(prefix) if key.startswith(prefix)})
 
     def _drop(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _REQUEST):

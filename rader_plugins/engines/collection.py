@@ -156,7 +156,11 @@ class Collection(ABC):
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Delete a blob, if there is one of this name."""
+        """Delete a blob, if there is one of this name, also one that was not written to its end."""
+
+    @abstractmethod
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of blobs that begin so, also of those that were not written to their end."""
 
     @abstractmethod
     def optimize(self, ann: AnnConfig | None) -> None:

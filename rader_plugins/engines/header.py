@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
+import time
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -14,9 +16,13 @@ from rader_plugins.engines.statistics import Statistics
 from rader_plugins.errors import IndexCorruptError, IndexVersionError, InputError, NoIndexError
 from rader_plugins.index.home import Settings
 
-__all__ = ["Header", "header_bytes", "read_header", "read_statistics", "reserve_stamp", "write_statistics"]
+__all__ = [
+    "Header", "fresh_stamp", "header_bytes", "read_header", "read_statistics", "remove_orphans", "write_statistics",
+]  # fmt: skip
 
-_RESERVED = "reserved"  # blob: the greatest stamp that was ever given out, in decimal digits
+_STATISTICS = "statistics-"
+_ORPHANED = 86_400.0  # seconds after which statistics that are not in force will not be put in force any more
+_STAMPS = 1 << 29  # how many there are; twice as much, and one more, fits into 32 bits
 _SCHEMA = "rader-engine/"
 _VERSION = 1
 
@@ -29,7 +35,6 @@ class Header:
         settings: What the index was created with.
         analyzer: How the terms of its documents were found.
         stamp: What rows hold that the statistics count; 0 where there are no statistics yet.
-        reserved: The greatest stamp that had been given out by then; a greater one may stand in a blob of its own.
         statistics: Name of the blob with the terms; None where there are no statistics yet.
         documents, mean_length: The numbers that belong to it.
         moment: When they were taken, in ISO 8601.
@@ -40,7 +45,6 @@ class Header:
     settings: Settings
     analyzer: str
     stamp: int = 0
-    reserved: int = 0
     statistics: str | None = None
     documents: int = 0
     mean_length: float = 1.0
@@ -89,16 +93,12 @@ def read_header(collection: Collection) -> Header:
         raise IndexCorruptError(f"What describes the index in {collection.shown} is damaged: {error!r}.") from None
 
 
-def reserve_stamp(collection: Collection, header: Header) -> int:
-    """Return a stamp that no row holds yet; rows of unfinished work may hold those between it and the header's.
+def fresh_stamp() -> int:
+    """Return an even stamp that no row holds; the odd one after it is for rows that are written later.
 
-    It is not written into the header: whoever wrote back a header that was read earlier would put statistics in force
-    that somebody else has replaced and removed meanwhile.
+    It is drawn by chance: to count it up, two that begin at once would have to agree, and engines have no counters.
     """
-    stored = collection.read(_RESERVED)
-    stamp = max(header.reserved, header.stamp, int(stored) if stored else 0) + 2
-    collection.write(_RESERVED, b"%d" % stamp)
-    return stamp
+    return 2 * (1 + secrets.randbelow(_STAMPS))
 
 
 def write_statistics(
@@ -113,12 +113,11 @@ def write_statistics(
         stamp: What the rows hold that they count.
         is_exact: Whether their mean length is that of the documents.
     """
-    name = f"statistics-{secrets.token_hex(8)}"
+    name = f"{_STATISTICS}{int(time.time()):x}-{secrets.token_hex(8)}"
     collection.write(name, statistics.to_bytes())
     renewed = replace(
         header,
         stamp=stamp,
-        reserved=max(stamp, header.reserved),
         statistics=name,
         documents=statistics.documents,
         mean_length=statistics.mean_length,
@@ -129,6 +128,22 @@ def write_statistics(
     if header.statistics is not None:
         collection.remove(header.statistics)
     return renewed
+
+
+def remove_orphans(collection: Collection, header: Header) -> None:
+    """Remove statistics that a process left which ended before it could put them in force, or was overtaken.
+
+    Those of the last day are left alone: somebody may be about to put them in force.
+    """
+    for name in collection.names(_STATISTICS):
+        moment = name.removeprefix(_STATISTICS).partition("-")[0]
+        with contextlib.suppress(ValueError):
+            if name != header.statistics and "-" in name[len(_STATISTICS) :] and _is_old(int(moment, 16)):
+                collection.remove(name)
+
+
+def _is_old(moment: int) -> bool:
+    return time.time() - moment > _ORPHANED
 
 
 def read_statistics(collection: Collection, header: Header) -> Statistics | None:

@@ -6,16 +6,16 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.engines.collection import Collection, Limits, Row
-from rader_plugins.engines.header import Header, reserve_stamp, write_statistics
+from rader_plugins.engines.header import Header, fresh_stamp, remove_orphans, write_statistics
 from rader_plugins.engines.moments import MOST_DRIFT, Moments
-from rader_plugins.engines.sparse import TermWeights, term_counts
+from rader_plugins.engines.sparse import Sparse, TermWeights, term_counts
 from rader_plugins.engines.statistics import Statistics, StatisticsBuilder
 from rader_plugins.errors import EngineError, InputError
 from rader_plugins.files import canonical_json
@@ -49,6 +49,19 @@ class _Difference:
     unchanged: int
 
 
+@dataclass
+class FirstAdd:
+    """A call of add() that found an empty index: it counts what it adds.
+
+    Attributes:
+        builder: Counts.
+        stamp: Of its rows as long as nobody else has renewed the statistics; None before its first batch.
+    """
+
+    builder: StatisticsBuilder = field(default_factory=StatisticsBuilder)
+    stamp: int | None = None
+
+
 class Writing:
     """Adds documents to one collection and renews its statistics.
 
@@ -68,13 +81,13 @@ class Writing:
         self._spare: dict[str, Array] = {}
         self._written = 0  # since the statistics were last compared with the corpus
 
-    def begin(self) -> StatisticsBuilder | None:
+    def begin(self) -> FirstAdd | None:
         """Begin a call of add(): return what counts the first documents of an empty index, otherwise None."""
         header = self._moments.newest()
-        return StatisticsBuilder() if header.statistics is None and not self._collection.size() else None
+        return FirstAdd() if header.statistics is None and not self._collection.size() else None
 
     def add(
-        self, batch: Sequence[Prepared], vectors: Array | None, first: StatisticsBuilder | None, refused: dict[str, str]
+        self, batch: Sequence[Prepared], vectors: Array | None, first: FirstAdd | None, refused: dict[str, str]
     ) -> AddReport:
         """Store what differs.
 
@@ -103,6 +116,8 @@ class Writing:
             self._collection,
         )
         weights = self._weights(counts, first)
+        header = self._moments.header
+        stamp = header.stamp if first is not None and first.stamp == header.stamp else header.stamp + 1
         rows = []
         for position, counted in zip(changed, counts, strict=True):
             document = batch[position].document
@@ -110,7 +125,7 @@ class Writing:
             if self._moments.header.settings.dimension is not None:
                 vector = vectors[position] if vectors is not None else stored_vectors.get(document.id)
                 vector = encoded[document.text] if vector is None else vector
-            rows.append(self._row(batch[position], vector, counted, weights, first is not None))
+            rows.append(_row(batch[position], vector, weights.of_counts(*counted), stamp))
         try:
             repeated(lambda: self._collection.upsert(self._partition, rows))
         except EngineError as error:
@@ -128,13 +143,15 @@ class Writing:
         added = max(0, difference.added - missing)
         return AddReport(added, len(rows) - added, difference.unchanged, count)
 
-    def end(self, first: StatisticsBuilder | None) -> None:
+    def end(self, first: FirstAdd | None) -> None:
         """End a call of add(): make statistics that fit, or say that they do not any more."""
         header = self._moments.header
-        if first is not None:
-            if first.documents > header.documents:
-                is_exact = first.mean_length == header.mean_length
-                self._renew(header, first.statistics(header.mean_length), header.stamp, is_exact=is_exact)
+        if first is not None and first.stamp is not None:
+            header, builder = self._moments.newest(), first.builder
+            # Otherwise somebody else has renewed them: these documents stand among those that came since.
+            if header.stamp == first.stamp and builder.documents > header.documents:
+                is_exact = builder.mean_length == header.mean_length
+                self._renew(header, builder.statistics(header.mean_length), header.stamp, is_exact=is_exact)
             self._written = 0
         elif self._written > MOST_DRIFT * header.documents:
             self._written = 0
@@ -155,7 +172,7 @@ class Writing:
         current = header.is_exact and header.analyzer == header.settings.bm25.analyzer.name
         if header.statistics is not None and current and not drift.written and not drift.gone:
             return False
-        stamp = repeated(lambda: reserve_stamp(self._collection, header))
+        stamp = fresh_stamp()
         builder = StatisticsBuilder()
         for part in self._collection.scan(0):
             builder.add(self._counts(text) for _, _, text in part)
@@ -166,6 +183,7 @@ class Writing:
             repeated(lambda rows=rows: self._collection.put_terms(rows, stamp))  # type: ignore[misc]  # a default
         header = replace(header, analyzer=header.settings.bm25.analyzer.name)
         self._renew(header, statistics, stamp)
+        remove_orphans(self._collection, self._moments.header)
         return True
 
     def _renew(self, header: Header, statistics: Statistics, stamp: int, *, is_exact: bool = True) -> None:
@@ -180,27 +198,16 @@ class Writing:
     def _counts(self, text: str) -> Counts:
         return term_counts(self._moments.header.settings.bm25.analyzer.terms(text), self._collection.term_dimensions)
 
-    def _weights(self, counts: Sequence[Counts], first: StatisticsBuilder | None) -> TermWeights:
+    def _weights(self, counts: Sequence[Counts], first: FirstAdd | None) -> TermWeights:
         """Return what makes the terms of a batch; the first batch of an index makes its statistics."""
         if first is not None:
-            first.add(counts)
-            if self._moments.header.statistics is None:
-                self._renew(self._moments.header, first.statistics(), 2)
+            first.builder.add(counts)
+            if first.stamp is None:
+                first.stamp = fresh_stamp()
+                header = self._moments.newest()
+                if header.statistics is None:  # nobody else was quicker
+                    self._renew(header, first.builder.statistics(), first.stamp)
         return self._moments.weights()
-
-    def _row(self, item: Prepared, vector: Array | None, counts: Counts, weights: TermWeights, is_counted: bool) -> Row:
-        document = item.document
-        stamp = self._moments.header.stamp
-        return Row(
-            id=document.id,
-            text=document.text,
-            metadata=item.metadata,
-            digest=digest_of(document.text),
-            metadata_digest=metadata_digest(item.metadata),
-            vector=None if vector is None else np.asarray(vector, dtype=np.float32),
-            terms=weights.of_counts(*counts),
-            stamp=stamp if is_counted else stamp + 1,
-        )
 
     def _difference(self, batch: Sequence[Prepared], vectors: Array | None) -> _Difference:
         stored = self._collection.stored(self._partition, [item.document.id for item in batch])
@@ -252,6 +259,20 @@ class Writing:
         ids = [batch[position].document.id for position in difference.relabelled]
         there: dict[str, Array] = dict(self._collection.vectors(self._partition, ids))
         return there
+
+
+def _row(item: Prepared, vector: Array | None, terms: Sparse, stamp: int) -> Row:
+    document = item.document
+    return Row(
+        id=document.id,
+        text=document.text,
+        metadata=item.metadata,
+        digest=digest_of(document.text),
+        metadata_digest=metadata_digest(item.metadata),
+        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+        terms=terms,
+        stamp=stamp,
+    )
 
 
 def digest_of(text: str) -> str:

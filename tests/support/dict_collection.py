@@ -60,6 +60,9 @@ class DictCollection(Collection):
     def remove(self, name: str) -> None:
         self.blobs.pop(name, None)
 
+    def names(self, prefix: str) -> list[str]:
+        return [name for name in self.blobs if name.startswith(prefix)]
+
     def optimize(self, ann: object) -> None:
         pass
 

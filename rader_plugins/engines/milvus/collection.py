@@ -121,6 +121,10 @@ class MilvusCollection(Collection):
         """See :meth:`Collection.remove`."""
         self._blobs(self._own()).remove(name)
 
+    def names(self, prefix: str) -> list[str]:
+        """See :meth:`Collection.names`."""
+        return self._blobs(self._own()).names(prefix)
+
     def optimize(self, ann: AnnConfig | None) -> None:
         """Write segments out and compact them; Milvus builds its indexes by itself."""
         self._connection.call("flush", self._name)
@@ -157,7 +161,11 @@ class MilvusCollection(Collection):
         def drop(keys: Sequence[str]) -> None:
             call("delete", companion, ids=list(keys))
 
-        return Blobs(put, get, drop, chunk=48_000)
+        def keys(prefix: str) -> list[str]:
+            pages = self._connection.pages(companion, f"key like {string(prefix + '%')}", ["key"], _ROWS)
+            return [row["key"] for rows in pages for row in rows]
+
+        return Blobs(put, get, drop, keys, chunk=48_000)
 
     # Rows
 

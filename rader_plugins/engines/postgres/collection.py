@@ -114,6 +114,10 @@ class PostgresCollection(Collection):
         """Delete a blob."""
         self._change(self._sql.remove, name=name)
 
+    def names(self, prefix: str) -> list[str]:
+        """Return names of blobs; there are no unfinished ones."""
+        return [name for (name,) in self._rows(self._sql.names, types=False, prefix=prefix)]
+
     def optimize(self, ann: AnnConfig | None) -> None:
         """Build HNSW, if it is wanted, take out what is dead and count what is there."""
         with self._connections.connection() as connection:

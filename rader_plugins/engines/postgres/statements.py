@@ -29,6 +29,7 @@ class Statements:
             "ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value"
         )
         self.remove = f"DELETE FROM {self.blobs} WHERE name = %(name)s"
+        self.names = f"SELECT name FROM {self.blobs} WHERE starts_with(name, %(prefix)s) ORDER BY name"
         among = f"FROM {self.table} WHERE partition = %(partition)s AND id = ANY(%(ids)s)"
         self.stored = f"SELECT id, digest, metadata_digest {among}"
         self.documents = f"SELECT id, body, metadata {among}"

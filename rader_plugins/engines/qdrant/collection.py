@@ -58,7 +58,7 @@ class QdrantCollection(Collection):
             else "Writes are reported when they can be searched (wait); reads "
             + (f"ask for {consistency} of the replicas." if consistency else "ask one replica.")
         )
-        self._blobs = Blobs(self._put, self._got, self._drop, chunk=1 << 20)
+        self._blobs = Blobs(self._put, self._got, self._drop, self._keys, chunk=1 << 20)
 
     # The collection itself
 
@@ -132,6 +132,10 @@ class QdrantCollection(Collection):
         """See :meth:`Collection.remove`."""
         self._blobs.remove(name)
 
+    def names(self, prefix: str) -> list[str]:
+        """See :meth:`Collection.names`."""
+        return self._blobs.names(prefix)
+
     def _put(self, values: Mapping[str, str]) -> None:
         points = [
             self._models.PointStruct(id=_point("blob", key), vector={}, payload={"blob": key, "value": text})
@@ -146,6 +150,11 @@ class QdrantCollection(Collection):
 
     def _drop(self, keys: Sequence[str]) -> None:
         self._erase([_point("blob", key) for key in keys])
+
+    def _keys(self, prefix: str) -> list[str]:
+        blobs = self._models.Filter(must_not=[matches(self._models, "kind", "row")])
+        keys = [record.payload["blob"] for records in self._pages(blobs, ["blob"]) for record in records]
+        return [key for key in keys if key.startswith(prefix)]
 
     def _erase(self, points: list[str]) -> None:
         self._connection.call("delete", self._name, self._models.PointIdsList(points=points), wait=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -339,6 +340,88 @@ def test_partitions(fresh: Fresh) -> None:
     assert second.stats()["statistics"]["documents"] == 31
     first.close()
     second.close()
+
+
+class Halted(Exception):
+    """Stands for the end of a process."""
+
+
+def test_a_renewal_that_is_killed_half_way_leaves_an_index_that_answers_and_the_next_one_completes_it(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = fresh()
+    engine, embedded = both(url, corpus(60))
+    more = [Document(f"long{n}", "orbit matrix " * 9) for n in range(30)]
+    for index in (engine, embedded):
+        index.add(more)
+    collection: Any = engine._collection  # type: ignore[attr-defined]
+    put_terms = collection.put_terms
+
+    def half(rows: Sequence[Any], stamp: int) -> None:
+        put_terms(rows[: len(rows) // 2], stamp)
+        raise Halted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collection, "put_terms", half)
+        with pytest.raises(Halted):
+            engine.optimize()
+    survivor = open_index(url, HashEncoder())
+    assert survivor.stats()["statistics"]["documents"] == 60  # the old ones are in force
+    assert survivor.stats()["statistics"]["drift"] > 0  # and it is told that they are not of now
+    for request in requests(["orbit heat", "prime"], k=90):
+        assert ids(survivor, request)[0]
+        assert survivor.search(request)[0][0].score > 0
+    survivor.optimize()
+    assert survivor.stats()["statistics"]["drift"] == 0
+    for request in requests(["orbit heat", "prime"], k=90):
+        assert_congruent(survivor, embedded, request)
+    survivor.close()
+    engine.close()
+
+
+def test_statistics_that_a_killed_process_left_are_removed_when_they_are_old(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _ = both(fresh(), corpus(20))
+    collection: Any = engine._collection  # type: ignore[attr-defined]
+    old, young = f"statistics-{int(time.time()) - 90_000:x}-old", f"statistics-{int(time.time()):x}-young"
+    for name in (old, young, "note-statistics", "statistics-0123456789abcdef"):
+        collection.write(name, b"x" * 200_000)
+    engine.add([Document("new", "orbit")])
+    engine.optimize()
+    [current] = set(collection.names("statistics-")) - {young, "statistics-0123456789abcdef"}
+    assert collection.read(old) is None
+    assert collection.read(young) == collection.read("note-statistics") == b"x" * 200_000
+    assert collection.read(current)
+    collection.remove(young)
+    assert young not in collection.names("")
+    engine.close()
+
+
+def test_two_that_fill_an_empty_index_at_once(fresh: Fresh) -> None:
+    """Whoever is first, all documents are there, and what the statistics lack is told until they are renewed."""
+    url = fresh()
+    create_index(url, HashEncoder()).close()
+    one, two = open_index(url, HashEncoder()), open_index(url, HashEncoder())
+    documents = corpus(60)
+
+    def first_part() -> Iterator[Document]:
+        yield from documents[:20]
+        two.add(documents[40:])  # began when the index was empty, and ends before the first does
+        yield from documents[20:40]
+
+    one.add(first_part(), commit_every=10)
+    embedded = RaderIndex.create(None, HashEncoder())
+    embedded.add(documents)
+    assert sorted(one.ids()) == sorted(embedded.ids())
+    stats = one.stats()["statistics"]
+    assert stats["documents"] + stats["written_since"] - stats["gone_since"] == 60
+    one.optimize()
+    assert one.stats()["statistics"]["documents"] == 60
+    for request in requests(["orbit heat", "prime"], k=60):
+        assert_congruent(open_index(url, HashEncoder()), embedded, request)
+    one.close()
+    two.close()
 
 
 def test_what_is_stored_survives_closing_and_tells_its_state(fresh: Fresh) -> None:
