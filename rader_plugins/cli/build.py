@@ -24,13 +24,24 @@ from rader_plugins.cli.options import (
     open_index,
 )
 from rader_plugins.cli.output import count, emit_json, facts, fail, human_bytes, progress
+from rader_plugins.cli.ray_build import (
+    ONE_PROCESS,
+    RayWorkers,
+    build_by_workers,
+    check_options,
+    open_source,
+    repeated_message,
+)
 from rader_plugins.cli.summary import ingested_facts, ingested_object
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rader_plugins.cli.index_place import IndexPlace
     from rader_plugins.index import Index
     from rader_plugins.ingestion import Outcome, Source, Survey
+    from rader_plugins.ingestion.build_record import BuildRecord
 
 __all__ = ["add", "build"]
 
@@ -51,6 +62,7 @@ def build(
     new_source: Annotated[
         bool, typer.Option("--new-source", help="With --prune: PATH takes the place of what the index was built from.")
     ] = False,
+    workers: RayWorkers = ONE_PROCESS,
     verbose: Verbose = False,
     json: JsonOutput = False,
 ) -> None:
@@ -64,9 +76,15 @@ def build(
 
     if new_source and not prune:
         raise InputError("--new-source says what --prune may remove: give both.")
+    check_options(workers, out, reading, prune=prune)
     _check_target(out)
     started = time.monotonic()
     plan, same_source = reading.plan(out, path)
+    if workers.ray is not None:
+        _build_by_workers(
+            out, plan, path, lambda: form.open_or_create(out, choice), workers, verbose=verbose, json=json
+        )
+        return
     surveyed = _surveyed(out, plan.open_source(path), reading)
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
@@ -83,6 +101,35 @@ def build(
         if surveyed.findings.incomplete is None and mounts != plan.mounts:
             out.write_record(dataclasses.replace(plan, mounts=mounts))
         _report(index, surveyed, outcome, out, started, verb="Built", verbose=verbose, json=json)
+
+
+def _build_by_workers(
+    out: IndexPlace,
+    plan: BuildRecord,
+    path: Path,
+    open_or_create: Callable[[], Index],
+    workers: RayWorkers,
+    *,
+    verbose: bool,
+    json: bool,
+) -> None:
+    from rader_plugins.ingestion.survey import Survey
+
+    started = time.monotonic()
+    source = open_source(path, plan)
+    with contextlib.closing(open_or_create()) as index:
+        out.write_record(plan)
+        with resumable(lambda: f"{count(len(index), 'document')} committed in {out}"):
+            building = build_by_workers(index, source, workers)
+            _finish(index, building.outcome)
+        if not building.read:
+            raise InputError(f"{path} holds no texts: nothing was indexed.")
+        surveyed = Survey(source, findings=building.findings)
+        surveyed.findings.take(source.listed)
+        _report(index, surveyed, building.outcome, out, started, verb="Built", verbose=verbose, json=json)
+    if message := repeated_message(building):
+        fail(message)
+        raise typer.Exit(1)
 
 
 @with_option_groups

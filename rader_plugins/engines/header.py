@@ -66,8 +66,10 @@ def read_header(collection: Collection) -> Header:
         IndexVersionError: A newer version of the library made it.
     """
     data = collection.read(HEADER)
+    if data is None and (exists := collection.exists()):
+        data = collection.read(HEADER)  # it may have been made in between
     if data is None:
-        if collection.exists():
+        if exists:
             raise InputError(
                 f"{collection.shown} is there, but was not made by rader-plugins: it is left alone. Choose another "
                 "name, or delete it."

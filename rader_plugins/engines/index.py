@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -145,20 +146,23 @@ class EngineIndex:
             raise InputError(f"add() takes no {', '.join(unknown)}; it takes {', '.join(AddOptions.__annotations__)}.")
         if options.get("lock_timeout") is not None:
             raise InputError(f"{self._collection.engine} has no lock to wait for: leave lock_timeout out.")
-        size = check_count(options.get("commit_every", _BATCH), "commit_every", 1)
+        size = min(check_count(options.get("commit_every", _BATCH), "commit_every", 1), sys.maxsize)
         vectors = options.get("vectors")
         prepared = prepare_all(documents, at_once=vectors is not None)
         array = None if vectors is None else storable(vectors, len(list(prepared)), self.settings)
-        reports: list[AddReport] = []
         refused: dict[str, str] = {}
         first = self._writing.begin()
-        position = 0
-        for batch in in_batches(prepared, min(size, sys.maxsize)):
-            part = None if array is None else array[position : position + len(batch)]
-            reports.append(self._writing.add(batch, part, first, refused))
-            position += len(batch)
+        starts = itertools.count(step=size)
+        report = self._writing.add(
+            (
+                (batch, None if array is None else array[start : start + len(batch)])
+                for batch, start in zip(in_batches(prepared, size), starts, strict=False)
+            ),
+            first,
+            refused,
+        )
         self._writing.end(first)
-        report = AddReport.total([*reports, AddReport(skipped=len(refused))])
+        report = AddReport.total([report, AddReport(skipped=len(refused))])
         if refused:
             raise RefusedDocumentsError(refusal_message(refused, report), refused, report)
         return report

@@ -63,7 +63,10 @@ def dimension_of(term: str, dimensions: int) -> int:
 
 def term_counts(terms: Iterable[str], dimensions: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     """Return the dimensions of some terms, ascending, and how often each occurs; both of shape (n,)."""
-    counts = Counter(dimension_of(term, dimensions) for term in terms)
+    counts: dict[int, int] = {}
+    for term, count in Counter(terms).items():
+        name = dimension_of(term, dimensions)
+        counts[name] = counts.get(name, 0) + count
     names = sorted(counts)
     return np.array(names, dtype=np.uint32), np.array([counts[name] for name in names], dtype=np.int64)
 

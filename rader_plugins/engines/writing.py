@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.engines.collection import Collection, Limits, Row
+from rader_plugins.background import Workers
+from rader_plugins.engines.collection import Collection, Row
+from rader_plugins.engines.counting import CountedTexts, Counts, FirstAdd
 from rader_plugins.engines.header import Header, fresh_stamp, remove_orphans, write_statistics
 from rader_plugins.engines.moments import MOST_DRIFT, Moments
-from rader_plugins.engines.sparse import Sparse, TermWeights, term_counts
+from rader_plugins.engines.row_making import check_limits, check_terms, digest_of, metadata_digest, row_of
+from rader_plugins.engines.sparse import TermWeights, term_counts
 from rader_plugins.engines.statistics import Statistics, StatisticsBuilder
-from rader_plugins.errors import EngineError, InputError
-from rader_plugins.files import canonical_json
+from rader_plugins.errors import EngineError
 from rader_plugins.index.adding import Prepared, encode_texts
 from rader_plugins.index.encoders import EncoderSlot
 from rader_plugins.index.protocol import AddReport
 
-__all__ = ["Writing", "check_limits", "repeated"]
+__all__ = ["Writing", "repeated"]
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
 _FEW = 10_000  # documents of which add() renews the statistics itself: that takes seconds
 _PAUSES = (0.2, 1.0, 3.0)  # seconds before a write is repeated
-Counts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,19 @@ class _Difference:
     unchanged: int
 
 
-@dataclass
-class FirstAdd:
-    """A call of add() that found an empty index: it counts what it adds.
+@dataclass(frozen=True)
+class _Write:
+    """A batch as it is to be stored.
 
     Attributes:
-        builder: Counts.
-        stamp: Of its rows as long as nobody else has renewed the statistics; None before its first batch.
+        rows: What differs from what is stored.
+        encoded: Text -> vector of what was encoded for it.
+        report: What may be told once it is stored.
     """
 
-    builder: StatisticsBuilder = field(default_factory=StatisticsBuilder)
-    stamp: int | None = None
+    rows: list[Row]
+    encoded: dict[str, Array]
+    report: AddReport
 
 
 class Writing:
@@ -80,6 +81,7 @@ class Writing:
         # Text -> vector of what was encoded for a write that then failed; the next one need not pay.
         self._spare: dict[str, Array] = {}
         self._written = 0  # since the statistics were last compared with the corpus
+        self._writers = Workers(4, "rader-writing")
 
     def begin(self) -> FirstAdd | None:
         """Begin a call of add(): return what counts the first documents of an empty index, otherwise None."""
@@ -87,31 +89,55 @@ class Writing:
         return FirstAdd() if header.statistics is None and not self._collection.size() else None
 
     def add(
-        self, batch: Sequence[Prepared], vectors: Array | None, first: FirstAdd | None, refused: dict[str, str]
+        self,
+        batches: Iterable[tuple[Sequence[Prepared], Array | None]],
+        first: FirstAdd | None,
+        refused: dict[str, str],
     ) -> AddReport:
-        """Store what differs.
+        """Store what differs; while a batch is written, the next one is encoded.
 
         Args:
-            batch: Documents of different ids.
-            vectors: Theirs in the storage type, shape (n, dimension), if they are known: these win over stored ones.
+            batches: Documents of different ids, and their vectors in the storage type, shape (n, dimension), if they
+                are known: these win over stored ones.
             first: What counts the first documents of an empty index.
             refused: Takes id -> why of documents whose texts a server refuses; the others are stored.
 
         Raises:
-            InputError: The engine cannot store one of them; nothing of the batch is.
+            InputError: The engine cannot store one of them; nothing of its batch is, and all before it.
             EncodingError: The encoder failed.
             EngineError: The engine failed. What was encoded is kept for the next call.
         """
+        reports: list[AddReport] = []
+        pending: Future[AddReport] | None = None
+        try:
+            for batch, vectors in batches:
+                write = self._prepare(batch, vectors, first, refused)
+                if pending is not None:
+                    written, pending = pending, None
+                    try:
+                        reports.append(written.result())
+                    except EngineError:
+                        self._spare |= write.encoded
+                        raise
+                pending = self._writers.submit(self._store, write)
+        finally:
+            if pending is not None:  # also where a later batch cannot be stored: this one can
+                reports.append(pending.result())
+        return AddReport.total(reports) if reports else AddReport()
+
+    def _prepare(
+        self, batch: Sequence[Prepared], vectors: Array | None, first: FirstAdd | None, refused: dict[str, str]
+    ) -> _Write:
         check_limits(batch, self._collection.limits, self._collection.engine)
         difference = self._difference(batch, vectors)
         changed = [*difference.rewritten, *difference.relabelled]
         if not changed:
-            return AddReport(unchanged=difference.unchanged)
+            return _Write([], {}, AddReport(unchanged=difference.unchanged))
         encoded, count = self._encoded(batch, difference, vectors, refused)
         stored_vectors = self._stored_vectors(batch, difference, vectors)
         changed = [position for position in changed if batch[position].document.id not in refused]
         counts = [self._counts(batch[position].document.text) for position in changed]
-        _check_terms(
+        check_terms(
             [(batch[position].document.id, len(names)) for position, (names, _) in zip(changed, counts, strict=True)],
             self._collection,
         )
@@ -125,35 +151,40 @@ class Writing:
             if self._moments.header.settings.dimension is not None:
                 vector = vectors[position] if vectors is not None else stored_vectors.get(document.id)
                 vector = encoded[document.text] if vector is None else vector
-            rows.append(_row(batch[position], vector, weights.of_counts(*counted), stamp))
+            rows.append(row_of(batch[position], vector, weights.of_counts(*counted), stamp))
+        missing = sum(batch[position].document.id in refused for position in difference.rewritten)
+        # Which of the refused were stored before does not matter: they are no part of the report but as skipped.
+        added = max(0, difference.added - missing)
+        return _Write(rows, encoded, AddReport(added, len(rows) - added, difference.unchanged, count))
+
+    def _store(self, write: _Write) -> AddReport:
+        if not write.rows:
+            return write.report
         try:
-            repeated(lambda: self._collection.upsert(self._partition, rows))
+            repeated(lambda: self._collection.upsert(self._partition, write.rows))
         except EngineError as error:
-            self._spare = encoded
-            if encoded:
+            self._spare = write.encoded
+            if write.encoded:
                 raise EngineError(
-                    f"{error} The {len(encoded)} vectors that were made are kept for the next add().",
+                    f"{error} The {len(write.encoded)} vectors that were made are kept for the next add().",
                     transient=error.transient,
                 ) from None
             raise
         self._spare = {}
-        self._written += len(rows)
-        missing = sum(batch[position].document.id in refused for position in difference.rewritten)
-        # Which of the refused were stored before does not matter: they are no part of the report but as skipped.
-        added = max(0, difference.added - missing)
-        return AddReport(added, len(rows) - added, difference.unchanged, count)
+        self._written += len(write.rows)
+        return write.report
 
     def end(self, first: FirstAdd | None) -> None:
         """End a call of add(): make statistics that fit, or say that they do not any more."""
         header = self._moments.header
-        if first is not None and first.stamp is not None:
-            header, builder = self._moments.newest(), first.builder
-            # Otherwise somebody else has renewed them: these documents stand among those that came since.
-            if header.stamp == first.stamp and builder.documents > header.documents:
+        if first is not None and first.stamp == header.stamp and first.stamp == self._moments.newest().stamp:
+            builder = first.builder
+            if builder.documents > header.documents:
                 is_exact = builder.mean_length == header.mean_length
                 self._renew(header, builder.statistics(header.mean_length), header.stamp, is_exact=is_exact)
             self._written = 0
         elif self._written > MOST_DRIFT * header.documents:
+            # Also where somebody else filled the empty index at the same time, and the statistics are of theirs.
             self._written = 0
             drift = self._moments.drift()
             if drift.share > MOST_DRIFT and self._collection.size() <= _FEW:
@@ -173,13 +204,13 @@ class Writing:
         if header.statistics is not None and current and not drift.written and not drift.gone:
             return False
         stamp = fresh_stamp()
-        builder = StatisticsBuilder()
+        builder, counted = StatisticsBuilder(), CountedTexts(self._counts)
         for part in self._collection.scan(0):
-            builder.add(self._counts(text) for _, _, text in part)
+            builder.add(counted.first(where, id, text) for where, id, text in part)
         statistics = builder.statistics()
         weights = self._weights_by(statistics)
         for part in self._collection.scan(stamp):
-            rows = [(where, id, weights.of_counts(*self._counts(text))) for where, id, text in part]
+            rows = [(where, id, weights.of_counts(*counted.again(where, id, text))) for where, id, text in part]
             repeated(lambda rows=rows: self._collection.put_terms(rows, stamp))  # type: ignore[misc]  # a default
         header = replace(header, analyzer=header.settings.bm25.analyzer.name)
         self._renew(header, statistics, stamp)
@@ -259,66 +290,6 @@ class Writing:
         ids = [batch[position].document.id for position in difference.relabelled]
         there: dict[str, Array] = dict(self._collection.vectors(self._partition, ids))
         return there
-
-
-def _row(item: Prepared, vector: Array | None, terms: Sparse, stamp: int) -> Row:
-    document = item.document
-    return Row(
-        id=document.id,
-        text=document.text,
-        metadata=item.metadata,
-        digest=digest_of(document.text),
-        metadata_digest=metadata_digest(item.metadata),
-        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
-        terms=terms,
-        stamp=stamp,
-    )
-
-
-def digest_of(text: str) -> str:
-    """Return what tells whether a stored text is the same."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
-
-
-def metadata_digest(metadata: str) -> str:
-    """Return what tells whether stored metadata, given as JSON, is the same whatever the order of its keys."""
-    return digest_of(canonical_json(json.loads(metadata)))
-
-
-def check_limits(batch: Sequence[Prepared], limits: Limits, engine: str) -> None:
-    """Look at documents before anything of them is encoded or stored.
-
-    Raises:
-        InputError: The engine cannot store one of them; the message names it, the limit and what to do.
-    """
-    for item in batch:
-        document = item.document
-        parts = (
-            ("id", document.id, limits.id_bytes),
-            ("text", document.text, limits.text_bytes),
-            ("metadata", item.metadata, limits.metadata_bytes),
-        )
-        for name, value, most in parts:
-            if most is not None and (size := len(value.encode("utf-8"))) > most:
-                raise InputError(
-                    f"The {name} of document {document.id[:80]!r} has {size:,} bytes, and {engine} stores {most:,} at "
-                    "most. Split or shorten it; nothing of this part was stored."
-                )
-        if not limits.nul and ("\x00" in document.text or "\\u0000" in item.metadata):
-            raise InputError(
-                f"Document {document.id[:80]!r} holds the character U+0000, which {engine} cannot store. Remove it; "
-                "nothing of this part was stored."
-            )
-
-
-def _check_terms(sizes: Sequence[tuple[str, int]], collection: Collection) -> None:
-    most = collection.limits.terms
-    for id, size in sizes:
-        if most is not None and size > most:
-            raise InputError(
-                f"The text of document {id[:80]!r} has {size:,} different words, and {collection.engine} stores "
-                f"{most:,} at most. Split it; nothing of this part was stored."
-            )
 
 
 def repeated(call: Callable[[], T], pauses: Sequence[float] = _PAUSES) -> T:

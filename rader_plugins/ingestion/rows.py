@@ -12,7 +12,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.ingestion.findings import Findings
 from rader_plugins.text_files import decode, detect_encoding, encoding_of_mark, has_byte_lines, read_lines
 
-__all__ = ["encoding_of_rows", "read_rows"]
+__all__ = ["encoding_of_rows", "parse_row", "read_rows"]
 
 _SAMPLE = 4 << 20  # bytes of lines beyond ASCII that an encoding is told from
 
@@ -68,8 +68,7 @@ def read_rows(path: Path, encoding: str, id_keys: Sequence[str], findings: Findi
         before = findings.replaced
         findings.replaced += replaced
         try:
-            row = findings.clean(json.loads(line, parse_constant=_refuse_constant))
-            document = _document(row, id_keys, f"{path.name}:{number}")
+            document = parse_row(line, id_keys, f"{path.name}:{number}", findings)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: {error}") from None
         if findings.replaced > before:
@@ -87,7 +86,22 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str, int]]:
             yield number, *decode(line, encoding)
 
 
-def _document(row: Any, id_keys: Sequence[str], default_id: str) -> Document:
+def parse_row(line: str, id_keys: Sequence[str], default_id: str | None, findings: Findings) -> Document:
+    """Return the document that a row holds; characters that are mended are counted in ``findings``.
+
+    Args:
+        line: JSON.
+        id_keys: Keys that may name the document, the first of them that is there.
+        default_id: What it is called otherwise; None refuses a row without an id.
+
+    Raises:
+        ValueError: It is unusable.
+    """
+    row = findings.clean(json.loads(line, parse_constant=_refuse_constant))
+    return _document(row, id_keys, default_id)
+
+
+def _document(row: Any, id_keys: Sequence[str], default_id: str | None) -> Document:
     if not isinstance(row, dict):
         raise InputError(f"it holds {_json_type(row)}, not a JSON object.")
     if "text" not in row:
@@ -100,6 +114,8 @@ def _document(row: Any, id_keys: Sequence[str], default_id: str) -> Document:
         raise InputError(f"'metadata' must be a JSON object, not {_json_type(extra)}.")
     id_key = next((key for key in id_keys if row.get(key) is not None), None)
     id = default_id if id_key is None else row[id_key]
+    if id is None:
+        raise InputError(f"there is no {' or '.join(map(repr, id_keys))} that names it.")
     if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
         raise InputError(f"{id_key!r} must be a non-empty string or a whole number, not {json.dumps(id)}.")
     metadata = dict(extra or {})

@@ -38,7 +38,8 @@ class Source:
 
     Args:
         path: What the user named.
-        kind: ``text`` (files, each a document), ``jsonl`` or ``beir`` (rows, each a document).
+        kind: ``text`` (files, each a document), ``jsonl`` or ``beir`` (rows, each a document); ``parquet`` is read by
+            workers of Ray alone.
         files: The files to read.
         chunking: How to split documents; None leaves them whole.
         encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
@@ -48,7 +49,7 @@ class Source:
     """
 
     path: Path
-    kind: Literal["text", "jsonl", "beir"]
+    kind: Literal["text", "jsonl", "beir", "parquet"]
     files: tuple[Path, ...]
     chunking: Chunking | None = None
     encoding: str | None = None
@@ -90,6 +91,11 @@ class Source:
         """Return what a file is called in ids: its path in the folder, with ``/``; may hold lone surrogates."""
         return file.relative_to(self.path if self.path.is_dir() else self.path.parent).as_posix()
 
+    @property
+    def id_keys(self) -> tuple[str, ...]:
+        """Keys of a row that may name its document, the first of them that is there."""
+        return _BEIR_ID_KEYS if self.kind == "beir" else _ID_KEYS
+
     def origin(self, number: int) -> str:
         """Say where a document came from."""
         return str(self.files[number]) if self.kind == "text" else f"{self.files[0]}, line {number}"
@@ -103,8 +109,7 @@ class Source:
     def _rows(self, findings: Findings) -> Iterator[tuple[int, Document]]:
         [file] = self.files
         encoding = encoding_of_rows(file, self.encoding, findings)
-        keys = _BEIR_ID_KEYS if self.kind == "beir" else _ID_KEYS
-        yield from read_rows(file, encoding, keys, findings)
+        yield from read_rows(file, encoding, self.id_keys, findings)
 
 
 def open_source(

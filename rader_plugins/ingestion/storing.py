@@ -17,7 +17,7 @@ from rader_plugins.ingestion.survey import Progress, Survey, no_progress
 if TYPE_CHECKING:
     from rader_plugins.index import Index
 
-__all__ = ["Outcome", "check_pruning", "ingest"]
+__all__ = ["Outcome", "add_batch", "check_pruning", "ingest"]
 
 # Documents per commit: as many as take about this long, so that an interruption loses little and large batches
 # still fill a GPU.
@@ -84,7 +84,7 @@ def ingest(
         size = _FIRST_BATCH
         while batch := list(itertools.islice(documents, size)):
             started = time.monotonic()
-            _add(index, batch, outcome)
+            add_batch(index, batch, outcome)
             advance(len(batch))
             if time.monotonic() - started < _COMMIT_SECONDS / 2:
                 size = min(2 * size, _LARGEST_BATCH)
@@ -113,7 +113,8 @@ def check_pruning(index: Index, survey: Survey) -> None:
         )
 
 
-def _add(index: Index, documents: list[Document], outcome: Outcome) -> None:
+def add_batch(index: Index, documents: list[Document], outcome: Outcome) -> None:
+    """Add documents, and count what became of them."""
     from rader_plugins.encoding.truncation import collect_truncated  # brings numpy, which `rader --help` can do without
 
     with warnings.catch_warnings(), collect_truncated() as truncated:

@@ -116,6 +116,52 @@ def test_a_write_that_broke_is_repeated_and_nothing_is_reported_that_is_not_stor
     assert len(index) == 24
 
 
+def test_of_parts_in_flight_what_is_stored_stays_and_what_was_encoded_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, collection = HashEncoder(), DictCollection()
+    index, documents = index_in(collection, encoder), [Document(f"d{n:02d}", f"prime {n}") for n in range(20)]
+    upsert, parts = collection.upsert, 0
+
+    def second_fails(partition: str, rows: Any) -> None:
+        nonlocal parts
+        parts += 1
+        if parts == 2:
+            raise EngineError("broke")
+        upsert(partition, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collection, "upsert", second_fails)
+        with pytest.raises(EngineError, match=r"broke.*kept"):
+            index.add(documents, commit_every=5)
+    assert (len(index), sum(encoder.calls)) == (5, 15)  # the third part was encoded while the second was written
+    assert index.add(documents, commit_every=5).counts == (15, 0, 5, 5, 0)
+    assert sum(encoder.calls) == 20
+    fault = [*(Document(f"e{n}", "heat") for n in range(11)), Document("nul", "a\x00b"), Document("z", "heat")]
+    with pytest.raises(InputError, match="nul"):
+        index.add(iter(fault), commit_every=5)
+    assert sorted(id for id in index.ids() if id.startswith("e")) == sorted(f"e{n}" for n in range(10))
+
+
+def test_a_renewal_counts_a_text_again_that_changed_in_between() -> None:
+    collection = DictCollection()
+    index = index_in(collection, HashEncoder())
+    index.add(corpus(30))
+    other = open_engine_index(collection, url="dict://", encoder=HashEncoder())
+    index.add([Document("d001", "orbit")])
+    scan, calls = collection.scan, 0
+
+    def changing(stamp: int) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # all were counted
+            other.add([Document("d002", "zyxgloo orbit")])
+        return scan(stamp)
+
+    collection.scan = changing  # type: ignore[method-assign]
+    index.optimize()
+    collection.scan = scan  # type: ignore[method-assign]
+    assert [id for [(id, _)] in answers(index, "bm25", ["zyxgloo"])] == ["d002"]
+
+
 def test_new_words_are_found_before_the_statistics_know_them() -> None:
     index = index_in(DictCollection(), None)
     index.add([Document(f"d{n}", "prime divisor") for n in range(20)])
@@ -296,6 +342,19 @@ def test_opening_looks_at_what_is_there() -> None:
     collection.blobs["header"] = collection.blobs["header"].replace(b"rader-engine/1", b"rader-engine/2")
     with pytest.raises(IndexVersionError, match="rader-engine/2"):
         open_engine_index(collection, None, url="dict://")
+
+
+def test_an_index_that_is_made_while_it_is_looked_for_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = DictCollection()
+    read = collection.read
+
+    def overtaken(name: str) -> bytes | None:
+        monkeypatch.setattr(collection, "read", read)
+        index_in(collection, HashEncoder())
+        return None
+
+    monkeypatch.setattr(collection, "read", overtaken)
+    assert open_engine_index(collection, HashEncoder(), url="dict://").dimension == 16
 
 
 def test_a_filter_that_asks_for_a_missing_key_says_so() -> None:

@@ -1,0 +1,58 @@
+"""What counts the terms of documents while they are added, and while statistics are renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rader_plugins.engines.statistics import StatisticsBuilder
+
+__all__ = ["CountedTexts", "Counts", "FirstAdd"]
+
+Counts: TypeAlias = "tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]"
+"""The dimensions of some terms, ascending, and how often each occurs."""
+
+_REMEMBERED, _OVERHEAD = 1 << 22, 32  # terms that are remembered (some 50 MB), and what a document takes beside
+
+
+@dataclass
+class FirstAdd:
+    """A call of add() that found an empty index: it counts what it adds.
+
+    Attributes:
+        builder: Counts.
+        stamp: Of its rows as long as nobody else has renewed the statistics; None before its first batch.
+    """
+
+    builder: StatisticsBuilder = field(default_factory=StatisticsBuilder)
+    stamp: int | None = None
+
+
+class CountedTexts:
+    """Counts the terms of texts that are read twice, the second time from memory, as far as that goes.
+
+    Args:
+        count: Counts those of a text.
+    """
+
+    def __init__(self, count: Callable[[str], Counts]) -> None:
+        self._count = count
+        self._room = _REMEMBERED
+        self._counts: dict[tuple[str, str], tuple[int, Counts]] = {}
+
+    def first(self, partition: str, id: str, text: str) -> Counts:
+        """Count a text that will be read again."""
+        counts = self._count(text)
+        if self._room > 0:
+            self._room -= len(counts[0]) + _OVERHEAD
+            self._counts[partition, id] = hash(text), counts
+        return counts
+
+    def again(self, partition: str, id: str, text: str) -> Counts:
+        """Count it, unless it is remembered and has not changed since."""
+        digest, counts = self._counts.pop((partition, id), (None, None))
+        return counts if counts is not None and digest == hash(text) else self._count(text)

@@ -1,0 +1,184 @@
+"""Building with Ray: the same index as in one process, whoever is killed on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rader_plugins import Document, open_index
+from rader_plugins.distributed import open_shared_source, shares_of
+from rader_plugins.errors import InputError
+from rader_plugins.ingestion import Chunking, Findings
+from tests.rader_plugins.cli.conftest import Rader, write_rows
+from tests.support.encoders import WORDS
+from tests.support.kill import ROOT
+from tests.support.postgres_server import PostgresServer
+
+# A command with an encoder in place of the model, which stalls or kills its process where a file tells it to.
+COMMAND = """
+import rader_plugins.encoding
+from tests.support.mortal_encoder import MortalEncoder
+rader_plugins.encoding.load_encoder = lambda *_, **__: MortalEncoder(name="mini")
+import rader_plugins.distributed.shares
+rader_plugins.distributed.shares._BYTES = 30_000
+from rader_plugins.cli import main
+main()
+"""
+COUNT = 3000
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"id": f"d{n:04d}", "text": f"{WORDS[n % 16]} {WORDS[n // 16 % 16]} {n}", "n": n} for n in range(count)]
+
+
+def started(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+        "RADER_TEST_FOLDER": str(folder),
+    }
+    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_a_driver_and_a_worker_are_killed_and_nothing_is_lost_or_doubled(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray.data", reason="needs ray (extra ray)")
+    url = postgres.url("by_ray")
+    source = write_rows(tmp_path / "rows.jsonl", *rows(COUNT), {"id": "empty", "text": " "})
+    build = ("index", "build", source, "--out", url, "--ray", "local", "--model", "mini", "--json")
+    (tmp_path / "stall").touch()  # each worker stops after its first batch
+    first = started(tmp_path, *build)
+    while not _stored(url):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.2)
+    assert all(address.startswith(("127.", "::1")) for address in _listening(first.pid))
+    first.kill()
+    first.communicate()
+    for pid in (tmp_path / "workers").read_text().split():
+        _await_end(int(pid))
+    (tmp_path / "stall").unlink()
+    before = _stored(url)
+    assert 0 < before < COUNT
+    (tmp_path / "kill").touch()  # the first worker that encodes dies of it, once
+    second = started(tmp_path, *build)
+    out, errors = second.communicate(timeout=280)
+    assert second.returncode == 0, errors
+    assert not (tmp_path / "kill").exists()
+    summary = json.loads(out)
+    assert summary["documents"] == COUNT
+    assert summary["added"] + summary["unchanged"] == COUNT
+    assert summary["unchanged"] >= before  # what the first had stored was not encoded again
+    assert summary["encoded"] == summary["added"]
+    assert summary["skipped_empty"] == 1
+    index = open_index(url)
+    expected = {row["id"]: Document(row["id"], row["text"], {"n": row["n"]}) for row in rows(COUNT)}
+    assert {document.id: document for document in index.get(sorted(index.ids()))} == expected
+    statistics = index.stats()["statistics"]
+    assert (statistics["documents"], statistics["drift"]) == (COUNT, 0)
+    index.close()
+
+
+def _stored(url: str) -> int:
+    from rader_plugins.index import find_index
+
+    index = find_index(url)
+    if index is None:
+        return 0
+    try:
+        return len(index)
+    finally:
+        index.close()
+
+
+def _listening(pid: int) -> set[str]:
+    """Addresses on which a process listens, or one that it has started."""
+    psutil = pytest.importorskip("psutil")
+    process = psutil.Process(pid)
+    addresses = set()
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            connections = each.net_connections("tcp")
+            addresses |= {socket.laddr.ip for socket in connections if socket.status == psutil.CONN_LISTEN}
+    return {address.removeprefix("::ffff:") for address in addresses}
+
+
+def _await_end(pid: int) -> None:
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1][:3]:
+        time.sleep(0.1)
+
+
+def documents(source: Path, chunking: Chunking | None = None) -> list[Document]:
+    opened = open_shared_source(source, (), chunking)
+    return [document for share in shares_of(opened) for document in share.documents(Findings())]
+
+
+def test_shares_of_a_file_hold_each_row_once_wherever_it_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", *rows(40))
+    source.write_bytes(b"\xef\xbb\xbf" + source.read_bytes().replace(b"\n", b"\n\n", 3).rstrip())
+    whole = documents(source)
+    assert [document.id for document in whole] == [row["id"] for row in rows(40)]
+    for size in (1, 2, 7, 50, 51, 52, 53, 1000):
+        monkeypatch.setattr("rader_plugins.distributed.shares._BYTES", size)
+        assert documents(source) == whole
+
+
+def test_shares_give_what_a_build_in_one_process_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rader_plugins.distributed.shares._FILES", 2)
+    for n in range(5):
+        (tmp_path / f"{n}.md").write_text(f"# Title {n}\n\n" + "prime graph. " * 20)
+    pytest.importorskip("semantic_text_splitter")
+    from rader_plugins.ingestion import open_source
+
+    for chunking in (None, Chunking(80)):
+        expected = list(open_source(tmp_path, (), chunking).documents())
+        assert documents(tmp_path, chunking) == expected
+
+
+def test_shares_of_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.Table.from_pylist(rows(10))
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=3)
+    expected = [Document(row["id"], row["text"], {"n": row["n"]}) for row in rows(10)]
+    assert documents(tmp_path / "a.parquet") == documents(tmp_path) == expected
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(InputError, match=r"readme\.txt"):
+        documents(tmp_path)
+
+
+def test_rows_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"byte 0: there is no 'id'"):
+        documents(write_rows(tmp_path / "rows.jsonl", {"text": "prime"}))
+    (tmp_path / "rows.jsonl").write_bytes('{"id": "a", "text": "é"}'.encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        documents(tmp_path / "rows.jsonl")
+
+
+def test_options_without_effect_are_refused(rader: Rader, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", *rows(2))
+    url = "postgresql://nobody@127.0.0.1:1/none"
+    for options, words in (
+        (("--out", tmp_path / "index", "--ray", "local"), "is a folder"),
+        (("--out", url, "--ray-workers", 2), "without --ray"),
+        (("--out", url, "--ray-gpus", 0.5), "without --ray"),
+        (("--out", url, "--ray", "local", "--prune"), "no --prune"),
+        (("--out", url, "--ray", "local", "--jobs", 2, "--check-content"), "no --jobs, --check-content"),
+    ):
+        assert words in rader("index", "build", source, *options, code=2).stderr
+    assert not (tmp_path / "index").exists()
