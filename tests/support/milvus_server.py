@@ -58,6 +58,7 @@ class MilvusServer:
     def halt(self) -> None:
         """Have it stop answering, without ending."""
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # one of its threads stops the others, when its turn comes
 
     def resume(self) -> None:
         """Have it answer again."""
