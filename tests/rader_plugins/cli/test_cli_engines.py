@@ -74,3 +74,17 @@ def test_evaluating_over_an_engine_gives_the_embedded_figures(
     assert runs[0] == runs[1]
     assert len(runs[0]) >= 5 * 10
     assert not list(tmp_path.glob("*:*"))  # no folder was named like the URL
+
+
+def test_options_of_ray_without_effect_are_refused(rader: Rader, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "prime"})
+    url = "postgresql://nobody@127.0.0.1:1/none"
+    for options, words in (
+        (("--out", tmp_path / "index", "--ray", "local"), "is a folder"),
+        (("--out", url, "--ray-workers", 2), "without --ray"),
+        (("--out", url, "--ray-gpus", 0.5), "without --ray"),
+        (("--out", url, "--ray", "local", "--prune"), "no --prune"),
+        (("--out", url, "--ray", "local", "--jobs", 2, "--check-content"), "no --jobs, --check-content"),
+    ):
+        assert words in rader("index", "build", source, *options, code=2).stderr
+    assert not (tmp_path / "index").exists()

@@ -17,7 +17,7 @@ from rader_plugins import Document, open_index
 from rader_plugins.distributed import open_shared_source, shares_of
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion import Chunking, Findings
-from tests.rader_plugins.cli.conftest import Rader, write_rows
+from tests.rader_plugins.cli.conftest import write_rows
 from tests.support.encoders import WORDS
 from tests.support.kill import ROOT
 from tests.support.postgres_server import PostgresServer
@@ -169,17 +169,3 @@ def test_rows_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes('{"id": "a", "text": "é"}'.encode("latin-1"))
     with pytest.raises(InputError, match="not UTF-8"):
         documents(tmp_path / "rows.jsonl")
-
-
-def test_options_without_effect_are_refused(rader: Rader, tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", *rows(2))
-    url = "postgresql://nobody@127.0.0.1:1/none"
-    for options, words in (
-        (("--out", tmp_path / "index", "--ray", "local"), "is a folder"),
-        (("--out", url, "--ray-workers", 2), "without --ray"),
-        (("--out", url, "--ray-gpus", 0.5), "without --ray"),
-        (("--out", url, "--ray", "local", "--prune"), "no --prune"),
-        (("--out", url, "--ray", "local", "--jobs", 2, "--check-content"), "no --jobs, --check-content"),
-    ):
-        assert words in rader("index", "build", source, *options, code=2).stderr
-    assert not (tmp_path / "index").exists()
