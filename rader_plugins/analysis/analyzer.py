@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from rader_plugins.analysis.languages import elided, stem_words, stop_words
 from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words, word_spans
@@ -20,6 +20,8 @@ __all__ = ["ANALYZER", "Analyzer", "analyze"]
 
 _VERSION = "rader/2"
 _MAX_TERM = 255  # Lucene's own limit; a longer run of letters is not a word, and it would bloat the vocabulary.
+_REMEMBERED_WORDS = 1 << 16
+_REMEMBERED_LENGTH = 64
 # Where a name of a program falls into parts: at punctuation, between words of camelCase, around numbers.
 _PARTS = re.compile(r"[^\W\d_]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+")
 
@@ -92,20 +94,34 @@ class Analyzer:
 
     def _terms(self, text: str, *, letters: bool) -> list[str]:
         text = normalize(text, compatibility=self.compatibility)
-        words: list[str] = []
+        words_seen = _terms_of_words(self)
+        terms: list[str] = []
         for word in split_words(text, identifiers=self.identifiers):
-            if word[0] > "\x7f" and BLANKLESS.match(word):
-                words += _letters_and_pairs(word, letters)
-                continue
-            term = word.lower()
-            if self.language == "english" and term.endswith(("'s", "\u2019s")):
-                term = term[:-2]
-            elif self.language != "english":
-                term = elided(term, self.language)
-            if term and term not in self._stop_words:
-                words.append(term[:_MAX_TERM])
-            if self.identifiers:
-                words += self._parts(word)
+            word_terms = words_seen.get(word)
+            if word_terms is None:
+                if word[0] > "\x7f" and BLANKLESS.match(word):
+                    terms += stem_words(_letters_and_pairs(word, letters), self.language)
+                    continue
+                word_terms = self._word_terms(word)
+                if len(word) <= _REMEMBERED_LENGTH:
+                    if len(words_seen) >= _REMEMBERED_WORDS:
+                        words_seen.clear()
+                    words_seen[word] = word_terms
+            terms += word_terms
+        return terms
+
+    def _word_terms(self, word: str) -> list[str]:
+        """Return the terms of a word of a script with blanks: one, none for a stop word, more of an identifier."""
+        words: list[str] = []
+        term = word.lower()
+        if self.language == "english" and term.endswith(("'s", "\u2019s")):
+            term = term[:-2]
+        elif self.language != "english":
+            term = elided(term, self.language)
+        if term and term not in self._stop_words:
+            words.append(term[:_MAX_TERM])
+        if self.identifiers:
+            words += self._parts(word)
         return stem_words(words, self.language)
 
     def _parts(self, word: str) -> list[str]:
@@ -113,6 +129,12 @@ class Analyzer:
         if len(parts) < 2 and "".join(parts) == word.lower():
             return []
         return [part[:_MAX_TERM] for part in parts if part not in self._stop_words]
+
+
+@lru_cache(maxsize=16)
+def _terms_of_words(analyzer: Analyzer) -> dict[str, list[str]]:
+    """Return what remembers the terms of the words that an analysis met: a text repeats most of its words."""
+    return {}
 
 
 def _letters_and_pairs(run: str, letters: bool) -> list[str]:

@@ -90,6 +90,14 @@ def _expression(letter: str, marks: str, *, identifiers: bool) -> re.Pattern[str
     return re.compile(f"{names}{run}|{joined}")
 
 
+@lru_cache(maxsize=2)
+def _ascii_pattern(identifiers: bool) -> re.Pattern[str]:
+    """Return what :func:`_expression` comes to within ASCII, several times faster."""
+    joined = r"\w+(?:(?:(?<=[A-Za-z])['.:](?=[A-Za-z])|(?<=[0-9])[.,;'](?=[0-9]))\w+)*"
+    names = r"[A-Za-z]\w*(?:\+\+|\#)(?!\w)|(?<![\w.])\.[A-Z]{3}\b|" if identifiers else ""
+    return re.compile(f"{names}{joined}", re.ASCII)
+
+
 @lru_cache(maxsize=8)
 def _pattern(blankless: bool, marks: bool, identifiers: bool) -> re.Pattern[str]:
     letter = rf"(?:(?![{_BLANKLESS_RANGES}])\w)" if blankless else r"\w"
@@ -123,7 +131,7 @@ def word_spans(text: str, *, identifiers: bool = False) -> Iterator[tuple[int, i
 
 def _pattern_of(text: str, identifiers: bool) -> re.Pattern[str]:
     if text.isascii():
-        return _pattern(False, False, identifiers)
+        return _ascii_pattern(identifiers)
     has_marks = any(unicodedata.category(character)[0] == "M" for character in set(text) if character > "\x7f")
     return _pattern(BLANKLESS.search(text) is not None, has_marks, identifiers)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, chain, pairwise
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Postings", "pack_terms", "unpack_terms"]
+__all__ = ["Postings", "pack_counts", "pack_terms", "unpack_terms"]
 
 Array = npt.NDArray[Any]
 
@@ -18,6 +19,23 @@ Array = npt.NDArray[Any]
 def pack_terms(counts: Mapping[int, int]) -> bytes:
     """Serialise term id -> frequency as little-endian pairs of 32-bit integers, sorted by term id."""
     return np.array(sorted(counts.items()), dtype="<u4").tobytes()
+
+
+def pack_counts(counts: Sequence[Mapping[str, int]], ids: Mapping[str, int]) -> list[bytes]:
+    """Serialise the frequencies of the terms of documents, each as :func:`pack_terms` does.
+
+    Args:
+        counts: Term -> frequency of every document.
+        ids: Term -> id.
+    """
+    sizes = [len(count) for count in counts]
+    total = sum(sizes)
+    terms = np.fromiter(map(ids.__getitem__, chain.from_iterable(counts)), dtype="<u4", count=total)
+    frequencies = np.fromiter(chain.from_iterable(count.values() for count in counts), dtype="<u4", count=total)
+    order = np.lexsort((terms, np.repeat(np.arange(len(counts)), sizes)))
+    packed = np.stack([terms[order], frequencies[order]], axis=1).astype("<u4").tobytes()
+    ends = [8 * end for end in accumulate(sizes, initial=0)]
+    return [packed[first:last] for first, last in pairwise(ends)]
 
 
 def unpack_terms(packed: bytes) -> list[int]:

@@ -7,10 +7,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.index.lexical.postings import pack_terms, unpack_terms
+from rader_plugins.index.lexical.postings import pack_counts, unpack_terms
 from rader_plugins.index.storage.shards import Shard
 
 __all__ = ["Changes", "Derived", "select_in"]
@@ -54,7 +55,7 @@ class Changes:
             documents: Id, text and metadata as JSON of each.
             terms: Frequencies of the terms of each.
         """
-        numbers = self._number_terms(term for count in terms for term in count)
+        numbers = self._number_terms(chain.from_iterable(terms))
         rows = range(first, first + len(documents))
         self._database.executemany(
             "INSERT INTO documents (row, id, text) VALUES (?, ?, ?)",
@@ -67,8 +68,8 @@ class Changes:
         self._database.executemany(
             "INSERT INTO lexical (row, length, terms) VALUES (?, ?, ?)",
             [
-                (row, count.total(), pack_terms({numbers[term]: number for term, number in count.items()}))
-                for row, count in zip(rows, terms, strict=True)
+                (row, count.total(), packed)
+                for row, count, packed in zip(rows, terms, pack_counts(terms, numbers), strict=True)
             ],
         )
         self.set_meta({"rows": first + len(documents)})
@@ -97,12 +98,12 @@ class Changes:
         query = "SELECT row, text FROM documents WHERE row > ? ORDER BY row LIMIT ?"
         while part := self._database.execute(query, (last, _BATCH)).fetchall():
             counts = [Counter(terms_of(text)) for _, text in part]
-            numbers = self._number_terms(term for count in counts for term in count)
+            numbers = self._number_terms(chain.from_iterable(counts))
             self._database.executemany(
                 "UPDATE lexical SET length = ?, terms = ? WHERE row = ?",
                 [
-                    (count.total(), pack_terms({numbers[term]: number for term, number in count.items()}), row)
-                    for (row, _), count in zip(part, counts, strict=True)
+                    (count.total(), packed, row)
+                    for (row, _), count, packed in zip(part, counts, pack_counts(counts, numbers), strict=True)
                 ],
             )
             last = part[-1][0]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rader_plugins.analysis import ANALYZER, LANGUAGES, STOP_WORDS, Analyzer, analyze
+from rader_plugins.analysis import ANALYZER, LANGUAGES, STOP_WORDS, Analyzer, analyze, tokens
+from rader_plugins.analysis import analyzer as analyzer_module
 from rader_plugins.analysis.languages import stop_words
 from rader_plugins.analysis.tokens import normalize
 from rader_plugins.errors import InputError
@@ -116,3 +117,35 @@ def test_identifiers_are_found_whole_and_by_their_parts(text: str, parts: set[st
     if text != "std::vector":
         assert text.lower() in analyzer.terms(f"call {text}, now")
     assert Analyzer("none").terms("plain words") == analyzer.terms("plain words")
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("aZ9_ .,;:'-+#\t\n\x1c"), max_size=40), st.booleans())
+def test_ascii_text_has_the_words_of_the_expression_for_all_scripts(text: str, identifiers: bool) -> None:
+    every_script = tokens._pattern(True, True, identifiers)
+    assert tokens.split_words(text, identifiers=identifiers) == every_script.findall(text)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=20), max_size=20), st.booleans(), st.sampled_from(["english", "french", "german"]))
+def test_words_that_were_met_before_have_the_same_terms(texts: list[str], identifiers: bool, language: str) -> None:
+    analyzer = Analyzer(language, identifiers=identifiers)
+    analyzer_module._terms_of_words.cache_clear()
+    fresh = []
+    for text in texts:
+        analyzer_module._terms_of_words.cache_clear()
+        fresh.append((analyzer.terms(text), analyzer.query_terms(text)))
+    for _ in range(2):
+        assert [(analyzer.terms(text), analyzer.query_terms(text)) for text in texts] == fresh
+    changed = analyzer.terms("One Two's three")
+    changed.append("x")
+    assert analyzer.terms("One Two's three") == changed[:-1]
+
+
+def test_no_more_words_are_remembered_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analyzer_module, "_REMEMBERED_WORDS", 10)
+    analyzer_module._terms_of_words.cache_clear()
+    words = [*(f"w{number}" for number in range(95)), "b" * 100]
+    assert PLAIN.terms(" ".join(words)) == words
+    assert 0 < len(analyzer_module._terms_of_words(PLAIN)) <= 10
+    assert words[-1] not in analyzer_module._terms_of_words(PLAIN)

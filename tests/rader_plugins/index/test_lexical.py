@@ -15,6 +15,7 @@ from rader_plugins import Document, RaderIndex, RaderRetriever
 from rader_plugins.analysis import analyze
 from rader_plugins.errors import InputError
 from rader_plugins.index import Bm25Config
+from rader_plugins.index.lexical.postings import pack_counts, pack_terms
 from tests.support.encoders import WORDS, HashEncoder
 
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
@@ -139,3 +140,11 @@ def test_parameters_out_of_range() -> None:
     for wrong in ({"k1": -1.0}, {"b": 1.5}, {"k1": float("nan")}):
         with pytest.raises(InputError, match="k1 >= 0"):
             Bm25Config(**wrong)
+
+
+@settings(deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(WORDS), st.integers(1, 2**32 - 1))))
+def test_documents_packed_at_once_are_as_packed_alone(counts: list[dict[str, int]]) -> None:
+    ids = {word: (7 * number) % 101 for number, word in enumerate(WORDS)}
+    alone = [pack_terms({ids[term]: number for term, number in count.items()}) for count in counts]
+    assert pack_counts(counts, ids) == alone
