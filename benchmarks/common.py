@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import rader_plugins
+from rader_plugins.processor import shown_features
 
 T = TypeVar("T")
 
@@ -79,7 +80,9 @@ class Report:
         self.machine = machine(packages)
         self.rows: list[Row] = []
         self.notes: dict[str, Any] = {}
-        print(f"{benchmark} on {self.machine['cpu']}, {self.machine['cores']} cores, {self.machine['versions']}\n")
+        print(f"{benchmark} on {self.machine['cpu']}, {self.machine['cores']} cores, {self.machine['versions']}")
+        load = "" if self.machine["load"] is None else f"; load {self.machine['load'][0]:.1f}"
+        print(f"processor: {', '.join(self.machine['features']) or 'no features known'}{load}\n")
         print(_HEADER, flush=True)
 
     def add(self, row: Row) -> None:
@@ -112,6 +115,7 @@ def machine(packages: Iterable[str]) -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {
         "cpu": cpu,
+        "features": shown_features(),
         "cores": cores,
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),

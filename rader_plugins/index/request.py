@@ -66,15 +66,18 @@ class SearchRequest:
             raise InputError(f"A filter is a dict or a function, not {type(self.filter).__name__}.")
         object.__setattr__(self, "queries", text_list(self.queries, "query"))
         object.__setattr__(self, "exclude_ids", self._excluded())
-        details = [] if isinstance(self.details, frozenset) and not self.details else text_list(self.details, "detail")
-        if unknown := sorted(set(details) - set(get_args(Detail))):
-            raise InputError(f"details are {' and '.join(get_args(Detail))}, not {', '.join(unknown)}.")
-        object.__setattr__(self, "details", frozenset(details))
+        if not isinstance(self.details, frozenset) or self.details:
+            details = text_list(self.details, "detail")
+            if unknown := sorted(set(details) - set(get_args(Detail))):
+                raise InputError(f"details are {' and '.join(get_args(Detail))}, not {', '.join(unknown)}.")
+            object.__setattr__(self, "details", frozenset(details))
         if self.partition is not None:
             check_text(self.partition, "the partition")
 
     def _excluded(self) -> list[list[str]]:
-        ids = [[]] * len(self.queries) if self.exclude_ids is None else self.exclude_ids
+        if self.exclude_ids is None:
+            return [[] for _ in self.queries]
+        ids = self.exclude_ids
         if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
             raise InputError(f"exclude_ids holds a list of ids for every query, not {type(ids).__name__}.")
         ids = list(ids)

@@ -168,7 +168,12 @@ class Snapshot:
         for number, (query, mask) in enumerate(zip(queries, masks, strict=True)):
             self._rule_out(coded.estimates[number], mask)
             rows = coded.candidates(number, k)
-            rankings += self._scored_top(query[None], k, [mask]) if rows is None else [self._among(query, rows, k)]
+            if rows is None:
+                rankings += self._scored_top(query[None], k, [mask])
+                continue
+            rankings.append(self._among(query, rows, k))
+            if self.quantised is not None:
+                self.quantised.release(self.shards, len(rows))
         return rankings
 
     def _scored_top(self, queries: Array, k: int, masks: Sequence[Mask | None]) -> list[Ranking]:

@@ -281,6 +281,21 @@ def test_codes_are_stored_and_read(path: Path, vectors: Array, monkeypatch: pyte
     assert codes_of(path) == [file]
 
 
+def test_results_stay_the_same_where_mapped_memory_is_given_back(
+    path: Path, vectors: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[int] = []
+    plain = quantised._release
+    monkeypatch.setattr(quantised, "_release", lambda array: released.append(len(array)) or plain(array))
+    monkeypatch.setattr(quantised, "_RELEASED_FROM", 1)
+    monkeypatch.setattr(quantised, "_ROWS_READ", 1)
+    with RaderIndex.open(path, HashEncoder()) as index:
+        for _ in range(3):
+            assert found(index, vectors[:3], 7) == expected(vectors)
+        assert released == [400] * 9
+        index.verify()
+
+
 @pytest.mark.parametrize("damage", ["truncate", "extend", "flip", "swap", "remove", "folder"])
 def test_damaged_codes_are_never_used(
     path: Path, vectors: Array, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
