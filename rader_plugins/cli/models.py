@@ -50,10 +50,8 @@ def models(json: JsonOutput = False) -> None:
         parts += wrap(source, first=f"{f'[{number}]':>5} ", rest=" " * 6)
     data = {recipe.model: training_data(recipe.model) for recipe in RECIPES.values()}
     remarks = dict.fromkeys(of_model.remark for of_model in data.values() if of_model is not None)
-    remark = (
-        "What they were trained on, as far as it is stated (figures of a model that saw BRIGHT's corpora are higher "
-    )
-    parts += ["", *wrap(f"{remark}on BRIGHT than on a corpus of one's own):")]
+    intro = "What they were trained on, as far as it is stated (figures of a model that saw BRIGHT's corpora are higher"
+    parts += ["", *wrap(f"{intro} on BRIGHT than on a corpus of one's own):")]
     for remark in remarks:
         names = [recipe.name for recipe in RECIPES.values() if (of := data[recipe.model]) and of.remark == remark]
         parts += wrap(f"{', '.join(names)}: {remark}", first="  ", rest="    ")
