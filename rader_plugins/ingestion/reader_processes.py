@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -136,6 +137,8 @@ class _Process:
             stderr=self._errors,
             text=True,
             encoding="ascii",
+            # Each thread of a pool takes memory for itself, of which the limit would be used up on many cores.
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         # Both are pipes.
         self._requests = cast("IO[str]", self._process.stdin)
