@@ -16,6 +16,7 @@ from typing import IO, Any
 import filelock
 
 from rader_plugins.documents import Document
+from rader_plugins.files import naming
 from rader_plugins.ingestion.file_reading import FileContent
 from rader_plugins.ingestion.file_records import FileRecord
 
@@ -53,9 +54,17 @@ class Spool:
         rows = [[document.id, document.text, dict(document.metadata)] for document in content.documents]
         self._stream.seek(0, 2)
         self.records[file], self._offsets[file] = record, self._stream.tell()
-        self._stream.write(json.dumps({"file": file, "record": asdict(record), "documents": rows}).encode("ascii"))
-        self._stream.write(b"\n")
-        self._stream.flush()
+        line = json.dumps({"file": file, "record": asdict(record), "documents": rows}).encode("ascii")
+        with naming(self._place):
+            self._stream.write(line + b"\n")
+            self._stream.flush()
+
+    @property
+    def _place(self) -> Path:
+        """Where it is, for messages."""
+        if self._lock is None or self._folder is None:
+            return Path(tempfile.gettempdir())
+        return self._folder / _FILE
 
     def documents(self, file: str) -> Iterator[Document]:
         """Yield the documents that a file gave."""
@@ -65,7 +74,8 @@ class Spool:
 
     def discard(self) -> None:
         """Remove it, with a folder that was made for it alone."""
-        self._stream.close()
+        with naming(self._place):  # of a full disk, which refuses again what was not written
+            self._stream.close()
         if self._lock is None or self._folder is None:
             return
         (self._folder / _FILE).unlink(missing_ok=True)

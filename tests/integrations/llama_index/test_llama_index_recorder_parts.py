@@ -26,6 +26,7 @@ from llama_index.core.workflow import (
     Workflow,
     step,
 )
+from llama_index.postprocessor.rader.tool_text import asked_text
 from llama_index.retrievers.rader import RaderRetriever, TrajectoryRecorder
 
 from rader_plugins.recording import MergeReport, read_recorded
@@ -162,3 +163,31 @@ async def test_what_evaluates_the_application_can_be_left_out(tmp_path: Path) ->
                 engine.query("left out")
     [run] = read_recorded(recorder.writer.path)
     assert ([step.text for step in run.steps if step.kind == "query"], recorder.counts["errors"]) == (["q"], 0)
+
+
+async def test_the_question_of_a_retriever_tool_is_what_the_agent_asked(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    retriever = RaderRetriever.from_defaults(nodes=NODES, model=MockEmbedding(embed_dim=8), mode="bm25")
+    tool = RetrieverTool(retriever, ToolMetadata("look it up", name="search"))
+    with TrajectoryRecorder(path) as recorder:
+        with recorder.run():
+            tool.call(input="text one")
+        with recorder.run():
+            tool.call("text two")
+        with recorder.run():
+            await tool.acall(question="text three")
+    asked = [step.text for run in read_recorded(path) for step in run.steps if step.kind == "query"]
+    assert asked == ["text one", "text two", "text three"]
+    # "input" and "is" are words of the tool, not of the question.
+    named = TextNode(id_="input", text="the input is given")
+    retriever = RaderRetriever.from_defaults(nodes=[*NODES, named], model=MockEmbedding(embed_dim=8), mode="bm25")
+    output = RetrieverTool(retriever, ToolMetadata("look it up", name="search")).call(input="text one")
+    assert output.raw_output[0].node_id == "one"
+    assert "input" not in [scored.node_id for scored in output.raw_output if scored.score]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "how many?", "input is what?", "a\nb is c\n", "\na is b, c is d\n", "\n\n", "\n x is y\n"]
+)
+def test_what_no_tool_wrote_is_asked_as_it_is(text: str) -> None:
+    assert asked_text(text) == text

@@ -13,6 +13,7 @@ from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayloa
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.postprocessor.rader.tool_text import asked_text
 from typing_extensions import Self
 
 from rader_plugins import Hit, Recipe
@@ -106,7 +107,7 @@ class RaderRerank(BaseNodePostprocessor):
             return []
         with self._reported(nodes, bundle) as reranked:
             hits = _hits(nodes)
-            reranked += self._scored(self._reranker.rerank(bundle.query_str, hits, self.top_n), hits, nodes)
+            reranked += self._scored(self._reranker.rerank(asked_text(bundle.query_str), hits, self.top_n), hits, nodes)
         return reranked
 
     async def _apostprocess_nodes(
@@ -117,7 +118,9 @@ class RaderRerank(BaseNodePostprocessor):
             return []
         with self._reported(nodes, bundle) as reranked:
             hits = _hits(nodes)
-            reranked += self._scored(await self._reranker.arerank(bundle.query_str, hits, self.top_n), hits, nodes)
+            reranked += self._scored(
+                await self._reranker.arerank(asked_text(bundle.query_str), hits, self.top_n), hits, nodes
+            )
         return reranked
 
     @contextmanager

@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from llama_index.core.tools.types import ToolOutput
 from llama_index.core.workflow import Event, StopEvent
+from llama_index.postprocessor.rader.tool_text import asked_text
 
 from rader_plugins.recording import (
     ANSWER_KEYS,
@@ -194,7 +195,7 @@ def _question(value: Any) -> str | None:
         users = [message for message in value if isinstance(message, ChatMessage) and message.role == MessageRole.USER]
         value = users[-1] if users else None
     text = getattr(value, "query_str", None) or getattr(value, "content", None) or value
-    return text if isinstance(text, str) and text else None
+    return asked_text(text) if isinstance(text, str) and text else None
 
 
 def _of_state(result: Any) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from llama_index.core.schema import QueryBundle
+from llama_index.postprocessor.rader.tool_text import asked_text
 from llama_index.retrievers.rader.filters import NodeFilter
 
 from rader_plugins.encoding.base import Vectors
@@ -69,7 +70,7 @@ def read_request(
             vector = _direction(bundle.embedding, dimension)
         elif bundle.custom_embedding_strs and bundle.custom_embedding_strs != [bundle.query_str]:
             to_embed = list(bundle.custom_embedding_strs)
-    return Request(bundle.query_str, k, to_embed, vector, filters, node_ids, doc_ids, list(exclude_ids))
+    return Request(asked_text(bundle.query_str), k, to_embed, vector, filters, node_ids, doc_ids, list(exclude_ids))
 
 
 def mean_direction(vectors: Vectors) -> Vectors:

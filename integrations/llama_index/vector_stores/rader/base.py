@@ -20,6 +20,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 from llama_index.embeddings.rader.encoder import Model, encoder_for
+from llama_index.postprocessor.rader.tool_text import asked_text
 from llama_index.retrievers.rader.filters import core_filter
 from llama_index.retrievers.rader.nodes import REF_KEY, document_to_node, node_to_document
 from typing_extensions import Self
@@ -196,7 +197,7 @@ class RaderVectorStore(BasePydanticVectorStore):
             return []
         retriever = CoreRetriever(self._index, mode, self.alpha if query.alpha is None else query.alpha)
         [hits] = retriever.search_batch(
-            [query.query_str or ""],
+            [asked_text(query.query_str or "")],
             k,
             query_vectors=self._vector(query) if mode != "bm25" else None,
             # LlamaIndex's own retriever passes empty lists where nothing is to be left out.
@@ -235,7 +236,7 @@ class RaderVectorStore(BasePydanticVectorStore):
         candidates = {hit.document.id: hit for hit in hits if hit.document.id in vectors}
         if not candidates:
             return _result([])
-        embedding = query.query_embedding or _embed(self._index, query.query_str or "")
+        embedding = query.query_embedding or _embed(self._index, asked_text(query.query_str or ""))
         _, ids = get_top_k_mmr_embeddings(
             embedding,
             [vectors[id].tolist() for id in candidates],
