@@ -21,10 +21,12 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def kill_after(process: subprocess.Popen[str], seconds: float) -> list[str]:
-    """Kill the process ``seconds`` after its first line of output; return the complete lines it had written."""
+def kill_after(process: subprocess.Popen[str], seconds: float, line: str = "") -> list[str]:
+    """Kill the process ``seconds`` after its first line of output that begins so; return the complete lines it wrote."""
     assert process.stdout is not None
     lines = [process.stdout.readline()]
+    while lines[-1] and not lines[-1].startswith(line):
+        lines.append(process.stdout.readline())
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     lines += process.stdout.readlines()

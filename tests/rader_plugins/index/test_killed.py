@@ -56,7 +56,9 @@ def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for round_number in range(5):
         process = start(WORKER, str(path), str(100 * seed + round_number))
-        changes = [json.loads(line) for line in kill_after(process, float(rng.uniform(0.01, 0.6)))[1:]]
+        # On a slow machine no moment may come after a commit: the last round waits for one.
+        waits_for = '["done", "add"' if round_number == 4 else ""
+        changes = [json.loads(line) for line in kill_after(process, float(rng.uniform(0.01, 0.6)), waits_for)[1:]]
         for change in changes:
             if change[0] == "done":
                 state = apply(state, change)
@@ -71,7 +73,7 @@ def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
         assert damaged_rows(index._home) == []
         check_searchable(index, state)
         index.close()
-    assert state, "the worker never committed anything: the test would prove nothing"
+    assert any(change[0] == "done" for change in changes)
 
 
 def check_searchable(index: RaderIndex, state: dict[str, str]) -> None:
