@@ -22,7 +22,7 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def kill_after(process: subprocess.Popen[str], seconds: float, line: str = "") -> list[str]:
-    """Kill the process ``seconds`` after its first line of output that begins so; return the complete lines it wrote."""
+    """Kill the process ``seconds`` after its first line of output that begins so; return its complete lines."""
     assert process.stdout is not None
     lines = [process.stdout.readline()]
     while lines[-1] and not lines[-1].startswith(line):

@@ -79,6 +79,7 @@ def test_configurations_of_sharding_reach_the_arguments(
         development=None,
         options=RunOptions(),
         plan=None,  # type: ignore[arg-type]
+        load_again=lambda: encoder,
     )
     arguments = run._training_arguments(trainer_arguments(run.config, 4, tmp_path / "run", "cpu"))
     assert arguments.fsdp_plugin_args["transformer_cls_names_to_wrap"] == "Qwen2DecoderLayer"
