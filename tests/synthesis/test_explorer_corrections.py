@@ -82,10 +82,12 @@ async def corrected(page: Path, folder: Path) -> dict[str, Any]:
             file = folder / "downloads" / "labels.jsonl"
             while not file.is_file():
                 await asyncio.sleep(0.02)
-            await tab.open(page)
-            seen["kept"] = await tab.value(
-                "document.querySelectorAll('.card')[1].querySelector('.verdict').textContent"
-            )
+            verdict = "document.querySelectorAll('.card')[1].querySelector('.verdict').textContent"
+            corrected_verdict = await tab.value(verdict)
+            # Browsers store what a page keeps a moment later: one that is opened at once may not find it yet.
+            while seen.get("kept") != corrected_verdict:
+                await tab.open(page)
+                seen["kept"] = await tab.value(verdict)
             await tab.value("document.querySelector('[data-filter=fit]').click()")
             seen["fit"] = await tab.value(
                 "[...document.querySelectorAll('#problems .id')].map((one) => one.textContent)"
