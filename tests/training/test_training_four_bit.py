@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 pytest.importorskip("bitsandbytes", reason="needs bitsandbytes (test group)")
 
+from rader_training import reranker as reranker_module
+from rader_training import retriever
 from rader_training.config import RetrieverConfig
 from rader_training.models.four_bit import put_in_four_bit
 from transformers import AutoModel
@@ -52,6 +55,17 @@ def assert_the_adapter_lies_on_the_base(trained: dict[str, Any], base: dict[str,
     assert moved > 0
 
 
+def watch_loading(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
+    """Assert that no layer in 4 bits is left in memory when the base is loaded anew."""
+    load = run._load_base_anew
+
+    def watched(self: Any) -> None:
+        assert not [None for thing in gc.get_objects() if type(thing).__name__ == "Params4bit"]
+        load(self)
+
+    monkeypatch.setattr(run, "_load_base_anew", watched)
+
+
 def test_layers_hold_a_byte_for_two_weights(tiny: Path) -> None:
     model = AutoModel.from_pretrained(tiny)
     weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
@@ -73,6 +87,7 @@ def test_a_retriever(tiny: Path, samples: Path, tmp_path: Path, monkeypatch: pyt
         make(self, *arguments, model=model, **options)
 
     monkeypatch.setattr(trainers.RetrieverTrainer, "__init__", watched)
+    watch_loading(monkeypatch, retriever._RetrieverRun)
     config = retriever_config(epochs=3, learning_rate=3e-3, lora_rank=4, lora_dropout=0.0, base_in_4bit=True)
     report = train_retriever(
         samples, str(tiny), tmp_path / "run", config, evaluate_on=toy_dataset(), device="cpu", keep_adapter=True
@@ -114,8 +129,9 @@ def test_a_run_that_was_refused_is_delivered_later(tiny: Path, samples: Path, tm
     assert (report.model / "model.safetensors").is_file()
 
 
-def test_a_reranker(samples: Path, tmp_path: Path) -> None:
+def test_a_reranker(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny_qwen2(tmp_path / "base", causal_lm=True)
+    watch_loading(monkeypatch, reranker_module._RerankerRun)
     config = reranker_config(max_steps=4, learning_rate=3e-3, lora_rank=4, base_in_4bit=True)
     report = train_reranker(samples, str(base), tmp_path / "run", config, device="cpu")
     assert_the_adapter_lies_on_the_base(tensors(report.model), tensors(base), rank=4)

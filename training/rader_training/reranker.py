@@ -245,6 +245,10 @@ class _RerankerRun(TrainingRun):
         dtype = compute_dtype(self.config, self._device)
         put_in_four_bit(self.model.classifier, dtype, besides=self.start.heads)
 
+    def _forget_model(self) -> None:
+        super()._forget_model()
+        del self.start, self._adapted
+
     def _load_base_anew(self) -> None:
         from rader_training.loss.group_scorer import GroupScorer
 

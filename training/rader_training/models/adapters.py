@@ -140,6 +140,7 @@ def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = Non
         RaderError: The file cannot be written; what was there is intact.
     """
     safetensors = import_extra("safetensors.torch", "training")
+    full_disk = import_extra("safetensors", "training").SafetensorError
     parameters = dict(model.named_parameters())
     weights = parameters if weights is None else weights
     trained = {name: weights[name].detach().contiguous() for name in parameters if parameters[name].requires_grad}
@@ -149,7 +150,7 @@ def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = Non
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except Exception as error:  # its library has an error of its own for a full disk
+    except (OSError, full_disk) as error:
         temporary.unlink(missing_ok=True)
         raise RaderError(
             f"{path} cannot be written: {error}. The checkpoints are intact: make room and go on with --resume."

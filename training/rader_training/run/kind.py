@@ -67,6 +67,10 @@ class ModelKind(ABC):
     def _put_base_in_four_bit(self) -> None:
         """Keep the linear layers of the frozen model in 4 bits."""
 
+    def _forget_model(self) -> None:
+        """Let go of the model; another one is loaded next."""
+        self.model = None
+
     @abstractmethod
     def _load_base_anew(self) -> None:
         """Begin again with the model as it was before anything was done to it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -155,6 +156,8 @@ class TrainingRun(ModelKind):
         """
         from rader_training.models.adapters import load_trained
 
+        self._forget_model()  # the two would not fit beside each other
+        gc.collect()
         self._load_base_anew()
         self._choose_weights(in_4bit=False)
         before: NDArray[np.float32] = from_main(self._probes)
