@@ -12,12 +12,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Generic, TypeVar, cast
 
+from rader_plugins.background import Workers
 from rader_plugins.documents import Document
 from rader_plugins.ingestion.file_reading import FileContent, FileReader
 from rader_plugins.ingestion.findings import Findings, printable
@@ -59,7 +60,7 @@ class ReaderProcesses(Generic[T]):
         self._limits = limits
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._processes: list[_Process] = []
-        self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="rader-reading")
+        self._threads = Workers(jobs, "rader-reading")
         self._closed = False
 
     def __enter__(self) -> ReaderProcesses[T]:
