@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.errors import IndexCorruptError
-from rader_plugins.index.dense import Approximate, integer_products
+from rader_plugins.index.dense import Approximate
 from rader_plugins.index.home import Home
 from rader_plugins.index.lexical import LexicalView, Postings
 from rader_plugins.index.maintenance import codes_file
@@ -96,7 +96,7 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
 
 def _quantised(home: Home, epoch: int) -> QuantisedRows | None:
     dimension = home.settings.dimension
-    if dimension is None or home.shards is None or integer_products() is None:
+    if dimension is None or home.shards is None:
         return None
     return QuantisedRows(dimension, None if home.derived is None else lambda: codes_file(home, epoch))
 

@@ -36,12 +36,12 @@ def derived_is_behind(home: Home) -> bool:
     covered = {kind: record.rows for kind, record in records.items()}
     if is_behind(covered.get("lexical", 0), rows):
         return True
-    if home.shards is None or home.settings.ann is not None or integer_products() is None:
+    if home.shards is None or home.settings.ann is not None:
         return False
     codes = records.get("codes")
-    return is_behind(
-        codes.rows if codes is not None and codes.file in (_codes_name(epoch, codes.rows), _NO_CODES) else 0, rows
-    )
+    is_current = codes is not None and codes.file in (_codes_name(epoch, codes.rows), _NO_CODES)
+    # The library of the kernel is loaded where there is use for it.
+    return is_behind(codes.rows if codes is not None and is_current else 0, rows) and integer_products() is not None
 
 
 def _codes_name(epoch: int, rows: int) -> str:
@@ -69,7 +69,7 @@ def store_derived(home: Home, snapshot: Snapshot, approximate: Approximate | Non
         records = {"lexical": _write_lexical(home.derived, snapshot)}
         if approximate is not None:
             records["ann"] = _write_approximate(home.derived, approximate, snapshot)
-        elif snapshot.quantised is not None and home.settings.ann is None and snapshot.rows:
+        elif snapshot.quantised is not None and home.settings.ann is None and snapshot.rows and integer_products():
             records["codes"] = _write_codes(home.derived, snapshot, snapshot.quantised)
     except (OSError, RuntimeError) as error:  # FAISS raises the latter
         reason = getattr(error, "strerror", None) or error

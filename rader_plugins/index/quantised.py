@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import mmap
 import threading
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.background import after_fork
-from rader_plugins.index.dense import CodeRun, quantise
+from rader_plugins.index.dense import CodeRun, integer_products, quantise
 from rader_plugins.index.storage import Derived
 
 __all__ = ["QuantisedRows", "is_behind", "write_codes"]
@@ -71,15 +72,21 @@ class QuantisedRows:
         runs = self._runs
         if runs is None or sum(map(len, runs)) >= rows:
             return runs
+        if integer_products() is None:
+            return None
+        # Before the lock: a search that keeps writers waiting holds the database when it comes here.
+        file = self._find_file() if self._find_file is not None else None
         with self._lock:
-            return self._extended(shards, starts, rows)
+            return self._extended(shards, starts, rows, file)
 
-    def _extended(self, shards: Sequence[Array], starts: Sequence[int], rows: int) -> tuple[CodeRun, ...] | None:
+    def _extended(
+        self, shards: Sequence[Array], starts: Sequence[int], rows: int, file: tuple[Path, Derived] | None
+    ) -> tuple[CodeRun, ...] | None:
         if self._runs is None:
             return None
         covered = sum(map(len, self._runs))
         if self._find_file is not None and (self._mapped is None or is_behind(covered, rows)):
-            self._map(self._find_file())
+            self._map(file)
             covered = sum(map(len, self._runs))
             if is_behind(covered, rows):
                 return None  # optimize() or the next large addition writes them
@@ -122,15 +129,16 @@ class QuantisedRows:
         Raises:
             ValueError: A vector has no codes.
         """
+        file = self._find_file() if self._find_file is not None else None
         with self._lock:
-            if self._find_file is not None:
-                self._map(self._find_file())
+            self._map(file)
             runs = self._runs or ()
         covered = 0
         for run in runs:
-            if covered + len(run) <= rows:
-                yield run
-                covered += len(run)
+            if covered + len(run) > rows:
+                break
+            yield run
+            covered += len(run)
         for part in _parts(shards, starts, covered, rows):
             if (made := quantise(part)) is None:
                 raise ValueError("there are vectors that 8-bit codes cannot stand for")
@@ -163,7 +171,8 @@ def _release(array: Array) -> None:
     while isinstance(owner, np.ndarray):
         owner = owner.base
     if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        owner.madvise(mmap.MADV_DONTNEED)
+        with contextlib.suppress(OSError):  # memory that the process has locked stays
+            owner.madvise(mmap.MADV_DONTNEED)
 
 
 def _parts(shards: Sequence[Array], starts: Sequence[int], first: int, last: int) -> Iterator[Array]:

@@ -37,7 +37,7 @@ class Snapshot:
         alive: Which rows hold a living document, shape (rows,).
         postings, lengths: What BM25 is made of.
         approximate: FAISS structure, if the index has one.
-        quantised: The 8-bit copy of the vectors; None without, and where this machine has no use for it.
+        quantised: The 8-bit copy of the vectors; None without.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import threading
 import types
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex
 from rader_plugins.errors import InputError
-from rader_plugins.index import SearchRequest, loader, maintenance, quantised
+from rader_plugins.index import SearchRequest, maintenance, quantised
 from rader_plugins.index.dense import CodedQueries, codes, gather_scores, kernels, quantise
 from rader_plugins.index.dense.kernels import integer_products
 from tests.support.encoders import HashEncoder
@@ -40,7 +41,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         if integer_products() is None:
             pytest.skip("NumKong is not exact on this processor.")
     else:
-        for module in (codes, loader, maintenance):
+        for module in (codes, quantised, maintenance):
             monkeypatch.setattr(module, "integer_products", lambda: plain_products)
     monkeypatch.setattr(quantised, "_SMALLEST", 1)
     monkeypatch.setattr(quantised, "_SHARE", 0)
@@ -342,13 +343,13 @@ def test_codes_of_a_file_that_another_one_replaced(path: Path, vectors: Array) -
 def test_an_index_without_codes_is_searched_and_gets_them(
     tmp_path: Path, kernel: None, vectors: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (loader, maintenance):
+    for module in (quantised, maintenance):
         monkeypatch.setattr(module, "integer_products", lambda: None)  # as on a machine without NumKong
     with filled(tmp_path / "i", vectors) as index:
         index.optimize()
         assert found(index, vectors[:3], 7) == expected(vectors)
     assert codes_of(tmp_path / "i") == []
-    for module in (loader, maintenance):
+    for module in (quantised, maintenance):
         monkeypatch.setattr(module, "integer_products", lambda: plain_products)
     monkeypatch.setattr(codes, "integer_products", lambda: plain_products)
     monkeypatch.setattr(quantised, "_TAIL", 100)
@@ -424,6 +425,60 @@ def test_a_damaged_vector_file_keeps_codes_away(path: Path, vectors: Array) -> N
         found(index, vectors[:3], 7)
         index.add([Document(id="x", text="t")], vectors=vectors[:1])
         assert codes_of(path) == []
+
+
+def test_a_search_that_keeps_writers_waiting_and_another_one_end(path: Path, vectors: Array) -> None:
+    """The database is not asked for the file by whoever holds the codes: who holds the database may wait for these."""
+    with RaderIndex.open(path, HashEncoder()) as index:
+        snapshot = index.snapshot()
+        assert snapshot.quantised is not None
+        find_file = snapshot.quantised._find_file
+        assert find_file is not None
+        asks = threading.Event()
+
+        def asked() -> Any:
+            asks.set()
+            return find_file()
+
+        snapshot.quantised._find_file = asked
+        results: list[int] = []
+
+        def search() -> None:
+            results.append(len(snapshot.dense_top(vectors[:1], 7, [None])[0][0]))
+
+        other = threading.Thread(target=search, daemon=True)
+        with index.frozen():
+            other.start()
+            assert asks.wait(60)
+            assert snapshot.quantised._lock.acquire(timeout=60), "one search waits for the other, for ever"
+            snapshot.quantised._lock.release()
+            search()
+        other.join(60)
+    assert results == [7, 7]
+
+
+def test_codes_beyond_the_rows_of_a_state_are_not_written(vectors: Array) -> None:
+    codes_of_rows = quantised.QuantisedRows(16, None)
+    run = quantise(vectors)
+    assert run is not None
+    parts = [quantise(vectors[first:last]) for first, last in ((0, 300), (300, 390), (390, 400))]
+    codes_of_rows._runs = tuple(part for part in parts if part is not None)
+    written = quantised.CodeRun.joined(list(codes_of_rows.all_runs([vectors[:350]], [0], 350)))
+    assert np.array_equal(written.codes, run.codes[:350])
+
+
+def test_numkong_is_loaded_where_there_is_use_for_it(tmp_path: Path) -> None:
+    """Opening, adding to and searching a small index does without it."""
+    program = (
+        "import sys; from rader_plugins import Document, RaderIndex; from rader_plugins.index import SearchRequest\n"
+        "from tests.support.encoders import HashEncoder\n"
+        "RaderIndex.create(sys.argv[1], HashEncoder()).add([Document(id='a', text='t')])\n"
+        "index = RaderIndex.open(sys.argv[1], HashEncoder())\n"
+        "assert index.search(SearchRequest(['t'], k=1, mode='dense', vectors=HashEncoder().encode_queries(['t'])))[0]\n"
+        "assert 'numkong' not in sys.modules\n"
+    )
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "i")], check=True, cwd=root)  # noqa: S603 - ours
 
 
 # The kernel
