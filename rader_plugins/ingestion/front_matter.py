@@ -66,6 +66,11 @@ def _yaml(text: str) -> Any:
         return yaml.load(text, Loader)  # noqa: S506 - made from SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(f"no YAML: {error}") from None
+    except (
+        LookupError,
+        AttributeError,
+    ) as error:  # what SafeLoader makes of '!!bool maybe', '!!int ""', '!!timestamp x'
+        raise ValueError(f"no YAML: a value is not of the type that it states ({error})") from None
 
 
 def _toml(text: str) -> Any:
