@@ -91,6 +91,7 @@ class Reading:
         typer.Option(
             "--file-timeout",
             min=0.001,
+            max=86_400,
             metavar="SECONDS",
             help="Give a PDF, Office file or the like up when reading it takes longer. Default: 300.",
         ),

@@ -517,6 +517,14 @@ def test_options_about_files_are_refused_where_there_are_none(rader: Rader, tmp_
     assert "goes with --rows" in rader("index", "build", path, "--out", tmp_path / "i", "--row-id", "a", code=2).stderr
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0", "-1"])
+def test_a_time_that_no_clock_can_measure_is_refused(rader: Rader, tmp_path: Path, seconds: str) -> None:
+    (tmp_path / "a.html").write_text("<p>hello</p>")
+    command = ("index", "build", tmp_path / "a.html", "--out", tmp_path / "index", "--file-timeout", seconds)
+    assert "'--file-timeout'" in rader(*command, code=2).stderr
+    assert not (tmp_path / "index").exists()
+
+
 def test_rows_of_tables_are_remembered_and_cited(rader: Rader, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "faq.csv").write_text(
