@@ -22,6 +22,8 @@ from rader_plugins.text_files import binary_kind, decode, detect_encoding, encod
 __all__ = ["FileContent", "FileReader"]
 
 _MOST_CONTROLS = 0.01
+# What a row's document, or a chunk of it, says of itself: a column of that name goes by another.
+_OWN_KEYS = frozenset({"path", "row", "parent_id", "chunk", "chunk_start", "chunk_line"})
 
 
 @dataclass
@@ -120,7 +122,10 @@ class FileReader:
 
     def _rows(self, text: str, name: str, suffix: str, columns: TableColumns, findings: Findings) -> Iterator[Document]:
         seen: set[str] = set()
-        for row in read_table(text, suffix, columns):
+        rows = read_table(text, suffix, columns)
+        if not rows:
+            findings.add("empty", name, "it has no rows")
+        for row in rows:
             label = f"{name}, row {row.number}"
             if not row.text:
                 findings.add("empty", label)
@@ -131,7 +136,8 @@ class FileReader:
             if id in seen:
                 raise UnusableFileError(f"row {row.number} has the id {id!r} of an earlier row")
             seen.add(id)
-            document = Document(id, row.text, {**row.metadata, "path": name, "row": row.number})
+            metadata = {f"column {key}" if key in _OWN_KEYS else key: value for key, value in row.metadata.items()}
+            document = Document(id, row.text, {**metadata, "path": name, "row": row.number})
             yield from self._chunks(document, Part(row.text, markdown=False), suffix, 0, findings)
 
     def _chunks(

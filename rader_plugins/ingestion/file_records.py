@@ -26,7 +26,7 @@ _FILE = "files.jsonl"
 _SCHEMA = "rader-files/1"
 _SETTLED = 2.0  # seconds after which a file that is written once more has another time
 _LIBRARIES = ("pypdf", "markitdown", "semantic-text-splitter", "tree-sitter", "PyYAML")
-_VERSION = 1
+_VERSION = 2
 """Of what this library itself makes of a file; another one has files read again."""
 
 

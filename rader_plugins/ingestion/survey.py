@@ -217,7 +217,7 @@ def _check_tables(result: Survey) -> None:
     source = result.source
     if source.columns is None:
         return
-    unusable = result.findings.names.get("binary", {})
+    unusable = {**result.findings.names.get("empty", {}), **result.findings.names.get("binary", {})}
     tables = [printable(source.name_of(file)) for file in source.files if file.suffix.lower() in TABLE_SUFFIXES]
     if all(name in unusable for name in tables):
         raise InputError(f"No table has usable rows with the columns of --rows: {tables[0]}: {unusable[tables[0]]}.")

@@ -36,6 +36,8 @@ class TableColumns:
     def __post_init__(self) -> None:
         if not self.text or not all(name.strip() for name in self.text):
             raise InputError("Name the columns that hold the text, such as --rows title,body.")
+        if repeated := [name for name in self.text if self.text.count(name) > 1]:
+            raise InputError(f"The column {repeated[0]!r} stands twice in --rows: name it once.")
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,13 @@ def read_table(text: str, suffix: str, columns: TableColumns) -> list[Row]:
     if not lines:
         raise UnusableFileError("it is empty")
     names = list(_names(lines[0]))
-    wanted = [*columns.text, *([columns.id] if columns.id is not None else [])]
-    if missing := [name for name in wanted if name not in names]:
+    required = dict.fromkeys(columns.text if columns.id is None else (*columns.text, columns.id))
+    if missing := [name for name in required if name not in names]:
         raise UnusableFileError(f"it has no column {', '.join(map(repr, missing))}; it has {', '.join(names)}")
     for number in range(len(names) + 1, max(map(len, lines)) + 1):
         names.append(f"column {number}")
     rows = [dict(zip(names, line, strict=False)) for line in lines[1:]]
-    kinds = {name: _kind([row[name] for row in rows if row.get(name)]) for name in names if name not in wanted}
+    kinds = {name: _kind([row[name] for row in rows if row.get(name)]) for name in names if name not in required}
     return [_row(number, row, columns, kinds) for number, row in enumerate(rows, start=1)]
 
 

@@ -110,6 +110,27 @@ def test_rows_without_a_name_of_their_own_are_told(tmp_path: Path) -> None:
     }
 
 
+def test_a_table_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("text")
+    (tmp_path / "none.csv").write_text("q,a\n")
+    columns = TableColumns(("q",))
+    with pytest.raises(InputError, match=r"none\.csv: it has no rows"):
+        survey(open_source(tmp_path, columns=columns))
+    (tmp_path / "rows.csv").write_text("q,a\n1,2\n")
+    documents, findings = read(tmp_path, columns=columns)
+    assert list(documents) == ["a.md", "rows.csv:1"]
+    assert findings.names == {"empty": {"none.csv": "it has no rows"}}
+
+
+def test_columns_named_like_what_documents_have_anyway_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("t,path,row,parent_id,chunk\nwords,/b,7,p,9\n")
+    columns = {"column path": "/b", "column row": 7, "column parent_id": "p", "column chunk": 9}
+    [document] = read(tmp_path, columns=TableColumns(("t",)))[0].values()
+    assert document == Document("a.csv:1", "words", {**columns, "path": "a.csv", "row": 1})
+    [chunk] = read(tmp_path, columns=TableColumns(("t",)), chunking=Chunking(100))[0].values()
+    assert columns.items() <= chunk.metadata.items()
+
+
 def test_rows_of_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("text")
     with pytest.raises(InputError, match="no CSV or TSV"):
@@ -120,6 +141,8 @@ def test_rows_of_nothing_are_refused(tmp_path: Path) -> None:
     assert len(survey(open_source(tmp_path, columns=TableColumns(("q",)))).origins) == 2
     with pytest.raises(InputError, match="Name the columns"):
         TableColumns(())
+    with pytest.raises(InputError, match="'t' stands twice"):
+        TableColumns(("t", "q", "t"))
 
 
 def test_chunks_know_their_section_and_line(tmp_path: Path) -> None:
