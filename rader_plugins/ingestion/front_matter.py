@@ -66,10 +66,7 @@ def _yaml(text: str) -> Any:
         return yaml.load(text, Loader)  # noqa: S506 - made from SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(f"no YAML: {error}") from None
-    except (
-        LookupError,
-        AttributeError,
-    ) as error:  # what SafeLoader makes of '!!bool maybe', '!!int ""', '!!timestamp x'
+    except (LookupError, AttributeError) as error:  # by SafeLoader: '!!bool maybe', '!!int ""', '!!timestamp soon'
         raise ValueError(f"no YAML: a value is not of the type that it states ({error})") from None
 
 
