@@ -59,15 +59,18 @@ def workspace(out: Path, *, overwrite: bool = False) -> Iterator[Workspace]:
     out = Path(os.path.abspath(out))  # noqa: PTH100 - a link that is replaced is not to be followed
     work, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.replaced")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if old.exists() and not out.exists():  # killed between the two renames
-        old.rename(out)
-    check_output(out, overwrite=overwrite)
-    work.mkdir(exist_ok=True)
-    lock = filelock.FileLock(work / "lock", timeout=0)
     try:
+        if old.exists() and not out.exists():  # killed between the two renames
+            old.rename(out)
+        check_output(out, overwrite=overwrite)
+        work.mkdir(exist_ok=True)
+        lock = filelock.FileLock(work / "lock", timeout=0)
         lock.acquire()
     except (filelock.Timeout, FileNotFoundError):
         raise InputError(f"Another process is making {out}. Wait for it, or choose another folder.") from None
+    except OSError as error:  # of what lies beside the output, under names that only this module knows
+        error.filename, error.filename2 = str(out), None
+        raise
     try:
         space = Workspace(work / "scratch", work / "result")
         for folder in (space.scratch, space.result, old):

@@ -206,6 +206,13 @@ def test_two_runs_with_one_output_do_not_meet(tmp_path: Path) -> None:
             pass
 
 
+def test_what_the_system_refuses_is_said_of_the_output(tmp_path: Path) -> None:
+    out = tmp_path / ("x" * 250)  # a name that a file system takes; one for the work beside it does not fit
+    with pytest.raises(OSError, match="too long") as refused:
+        make_samples([write(tmp_path, several(2))], out)
+    assert refused.value.filename == str(out)
+
+
 def test_a_kill_between_the_two_renames_is_mended(tmp_path: Path) -> None:
     out = tmp_path / "out"
     make_samples([write(tmp_path, several(2))], out)
