@@ -138,7 +138,8 @@ def evaluate(
         "ignore_identical_ids": ignore_identical_ids,
         "batch_size": batch_size,
     }
-    with resumable(lambda: f"the index and the finished queries are kept in {out}"):
+    own_folder = out if index is None else None  # an index elsewhere is kept, too
+    with resumable(lambda: f"the index and the finished queries are kept in {out}", own_folder):
         if len(names) == 1:
             data = _load(names[0], split, data_dir, queries_file)
             _show(plan.run(data, index or IndexPlace(str(out / "index")), out, options), out, json=json)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -50,25 +51,32 @@ def interruptible(left: Callable[[], str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def resumable(kept: Callable[[], str]) -> Iterator[None]:
+def resumable(kept: Callable[[], str], folder: Path | None = None) -> Iterator[None]:
     """If the block is cut short, say what was kept and that the same command goes on from there.
 
     Args:
         kept: Returns what was kept, as a clause without a full stop.
+        folder: Where it is kept; if that is empty or not there, it is said that nothing is.
 
     Example:
         >>> with resumable(lambda: "2 of 3 files are in out"):
         ...     pass
     """
+
+    def left() -> str:
+        if folder is not None and not (folder.is_dir() and any(folder.iterdir())):
+            return f"nothing is kept in {folder} yet. Run the same command again."
+        return f"{kept()}. The same command goes on from there."
+
     try:
-        with interruptible(lambda: f"{kept()}. The same command goes on from there."):
+        with interruptible(left):
             yield
     except Interrupted:
         raise
     except (InputError, typer.Exit):  # nothing was begun, or the command has said itself how it went
         raise
     except BaseException:
-        note(f"Stopped: {kept()}. The same command goes on from there.")
+        note(f"Stopped: {left()}")
         raise
 
 

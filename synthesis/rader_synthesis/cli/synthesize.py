@@ -145,7 +145,7 @@ def synthesize(
         raise InputError("Say what to retrieve from: either --corpus PATH or --index DIR.")
     check_folder(out)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(resumable(lambda: f"finished problems and paid calls are kept in {out}"))
+        stack.enter_context(resumable(lambda: f"finished problems and paid calls are kept in {out}", out))
         server, budgeted = stack.enter_context(asking.connected(llm))
         opened = stack.enter_context(_documents(corpus, index, out, choice, mode))
         retriever = RaderRetriever(opened, mode=mode.value, alpha=alpha, instruction=instruction)

@@ -233,3 +233,21 @@ def test_a_reranker_takes_part_and_is_in_the_manifest(
     about = reranked.manifest["retriever"]["reranker"]
     assert about == {"kind": "Backwards", "rerank_top": 2, "fingerprint": "backwards"}
     assert list(reranked.run["q0"]) == list(plain.run["q0"])[::-1]
+
+
+def test_stopped_before_anything_was_kept(
+    rader: Rader, beir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rader_plugins.encoding as encoding
+
+    def stop(source: object, **options: object) -> Encoder:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(encoding, "load_encoder", stop)
+    out = tmp_path / "out"
+    output = rader("evaluate", beir, "--split", "dev", "--model", "mini", "--out", out, code=1).output
+    assert f"Stopped: nothing is kept in {out} yet. Run the same command again." in output
+    out.mkdir()
+    (out / "index").mkdir()
+    output = rader("evaluate", beir, "--split", "dev", "--model", "mini", "--out", out, code=1).output
+    assert "The same command goes on from there." in output
