@@ -340,6 +340,31 @@ def test_codes_of_a_file_that_another_one_replaced(path: Path, vectors: Array) -
         assert found(reader, vectors[:3], 7) == expected(vectors)
 
 
+def test_codes_of_another_epoch_are_never_used(path: Path, vectors: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows get other numbers when deleted ones are dropped: codes of before fit no row of after, and the reverse."""
+    with RaderIndex.open(path, HashEncoder()) as reader, RaderIndex.open(path, HashEncoder()) as writer:
+        before = reader.snapshot()  # its codes are read below, when those of the next epoch are there
+        added = hard_vectors("normal", 500, 16, 4)
+        writer.add([Document(id=f"e{n:05d}", text="t") for n in range(500)], vectors=added)
+        writer.delete([f"d{n:05d}" for n in range(0, 400, 2)])
+        writer.optimize()
+        (rows, scores), *_ = before.dense_top(vectors[:1], 7, [None])
+        best_first = sorted(zip((-scores).tolist(), [before.ids[row] for row in rows.tolist()], strict=True))
+        assert [(id, -score) for score, id in best_first] == expected(vectors)[0]
+        ids = [f"d{n:05d}" for n in range(1, 400, 2)] + [f"e{n:05d}" for n in range(500)]
+        matrix = np.concatenate([vectors[1::2], added])
+        # An optimize() that ends before its last step leaves the record of the codes from before.
+        writer.delete([f"e{n:05d}" for n in range(0, 500, 5)])
+        monkeypatch.setattr(maintenance, "store_derived", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            writer.optimize()
+        keep = np.array([not (id.startswith("e") and int(id[1:]) % 5 == 0) for id in ids])
+        with RaderIndex.open(path, HashEncoder()) as again:
+            for index in (again, writer, reader):
+                right = [best(matrix, ids, query, 7, keep) for query in matrix[-3:]]
+                assert found(index, matrix[-3:], 7) == right
+
+
 def test_an_index_without_codes_is_searched_and_gets_them(
     tmp_path: Path, kernel: None, vectors: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
