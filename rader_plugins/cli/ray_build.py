@@ -88,14 +88,7 @@ def open_source(path: Path, plan: BuildRecord) -> Source:
     """
     from rader_plugins.distributed import open_shared_source
 
-    source = open_shared_source(
-        path,
-        plan.globs,
-        plan.chunking,
-        encoding=plan.encoding,
-        follow_links=plan.follow_links,
-        columns=plan.columns,
-    )
+    source = plan.open_source(path, open_shared_source)
     if plan.encoding is not None and source.kind != "text":
         raise InputError("--encoding has no effect on rows that --ray reads: they must be UTF-8.")
     return source

@@ -102,7 +102,17 @@ def open_shared_source(path: Path, globs: Sequence[str], chunking: Chunking | No
     is_folder = path.is_dir()
     files = sorted(path.glob(f"*{_PARQUET}")) if is_folder and not globs else [path] if path.suffix == _PARQUET else []
     if not files or not files[0].is_file():
-        return open_source(path, globs, chunking, **options)
+        source = open_source(path, globs, chunking, **options)
+        chosen = [file for file in source.files if file.suffix == _PARQUET]
+        if not chosen:
+            return source
+        if len(chosen) < len(source.files):
+            raise InputError(f"--glob chooses Parquet files and others in {path}: they are read one kind at a time.")
+        return replace(source, kind="parquet")
+    if not is_folder and globs:
+        raise InputError(f"--glob chooses files in a folder, but {path} is a file.")
+    if options.get("columns") is not None:
+        raise InputError(f"{path} holds no CSV or TSV files, whose rows --rows would read. Leave it out.")
     if is_folder and (others := sorted(file.name for file in path.iterdir() if file not in files and file.is_file())):
         raise InputError(f"{path} holds Parquet files and others ({', '.join(others[:3])}): choose some with --glob.")
     return Source(path, "parquet", tuple(files), chunking)

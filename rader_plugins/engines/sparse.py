@@ -136,8 +136,8 @@ class TermWeights:
                 if name in name_of
             ]
             shares.sort(key=lambda share: (-share.score, share.documents, terms.index(share.term)))
-            held = {dimension_of(share.term, self.dimensions) for share in shares}
-            missing = tuple(term for term in terms if dimension_of(term, self.dimensions) not in held)
+            matched = {dimension_of(share.term, self.dimensions) for share in shares}
+            missing = tuple(term for term in terms if dimension_of(term, self.dimensions) not in matched)
             answers.append((tuple(shares), missing))
         return answers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,9 +84,9 @@ class BuildRecord:
         row = {"schema": _SCHEMA, **asdict(self)}
         return json.dumps(row, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
-    def open_source(self, path: Path) -> Source:
+    def open_source(self, path: Path, opener: Callable[..., Source] = open_source) -> Source:
         """Find out what a path is, to be read in this way."""
-        return open_source(
+        return opener(
             path,
             self.globs,
             self.chunking,

@@ -17,6 +17,7 @@ from rader_plugins import Document, open_index
 from rader_plugins.distributed import open_shared_source, shares_of
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion import Chunking, Findings
+from rader_plugins.ingestion.tables import TableColumns
 from tests.rader_plugins.cli.conftest import write_rows
 from tests.support.encoders import WORDS
 from tests.support.kill import ROOT
@@ -161,6 +162,26 @@ def test_shares_of_parquet(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
     with pytest.raises(InputError, match=r"readme\.txt"):
         documents(tmp_path)
+
+
+def test_parquet_files_are_chosen_and_no_option_is_ignored(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.Table.from_pylist(rows(4))
+    (tmp_path / "deep").mkdir()
+    for name in ("a.parquet", "deep/b.parquet"):
+        parquet.write_table(table, tmp_path / name)
+    (tmp_path / "readme.txt").write_text("prime")
+    for globs, count in ((["*.parquet"], 8), (["a*"], 4)):
+        source = open_shared_source(tmp_path, globs, None)
+        assert sum(len(list(share.documents(Findings()))) for share in shares_of(source)) == count
+    with pytest.raises(InputError, match="one kind at a time"):
+        open_shared_source(tmp_path, ["*.parquet", "*.txt"], None)
+    with pytest.raises(InputError, match="is a file"):
+        open_shared_source(tmp_path / "a.parquet", ["*.parquet"], None)
+    for path, globs in ((tmp_path / "a.parquet", []), (tmp_path / "deep", []), (tmp_path, ["*.parquet"])):
+        with pytest.raises(InputError, match="--rows"):
+            open_shared_source(path, globs, None, columns=TableColumns(("text",), "id"))
 
 
 def test_rows_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
