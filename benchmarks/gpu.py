@@ -166,7 +166,7 @@ def measure_encoding(report: Report, scale: Scale, device: str, folder: Path) ->
     report.add(Row(name, len(texts) / seconds, "texts/s", len(texts) / theirs, peer))
     add_memory(report, "memory while encoding", memory, their_memory, peer)
     gpu = torch.cuda.get_device_name() if device == "cuda" else ""
-    peak = next((rate for known, rate in _PEAKS.items() if known in gpu), None)
+    peak = next((rate for model, rate in _PEAKS.items() if model in gpu), None)
     if peak is None:
         skip(report, "share of the bfloat16 peak", "no stated peak of this device")
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rader_plugins.arguments import shown
 from rader_plugins.errors import EncodingError, InputError
 
-__all__ = ["CPU_TOKENS", "GPU_TOKENS", "check_batch_tokens", "padded", "plan_batches", "run_batches"]
+__all__ = ["CPU_TOKENS", "GPU_TOKENS", "check_batch_tokens", "pad_id", "padded", "plan_batches", "run_batches"]
 
 T = TypeVar("T")
 Ids = npt.NDArray[np.int64]
@@ -57,6 +57,12 @@ def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     if batch:
         batches.append(batch)
     return batches
+
+
+def pad_id(tokenizer: Any) -> int:
+    """Return the token that fills rows up; any will do where a tokenizer has none, since padding is masked."""
+    own = tokenizer.pad_token_id
+    return int(own) if own is not None else 0
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[Ids, Ids | None]:

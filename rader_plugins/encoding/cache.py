@@ -154,7 +154,7 @@ class CachedEncoder(Encoder):
 
     @contextlib.contextmanager
     def _kept_where_some_are_refused(
-        self, keys: list[bytes], known: dict[bytes, Vectors], missing: dict[bytes, str]
+        self, keys: list[bytes], cached: dict[bytes, Vectors], missing: dict[bytes, str]
     ) -> Iterator[None]:
         """Keep the vectors that came with a refusal, and tell the refusal by the caller's positions."""
         try:
@@ -163,7 +163,7 @@ class CachedEncoder(Encoder):
             order = list(missing)
             entries = {order[position]: vector for position, vector in zip(error.positions, error.vectors, strict=True)}
             self.cache.put_many(entries)
-            vectors = {**known, **entries}
+            vectors = {**cached, **entries}
             why = {order[position]: reason for position, reason in error.refused.items()}
             positions = [position for position, key in enumerate(keys) if key in vectors]
             raise RefusedTextsError(
@@ -174,15 +174,15 @@ class CachedEncoder(Encoder):
             ) from error
 
     def _finish(
-        self, keys: list[bytes], known: dict[bytes, Vectors], missing: dict[bytes, str], new: Vectors | None
+        self, keys: list[bytes], cached: dict[bytes, Vectors], missing: dict[bytes, str], new: Vectors | None
     ) -> Vectors:
         if new is not None:
             entries = dict(zip(missing, new, strict=True))
             self.cache.put_many(entries)
-            known = {**known, **entries}
+            cached = {**cached, **entries}
         rows = np.empty((len(keys), self.dimension), dtype=np.float32)
         for position, key in enumerate(keys):
-            rows[position] = known[key]
+            rows[position] = cached[key]
         return rows
 
     def _key(self, role: Role, prefix: str, text: str) -> bytes:

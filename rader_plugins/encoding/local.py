@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rader_plugins.encoding.base import Vectors
-from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, padded
+from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, pad_id, padded
 from rader_plugins.encoding.lane import LoadedModel, shared_model
 from rader_plugins.encoding.model_encoder import ModelEncoder
 from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
@@ -156,7 +156,7 @@ class LocalEncoder(ModelEncoder):
     def _forward(self, batch: Sequence[list[int]], prompt: int) -> Vectors:
         """Run the model, in its thread."""
         torch = self._torch
-        ids, mask = padded(batch, self._pad_id())
+        ids, mask = padded(batch, pad_id(self.tokenizer))
         features: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(self._model.device)}
         if mask is not None:
             features["attention_mask"] = torch.from_numpy(mask).to(self._model.device)

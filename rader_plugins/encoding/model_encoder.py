@@ -176,11 +176,6 @@ class ModelEncoder(Encoder):
             prefix = self.recipe.document_template.partition("{text}")[0]
         return prompt_length(self.tokenizer, self.recipe, prefix) if prefix else 0
 
-    def _pad_id(self) -> int:
-        # Padding is masked, so any token will do where the tokenizer has none of its own.
-        pad_id = self.tokenizer.pad_token_id
-        return int(pad_id) if pad_id is not None else 0
-
     def _report_truncated(self, texts: Sequence[str], role: Role) -> None:
         report_truncated(texts)
         with self._count_lock:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rader_plugins.encoding.base import Vectors
-from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, padded
+from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, pad_id, padded
 from rader_plugins.encoding.model_encoder import ModelEncoder
 from rader_plugins.encoding.onnx_model import OnnxModel, load_onnx, onnx_folder, pick_onnx_device
 from rader_plugins.encoding.tokenizer_file import FileTokenizer, read_tokenizer
@@ -95,7 +95,7 @@ class OnnxEncoder(ModelEncoder):
         return int(self._onnx.run(np.zeros((1, 1), dtype=np.int64), None, self._output).shape[-1])
 
     def _forward(self, batch: Sequence[list[int]], prompt: int) -> Vectors:
-        ids, mask = padded(batch, self._pad_id())
+        ids, mask = padded(batch, pad_id(self.tokenizer))
         states = self._onnx.run(ids, mask, self._output)
         vectors = states if self._output == _POOLED else pooled(states, mask, self.recipe, prompt)
         vectors = np.asarray(vectors, dtype=np.float32)
@@ -121,12 +121,12 @@ def pooled(states: Any, mask: Any, recipe: Recipe, prompt: int) -> Vectors:
     if recipe.pooling == "lasttoken":
         last = np.full(len(states), states.shape[1] - 1) if mask is None else mask.sum(axis=1) - 1
         return np.asarray(states[np.arange(len(states)), last], dtype=np.float32)
-    kept = states[:, prompt:].astype(np.float32, copy=False)
+    tokens = states[:, prompt:].astype(np.float32, copy=False)
     if mask is None:
-        return np.asarray(kept.mean(axis=1), dtype=np.float32)
+        return np.asarray(tokens.mean(axis=1), dtype=np.float32)
     weights = mask[:, prompt:].astype(np.float32)
     # One product for each text: (1, tokens) by (tokens, dimension).
-    return np.asarray((weights[:, None, :] @ kept)[:, 0] / weights.sum(axis=1, keepdims=True), dtype=np.float32)
+    return np.asarray((weights[:, None, :] @ tokens)[:, 0] / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _output_for(recipe: Recipe, model: OnnxModel, location: str) -> str:

@@ -49,9 +49,9 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
         raise InputError("load_reranker takes a name, a directory, a hub id or a Recipe.")
     backend = options.pop("backend", None)
     stated = options.pop("recipe", None)
-    known = {"backend", "recipe", *_options_of(PointwiseReranker), *_options_of(OnnxReranker)}
-    if unknown := sorted(set(options) - known):
-        raise InputError(f"Unknown options {unknown}; load_reranker takes: {', '.join(sorted(known))}.")
+    valid = {"backend", "recipe", *_options_of(PointwiseReranker), *_options_of(OnnxReranker)}
+    if unknown := sorted(set(options) - valid):
+        raise InputError(f"Unknown options {unknown}; load_reranker takes: {', '.join(sorted(valid))}.")
     resolved = resolve(name, stated, kind="reranker")
     announce_loading(name if isinstance(name, str) else name.name)
     if pick_backend(backend, resolved.location) == "onnx":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, padded
+from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, pad_id, padded
 from rader_plugins.encoding.onnx_model import OnnxModel, load_onnx, onnx_folder, pick_onnx_device
 from rader_plugins.encoding.tokenizer_file import read_tokenizer
 from rader_plugins.errors import EncodingError, InputError
@@ -88,7 +88,7 @@ class OnnxReranker(ScoringReranker):
         return self._onnx.precision
 
     def _forward(self, batch: list[list[int]], types: list[list[int]] | None) -> Scores:
-        ids, mask = padded(batch, self._pad_id())
+        ids, mask = padded(batch, pad_id(self.tokenizer))
         kinds = None if types is None else padded(types, self.tokenizer.pad_token_type_id)[0]
         logits = np.asarray(self._onnx.run(ids, mask, self._output, kinds), dtype=np.float32)
         if self._output == TOKEN_SCORES:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, padded
+from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, pad_id, padded
 from rader_plugins.encoding.lane import LoadedModel, shared_model
 from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
 from rader_plugins.encoding.texts import wants_progress
@@ -147,7 +147,7 @@ class PointwiseReranker(ScoringReranker):
 
     def _forward(self, batch: list[list[int]], types: list[list[int]] | None) -> Scores:
         torch, device = self._torch, self._model.device
-        ids, mask = padded(batch, self._pad_id())
+        ids, mask = padded(batch, pad_id(self.tokenizer))
         features = {"input_ids": torch.from_numpy(ids).to(device)}
         if mask is not None:
             features["attention_mask"] = torch.from_numpy(mask).to(device)

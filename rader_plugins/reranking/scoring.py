@@ -163,11 +163,6 @@ class ScoringReranker(Reranker):
                 advance(len(batch))
         return scores
 
-    def _pad_id(self) -> int:
-        # Padding is masked, so any token will do where the tokenizer has none of its own.
-        pad_id = self.tokenizer.pad_token_id
-        return int(pad_id) if pad_id is not None else 0
-
     def _report_truncated(self, tokens: TokenizedPairs) -> None:
         with self._count_lock:
             first = self._truncated == 0
