@@ -282,7 +282,10 @@ def _precision_text(devices: dict[str, Any]) -> str:
 def _onnx_text(devices: dict[str, Any]) -> str:
     if devices["onnxruntime"] is None:
         return "no ONNX Runtime: models run in torch"
-    return f"ONNX Runtime runs on {', '.join(devices['onnxruntime'])}"
+    from rader_plugins.encoding.onnx_model import ONNX_PROVIDERS
+
+    names = [name for name, provider in ONNX_PROVIDERS.items() if provider in devices["onnxruntime"]]
+    return f"ONNX Runtime runs models on {', '.join(names)}"
 
 
 def _mini_text(mini: dict[str, Any]) -> str:

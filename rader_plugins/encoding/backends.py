@@ -35,11 +35,16 @@ def pick_backend(backend: object, location: str) -> Backend:
     ONNX Runtime is installed and torch is not.
 
     Raises:
-        InputError: It is neither.
+        InputError: It is neither, or it is torch and there are no weights for it.
     """
     if backend is not None:
         if not isinstance(backend, str) or backend not in get_args(Backend):
             raise InputError(f"backend is {' or '.join(get_args(Backend))}, not {shown(backend)}.")
+        if backend == "torch" and has_only_onnx(location):
+            raise InputError(
+                f"{location!r} holds its model in ONNX form alone, which torch does not load. Name the model that it "
+                "was exported from."
+            )
         return backend  # type: ignore[return-value]
     folder = Path(location)
     without_torch = not _is_installed("torch") and _is_installed("onnxruntime")

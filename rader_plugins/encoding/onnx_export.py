@@ -14,7 +14,14 @@ import numpy as np
 from rader_plugins.encoding.local import LocalEncoder
 from rader_plugins.encoding.models import quiet
 from rader_plugins.encoding.onnx_encoder import OnnxEncoder
-from rader_plugins.encoding.onnx_graph import Exported, Precision, check_agreement, check_precision, write_graph
+from rader_plugins.encoding.onnx_graph import (
+    Exported,
+    Precision,
+    check_agreement,
+    check_precision,
+    example_inputs,
+    write_graph,
+)
 from rader_plugins.encoding.saving import new_directory
 from rader_plugins.errors import InputError, TruncationWarning, import_extra
 from rader_plugins.recipes import Recipe
@@ -70,7 +77,7 @@ def export_encoder(
         whole = recipe.pooling == "model"
         file = write_graph(
             _wrapper(encoder.model, whole=whole),
-            _example(),
+            example_inputs(),
             "sentence_embedding" if whole else "last_hidden_state",
             folder,
             precision,
@@ -125,15 +132,6 @@ def _wrapper(model: Any, *, whole: bool) -> Any:
     if not whole:
         model[0].model.config.use_cache = False
     return Wrapper()
-
-
-def _example() -> dict[str, Any]:
-    """Return inputs with padding, so that nothing of the mask is taken for a constant."""
-    torch = import_extra("torch", "onnx-export")
-    ids = torch.tensor([[1] * 9, [2] * 9, [3] * 9])
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0
-    return {"input_ids": ids, "attention_mask": mask}
 
 
 def _compared(encoder: LocalEncoder, folder: Path) -> tuple[float, int]:

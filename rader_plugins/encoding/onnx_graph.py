@@ -17,7 +17,15 @@ from rader_plugins.encoding.onnx_model import PRECISION_KEY
 from rader_plugins.errors import EncodingError, InputError, import_extra
 from rader_plugins.recipes.resolve import ONNX_FILE
 
-__all__ = ["LEAST_AGREEMENT", "Exported", "Precision", "check_agreement", "check_precision", "write_graph"]
+__all__ = [
+    "LEAST_AGREEMENT",
+    "Exported",
+    "Precision",
+    "check_agreement",
+    "check_precision",
+    "example_inputs",
+    "write_graph",
+]
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -77,6 +85,15 @@ def check_agreement(agreement: float, precision: Precision, measure: str) -> Non
     )
 
 
+def example_inputs() -> dict[str, Any]:
+    """Return inputs of shape (3, 9) with padding, so that nothing of the mask is taken for a constant."""
+    torch = import_extra("torch", "onnx-export")
+    ids = torch.tensor([[1] * 9, [2] * 9, [3] * 9])
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
 def write_graph(
     module: Any, example: Mapping[str, Any], output: str, folder: Path, precision: Precision, *, pooled: bool
 ) -> Path:
@@ -119,7 +136,7 @@ def write_graph(
             )
             model = _converted(onnx.load(str(raw / "model.onnx")), precision)
     except Exception as error:
-        if isinstance(error, ImportError):
+        if isinstance(error, ImportError | OSError):  # a package that is not there, a full disk
             raise
         first = (str(error).strip().splitlines() or [""])[0]
         raise EncodingError(f"torch cannot export this model to ONNX: {type(error).__name__}: {first}") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,17 @@ from rader_plugins.encoding.lane import LoadedModel, shared_model
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.files import sampled_digest
 from rader_plugins.processor import threads
-from rader_plugins.recipes import Recipe
+from rader_plugins.recipes import Recipe, recipe_names
 from rader_plugins.recipes.resolve import ONNX_FILE, fetch
 
-__all__ = ["PRECISION_KEY", "OnnxModel", "load_onnx", "onnx_folder", "pick_onnx_device"]
+__all__ = ["ONNX_PROVIDERS", "PRECISION_KEY", "OnnxModel", "load_onnx", "onnx_folder", "pick_onnx_device"]
 
 PRECISION_KEY = "rader_precision"
 """Under which a file's metadata tell the precision of its weights."""
 
 _READS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+ONNX_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""Device -> what ONNX Runtime calls it."""
 
 Array = npt.NDArray[Any]
 
@@ -60,7 +63,7 @@ class OnnxModel:
         self.outputs: dict[str, list[Any]] = {entry.name: list(entry.shape) for entry in session.get_outputs()}
         metadata = session.get_modelmeta().custom_metadata_map
         self.precision: str | None = metadata.get(PRECISION_KEY)
-        self.digest = sampled_digest(file)[:16]
+        self.digest = _weights_digest(file)[:16]
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
@@ -108,13 +111,25 @@ def _open(file: Path, device: str) -> Any:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     kind, _, number = device.partition(":")
-    providers: list[Any] = [(_PROVIDERS[kind], {"device_id": int(number or 0)} if kind == "cuda" else {})]
+    providers: list[Any] = [(ONNX_PROVIDERS[kind], {"device_id": int(number or 0)} if kind == "cuda" else {})]
     if kind != "cpu":
-        providers.append(_PROVIDERS["cpu"])
+        providers.append(ONNX_PROVIDERS["cpu"])
     try:
-        return runtime.InferenceSession(str(file), options, providers=providers)
+        session = runtime.InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # noqa: BLE001 - its errors have no base of their own
         raise InputError(f"{str(file)!r} cannot be loaded by ONNX Runtime: {error}") from error
+    if ONNX_PROVIDERS[kind] not in session.get_providers():  # without CUDA's libraries it goes on on the CPU
+        raise InputError(
+            f"ONNX Runtime cannot run {str(file)!r} on {device}: the libraries of the device cannot be loaded. "
+            "Install the CUDA and cuDNN that onnxruntime-gpu was built for, or use device='cpu'."
+        )
+    return session
+
+
+def _weights_digest(file: Path) -> str:
+    """Return a digest of a file and of the tensors of a large model, which lie beside it."""
+    parts = [sampled_digest(part) for part in sorted(file.parent.glob(f"{file.name}*")) if part.is_file()]
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def pick_onnx_device(device: str | None) -> str:
@@ -125,10 +140,11 @@ def pick_onnx_device(device: str | None) -> str:
     """
     if device is None:
         return "cpu"
-    kind, _, number = check_string(device, "device").partition(":")
+    kind, colon, number = check_string(device, "device").partition(":")
     available = import_extra("onnxruntime", "onnx").get_available_providers()
-    if _PROVIDERS.get(kind) not in available or (number and not number.isdecimal()):
-        here = [name for name, provider in _PROVIDERS.items() if provider in available]
+    numbered = kind == "cuda" and number.isdecimal()
+    if ONNX_PROVIDERS.get(kind) not in available or (colon and not numbered):
+        here = [name for name, provider in ONNX_PROVIDERS.items() if provider in available]
         raise InputError(
             f"device is {shown(device)}; with backend='onnx' it is one of {', '.join(here)} here (a GPU needs the "
             "package onnxruntime-gpu)."
@@ -145,8 +161,9 @@ def onnx_folder(location: str, recipe: Recipe) -> Path:
     path = Path(location)
     folder = path if path.is_dir() else fetch(location, recipe.revision, onnx=True)
     if not (folder / ONNX_FILE).is_file():
+        source = recipe.name if recipe.name in recipe_names() else shlex.quote(location)
         raise InputError(
-            f"{location!r} holds no {ONNX_FILE}. Where torch is installed, `rader export-onnx {recipe.name} --out DIR` "
+            f"{location!r} holds no {ONNX_FILE}. Where torch is installed, `rader export-onnx {source} --out DIR` "
             "makes a directory that does."
         )
     return folder
@@ -170,4 +187,4 @@ def load_onnx(folder: Path, device: str, *, shared: bool) -> LoadedModel:
 
     if not shared:
         return load()
-    return shared_model(("onnx", str(file.resolve()), sampled_digest(file), device), load)
+    return shared_model(("onnx", str(file.resolve()), _weights_digest(file), device), load)

@@ -16,6 +16,7 @@ from typing import Any
 from rader_plugins.arguments import shown
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.files import atomic_write, sampled_digest, sha256_file
+from rader_plugins.http_urls import is_url
 from rader_plugins.recipes.cross_encoder import recipe_from_cross_encoder
 from rader_plugins.recipes.recipe import RECIPE_FILE, Kind, Recipe
 from rader_plugins.recipes.registry import RECIPES, get_recipe, recipe_names
@@ -146,6 +147,11 @@ def restated(model: str | Recipe, recipe: str | Recipe) -> Recipe:
 
 def check_hub_id(name: str) -> None:
     """Raise :class:`InputError` unless ``name`` can be a hub id such as ``owner/model``."""
+    if is_url(name):
+        raise InputError(
+            "A URL names a server; what is done here needs the model itself: a registered name, a directory or a hub "
+            "id (owner/model)."
+        )
     parts = name.split("/")
     path = Path(os.path.expandvars(name)).expanduser()
     # What begins like a path, or leads into a directory that is here, was meant as one.

@@ -10,8 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from rader_plugins.encoding.backends import pick_backend
 from rader_plugins.encoding.onnx_export import bundled_texts, export_encoder, write_companions
-from rader_plugins.encoding.onnx_graph import Exported, Precision, check_agreement, check_precision, write_graph
+from rader_plugins.encoding.onnx_graph import (
+    Exported,
+    Precision,
+    check_agreement,
+    check_precision,
+    example_inputs,
+    write_graph,
+)
 from rader_plugins.encoding.saving import new_directory
 from rader_plugins.errors import InputError, TruncationWarning, import_extra
 from rader_plugins.recipes import Recipe
@@ -37,6 +45,7 @@ def export_model(
 
     Args and errors are those of :func:`~rader_plugins.encoding.onnx_export.export_encoder`.
     """
+    pick_backend("torch", location)  # what is exported already is refused
     export = export_reranker if recipe.kind == "reranker" else export_encoder
     return export(recipe, location, out, precision=precision, trust_remote_code=trust_remote_code)
 
@@ -106,13 +115,10 @@ def _wrapper(model: Any, *, decoder: bool) -> Any:
 
 
 def _example(reranker: PointwiseReranker) -> dict[str, Any]:
-    """Return inputs with padding, so that nothing of the mask is taken for a constant."""
-    torch = import_extra("torch", "onnx-export")
-    ids = torch.tensor([[1] * 9, [2] * 9, [3] * 9])
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0
-    example = {"input_ids": ids, "attention_mask": mask}
+    """Return inputs, with token types where the model reads them."""
+    example = example_inputs()
     if reranker.recipe.pair_template is None and "token_type_ids" in reranker.tokenizer.model_input_names:
+        torch, ids = import_extra("torch", "onnx-export"), example["input_ids"]
         example["token_type_ids"] = torch.cat([ids[:, :4] * 0, ids[:, 4:] * 0 + 1], dim=1)
     return example
 

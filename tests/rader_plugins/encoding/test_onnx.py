@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import multiprocessing
 import os
 import shutil
@@ -231,6 +232,65 @@ def test_options_without_effect_are_refused(exported: Any, checkpoints: dict[str
         load_encoder(dataclasses.replace(MEAN, model=str(checkpoints["mean"])), backend="onnx")
 
 
+@pytest.mark.parametrize("device", ["cpu:", "cpu:3", "cpu:x", "gpu", ""])
+def test_a_device_that_does_not_exist_is_refused(device: str, exported: Any) -> None:
+    with pytest.raises(InputError, match="device is "):
+        load_encoder(exported(MEAN)[1], device=device)
+
+
+def test_a_device_whose_libraries_are_missing_is_refused(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # onnxruntime-gpu without CUDA names its provider, and then goes on on the CPU.
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda file, options, providers: session(file, options, providers=["CPUExecutionProvider"]),
+    )
+    with pytest.raises(InputError, match="cannot run .* on cuda: .* use device='cpu'"):
+        load_encoder(exported(MEAN)[1], device="cuda", shared=False)
+    assert load_encoder(exported(MEAN)[1], device="cpu", shared=False)
+
+
+def test_what_lies_beside_a_large_file_belongs_to_its_identity(exported: Any, tmp_path: Path) -> None:
+    import onnx
+
+    folder = tmp_path / "large"
+    shutil.copytree(exported(MEAN)[1], folder)
+    file = folder / "onnx" / "model.onnx"
+    model = onnx.load(str(file))
+    file.unlink()
+    onnx.save_model(model, str(file), save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    before = load_encoder(folder)
+    data = bytearray((folder / "onnx" / "model.onnx_data").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "onnx" / "model.onnx_data").write_bytes(data)
+    after = load_encoder(folder)
+    assert after.fingerprint != before.fingerprint
+    assert after.variant != before.variant
+
+
+def test_what_is_exported_already_is_told(exported: Any, tmp_path: Path) -> None:
+    _, folder = exported(MEAN)
+    with pytest.raises(InputError, match="ONNX form alone"):
+        load_encoder(folder, backend="torch")
+
+
+def test_a_full_disk_is_no_fault_of_the_model(exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(onnx_graph, "_converted", full)
+    resolved = resolve(exported(MEAN)[0])
+    with pytest.raises(OSError, match="No space left"):
+        export_encoder(resolved.recipe, resolved.location, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("content", [b"", b"no model at all"])
 def test_a_damaged_file_is_an_error_of_ours(content: bytes, exported: Any, tmp_path: Path) -> None:
     folder = tmp_path / "damaged"
@@ -319,3 +379,15 @@ def test_mini(mini: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.agreement > 0.9999
     copy = load_encoder(tmp_path / "mini")
     assert copy.fingerprint == mini.fingerprint
+
+
+def test_doctor_names_the_devices_that_the_option_takes() -> None:
+    from typer.testing import CliRunner
+
+    from rader_plugins.cli.app import build_app
+
+    line = next(
+        line for line in CliRunner().invoke(build_app(), ["doctor"]).stdout.splitlines() if "ONNX Runtime" in line
+    )
+    assert "cpu" in line
+    assert "Provider" not in line

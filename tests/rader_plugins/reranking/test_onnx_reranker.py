@@ -80,6 +80,11 @@ def test_the_command_exports_either_kind_and_others_take_it(original: Path, tmp_
     again = CliRunner().invoke(build_app(), ["export-onnx", str(original), "--out", str(tmp_path / "onnx")])
     assert again.exit_code == 2
     assert "exists and is not an empty directory" in again.stderr
+    arguments = ["export-onnx", str(tmp_path / "onnx"), "--out", str(tmp_path / "again")]
+    once_more = CliRunner().invoke(build_app(), arguments)
+    assert once_more.exit_code == 2
+    assert "ONNX form alone" in once_more.stderr
+    assert not (tmp_path / "again").exists()
     with RaderIndex.create(tmp_path / "index", HashEncoder()) as index:
         index.add([Document(str(n), f"prime tree {n}") for n in range(5)])
     arguments = ["search", str(tmp_path / "index"), "prime tree", "--mode", "bm25", "--ids"]
@@ -108,6 +113,7 @@ def test_an_encoder_by_the_command(tmp_path: Path) -> None:
     refused = CliRunner().invoke(build_app(), ["search", index, "x", "--model", str(folder), "--backend", "onnx"])
     assert refused.exit_code == 2
     assert "holds no onnx/model.onnx" in refused.stderr
+    assert f"rader export-onnx {folder} --out" in refused.stderr  # no registered name, and found from everywhere
 
 
 def test_what_has_neither_vectors_nor_scores_is_refused(tmp_path: Path) -> None:
@@ -115,6 +121,15 @@ def test_what_has_neither_vectors_nor_scores_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(build_app(), ["export-onnx", str(tmp_path / "empty"), "--out", str(tmp_path / "o")])
     assert result.exit_code == 2
     assert "holds no model" in result.stderr
+
+
+@pytest.mark.parametrize("server", ["https://example.com/v1", "http://user:secret@localhost:8000/v1"])
+def test_a_server_is_no_model_to_export(server: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(build_app(), ["export-onnx", server, "--out", str(tmp_path / "o")])
+    assert result.exit_code == 2
+    assert "A URL names a server" in result.stderr
+    assert "secret" not in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_options_of_torch_are_refused(original: Path, tmp_path: Path) -> None:
