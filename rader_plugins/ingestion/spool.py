@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import filelock
 
@@ -106,20 +106,22 @@ class Spool:
             stream.write(header)
             return stream
         end = stream.tell()
-        for offset, row in _rows(stream):
-            self.records[row["file"]], self._offsets[row["file"]] = FileRecord.from_row(row["record"]), offset
+        for offset, file, record in _rows(stream):
+            self.records[file], self._offsets[file] = record, offset
             end = stream.tell()
-        stream.truncate(end)  # a line that was cut short
+        stream.truncate(end)  # a line that was cut short, or is damaged
         return stream
 
 
-def _rows(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(stream: IO[bytes]) -> Iterator[tuple[int, str, FileRecord]]:
     while True:
         offset = stream.tell()
         line = stream.readline()
         if not line.endswith(b"\n"):
             return
         try:
-            yield offset, json.loads(line)
-        except ValueError:
+            row = json.loads(line)
+            file, record = row["file"], FileRecord.from_row(row["record"])
+        except (ValueError, KeyError, TypeError):
             return
+        yield offset, file, record

@@ -261,3 +261,18 @@ def test_a_reading_that_was_killed_goes_on(folder: Path, tmp_path: Path, reads: 
     assert set(surveyed.findings.names) == {"empty", "binary"}
     assert [document.id for document in stored(out)] == ["a.md", "b.txt", "sub/c.md"]
     assert not list(out.glob(".reading*"))
+
+
+@pytest.mark.parametrize("damage", ['{"a": 1}', "[]", '{"file": "x", "record": {"state": 3}}', "{"])
+def test_what_a_reading_left_is_believed_up_to_a_damaged_line(folder: Path, tmp_path: Path, damage: str) -> None:
+    source = open_source(folder)
+    left = tmp_path / "index" / ".reading.jsonl"
+    earlier = survey(source, reading=FileReading(folder=left.parent))
+    header, first, *others = left.read_text().splitlines()
+    earlier.discard()
+    left.parent.mkdir()
+    left.write_text("\n".join([header, first, damage, *others, ""]))
+    surveyed = survey(source, reading=FileReading(folder=left.parent))
+    assert {document.id for document in surveyed.documents()} == {"a.md", "b.txt", "sub/c.md"}
+    assert damage not in left.read_text().splitlines()
+    surveyed.discard()
