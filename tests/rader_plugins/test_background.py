@@ -171,7 +171,13 @@ waits = Workers(2, "waits")
 waits.submit(time.sleep, 3600)
 computes = Workers(1, "computes", computes=True)
 begun = threading.Event()
-computes.submit(lambda: (begun.set(), time.sleep(0.3), os.write(1, b"computed ")))
+def compute():
+    begun.set()
+    with computes._crew.changed:
+        computes._crew.changed.wait_for(lambda: computes._crew.stopped)  # the process is ending
+    sum(range(10**7))
+    os.write(1, b"computed ")
+computes.submit(compute)
 begun.wait(20)
 computes.submit(os.write, 1, b"never begun")
 print("begun", flush=True)

@@ -128,10 +128,11 @@ def test_what_a_proxy_refuses_is_told_with_its_address(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("scheme", ["http", pytest.param("socks5", marks=SOCKS)])
 def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
-    monkeypatch.setenv("HTTP_PROXY", f"{scheme}://me:pa55@{address}")
-    assert f"through the proxy {address} (HTTP_PROXY)" in failure(HTTP)
+    with socket.socket() as bound:  # nobody else can listen there, and it does not itself
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        monkeypatch.setenv("HTTP_PROXY", f"{scheme}://me:pa55@{address}")
+        assert f"through the proxy {address} (HTTP_PROXY)" in failure(HTTP)
 
 
 @pytest.mark.parametrize(

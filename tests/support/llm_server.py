@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +30,6 @@ class LLMServer:
         models: Names that ``/v1/models`` lists.
         most_choices: A server that gives fewer choices than asked for (old llama.cpp gives one).
         slots: Requests that are worked on at once; the others wait. None: any number.
-        latency: Seconds that a request keeps its slot.
         refuse_n: Refuse requests for more choices than there are slots, as llama.cpp does.
 
     ``requests`` holds the JSON of every request and ``headers`` its headers; ``most`` is the largest number of
@@ -48,7 +46,6 @@ class LLMServer:
         models: tuple[str, ...] = ("served",),
         most_choices: int = 100,
         slots: int | None = None,
-        latency: float = 0.0,
         refuse_n: bool = False,
     ) -> None:
         self.answer = answer
@@ -56,7 +53,6 @@ class LLMServer:
         self.models = models
         self.most_choices = most_choices
         self.slots = slots
-        self.latency = latency
         self.refuse_n = refuse_n
         self._free = threading.Semaphore(slots) if slots is not None else contextlib.nullcontext()
         self.requests: list[dict[str, Any]] = []
@@ -91,8 +87,6 @@ class LLMServer:
                         return self._act("too-many", "", body)
                     with server._free:
                         text = server._text(body)
-                        if server.latency:
-                            time.sleep(server.latency)
                     if action == "ok" and text.startswith("!"):
                         action = text[1:]
                     self._act(action, text, body)
