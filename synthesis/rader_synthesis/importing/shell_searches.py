@@ -146,7 +146,7 @@ def path_from(folder: str, path: str) -> str:
     """Return a path as seen from a folder, so that one file has one name however it was written.
 
     Example:
-        >>> path_from("/home/u/app", "/home/u/app/src/a.py"), path_from("/home/u/app", "./src/a.py")
+        >>> path_from("/srv/app", "/srv/app/src/a.py"), path_from("/srv/app", "./src/a.py")
         ('src/a.py', 'src/a.py')
     """
     path = posixpath.normpath(path)

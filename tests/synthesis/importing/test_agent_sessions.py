@@ -122,10 +122,10 @@ SNIPPETS = [
 
 def test_a_search_that_prints_lines_and_a_file_that_is_read_by_its_whole_path(tmp_path: Path) -> None:
     lines = [
-        line("user", "How do I close it?", "0", cwd="/home/u/app"),
+        line("user", "How do I close it?", "0", cwd="/srv/app"),
         line("assistant", use("1", "Grep", pattern="clos.*", output_mode="content"), "1"),
         line("user", result("1", LINES), "2", toolUseResult={"mode": "content", "filenames": [], "content": LINES}),
-        line("assistant", use("2", "Read", file_path="/home/u/app/src/key.py"), "3"),
+        line("assistant", use("2", "Read", file_path="/srv/app/src/key.py"), "3"),
         line("user", result("2", "1\tclose = 'key'"), "4", toolUseResult={"file": {"content": "close = 'key'"}}),
         line("assistant", "With a key.", "5"),
     ]
@@ -158,7 +158,7 @@ def test_searches_in_a_shell(tool: str, search: Any, opening: Any, report: Any, 
     question = {"role": "user", "type": "message", "content": [{"type": "input_text", "text": "How do I close it?"}]}
     answer = {"role": "assistant", "type": "message", "content": [{"type": "output_text", "text": "With a key."}]}
     lines = [
-        {"type": "session_meta", "payload": {"id": "s", "cwd": "/home/u/app"}},
+        {"type": "session_meta", "payload": {"id": "s", "cwd": "/srv/app"}},
         {"type": "response_item", "payload": question},
         *item("1", tool, search, report(LINES)),
         *item("2", tool, opening, report("close = 'key'")),
