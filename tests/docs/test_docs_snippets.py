@@ -161,6 +161,12 @@ def test_commands_have_the_options_that_a_page_gives_them(page: str) -> None:
         assert given <= options, f"{line}: no {given - options}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_an_evaluation_says_what_is_evaluated(page: str) -> None:
+    lines = [line for line in commands(page) if line.startswith("rader evaluate")]
+    assert all(re.search(r" --(model|index|mode bm25)\b", line) for line in lines), lines
+
+
 def _inner(command: Any, name: str) -> Any:
     return command.get_command(click.Context(command), name) if hasattr(command, "get_command") else None
 
