@@ -198,7 +198,7 @@ def main() -> None:
         index.close()
     console.rule("Your own documents")
     console.print(
-        "  rader index build FOLDER --out my-index     # text, Markdown, a JSONL with `text`, or a BEIR corpus\n"
+        "  rader index build FOLDER --out my-index     # text, Markdown, PDF, Office files, a JSONL with `text`\n"
         "  rader search my-index 'your question'\n"
         "and in Python:\n"
         "  from langchain_rader import RaderRetriever\n"
