@@ -75,9 +75,9 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         InputError: There is something under the name already.
     """
-    target = Path(path)
+    target = Path(path).absolute()  # "." cannot be renamed to
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{str(target)!r} exists and is not an empty directory. Choose another path or remove it.")
+        raise InputError(f"{os.fspath(path)!r} exists and is not an empty directory. Choose another path or remove it.")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()

@@ -24,6 +24,7 @@ from rader_plugins import Document, RaderIndex, RaderRetriever, Recipe, load_enc
 from rader_plugins.encoding import onnx_export, onnx_graph  # noqa: E402
 from rader_plugins.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
 from rader_plugins.encoding.onnx_export import export_encoder  # noqa: E402
+from rader_plugins.encoding.saving import new_directory  # noqa: E402
 from rader_plugins.encoding.tokenizer_file import read_tokenizer  # noqa: E402
 from rader_plugins.encoding.tokens import lock_of, tokenize  # noqa: E402
 from rader_plugins.errors import EncodingError, FingerprintMismatchError, InputError, TruncationWarning  # noqa: E402
@@ -216,6 +217,14 @@ def test_a_copy_that_is_no_copy_is_not_written(exported: Any, tmp_path: Path, mo
     with pytest.raises(EncodingError, match=r"smallest cosine .* is -?0\.\d+, and at least 0\.999"):
         export_encoder(resolved.recipe, resolved.location, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_is_written_into_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with new_directory(".") as folder:
+        (folder / "file").write_text("content")
+    assert [file.name for file in tmp_path.rglob("*")] == ["empty", "file"]
 
 
 def test_options_without_effect_are_refused(exported: Any, checkpoints: dict[str, Path]) -> None:

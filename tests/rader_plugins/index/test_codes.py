@@ -482,14 +482,26 @@ def test_a_search_that_keeps_writers_waiting_and_another_one_end(path: Path, vec
     assert results == [7, 7]
 
 
-def test_codes_beyond_the_rows_of_a_state_are_not_written(vectors: Array) -> None:
-    codes_of_rows = quantised.QuantisedRows(16, None)
-    run = quantise(vectors)
+def test_codes_of_a_later_state_are_not_written(path: Path, vectors: Array) -> None:
+    run = quantise(vectors[:350])
     assert run is not None
-    parts = [quantise(vectors[first:last]) for first, last in ((0, 300), (300, 390), (390, 400))]
-    codes_of_rows._runs = tuple(part for part in parts if part is not None)
-    written = quantised.CodeRun.joined(list(codes_of_rows.all_runs([vectors[:350]], [0], 350)))
-    assert np.array_equal(written.codes, run.codes[:350])
+    with RaderIndex.open(path, HashEncoder()) as index:
+        snapshot = index.snapshot()
+        assert snapshot.quantised is not None
+        written = quantised.CodeRun.joined(list(snapshot.quantised.all_runs([vectors[:350]], [0], 350)))
+    assert np.array_equal(written.codes, run.codes)
+
+
+def test_codes_that_were_damaged_while_they_were_mapped_are_not_written_again(path: Path, vectors: Array) -> None:
+    (file,) = codes_of(path)
+    content = file.read_bytes()
+    with RaderIndex.open(path, HashEncoder()) as index:
+        assert found(index, vectors[:3], 7) == expected(vectors)
+        with file.open("r+b") as stream:
+            stream.write(bytes(byte ^ 0x55 for byte in content[:1600]))
+        index.optimize()
+        assert codes_of(path)[0].read_bytes() == content
+        assert found(index, vectors[:3], 7) == expected(vectors)
 
 
 def test_numkong_is_loaded_where_there_is_use_for_it(tmp_path: Path) -> None:
