@@ -125,9 +125,9 @@ class Statements:
             )
         return self._best(f"0 - ({self.dense(half=half)})", condition, "TRUE", "depth")
 
-    def dense(self, *, half: bool, table: str = "") -> str:
+    def dense(self, *, half: bool) -> str:
         """Return the negative inner product with a vector."""
-        return f"{table}vector{'::vector' if half else ''} <#> %(vector)s"
+        return f"vector{'::vector' if half else ''} <#> %(vector)s"
 
     def lexical(self, condition: str) -> str:
         """Return the search by terms: id and inner product, best first, equal ones by id; none without a term."""
@@ -145,26 +145,51 @@ class Statements:
         return f"SELECT id, 0 - ({product}) FROM {self.table} WHERE partition = %(partition)s AND id = ANY(%(ids)s)"
 
     def hybrid(self, condition: str, *, half: bool, approximate: bool) -> str:
-        """Return a whole hybrid search: both lists, their pool scored by both, z-scores, the fusion, the documents."""
+        """Return a whole hybrid search: both lists, their pool scored by both, z-scores, the fusion, the documents.
+
+        Single rows are looked up by LATERAL and OFFSET 0. A join lets the planner read the whole table once more where
+        it knows little of it: after much was added, and in plans that are made once for all values.
+        """
+        pool = self._approximate_pool(condition, half=half) if approximate else self._exact_pool(condition, half=half)
         return f"""
-            WITH near AS ({self.nearest(condition, half=half, approximate=approximate)}),
-            alike AS ({self.lexical(condition)}),
-            pool AS (SELECT id, near.score AS dense, alike.score AS bm25 FROM near FULL JOIN alike USING (id)),
-            scored AS (
-                SELECT p.id,
-                    COALESCE(p.dense, 0 - ({self.dense(half=half, table="d.")})) AS dense,
-                    COALESCE(p.bm25, 0 - (d.terms <#> %(terms)s)) AS bm25
-                FROM pool AS p JOIN {self.table} AS d ON d.partition = %(partition)s AND d.id = p.id
-            ),
+            WITH {pool},
             fused AS (
                 SELECT id, dense, bm25,
                     %(alpha)s::float8 * {_z_score("dense")} + (1 - %(alpha)s::float8) * {_z_score("bm25")} AS fused
-                FROM scored
+                FROM pool
             ),
             best AS (SELECT * FROM fused ORDER BY fused DESC, id LIMIT %(k)s)
             SELECT b.id, d.body, d.metadata, b.dense, b.bm25, b.fused
-            FROM best AS b JOIN {self.table} AS d ON d.partition = %(partition)s AND d.id = b.id
+            FROM best AS b CROSS JOIN LATERAL (
+                SELECT body, metadata FROM {self.table} WHERE partition = %(partition)s AND id = b.id OFFSET 0
+            ) AS d
             ORDER BY b.fused DESC, b.id
+        """
+
+    def _exact_pool(self, condition: str, *, half: bool) -> str:
+        """Return ``pool``: the rows of both lists, from one pass over the table that computes both scores of each."""
+        scores = f"id, 0 - ({self.dense(half=half)}) AS dense, 0 - (terms <#> %(terms)s) AS bm25"
+        return f"""
+            scored AS MATERIALIZED (SELECT {scores} FROM {self.table} WHERE {condition}),
+            near AS (SELECT * FROM scored ORDER BY dense DESC, id LIMIT %(depth)s),
+            alike AS (SELECT * FROM scored WHERE bm25 > 0 ORDER BY bm25 DESC, id LIMIT %(depth)s),
+            pool AS (SELECT * FROM near UNION SELECT * FROM alike)
+        """
+
+    def _approximate_pool(self, condition: str, *, half: bool) -> str:
+        """Return ``pool``: the rows of both lists, each found by itself; what a row lacks is computed for it."""
+        return f"""
+            near AS ({self.nearest(condition, half=half, approximate=True)}),
+            alike AS ({self.lexical(condition)}),
+            pool AS (
+                SELECT l.id, COALESCE(l.dense, m.dense) AS dense, COALESCE(l.bm25, m.bm25) AS bm25
+                FROM (SELECT id, near.score AS dense, alike.score AS bm25 FROM near FULL JOIN alike USING (id)) AS l
+                CROSS JOIN LATERAL (
+                    SELECT CASE WHEN l.dense IS NULL THEN 0 - ({self.dense(half=half)}) END AS dense,
+                        CASE WHEN l.bm25 IS NULL THEN 0 - (terms <#> %(terms)s) END AS bm25
+                    FROM {self.table} WHERE partition = %(partition)s AND id = l.id OFFSET 0
+                ) AS m
+            )
         """
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from rader_plugins import Document, RaderRetriever, create_index, open_index
+from rader_plugins.engines.collection import Scope
+from rader_plugins.engines.postgres.packing import PackedTerms, PackedVector
 from rader_plugins.errors import AlreadyExistsError, EngineError, IndexVersionError, InputError
 from rader_plugins.index import Index, SearchRequest
 from tests.support.encoders import HashEncoder, random_text
@@ -253,6 +255,61 @@ def test_hnsw_finds_what_a_filter_leaves(url: str) -> None:
         assert all(hit.document.metadata["n"] < 60 for hit in hits)
         assert hits[0].document.text == documents[7].text
     index.close()
+
+
+def test_hnsw_that_looks_at_everything_gives_the_answers_of_exact_search(postgres: PostgresServer) -> None:
+    documents, answers = corpus(200), []
+    query = documents[7].text
+    vectors = HashEncoder().encode_queries([query])
+    for ann in (None, "hnsw"):
+        index = create_index(postgres.url(f"p{next(_numbers)}"), HashEncoder(), ann=ann)
+        index.add(documents)
+        index.optimize()
+        pools = [
+            SearchRequest([query], vectors, k=20, mode="hybrid", candidates=30, filter={"n": {"$lt": most}})
+            for most in (200, 25)
+        ]
+        answers.append([hit for request in pools for hit in index.search(request)[0]])
+        index.close()
+    exact, approximate = answers
+    assert [hit.document for hit in approximate] == [hit.document for hit in exact]
+    for one, other in zip(approximate, exact, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+@pytest.mark.parametrize(("approximate", "passes"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
+def test_a_hybrid_search_reads_the_table_once_for_each_way_of_searching(
+    url: str, approximate: bool, passes: int, plans: str
+) -> None:
+    """Also where the planner knows nothing of the table yet, and where its plan is for all values."""
+    index: Any = create_index(url, HashEncoder())
+    index.add(corpus(3000))
+    collection = index._collection
+    condition, parameters = collection._sql.condition(Scope(""))
+    parameters |= {
+        "vector": PackedVector.of(HashEncoder().encode_queries(["prime"])[0]),
+        "terms": PackedTerms.of(index._moments.weights().query("prime heat"), collection.term_dimensions),
+        "depth": 1000, "k": 10, "alpha": 0.5,
+    }  # fmt: skip
+    statement = collection._sql.hybrid(condition, half=False, approximate=approximate)
+    with collection._connections.connection() as connection:
+        connection.execute(f"SET plan_cache_mode = {plans}".encode())
+        [[plan]] = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}".encode(), parameters).fetchall()
+        connection.execute("RESET plan_cache_mode")
+    scans = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == table_of(url)]
+    by_key = [node for node in scans if "(id = " in " ".join(str(value) for value in node.values())]
+    assert len(scans) - len(by_key) == passes
+    index.close()
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a plan, each with what belongs to a bitmap that it reads by."""
+    inner = plan.get("Plans", [])
+    bitmaps = [node for node in inner if node["Node Type"].startswith("Bitmap Index")]
+    yield {**{name: value for name, value in plan.items() if name != "Plans"}, "bitmaps": bitmaps}
+    for node in inner:
+        yield from _nodes(node)
 
 
 def test_two_writers_of_the_same_documents(url: str) -> None:
