@@ -15,6 +15,7 @@ __all__ = [
     "EngineError",
     "FilterWarning",
     "FingerprintMismatchError",
+    "IncompleteSourceWarning",
     "IndexCorruptError",
     "IndexLockedError",
     "IndexVersionError",
@@ -143,6 +144,10 @@ class DriftWarning(RaderWarning):
 
 class FilterWarning(RaderWarning):
     """A metadata filter admits no document, or all, for a reason that its author may not have had in mind."""
+
+
+class IncompleteSourceWarning(RaderWarning):
+    """A part of what documents are read from was left out."""
 
 
 class OutdatedTermsWarning(RaderWarning):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -42,6 +44,10 @@ _SIGNATURES = (
     (b"SQLite format 3\x00", "SQLite"),
 )
 _JAPANESE_MAIL = "iso2022_jp_ext"  # all of its bytes are ASCII
+_HZ = re.compile(rb"~\{(?:[!-w][!-~]){2,}~\}")
+# Letters of Europe, or a word of others: +foo- may be a sum.
+_UTF_7 = re.compile(rb"\+[AB][A-Za-z0-9+/]{2,}|\+[A-Za-z0-9/]{10,}")
+_FEWEST_FOREIGN = 4  # letters beyond ASCII
 _CONTROLS = bytes(code for code in range(32) if chr(code) not in "\t\n\r\f\v\x1a\x1b")
 _MOST_CONTROLS = 0.01  # share of control characters from which on bytes are no text
 _MOST_DAMAGED = 0.25  # damaged places in UTF-8, as a share of its intact characters beyond ASCII
@@ -117,8 +123,8 @@ def detect_encoding(raw: bytes) -> Encoding:
     """Say how the bytes of a file are to be read.
 
     A byte order mark decides; then flawless UTF-8. UTF-8 with damaged places stays UTF-8. What holds a few bytes above
-    127, none of which form UTF-8, is taken for Windows-1252, halves of zeros for UTF-16, and what switches to Japanese
-    by escape sequences for ISO-2022-JP: these are guesses.
+    127, none of which form UTF-8, is taken for Windows-1252, halves of zeros for UTF-16, what switches to Japanese by
+    escape sequences for ISO-2022-JP, and ASCII that is none for UTF-7 or HZ: these are guesses.
 
     Args:
         raw: The whole content.
@@ -133,7 +139,22 @@ def detect_encoding(raw: bytes) -> Encoding:
         return _without_mark(raw)
     if len(raw) - len(raw.translate(None, _CONTROLS)) > _MOST_CONTROLS * len(raw):
         return Encoding(None, reason="binary content: control characters")
+    if raw.isascii() and (name := _seven_bit(raw)):
+        return Encoding(name, certain=False)
     return Encoding("utf-8") if _decodes(raw, "utf-8") else _not_utf8(raw)
+
+
+def _seven_bit(raw: bytes) -> str | None:
+    """Return HZ or UTF-7 where ASCII is written in it, as far as that can be told from prose and code."""
+    if _HZ.search(raw) and _decodes(raw, "hz"):
+        foreign = [character for character in raw.decode("hz") if character > "\x7f"]
+        if len(foreign) >= _FEWEST_FOREIGN:
+            return "hz"
+    if _UTF_7.search(raw) and _decodes(raw, "utf-7"):
+        foreign = [character for character in raw.decode("utf-7") if character > "\x7f"]
+        if len(foreign) >= _FEWEST_FOREIGN and all(unicodedata.category(letter)[0] in "LMNPZ" for letter in foreign):
+            return "utf-7"
+    return None
 
 
 def _without_mark(raw: bytes) -> Encoding:

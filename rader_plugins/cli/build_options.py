@@ -98,7 +98,7 @@ class Reading:
     ] = None
     check_content: Annotated[
         bool,
-        typer.Option("--check-content", help="Look into files whose size and time are those of the last build, too."),
+        typer.Option("--check-content", help="Look into files whose size and times are those of the last build, too."),
     ] = False
     rechunk: Annotated[
         bool,

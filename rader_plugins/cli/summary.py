@@ -62,7 +62,7 @@ def ingested_facts(
         ("removed", f"{outcome.removed:,}: no longer in the source", outcome.removed),
         (
             "kept",
-            f"{count(len(outcome.kept), noun)} of files that are there, but hold no text now: "
+            f"{count(len(outcome.kept), noun)} of files that are there, but hold no text now, or rows without ids: "
             f"{names_text(dict.fromkeys(outcome.kept, ''), limit)}",
             outcome.kept,
         ),
@@ -96,6 +96,8 @@ def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
         "guessed": ("guessed", f"the encoding of {number['guessed']} (--encoding names it)"),
         "mended": ("mended", f"{mended} replaced by U+FFFD (not valid Unicode)"),
         "empty": ("skipped", count(findings.count("empty"), "empty text")),
+        "unnamed": ("no id", f"{count(findings.count('unnamed'), 'row')} left out"),
+        "repeated": ("repeated", f"{count(findings.count('repeated'), 'row')} left out, as the first with an id stays"),
         "front_matter": ("as it is", f"front matter of {number['front_matter']} that cannot be read, left in the text"),
         "unstructured": ("unstructured", f"{number['unstructured']} split as plain text"),
     }

@@ -16,7 +16,7 @@ from rader_plugins.ingestion.findings import Findings
 from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES, Part, UnusableFileError, read_parts
 from rader_plugins.ingestion.front_matter import split_front_matter
 from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
-from rader_plugins.ingestion.tables import TABLE_SUFFIXES, TableColumns, read_table
+from rader_plugins.ingestion.tables import TABLE_SUFFIXES, Row, TableColumns, read_table
 from rader_plugins.text_files import binary_kind, decode, detect_encoding, encoding_of_mark, has_byte_lines
 
 __all__ = ["FileContent", "FileReader"]
@@ -121,7 +121,7 @@ class FileReader:
         return [_with_front_matter(text, findings.clean(dict(front.metadata)), front.length)]
 
     def _rows(self, text: str, name: str, suffix: str, columns: TableColumns, findings: Findings) -> Iterator[Document]:
-        seen: set[str] = set()
+        first: dict[str, Row] = {}
         rows = read_table(text, suffix, columns)
         if not rows:
             findings.add("empty", name, "it has no rows")
@@ -132,10 +132,13 @@ class FileReader:
                 continue
             id = f"{name}:{row.number}" if columns.id is None else row.id
             if not id:
-                raise UnusableFileError(f"row {row.number} has nothing in column {columns.id!r}")
-            if id in seen:
-                raise UnusableFileError(f"row {row.number} has the id {id!r} of an earlier row")
-            seen.add(id)
+                findings.add("unnamed", label, f"nothing in column {columns.id!r}")
+                continue
+            if (namesake := first.setdefault(id, row)) is not row:
+                same = (namesake.text, namesake.metadata) == (row.text, row.metadata)
+                detail = "the same" if same else "with something else, which stays"
+                findings.add("repeated", label, f"the id {id!r} is that of row {namesake.number}, {detail}")
+                continue
             metadata = {f"column {key}" if key in _OWN_KEYS else key: value for key, value in row.metadata.items()}
             document = Document(id, row.text, {**metadata, "path": name, "row": row.number})
             yield from self._chunks(document, Part(row.text, markdown=False), suffix, 0, findings)

@@ -26,7 +26,7 @@ _FILE = "files.jsonl"
 _SCHEMA = "rader-files/1"
 _SETTLED = 2.0  # seconds after which a file that is written once more has another time
 _LIBRARIES = ("pypdf", "markitdown", "semantic-text-splitter", "tree-sitter", "PyYAML")
-_VERSION = 2
+_VERSION = 3
 """Of what this library itself makes of a file; another one has files read again."""
 
 
@@ -37,10 +37,13 @@ class FileState:
     Args:
         size: Bytes.
         mtime_ns: When it was written; None if that was so shortly before it was read that it says nothing.
+        ctime_ns: When the system last noted a change of it, its name and its times included, which no tool can put
+            back; None as before. On Windows, when it was made, which says nothing.
     """
 
     size: int
     mtime_ns: int | None
+    ctime_ns: int | None = None
 
     @classmethod
     def of(cls, file: Path) -> FileState:
@@ -49,9 +52,14 @@ class FileState:
         Raises:
             OSError: It is not there.
         """
-        status = file.stat()
-        settled = abs(time.time() - status.st_mtime) > _SETTLED
-        return cls(status.st_size, status.st_mtime_ns if settled else None)
+        status, now = file.stat(), time.time()
+        written = status.st_mtime_ns if abs(now - status.st_mtime) > _SETTLED else None
+        return cls(status.st_size, written, status.st_ctime_ns if abs(now - status.st_ctime) > _SETTLED else None)
+
+    def is_unchanged(self, before: FileState) -> bool:
+        """Whether a file of this state is sure to hold what it held in the state of before."""
+        times = self.mtime_ns, self.ctime_ns
+        return self == before and None not in times
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class FileRecord:
         return cls(**{**values, "state": FileState(**values["state"]), "ids": tuple(values["ids"])})
 
     def is_of(self, file: Path, state: FileState, *, check_content: bool = False) -> bool:
-        """Whether a file is what it was: the same size and time, or else the same content.
+        """Whether a file is what it was: the same size and times, or else the same content.
 
         Args:
             file: The file.
@@ -101,8 +109,7 @@ class FileRecord:
         """
         if state.size != self.state.size:
             return False
-        same_time = state.mtime_ns is not None and state.mtime_ns == self.state.mtime_ns
-        return (same_time and not check_content) or sha256_file(file) == self.sha256
+        return (state.is_unchanged(self.state) and not check_content) or sha256_file(file) == self.sha256
 
     def as_findings(self) -> Findings:
         """Return what is wrong with the file."""

@@ -10,19 +10,30 @@ from typing import Any, Literal, get_args
 __all__ = ["DANGLING", "KINDS", "Findings", "Kind", "printable"]
 
 Kind = Literal[
-    "unreadable", "left_out", "links", "hidden", "binary", "guessed", "mended", "empty", "front_matter", "unstructured"
-]
+    "unreadable", "left_out", "links", "hidden", "binary", "guessed", "mended", "empty", "unnamed", "repeated",
+    "front_matter", "unstructured",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What may happen to a file or a row.
 
 ``unreadable``: could not be listed or read. ``left_out``: of another kind than was asked for. ``links``: a linked
 folder that was not followed. ``hidden``: its name begins with a full stop. ``binary``: its content is no text, or in an
 encoding that cannot be told. ``guessed``: read in an encoding that it does not state. ``mended``: characters were
-replaced by U+FFFD. ``empty``: holds no text. ``front_matter``: it could not be read, and stays in the text.
-``unstructured``: split without regard to its structure, as what knows it is not installed.
+replaced by U+FFFD. ``empty``: holds no text. ``unnamed``: a row without the id that it
+should have. ``repeated``: a row with the id of an earlier row of its file, which stays. ``front_matter``: it could not
+be read, and stays in the text. ``unstructured``: split without regard to its structure, as what knows it is not
+installed.
 """
 
 DANGLING = "leads nowhere"
+_LOSSES: dict[Kind, str] = {
+    "unreadable": "could not be read",
+    "left_out": "of other kinds",
+    "links": "not followed",
+    "binary": "no text",
+    "unnamed": "without an id",
+    "repeated": "with the id of an earlier row",
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -55,6 +66,15 @@ class Findings:
                 if kind == "unreadable" or detail == DANGLING:
                     return f"{name}: {detail}"
         return None
+
+    def losses(self) -> str | None:
+        """Say what is not among the documents, with a name of each kind; None where nothing is missing."""
+        parts = []
+        for kind, what in _LOSSES.items():
+            if names := self.names.get(kind):
+                name, detail = next(iter(names.items()))
+                parts.append(f"{len(names):,} {what}, such as {name}" + (f" ({detail})" if detail else ""))
+        return "; ".join(parts) or None
 
     def update(self, other: Findings, kinds: Iterable[Kind]) -> None:
         """Take over what another reading met of some kinds."""

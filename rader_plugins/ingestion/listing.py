@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 from collections.abc import Callable, Sequence
@@ -57,8 +58,9 @@ def list_folder(root: Path, chosen: Callable[[str], bool], *, follow_links: bool
                 findings.add("hidden", name + ("/" if is_folder else ""))
             elif is_folder and not entry.is_symlink():
                 folders.append(f"{name}/")
-                if entry.stat().st_dev != device:
-                    listing.mounts.append(name)
+                with contextlib.suppress(OSError):  # named when it is entered
+                    if entry.stat().st_dev != device:
+                        listing.mounts.append(name)
             elif is_folder and follow_links:
                 links.append(f"{name}/")
             elif is_folder:
@@ -75,8 +77,12 @@ def list_folder(root: Path, chosen: Callable[[str], bool], *, follow_links: bool
 
 
 def _enter(path: Path, folder: str, entered: set[tuple[int, int]], findings: Findings) -> bool:
-    """Note that a folder is read; False if it is an index, or was read already under another name."""
-    status = path.stat()
+    """Note that a folder is read; False if it is an index, was read already under another name, or may not be."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        findings.add("unreadable", folder or "./", error.strerror or str(error))
+        return False
     if (status.st_dev, status.st_ino) in entered:
         findings.add("links", folder, "leads to a folder that is read already")
         return False

@@ -38,17 +38,17 @@ def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> st
                 sample += line[:_SAMPLE]
                 intact = False
                 break
-            if not line.isascii() and len(sample) < _SAMPLE:
+            if len(sample) < _SAMPLE and (not line.isascii() or b"~{" in line):
                 sample += line
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
                 intact = False
-    if intact:
+    guess = detect_encoding(bytes(sample))
+    if intact and guess.name != "hz":
         return "utf-8"
     if encoding is not None:
         return encoding
-    guess = detect_encoding(bytes(sample))
     if guess.name is None or guess.name.startswith("utf-16"):
         raise InputError(f"{path} is not UTF-8 ({guess.reason or guess.name}). Name its encoding with --encoding.")
     if guess.name != "utf-8":

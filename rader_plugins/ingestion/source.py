@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Literal
 
 from rader_plugins.arguments import check_flag, check_path, check_string, expand_path, iterate, shown
 from rader_plugins.documents import Document
-from rader_plugins.errors import InputError
+from rader_plugins.errors import IncompleteSourceWarning, InputError
 from rader_plugins.ingestion.chunking import Chunking
 from rader_plugins.ingestion.code import CODE_SUFFIXES
 from rader_plugins.ingestion.file_reading import FileReader
@@ -79,8 +80,16 @@ class Source:
                 yield from ((number, chunk) for chunk in self._chunks(document))
 
     def documents(self) -> Iterator[Document]:
-        """Yield the documents (or their chunks) alone."""
-        return (document for _, document in self.read(Findings()))
+        """Yield the documents (or their chunks) alone; an :class:`IncompleteSourceWarning` names what is left out."""
+        findings = Findings()
+        yield from (document for _, document in self.read(findings))
+        self.warn(findings)
+
+    def warn(self, findings: Findings) -> None:
+        """Warn of files and rows that were left out, if any were: for whoever has no summary that names them."""
+        if losses := findings.losses():
+            message = f"Not all of {self.path} was read: {losses}. `rader index build` names all of them."
+            warnings.warn(message, IncompleteSourceWarning, stacklevel=2)
 
     @property
     def reader(self) -> FileReader:

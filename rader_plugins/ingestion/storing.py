@@ -35,7 +35,8 @@ class Outcome:
         truncated: Ids of those encoded that were longer than the model reads.
         refused: Id -> why of documents whose texts the model's server refuses; the others are stored.
         not_pruned: Why nothing was removed although that was asked for.
-        kept: Ids of documents that are not removed since their file is there, though what it holds now is no text.
+        kept: Ids of documents that are not removed since their file is there, though what it holds now is no text, or
+            rows without ids, of which one may be theirs.
     """
 
     added: int = 0
@@ -92,7 +93,8 @@ def ingest(
     survey.findings.update(findings, ("unreadable", "binary"))
     if surplus and (reason := survey.findings.incomplete):
         surplus, outcome.not_pruned = {}, reason
-    outcome.kept = [id for id, file in surplus.items() if file in survey.findings.names.get("binary", {})]
+    unclear = _unclear_files(survey.findings)
+    outcome.kept = [id for id, file in surplus.items() if file in unclear]
     if outdated := [*superseded, *(surplus.keys() - outcome.kept)]:
         outcome.removed = index.delete(outdated)
     return outcome
@@ -130,6 +132,12 @@ def add_batch(index: Index, documents: list[Document], outcome: Outcome) -> None
     outcome.unchanged += report.unchanged
     outcome.encoded += report.encoded
     outcome.truncated += [document.id for document in documents if document.text in truncated]
+
+
+def _unclear_files(findings: Findings) -> set[str]:
+    """Return files that are there, of which it is not known what has become of their documents."""
+    rows = findings.names.get("unnamed", {})
+    return {*findings.names.get("binary", {}), *(row.rpartition(", row ")[0] for row in rows)}
 
 
 def _outdated(index: Index, survey: Survey) -> tuple[dict[str, str], list[str]]:

@@ -41,7 +41,7 @@ class FileReading:
         folder: Of the index, where a reading that is killed leaves what it has; None for a temporary place.
         jobs: How many processes read.
         limits: What reading one file may take.
-        check_content: Look at the content of files whose size and time are those of before.
+        check_content: Look at the content of files whose size and times are those of before.
     """
 
     records: Mapping[str, FileRecord] = field(default_factory=dict)
@@ -87,6 +87,10 @@ class Survey:
             return
         for file in self._files:
             yield from self._spool.documents(file)
+
+    def warn(self) -> None:
+        """Warn of what was left out, if anything was; see :meth:`Source.warn`."""
+        self.source.warn(self.findings)
 
     def discard(self) -> None:
         """Remove what was kept for :meth:`documents`."""
@@ -217,10 +221,14 @@ def _check_tables(result: Survey) -> None:
     source = result.source
     if source.columns is None:
         return
-    unusable = {**result.findings.names.get("empty", {}), **result.findings.names.get("binary", {})}
-    tables = [printable(source.name_of(file)) for file in source.files if file.suffix.lower() in TABLE_SUFFIXES]
-    if all(name in unusable for name in tables):
-        raise InputError(f"No table has usable rows with the columns of --rows: {tables[0]}: {unusable[tables[0]]}.")
+    kinds: tuple[Kind, ...] = ("unreadable", "binary", "empty", "unnamed")
+    reasons = {name: detail for kind in kinds for name, detail in result.findings.names.get(kind, {}).items()}
+    tables = [file for file in source.files if file.suffix.lower() in TABLE_SUFFIXES]
+    if any((record := result.records.get(os.path.abspath(file))) and record.ids for file in tables):  # noqa: PTH100
+        return
+    name = printable(source.name_of(tables[0]))
+    reason = next((f"{of}: {detail or 'no text'}" for of, detail in reasons.items() if of.startswith(name)), name)
+    raise InputError(f"No table has usable rows with the columns of --rows: {reason}.")
 
 
 def _check_any(result: Survey) -> None:
@@ -230,7 +238,12 @@ def _check_any(result: Survey) -> None:
 
 def _reasons(findings: Findings) -> str:
     parts = []
-    texts: dict[Kind, str] = {"empty": "without text", "binary": "not text", "unreadable": "unreadable"}
+    texts: dict[Kind, str] = {
+        "empty": "without text",
+        "binary": "not text",
+        "unreadable": "unreadable",
+        "unnamed": "without an id",
+    }
     for kind, what in texts.items():
         names = findings.names.get(kind, {})
         if names:

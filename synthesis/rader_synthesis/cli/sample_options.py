@@ -202,6 +202,7 @@ class DocumentOptions:
         from rader_synthesis.sampling import bm25_index
 
         surveyed = survey(open_source(self.corpus), progress=progress)
+        surveyed.warn()
         with tempfile.TemporaryDirectory(prefix="rader-samples-") as folder:
             if choice.model is None:
                 with bm25_index(Path(folder) / "index", surveyed.documents()) as opened:

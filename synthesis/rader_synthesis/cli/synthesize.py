@@ -228,6 +228,7 @@ def _documents(
     from rader_synthesis.searchers import corpus_digest
 
     corpus_survey = survey(open_source(corpus or Path()), progress=progress)
+    corpus_survey.warn()
     place = IndexPlace(str(out / "index"))
     # BM25 alone needs no model, nor has one to be installed.
     without = mode is SearchMode.bm25 and not choice.is_given

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rader_plugins.ingestion import Findings, open_source
+from tests.rader_plugins.cli.conftest import write_rows
 
 TEXTS = {
     "german": "Straße und Café – „naiv“. Die Größe der Übung überrascht alle Mädchen in Österreich.",
@@ -27,20 +28,20 @@ TEXTS = {
 }
 UNICODE = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le")
 OF_LANGUAGES = {
-    "german": ("cp1252", "latin-1", "iso8859-15", "mac_roman", "cp850", "cp437", "cp037", "cp500"),
+    "german": ("cp1252", "latin-1", "iso8859-15", "mac_roman", "cp850", "cp437", "cp037", "cp500", "utf-7"),
     "french": ("cp1252", "mac_roman", "cp850"),
     "czech": ("cp1250", "iso8859-2", "mac_latin2"),
     "polish": ("cp1250", "iso8859-2"),
-    "russian": ("cp1251", "koi8-r", "cp866", "iso8859-5", "mac_cyrillic"),
+    "russian": ("cp1251", "koi8-r", "cp866", "iso8859-5", "mac_cyrillic", "utf-7"),
     "greek": ("cp1253", "iso8859-7"),
     "hebrew": ("cp1255", "iso8859-8"),
     "arabic": ("cp1256", "iso8859-6"),
     "turkish": ("cp1254", "iso8859-9"),
     "thai": ("cp874", "tis-620"),
     "japanese": ("shift_jis", "cp932", "euc-jp", "iso-2022-jp"),
-    "chinese": ("gb18030", "gbk"),
+    "chinese": ("gb18030", "gbk", "hz", "utf-7"),
     "taiwanese": ("big5",),
-    "korean": ("euc-kr", "cp949", "johab", "iso-2022-kr"),
+    "korean": ("euc-kr", "cp949", "johab", "iso-2022-kr", "utf-7"),
 }
 ENCODED = [(language, encoding) for language, text in TEXTS.items() for encoding in (*UNICODE, *OF_LANGUAGES[language])]
 AMONG_ENGLISH = "The theorem was proved many times over the centuries, by people of many lands. " * 6
@@ -66,6 +67,30 @@ def test_what_is_read_is_what_was_written_or_a_guess_that_is_named(
     assert text == content or findings.count("guessed") or findings.count("binary")
     if encoding in UNICODE[:4] + UNICODE[5:6] and (encoding != "utf-16-le" or language == "german"):
         assert text == content, "Unicode says itself how it is to be read"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'int x=a+foo-bar, y=n+Able-1; s="sha256-47DEQpj8HBSa+TImW5JCeuQeRkm5NMpJWZG3hSuFU="; // C++ and 1+2',
+        '(format t "~{~a~^, ~}" list) (format nil "~{word~}~{ab~}") ~{text~}, and in LaTeX ~{\\em emphasis~}',
+        "--- a\n+++ b\n+Added a line\n+Another, with +AAA and more\n-Before\n",
+        "+49 30 1234567, +Alan-, a+b-c, x+And-y, jane+newsletter-9@example.com, +ABCDEFGHIJKLMNOPQRSTUVWXYZ-",
+        "T3JnYW5p+emF0aW9uA+BcdEfGhIjKlMnOpQrStUvWxYz0123456789ab/cd+efghijkl==",
+    ],
+)
+def test_ascii_that_only_looks_like_another_encoding_stays_ascii(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    assert read(tmp_path / "a.txt") == (text, Findings())
+    write_rows(tmp_path / "a.jsonl", {"text": text})
+    assert read(tmp_path / "a.jsonl") == (text, Findings())
+
+
+def test_rows_in_hz_are_no_rows_in_ascii(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(('{"text": "' + TEXTS["chinese"] + '"}\n').encode("hz"))
+    text, findings = read(tmp_path / "a.jsonl")
+    assert text == TEXTS["chinese"]
+    assert findings.names == {"guessed": {"a.jsonl": "hz"}}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rader_plugins.errors import IncompleteSourceWarning
 from rader_plugins.ingestion import open_source
 from rader_plugins.ingestion.chunking import Chunking
 from rader_plugins.ingestion.findings import Findings
@@ -142,7 +143,10 @@ def test_a_hit_is_cited_by_file_and_page(tmp_path: Path, monkeypatch: pytest.Mon
     def rader(*arguments: object) -> Any:
         return CliRunner().invoke(build_app(), [str(argument) for argument in arguments])
 
-    with RaderIndex.create(tmp_path / "index", None) as index:
+    with (
+        RaderIndex.create(tmp_path / "index", None) as index,
+        pytest.warns(IncompleteSourceWarning, match=r"2 no text, such as broken\.xlsx"),
+    ):
         index.add(open_source(_folder(tmp_path)).documents())
     monkeypatch.chdir("/")
     output = rader("search", tmp_path / "index", "where do pigeons live", "--mode", "bm25", "--explain").stdout

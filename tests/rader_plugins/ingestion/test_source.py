@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,6 +185,25 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
         (tmp_path / "sub").chmod(0o755)
     assert set(documents) == {"a.txt"}
     assert set(findings.names["unreadable"]) == {"sub/", "b.txt"}
+
+
+def test_a_folder_that_may_be_listed_and_not_entered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the system refuses of one folder costs nothing of the others, and makes the listing incomplete."""
+    for name in ("a.txt", "shut/deep/b.txt", "z/c.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("text")
+    real = Path.stat
+
+    def stat(self: Path, **options: Any) -> os.stat_result:
+        if self.name in ("deep", "b.txt"):
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    documents, findings = read(open_source(tmp_path))
+    assert set(documents) == {"a.txt", "z/c.txt"}
+    assert findings.names == {"unreadable": {"shut/deep/": "Permission denied"}}
+    assert findings.incomplete is not None
 
 
 def test_a_source_without_a_single_text_says_why(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rader_plugins.documents import Document
-from rader_plugins.errors import InputError
-from rader_plugins.ingestion import Chunking, Findings, open_source, survey
+from rader_plugins.errors import IncompleteSourceWarning, InputError
+from rader_plugins.index import RaderIndex
+from rader_plugins.ingestion import Chunking, Findings, ingest, open_source, survey
 from rader_plugins.ingestion.tables import TableColumns
 
 
@@ -98,16 +99,49 @@ def test_a_row_is_a_document(tmp_path: Path) -> None:
     assert set(read(tmp_path)[0]) == {"a.csv", "b.tsv"}, "without the option they are texts"
 
 
-def test_rows_without_a_name_of_their_own_are_told(tmp_path: Path) -> None:
-    for number, rows in enumerate(("k,t\na,x\na,y\n", "k,t\n,x\n", "")):
-        (tmp_path / f"{number}.csv").write_text(rows)
+def test_rows_are_judged_one_by_one(tmp_path: Path) -> None:
+    """A row without an id, or with that of an earlier one, is named, and costs no other row."""
+    (tmp_path / "0.csv").write_text("k,t,n\na,x,1\n,lost,2\na,x,1\na,y,1\nb,z,1\n")
+    (tmp_path / "1.csv").write_text("k,t\n,x\n")
+    (tmp_path / "2.csv").write_text("")
     documents, findings = read(tmp_path, columns=TableColumns(("t",), id="k"))
-    assert not documents
-    assert findings.names["binary"] == {
-        "0.csv": "row 2 has the id 'a' of an earlier row",
-        "1.csv": "row 1 has nothing in column 'k'",
-        "2.csv": "it is empty",
+    assert {id: document.text for id, document in documents.items()} == {"a": "x", "b": "z"}
+    assert findings.names == {
+        "unnamed": {"0.csv, row 2": "nothing in column 'k'", "1.csv, row 1": "nothing in column 'k'"},
+        "repeated": {
+            "0.csv, row 3": "the id 'a' is that of row 1, the same",
+            "0.csv, row 4": "the id 'a' is that of row 1, with something else, which stays",
+        },
+        "binary": {"2.csv": "it is empty"},
     }
+    (tmp_path / "0.csv").unlink()
+    with pytest.raises(InputError, match="1.csv, row 1: nothing in column 'k'"):
+        survey(open_source(tmp_path, columns=TableColumns(("t",), id="k")))
+
+
+def test_a_row_that_lost_its_id_does_not_lose_its_document(tmp_path: Path) -> None:
+    """Which documents rows without an id are is not known, so that none of the file is taken for gone."""
+    columns = TableColumns(("t",), id="k")
+    (tmp_path / "a.csv").write_text("k,t\na,x\nb,y\n")
+    (tmp_path / "b.csv").write_text("k,t\nc,z\nd,z\n")
+    with RaderIndex.create(None, encoder=None) as index:
+        ingest(index, survey(open_source(tmp_path, columns=columns)))
+        (tmp_path / "a.csv").write_text("k,t\na,x\n,y\n")
+        (tmp_path / "b.csv").write_text("k,t\nc,z\n")
+        outcome = ingest(index, survey(open_source(tmp_path, columns=columns)), prune=True)
+        assert (outcome.removed, outcome.kept, sorted(index.ids())) == (1, ["b"], ["a", "b", "c"])
+
+
+def test_what_a_corpus_lacks_is_told_by_whoever_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    assert [document.id for document in open_source(tmp_path).documents()] == ["a.txt"], "and nothing is said"
+    (tmp_path / "b.txt").write_bytes(bytes(9))
+    (tmp_path / "c.png").write_bytes(b"png")
+    expected = r"1 of other kinds, such as c\.png; 1 no text, such as b\.txt \(binary content: zero bytes\)"
+    with pytest.warns(IncompleteSourceWarning, match=expected):
+        assert len(list(open_source(tmp_path).documents())) == 1
+    with pytest.warns(IncompleteSourceWarning, match=expected):
+        survey(open_source(tmp_path)).warn()
 
 
 def test_a_table_without_rows_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.ingestion import open_source
+from rader_plugins.ingestion.findings import Findings
 from rader_plugins.samples import Sample
 from rader_training.data.groups import Group
 from rader_training.data.rows import quiet_datasets
@@ -35,9 +37,13 @@ class Corpus:
         source = open_source(Path(path))
 
         def texts() -> Iterator[tuple[str, str]]:
-            for document in source.documents():
+            findings = Findings()
+            for _, document in source.read(findings):
                 yield document.id, document.text
+            if next(readings) == 0:
+                source.warn(findings)
 
+        readings = itertools.count()
         self._store(texts, cache, str(path))
 
     @classmethod
