@@ -17,6 +17,7 @@ from rader_plugins.background import Workers
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.client import EmbeddingClient
 from rader_plugins.encoding.remote_batches import BatchLimits, RemoteCall
+from rader_plugins.encoding.remote_lane import QueryLane
 from rader_plugins.encoding.remote_text import RemoteText
 from rader_plugins.encoding.texts import checked_texts, progress, wants_progress
 from rader_plugins.encoding.truncation import report_truncated
@@ -37,10 +38,11 @@ class HTTPEncoder(Encoder):
     :class:`~rader_plugins.encoding.local.LocalEncoder` gives, the fingerprint is the same, and an index built with
     one can be queried through the other. The server must pool as the recipe says.
 
-    Texts go in batches, at most ``concurrency`` at once over all callers; queries go before documents that wait. Status
-    429 (``Retry-After`` is honoured), 5xx, timeouts and broken connections are retried with backoff. A request that the
-    server refuses for its texts is halved: a limit on their number is remembered, a text that it does not take at all
-    is named, and the vectors of the others are in the error. No vector is made up.
+    Texts go in batches, at most ``concurrency`` at once over all callers; queries go before documents that wait, and
+    those that wait for a connection share a request. Status 429 (``Retry-After`` is honoured), 5xx, timeouts and broken
+    connections are retried with backoff. A request that the server refuses for its texts is halved: a limit on their
+    number is remembered, a text that it does not take at all is named, and the vectors of the others are in the error.
+    No vector is made up.
 
     Args:
         url: Base URL of the server (what OpenAI's client calls ``base_url``), or that of its embeddings endpoint.
@@ -118,6 +120,7 @@ class HTTPEncoder(Encoder):
         )
         self._limits = BatchLimits(batch_size, batch_tokens)
         self._pool = Workers(concurrency, "rader-http")
+        self._lane = QueryLane(self._pool, self._limits)
         self.show_progress = show_progress
         self._dimension = self.recipe.dimension
         self.truncated = 0
@@ -205,12 +208,16 @@ class HTTPEncoder(Encoder):
             self._report_truncated([distinct[position] for position in cut], role)
         model = self._served_model()
         call = RemoteCall(role, prepared, rows)
+        batches = self._limits.cut(prepared)
+
+        def embed(batch: list[str]) -> Vectors:
+            return self._embed(batch, model)
+
         submit = self._pool.submit_first if role == "query" else self._pool.submit
         try:
-            return call, [
-                submit(call.encode, batch, lambda batch: self._embed(batch, model), self._limits)
-                for batch in self._limits.cut(prepared)
-            ]
+            if role == "query" and len(batches) == 1:
+                return call, [self._lane.submit(call, embed)]
+            return call, [submit(call.encode, batch, embed, self._limits) for batch in batches]
         except RuntimeError as error:
             raise EncodingError(f"{self!r} is closed.") from error
 

@@ -16,12 +16,17 @@ from typing import Any, TypeVar
 
 from rader_plugins import background
 from rader_plugins.background import Workers
+from rader_plugins.encoding.batching import plan_batches
 from rader_plugins.errors import EncodingError
 
 __all__ = ["LoadedModel", "shared_model"]
 
 R = TypeVar("R")
 Run = Callable[[Sequence[Any]], Any]  # a sequence of results
+
+# Questions differ in length, and one batch of all that wait would be padding for a third. A batch costs about as much
+# as this share of the tokens of a full one, however few it has.
+_BATCHES = 4
 
 
 @dataclass
@@ -80,24 +85,18 @@ class LoadedModel:
         return [_result(question.answer) for question in questions]
 
     def _answer(self, kind: Hashable, run: Run, budget: int) -> None:
-        """Run as many of the questions of a kind as fit, until none is left."""
+        """Run as many of the questions of a kind as fit, those of similar length together, until none is left."""
         while True:
             with self._lock:
                 questions = self._questions.get(kind, [])
-                batch = _fitting(questions, budget)
-                self._questions[kind] = questions[len(batch) :]
+                fitting = _fitting(questions, budget)
+                self._questions[kind] = questions[len(fitting) :]
                 if not self._questions[kind]:
                     del self._questions[kind]
-            if not batch:
+            if not fitting:
                 return
-            try:
-                results = run([question.item for question in batch])
-            except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
-                for question in batch:
-                    question.answer.set_exception(error)
-            else:
-                for question, result in zip(batch, results, strict=True):
-                    question.answer.set_result(result)
+            for positions in plan_batches([question.size for question in fitting], budget // _BATCHES):
+                _run_batch([fitting[position] for position in positions], run)
 
     def take_off_the_shelf(self) -> None:
         """Give this model to nobody else from now on."""
@@ -110,6 +109,17 @@ class LoadedModel:
                 "a fork. Load it in each worker (gunicorn: without --preload, or in the post_fork hook), or start "
                 "workers by spawn."
             )
+
+
+def _run_batch(batch: Sequence[_Question], run: Run) -> None:
+    try:
+        results = run([question.item for question in batch])
+    except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
+        for question in batch:
+            question.answer.set_exception(error)
+    else:
+        for question, result in zip(batch, results, strict=True):
+            question.answer.set_result(result)
 
 
 def _fitting(questions: Sequence[_Question], budget: int) -> list[_Question]:

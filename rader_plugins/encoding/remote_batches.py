@@ -96,6 +96,14 @@ class RemoteCall:
                 limits.lower(max(len(part), 1))  # nothing is wrong with any of them: they were too many
         return len(batch)
 
+    def take_from(self, joined: RemoteCall, first: int) -> None:
+        """Take what has come for the texts of this call, sent with those of others, from position ``first`` on."""
+        for position in range(len(self.texts)):
+            if (refusal := joined._refused.get(first + position)) is not None:
+                self._refused[position] = refusal
+            else:
+                self._vectors[position] = joined._vectors[first + position]
+
     def result(self) -> Vectors:
         """Return the vectors, shape (len(rows), dimension).
 

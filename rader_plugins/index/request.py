@@ -18,6 +18,7 @@ __all__ = ["Detail", "Mode", "SearchRequest", "Vector", "as_vectors"]
 Mode = Literal["hybrid", "dense", "bm25"]
 Detail = Literal["ranks", "terms"]
 _MODES = get_args(Mode)
+_LONGEST_QUERY = 1e38
 Vector = npt.NDArray[np.float32]
 """float32 array of shape (dimension,)."""
 
@@ -128,7 +129,7 @@ def as_vectors(vectors: npt.ArrayLike, count: int, dimension: int | None) -> Vec
     """Return vectors of queries as a float32 array of shape (count, dimension).
 
     Raises:
-        InputError: They are no numbers, have another shape, or hold NaN or infinity.
+        InputError: They are no numbers, have another shape, hold NaN or infinity, or are longer than 1e38.
     """
     try:
         with np.errstate(all="ignore"):
@@ -139,6 +140,11 @@ def as_vectors(vectors: npt.ArrayLike, count: int, dimension: int | None) -> Vec
         raise InputError(f"query_vectors must have the shape ({count}, {dimension}), not {array.shape}.")
     if not np.isfinite(array).all():
         raise InputError("query_vectors hold NaN or infinity.")
+    # Products with stored vectors, which have length 1, must be numbers of single precision.
+    if (np.linalg.norm(array.astype(np.float64), axis=1) > _LONGEST_QUERY).any():
+        raise InputError(
+            f"query_vectors are longer than {_LONGEST_QUERY:g}, so that scores would not be finite: scale them."
+        )
     return array
 
 

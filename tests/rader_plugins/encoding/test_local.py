@@ -412,8 +412,8 @@ def test_questions_wait_for_one_batch_and_are_encoded_together(encoder, monkeypa
     questions = [f"question {number} of somebody" for number in range(10)]
     expected = encoder.encode_queries(questions)
     watch = Watch(encoder, monkeypatch)
-    monkeypatch.setattr(encoder, "batch_tokens", 400)
-    texts = [f"text number {index} " * 8 for index in range(60)]
+    monkeypatch.setattr(encoder, "batch_tokens", 2000)
+    texts = [f"text number {index} " * 8 for index in range(120)]
 
     async def run():
         large = [asyncio.create_task(encoder.aencode_documents(texts)) for _ in range(jobs)]

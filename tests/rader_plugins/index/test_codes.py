@@ -242,6 +242,23 @@ def test_vectors_and_queries_that_are_not_finite_are_refused_as_before() -> None
                 found(index, np.full((1, 16), value, np.float32), 1)
 
 
+@pytest.mark.parametrize("mode", ["dense", "hybrid"])
+def test_queries_so_long_that_scores_overflow_are_refused(mode: Any) -> None:
+    vectors = hard_vectors("normal", 40, 16, 0)
+    with RaderIndex.create(None, HashEncoder()) as index:
+        index.add([Document(id=f"d{n:02d}", text="q") for n in range(40)], vectors=vectors)
+        queries = vectors[:2] * np.float32(9e37)
+        assert [len(hits) for hits in index.search(SearchRequest(["q"] * 2, k=40, mode=mode, vectors=queries))] == [
+            40,
+            40,
+        ]
+        assert found(index, queries, 40) == [
+            best(vectors, [f"d{n:02d}" for n in range(40)], query, 40, np.ones(40, bool)) for query in queries
+        ]
+        with pytest.raises(InputError, match="longer than"):
+            index.search(SearchRequest(["q"] * 2, k=3, mode=mode, vectors=queries * 2))
+
+
 # The file
 
 

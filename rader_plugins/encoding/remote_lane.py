@@ -1,0 +1,117 @@
+"""`QueryLane`: queries of several callers that wait for a connection travel in one request."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from rader_plugins import background
+from rader_plugins.background import Workers
+from rader_plugins.encoding.base import Vectors
+from rader_plugins.encoding.client import InputRefusedError
+from rader_plugins.encoding.remote_batches import BatchLimits, RemoteCall
+
+__all__ = ["QueryLane"]
+
+Embed = Callable[[list[str]], Vectors]
+
+
+@dataclass
+class _Waiting:
+    """A call of which nothing was sent yet."""
+
+    call: RemoteCall
+    done: Future[int] = field(default_factory=Future)
+
+    def run(self, embed: Embed, limits: BatchLimits) -> None:
+        """Send it alone."""
+        try:
+            count = self.call.encode(range(len(self.call.texts)), embed, limits)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(count)
+
+    def cancel_with(self, job: Future[None]) -> None:
+        """Give up where the job was given up that would have sent it."""
+        if job.cancelled():
+            self.done.cancel()
+
+
+class QueryLane:
+    """The queries that wait for one of the connections to a server. Safe to use from several threads.
+
+    Where a connection is free, a query is sent at once and alone; so nothing is delayed in order to be joined. A text
+    that the server refuses is found as among those of one call, and only its caller hears of it.
+
+    Args:
+        pool: Has a thread for each connection.
+        limits: What a request may hold.
+    """
+
+    def __init__(self, pool: Workers, limits: BatchLimits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._lock = background.Lock()
+        self._forget()
+        background.after_fork(self._forget)
+
+    def _forget(self) -> None:
+        self._waiting: deque[_Waiting] = deque()
+
+    def submit(self, call: RemoteCall, embed: Embed) -> Future[int]:
+        """Send the texts of a call that fit into a request; the future gives their number.
+
+        Args:
+            call: The texts.
+            embed: Sends texts, of this call and of others, and returns their vectors.
+
+        Raises:
+            RuntimeError: The pool was shut down.
+        """
+        waiting = _Waiting(call)
+        with self._lock:
+            self._waiting.append(waiting)
+        # As many jobs as calls, and each sends at least one: none is left.
+        self._pool.submit_first(self._send, embed).add_done_callback(waiting.cancel_with)
+        return waiting.done
+
+    def _send(self, embed: Embed) -> None:
+        together = self._take()
+        if len(together) < 2:
+            for waiting in together:
+                waiting.run(embed, self._limits)
+            return
+        joined = RemoteCall("query", [text for waiting in together for text in waiting.call.texts], [])
+        try:
+            joined.encode(range(len(joined.texts)), embed, self._limits)
+        except InputRefusedError:  # no text of any was taken: what that means is for each call to say
+            for waiting in together:
+                waiting.run(embed, self._limits)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            for waiting in together:
+                waiting.done.set_exception(error)
+        else:
+            first = 0
+            for waiting in together:
+                waiting.call.take_from(joined, first)
+                first += len(waiting.call.texts)
+                waiting.done.set_result(len(waiting.call.texts))
+
+    def _take(self) -> list[_Waiting]:
+        """Take as many calls as fit into a request, in the order in which they came."""
+        together: list[_Waiting] = []
+        texts: list[str] = []
+        with self._lock:
+            while self._waiting:
+                texts += self._waiting[0].call.texts
+                if together and len(self._limits.cut(texts)) > 1:
+                    break
+                waiting = self._waiting.popleft()
+                if waiting.done.set_running_or_notify_cancel():
+                    together.append(waiting)
+                else:
+                    del texts[-len(waiting.call.texts) :]
+        return together
