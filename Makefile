@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # A release of which a CPU build may lie beside the machine's packages; any torch>=2.4 works.
 TORCH ?= torch==2.13.0
 
+# No test in them is quick, and each import takes seconds.
+SLOW_FILES := tests/examples tests/rader_plugins/evaluation/test_mteb.py
+
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 # Threads that wait leave their core to others: many times faster where something else runs on the machine.
@@ -39,11 +42,13 @@ types: $(VENV)/.ready-test
 		-p llama_index.postprocessor.rader -p llama_index.retrievers.rader -p llama_index.vector_stores.rader
 
 # Two processes with a thread each are quicker than one with two, and no test may depend on either.
+# Files are shared out in the order of tests/conftest.py: the longest first.
+PYTEST_IN_TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 unit: $(VENV)/.ready-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST_IN_TWO)
 
 quick: $(VENV)/.ready-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not real and not long'
+	$(PYTEST_IN_TWO) -m 'not slow and not real and not long' $(SLOW_FILES:%=--ignore=%)
 
 test-long: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m long --timeout 3600

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# While modules are imported, nothing becomes garbage: looking for it took a quarter of the time of collecting tests.
+gc.disable()
 
 # The gate draws the same examples each time; HYPOTHESIS_PROFILE=search looks for others.
 settings.register_profile("repeatable", derandomize=True)
@@ -17,6 +22,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # No test may wait for a hub; what a test needs is installed, made by it or skipped.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Each client that is made reads all authorities of the world, 20 ms and more; who speaks TLS here names his own.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
 # Models compute in one precision wherever the tests run; those of the choice itself take this away.
 os.environ["RADER_CPU_DTYPE"] = "float32"
 # Tests fork this process; gRPC's own handlers of forks may end it where clients of it (Milvus's) are at work.
@@ -38,10 +45,39 @@ SLOW_FOLDERS = tuple(Path(__file__).parent / name for name in ("training", "exam
 REAL_FIXTURES = {"mini", "shared_data"}
 # What names a real server or model in the imports of a test's module.
 REAL_NAMES = {"small_llm", "llama", "mteb"}
+# Files in which one test takes a minute or so, longest first: started last, one process would end long after the other.
+LONGEST_FILES = (
+    "examples/test_close_the_loop.py",
+    "docs/test_tutorial.py",
+    "training/test_training_walks.py",
+    "rader_plugins/distributed/test_ray_build.py",
+    "rader_plugins/retrieval/test_reference_figures.py",
+)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make quick` leaves out, where it follows from the room or from a fixture."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what `make quick` leaves out, where it follows from the room or from a fixture; order what is shared out."""
+    mark_by_room(items)
+    yield
+    if hasattr(config, "workerinput"):
+        items.sort(key=longest_first(items))
+
+
+def pytest_collection_finish() -> None:
+    # What collecting has left is there to stay: the garbage collector need not look at it again in each test.
+    gc.freeze()
+    gc.enable()
+
+
+def longest_first(items: list[pytest.Item]) -> Callable[[pytest.Item], tuple[int, int, str]]:
+    """Return a key that keeps files together: the longest, then those of many tests, last what fills the gaps."""
+    counts = Counter(item.path for item in items)
+    turns = {Path(__file__).parent / name: turn for turn, name in enumerate(LONGEST_FILES)}
+    return lambda item: (turns.get(item.path, len(turns)), -counts[item.path], str(item.path))
+
+
+def mark_by_room(items: list[pytest.Item]) -> None:
     for item in items:
         if any(folder in item.path.parents for folder in SLOW_FOLDERS):
             item.add_marker(pytest.mark.slow)

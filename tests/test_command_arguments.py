@@ -94,6 +94,7 @@ def values(parameter: Any) -> list[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("every", [16, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3000)])])
+@pytest.mark.slow
 def test_every_option_may_be_anything(name: str, every: int, bench: Bench) -> None:
     faults = []
     turn = 0

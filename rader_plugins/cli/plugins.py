@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any
 
 import typer
@@ -13,9 +16,10 @@ PLUGIN_GROUP = "rader.commands"
 """Entry-point group: each entry is a Typer app (becomes a group of commands) or a function (becomes a command)."""
 
 
-def plugins() -> dict[str, EntryPoint]:
+@cache  # a command asks several times, and each time the metadata of every installed package would be read
+def plugins() -> Mapping[str, EntryPoint]:
     """Return the entry points of plug-in commands by name, without importing them."""
-    return {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}
+    return MappingProxyType({entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)})
 
 
 def load_plugin(entry: EntryPoint) -> tuple[Any, str | None]:

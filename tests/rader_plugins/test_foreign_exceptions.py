@@ -203,6 +203,7 @@ NAMES = sorted(calls(new_index(), Path()))
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_every_argument_may_be_anything(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     function, arguments = calls(new_index(), folder)[name]

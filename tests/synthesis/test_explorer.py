@@ -172,6 +172,7 @@ def dom(page: Path, tmp_path: Path, fragment: str = "") -> str:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.slow
 def test_a_browser_shows_the_way_to_the_answer(run: Path, tmp_path: Path) -> None:
     write_page(run, tmp_path / "page.html")
     page_text = dom(tmp_path / "page.html", tmp_path)
@@ -195,6 +196,7 @@ def test_a_browser_shows_the_way_to_the_answer(run: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.slow
 def test_hostile_text_is_inert_among_hundreds_of_problems(tmp_path: Path, listener: tuple[str, list[str]]) -> None:
     url, requested = listener
     hostile = HOSTILE.format(url=url)
@@ -271,6 +273,7 @@ def test_trajectories_by_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.slow
 def test_a_browser_shows_trajectories(tmp_path: Path) -> None:
     write_trajectories(tmp_path / "t.jsonl", [answered("1", "x", 1.0), answered("2", "x", 0.5)])
     write_page(tmp_path / "t.jsonl", tmp_path / "page.html")

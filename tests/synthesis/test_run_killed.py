@@ -27,6 +27,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path, clean) -> None:  # noqa: F811
     """Every call is made once, apart from those that were under way at a kill."""
     out = tmp_path / "run"
@@ -70,6 +71,7 @@ except Exception as error:
 
 @pytest.mark.skipif(os.name != "posix", reason="uses the resource limits of POSIX systems")
 @pytest.mark.parametrize("full", ["journal", "cache"])
+@pytest.mark.slow
 def test_full_disk(tmp_path: Path, full: str) -> None:
     """What was finished stays; with room again the run goes on. The journal's second line is too long for the disk."""
     out = tmp_path / "run"

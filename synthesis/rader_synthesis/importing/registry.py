@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rader_plugins.errors import InputError
@@ -19,13 +22,14 @@ _ROWS_TO_LOOK_AT = 20
 _SURE = 0.5
 
 
-def importer_kinds() -> dict[str, EntryPoint]:
+@cache  # asked once for each kind, and each time the metadata of every installed package would be read
+def importer_kinds() -> Mapping[str, EntryPoint]:
     """Return the entry points by kind, those of this package first."""
     points = sorted(entry_points(group=GROUP), key=lambda point: not point.value.startswith("rader_synthesis."))
     kinds: dict[str, EntryPoint] = {}
     for point in points:
         kinds.setdefault(point.name, point)
-    return kinds
+    return MappingProxyType(kinds)
 
 
 def importer_class(kind: str) -> type[FileImporter]:

@@ -29,6 +29,7 @@ def test_without_langchain_core() -> None:
     assert "pip install 'rader-plugins[langchain]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_needs_langchain_core_alone() -> None:
     done = _import_without("langchain", "langchain_community", "llama_index", "torch", "sentence_transformers")
     assert done.returncode == 0, done.stderr

@@ -124,6 +124,7 @@ def test_mathematics_from_many_threads(math: MathChecker) -> None:
     assert verdicts == [same for *_, same in rows]
 
 
+@pytest.mark.slow
 def test_an_expression_without_end_is_given_up_and_the_next_one_is_decided() -> None:
     pytest.importorskip("math_verify")
     checker = MathChecker(timeout=60.0)  # a busy machine needs seconds for what takes none
@@ -135,6 +136,7 @@ def test_an_expression_without_end_is_given_up_and_the_next_one_is_decided() -> 
     checker.close()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(math: MathChecker) -> None:
     assert math.equal("3+4", "4+3")
     process = next(worker for worker in math._workers.queue[::-1])._process

@@ -53,7 +53,7 @@ not_a_command = 3
 
 
 @pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     entries = {
         "group": f"{__name__}:plugin_app",
         "greet": f"{__name__}:plain",
@@ -67,6 +67,9 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         plugins_module, "entry_points", lambda group: plugin_entries if group == plugins_module.PLUGIN_GROUP else []
     )
+    plugins_module.plugins.cache_clear()
+    yield
+    plugins_module.plugins.cache_clear()
 
 
 def _this_module() -> Any:
@@ -123,6 +126,7 @@ def test_help_of_every_command_is_in_plain_words(rader: Rader) -> None:
             assert jargon not in help_text, (names, jargon)
 
 
+@pytest.mark.slow
 def test_names_of_models_are_completed() -> None:
     for arguments in ("index build x --model", "search --rerank", "train retriever --base"):
         words = f"rader {arguments} rader-"
@@ -174,6 +178,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_in_one_line(built: Path) -> None:
     arguments = [sys.executable, "-c", LOADS, "search", str(built), "pigeons", "--ids", "-k", "1"]
     result = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=600, check=True)
@@ -360,6 +365,7 @@ def test_help_imports_nothing_heavy(process: Process) -> None:
     assert "index" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_results_and_nothing_else(process: Process, tmp_path: Path) -> None:
     out = tmp_path / "index"
     path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": "stars and bars"}, {"text": "graphs"})
@@ -371,6 +377,7 @@ def test_a_pipe_gets_results_and_nothing_else(process: Process, tmp_path: Path) 
     assert json.loads(result.stdout)[0]["id"] == "a"
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(built: Path) -> None:
     arguments = command("search", built, "graph", "-k", 40, "--mode", "bm25", "--json")
     child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
@@ -381,6 +388,7 @@ def test_a_reader_that_leaves_is_no_error(built: Path) -> None:
     assert child.wait(600) == 0
 
 
+@pytest.mark.slow
 def test_text_that_the_stream_cannot_show(built: Path) -> None:
     arguments = command("models")
     env = {**environment(), "PYTHONIOENCODING": "latin-1"}
@@ -462,6 +470,7 @@ def test_control_c_ends_a_command_that_does_not_end_by_itself(last: str) -> None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.slow
 def test_control_c_says_what_is_committed_and_the_same_command_goes_on(
     server: ThreadingHTTPServer, tmp_path: Path, process: Process
 ) -> None:

@@ -6,10 +6,13 @@ import json
 import pickle
 from pathlib import Path
 
+import pytest
+
 from tests.rader_plugins.cli.conftest import Rader
 from tests.rader_plugins.ingestion.test_encodings import TEXTS
 
 
+@pytest.mark.slow
 def test_a_folder_of_many_encodings_and_kinds_of_files(rader: Rader, tmp_path: Path) -> None:
     """Everything in it is found by its words, or named with a reason."""
     folder, out = tmp_path / "texts", tmp_path / "index"

@@ -149,6 +149,7 @@ def application(index: str) -> Any:
     return {"context": retriever | cited, "question": RunnablePassthrough()} | prompt | model | StrOutputParser()
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_all_kinds_to_an_application_that_cites(
     rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

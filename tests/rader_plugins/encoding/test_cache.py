@@ -120,6 +120,7 @@ def _fill(path: str, part: int) -> None:
     CachedEncoder(Counting(), VectorCache(path)).encode_documents(texts)
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_fill, args=(str(tmp_path / "cache"), part)) for part in range(2)]

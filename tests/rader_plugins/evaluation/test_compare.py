@@ -140,6 +140,7 @@ def test_what_is_written(runs: list[Evaluation], tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.slow
 def test_a_browser_shows_it(runs: list[Evaluation], tmp_path: Path) -> None:
     _, html, _ = compare(runs).write(tmp_path / "report")
     picture = tmp_path / "page.png"
@@ -159,6 +160,7 @@ def test_a_browser_shows_it(runs: list[Evaluation], tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.slow
 def test_a_narrow_window_cuts_nothing_off(runs: list[Evaluation], tmp_path: Path) -> None:
     _, html, _ = compare(runs).write(tmp_path / "report")
     probe = (

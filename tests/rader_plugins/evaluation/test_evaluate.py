@@ -206,6 +206,7 @@ evaluate(Search(), make_dataset(), out=sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(toy: RetrievalDataset, tmp_path: Path) -> None:
     process = start(KILLED, str(tmp_path))
     assert process.communicate()[0] == "now\n"

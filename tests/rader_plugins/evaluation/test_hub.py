@@ -200,6 +200,7 @@ def test_either_layout_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     check_beir(RetrievalDataset.from_hub("BeIR/scifact", qrels="BeIR/scifact-qrels"))
 
 
+@pytest.mark.slow
 def test_offline_the_error_says_what_to_download(tmp_path: Path) -> None:
     program = """
 from rader_plugins.errors import InputError, RaderError

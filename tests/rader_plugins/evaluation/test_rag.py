@@ -156,6 +156,7 @@ print("accuracy", found.accuracy, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(KILLED, str(out), "20")

@@ -77,6 +77,7 @@ def test_recall_scores_filters_and_changes(vectors: np.ndarray, ann: object, whe
         assert search(reopened, queries) == after
 
 
+@pytest.mark.slow
 def test_a_damaged_structure_is_left_out(vectors: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     build(tmp_path / "i", vectors, "hnsw").close()
     file = next((tmp_path / "i" / "derived").glob("hnsw-*"))

@@ -24,6 +24,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_a_reader_in_another_process_sees_each_commit_at_its_next_search(tmp_path: Path) -> None:
     import subprocess
     import sys

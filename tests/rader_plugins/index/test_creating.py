@@ -52,6 +52,7 @@ print("done")
 @pytest.mark.parametrize(
     ("processes", "rounds"), [(3, 5), pytest.param(8, 200, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
+@pytest.mark.slow
 def test_processes_that_create_at_once_make_one_whole_index(tmp_path: Path, processes: int, rounds: int) -> None:
     import subprocess
     import sys

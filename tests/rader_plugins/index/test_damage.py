@@ -149,6 +149,7 @@ print(len(index))
 
 @pytest.mark.skipif(os.name != "posix", reason="uses the resource limits of POSIX systems")
 @pytest.mark.parametrize("limited", ["vectors", "database"])
+@pytest.mark.slow
 def test_full_disk(path: Path, limited: str) -> None:
     before = hits(path)
     output, _ = start(FULL_DISK, str(path), limited).communicate()

@@ -49,6 +49,7 @@ def apply(state: dict[str, str], change: list) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 200))])
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "index"
     RaderIndex.create(path, encoder=HashEncoder()).close()

@@ -190,6 +190,7 @@ def mixed(folder: Path, copies: int) -> None:
         (folder / f"{number}.txt").write_bytes(f"Straße {number}".encode("cp1252"))
 
 
+@pytest.mark.slow
 def test_more_processes_give_the_same_index(tmp_path: Path) -> None:
     pytest.importorskip("pypdf", reason="needs the extra documents")
     pytest.importorskip("markitdown", reason="needs the extra documents")
@@ -220,6 +221,7 @@ def test_a_reader_that_takes_too_long_is_ended_and_named(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
+@pytest.mark.slow
 def test_a_reader_that_takes_all_memory_is_named(tmp_path: Path) -> None:
     pytest.importorskip("markitdown", reason="needs the extra documents")
     raw = files.docx("Head", "body")
@@ -273,6 +275,7 @@ survey(open_source(sys.argv[1]), reading=FileReading(folder=Path(sys.argv[2])))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills as POSIX systems do")
+@pytest.mark.slow
 def test_a_reading_that_was_killed_goes_on(folder: Path, tmp_path: Path, reads: list[str]) -> None:
     out = tmp_path / "index"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -198,6 +198,7 @@ def test_a_raising_hook_drops_the_row_and_the_thread_goes_on(path: Path) -> None
     assert row.metadata == {"user": {"name": ["ANN"]}, "count": 1, "feedback": ["SAID"]}
 
 
+@pytest.mark.slow
 def test_writers_of_several_processes_share_a_file(path: Path) -> None:
     code = (
         "import sys\nfrom rader_plugins.recording import TrajectoryWriter\n"

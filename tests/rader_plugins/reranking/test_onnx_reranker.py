@@ -71,6 +71,7 @@ def test_scores_of_torch(original: Path, tmp_path: Path) -> None:
     assert onnx_reranker.precision == torch_reranker.precision == "float32"
 
 
+@pytest.mark.slow
 def test_the_command_exports_either_kind_and_others_take_it(original: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(build_app(), ["export-onnx", str(original), "--out", str(tmp_path / "onnx"), "--json"])
     assert result.exit_code == 0, result.output
@@ -93,6 +94,7 @@ def test_the_command_exports_either_kind_and_others_take_it(original: Path, tmp_
     assert len(searched.stdout.split()) == 5
 
 
+@pytest.mark.slow
 def test_an_encoder_by_the_command(tmp_path: Path) -> None:
     folder = tiny_qwen2(tmp_path / "tiny")
     recipe = Recipe(name="own", model="?", append_eos=True, max_query_length=64, max_document_length=64)
@@ -132,6 +134,7 @@ def test_a_server_is_no_model_to_export(server: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_options_of_torch_are_refused(original: Path, tmp_path: Path) -> None:
     resolved = resolve(str(original), kind="reranker")
     export_model(resolved.recipe, resolved.location, tmp_path / "onnx")

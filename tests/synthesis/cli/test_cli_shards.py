@@ -27,6 +27,7 @@ def trajectories(folder: Path) -> list[Any]:
     return sorted(read_trajectories(folder / "trajectories.jsonl"), key=lambda trajectory: trajectory.id)
 
 
+@pytest.mark.slow
 def test_two_shards_become_the_run_over_all(tmp_path: Path, problems: Path, options: list[Any]) -> None:  # noqa: F811
     settings = options[:-1]
     with server(chance) as served:
@@ -48,6 +49,7 @@ def test_two_shards_become_the_run_over_all(tmp_path: Path, problems: Path, opti
         assert len(trajectories(tmp_path / "one")) < len(trajectories(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_merged_or_cut_is_refused(tmp_path: Path, problems: Path, options: list[Any]) -> None:  # noqa: F811
     with server(chance) as served:
         call = ["synthesize", problems, "--llm-url", served.url, *options]

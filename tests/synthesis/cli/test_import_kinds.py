@@ -166,6 +166,7 @@ class DeskImporter(ConversationImporter):
 '''
 
 
+@pytest.mark.slow
 def test_another_package_adds_a_kind_by_an_entry_point(tmp_path: Path) -> None:
     site = tmp_path / "site"
     (site / "help_desk").mkdir(parents=True)

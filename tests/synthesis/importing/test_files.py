@@ -105,6 +105,7 @@ def test_what_json_has_no_number_for_is_null_and_counted(name: str, tmp_path: Pa
     assert report.notes == {"NaN or Infinity, which JSON does not have, taken for null": 1}
 
 
+@pytest.mark.slow
 def test_a_line_of_thirty_megabytes(tmp_path: Path) -> None:
     long = json.dumps(conversation("long", "word " * 6_000_000))
     (tmp_path / "log.jsonl").write_text(f"{long}\n{json.dumps(conversation('short', 'A document.'))}\n")

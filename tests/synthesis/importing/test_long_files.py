@@ -73,6 +73,7 @@ def convert(row: dict[str, Any]) -> Trajectory:
     ],
     ids=["openai", "solutions", "proofs", "recorded", "function"],
 )
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, importer: FileImporter, row: Callable[[int], Any]) -> None:
     peaks = {}
     for rows in (300, 900):  # more than are searched for at once

@@ -139,6 +139,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_output_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     """What the language model said before a kill is asked for once."""
 
@@ -184,6 +185,7 @@ except Exception as error:
 
 @pytest.mark.skipif(os.name != "posix", reason="uses the resource limits of POSIX systems")
 @pytest.mark.parametrize("limit", [200_000, 30_000])
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_output(tmp_path: Path, limit: int) -> None:
     out = tmp_path / "out"
     make_samples([write(tmp_path, several(2), "old.jsonl")], out)
@@ -304,6 +306,7 @@ def peak(folder: Path, count: int) -> int:
     return peak_bytes
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_trajectories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Smaller buffers, so that both numbers are many.
     monkeypatch.setattr("rader_plugins.sample_files._ROWS_AT_ONCE", 16)
