@@ -18,6 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from rader_plugins.cli import build_app
+from rader_plugins.cli.help_texts import help_row
 
 # Title of a page -> modules on it -> those of their names that are meant for applications; () is all of `__all__`.
 PAGES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -110,10 +111,10 @@ def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _option(param: Any, context: click.Context) -> Iterator[str]:
-    record = param.get_help_record(context)
-    if record is None:
+    row = help_row(param, context)
+    if row is None:
         return
-    names, meaning = record
+    names, meaning = row
     yield f"| {_code(names)} | {_cell(meaning)} |"
 
 

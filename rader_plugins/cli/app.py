@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from rader_plugins import __version__
 from rader_plugins.arguments import shown
 from rader_plugins.cli import doctor, evaluation, export_onnx, index, models, scoring, search
+from rader_plugins.cli.help_texts import PlainGroup, plain_error, with_plain_help
 from rader_plugins.cli.interruption import (
     INTERRUPTED,
     end_if_interrupted,
@@ -35,7 +35,7 @@ _ORDER = ("index", "search", "evaluate", "score", "compare", "export-onnx", "mod
 _FAILURE, _BAD_INPUT = 1, 2
 
 
-class RaderGroup(TyperGroup):
+class RaderGroup(PlainGroup):
     """The top level. Plug-ins are imported when their command is called, or for the list in ``--help``."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
@@ -77,6 +77,9 @@ class RaderGroup(TyperGroup):
         except BrokenPipeError:
             _discard_output()
             raise typer.Exit(0) from None
+        except typer.BadParameter as error:
+            error.message = plain_error(error.message)
+            raise
         except InputError as error:
             fail(str(error))
             raise typer.Exit(_BAD_INPUT) from error
@@ -116,7 +119,7 @@ def build_app() -> typer.Typer:
     app.command("models")(models.models)
     app.command("doctor")(doctor.doctor)
     app.add_typer(index.app, name="index")
-    return app
+    return with_plain_help(app)
 
 
 def main() -> None:

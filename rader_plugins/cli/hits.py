@@ -193,7 +193,7 @@ def details(hits: Sequence[ShownHit], texts: HitTexts, *, explain: bool) -> list
         lines += ["", *wrap(", ".join([head, *_where(hit, passage)]))]
         for text in before:
             lines += wrap(_flat(text), first="   | ", rest="   | ")
-        lines += _wrapped(marks.text(hit.document.text, passage), "   ")
+        lines += wrap(marks.text(hit.document.text, passage), first="   ", rest="   ")
         for text in after:
             lines += wrap(_flat(text), first="   | ", rest="   | ")
         if explain:
@@ -202,21 +202,6 @@ def details(hits: Sequence[ShownHit], texts: HitTexts, *, explain: bool) -> list
             others = ", ".join(one_line(other.document.id) for other in shown.folded)
             lines += facts([("also", others)], indent="   ")
     return lines[1:]
-
-
-def _wrapped(text: str, margin: str) -> list[str]:
-    """Wrap a text that may hold marks, which take no columns."""
-    lines, line, taken = [], margin, len(margin)
-    for word in text.split(" "):
-        columns = cell_width(word.replace(_BOLD, "").replace(_PLAIN, ""))
-        if taken > len(margin) and taken + 1 + columns > min(width(), 100):
-            lines.append(line)
-            line, taken = margin, len(margin)
-        if not columns:
-            continue
-        line += word if taken == len(margin) else f" {word}"
-        taken += columns + (taken > len(margin))
-    return [*lines, line] if line.strip() else lines
 
 
 def _where(hit: Hit, passage: Passage) -> list[str]:

@@ -6,9 +6,9 @@ import contextlib
 import io
 import itertools
 import json
+import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -33,12 +33,18 @@ __all__ = [
 
 _PIPE_WIDTH = 100
 _UNLIMITED = 100_000
+_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
+_MARK = re.compile("\x1b\\[[0-9]*m")
+"""What switches bold letters on and off; it takes no columns."""
+_LETTER = re.compile(rf"(?:{_MARK.pattern})*.[\u0300-\u036f]*(?:{_MARK.pattern})*")
 
 
 def emit_json(value: object, *, indent: int | None = 2) -> None:
     """Write one JSON value to the standard output, as UTF-8 where the stream can, else with escapes."""
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    typer.echo(json.dumps(value, ensure_ascii=encoding != "utf8", allow_nan=False, indent=indent))
+    text = json.dumps(value, ensure_ascii=encoding != "utf8", allow_nan=False, indent=indent)
+    # JSON escapes the control characters of ASCII; a terminal obeys those of Latin-1 as well.
+    typer.echo(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def note(message: str) -> None:
@@ -136,15 +142,30 @@ def facts(pairs: Sequence[tuple[str, str]], *, indent: str = "") -> list[str]:
 
 
 def wrap(text: str, *, first: str = "", rest: str = "") -> list[str]:
-    """Wrap a text to the width of the output, with a margin for its first line and for the others."""
-    return textwrap.wrap(
-        text,
-        width=max(40, min(width(), _PIPE_WIDTH)),
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ) or [first.rstrip()]
+    """Wrap a text to the width of the output, with a margin for its first line and for the others.
+
+    Words stay whole, but for those of scripts that write without blanks between them. Marks of bold letters
+    take no columns.
+    """
+    columns = max(40, min(width(), _PIPE_WIDTH))
+    lines: list[str] = []
+    line, taken, is_new = first, cell_width(first), True
+    for gap, word in re.findall(r"(\s*)(\S+)", text):
+        for piece in _pieces(word, columns - cell_width(rest)):
+            size = cell_width(_MARK.sub("", piece))
+            if not is_new and taken + len(gap) + size > columns:
+                lines.append(line)
+                line, taken, is_new = rest, cell_width(rest), True
+            gap = "" if is_new else gap
+            line, taken, is_new, gap = f"{line}{gap}{piece}", taken + len(gap) + size, False, ""
+    return [*lines, line if not is_new else line.rstrip()]
+
+
+def _pieces(word: str, columns: int) -> list[str]:
+    """Return a word, or its letters where it does not fit and is written in letters of two columns."""
+    plain = _MARK.sub("", word)
+    size = cell_width(plain)
+    return _LETTER.findall(word) if size > columns and size > 1.5 * len(plain) else [word]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from rader_plugins.cli.help_texts import with_plain_help
+
 __all__ = ["PLUGIN_GROUP", "load_plugin", "plugins"]
 
 PLUGIN_GROUP = "rader.commands"
@@ -32,11 +34,11 @@ def load_plugin(entry: EntryPoint) -> tuple[Any, str | None]:
 
 def _as_command(plugin: Any, name: str) -> Any:
     if isinstance(plugin, typer.Typer):
-        command = typer.main.get_group(plugin)
+        command = typer.main.get_group(with_plain_help(plugin))
         command.name = name
         return command
     if not callable(plugin):
         raise TypeError(f"expected a Typer app or a function, found {type(plugin).__name__}")
     single = typer.Typer(rich_markup_mode=None, add_completion=False)
     single.command(name)(plugin)
-    return typer.main.get_command(single)
+    return typer.main.get_command(with_plain_help(single))

@@ -86,9 +86,14 @@ def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
     findings = survey.findings
     number = {kind: count(findings.count(kind), "file") for kind in KINDS}
     endings = _endings(findings.names.get("left_out", {}))
+    unread = _endings(dict.fromkeys(findings.names.get("needs_extra", {}), ""))
     mended = f"{count(findings.replaced, 'character')} in {count(findings.count('mended'), 'text')}"
     texts: dict[Kind, tuple[str, str]] = {
         "unreadable": ("unreadable", f"{number['unreadable']} or folders"),
+        "needs_extra": (
+            "not read",
+            f"{number['needs_extra']}{unread}; pip install 'rader-plugins[documents]' and the same command read them",
+        ),
         "left_out": ("left out", f"{number['left_out']} of other kinds{endings} (--glob chooses)"),
         "links": ("links", f"{count(findings.count('links'), 'link')} not followed"),
         "hidden": ("hidden", f"{number['hidden']} or folders whose name begins with a full stop"),
@@ -110,11 +115,13 @@ def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
 
 def names_text(names: Mapping[str, str], limit: int | None = _NAMES_SHOWN) -> str:
     """Return names with their details; of more than ``limit`` only the first, and how many there are more."""
-    labels = [
-        one_line(name) + (f" ({one_line(detail)})" if detail else "") for name, detail in list(names.items())[:limit]
-    ]
-    remainder = len(names) - len(labels)
-    return ", ".join(labels) + (f" and {remainder:,} more (--verbose)" if remainder else "")
+    shown = list(names.items())[:limit]
+    groups: dict[str, list[str]] = {}
+    for name, detail in shown:
+        groups.setdefault(detail, []).append(one_line(name))
+    labels = [", ".join(group) + (f" ({one_line(detail)})" if detail else "") for detail, group in groups.items()]
+    remainder = len(names) - len(shown)
+    return "; ".join(labels) + (f" and {remainder:,} more (--verbose)" if remainder else "")
 
 
 def _endings(names: Mapping[str, str]) -> str:

@@ -78,7 +78,8 @@ class FileReader:
             findings.add("binary", name, "reading it takes more memory than there is, or than a reader may have")
             content.sha256 = ""
         except MissingExtraError as error:
-            findings.add("left_out", name, f"pip install 'rader-plugins[documents]' reads it ({error})")
+            is_missing = isinstance(error.__cause__, ModuleNotFoundError)
+            findings.add("needs_extra", name, "" if is_missing else str(error))
         if findings.replaced:
             findings.add("mended", name, f"{findings.replaced} replaced")
         return content

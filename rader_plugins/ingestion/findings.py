@@ -10,19 +10,19 @@ from typing import Any, Literal, get_args
 __all__ = ["DANGLING", "KINDS", "Findings", "Kind", "printable"]
 
 Kind = Literal[
-    "unreadable", "left_out", "links", "hidden", "binary", "guessed", "mended", "empty", "unnamed", "repeated",
-    "front_matter", "unstructured",
+    "unreadable", "left_out", "needs_extra", "links", "hidden", "binary", "guessed", "mended", "empty", "unnamed",
+    "repeated", "front_matter", "unstructured",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What may happen to a file or a row.
 
-``unreadable``: could not be listed or read. ``left_out``: of another kind than was asked for. ``links``: a linked
-folder that was not followed. ``hidden``: its name begins with a full stop. ``binary``: its content is no text, or in an
-encoding that cannot be told. ``guessed``: read in an encoding that it does not state. ``mended``: characters were
-replaced by U+FFFD. ``empty``: holds no text. ``unnamed``: a row without the id that it
-should have. ``repeated``: a row with the id of an earlier row of its file, which stays. ``front_matter``: it could not
-be read, and stays in the text. ``unstructured``: split without regard to its structure, as what knows it is not
-installed.
+``unreadable``: could not be listed or read. ``left_out``: of another kind than was asked for. ``needs_extra``: of a
+kind that the extra ``documents`` reads, which is not installed. ``links``: a linked folder that was not followed.
+``hidden``: its name begins with a full stop. ``binary``: its content is no text, or in an encoding that cannot be
+told. ``guessed``: read in an encoding that it does not state. ``mended``: characters became U+FFFD. ``empty``: it
+holds no text. ``unnamed``: a row without the id that it should have. ``repeated``: a row with the id of an earlier row
+of its file, which stays. ``front_matter``: it could not be read, and stays in the text. ``unstructured``: split without
+regard to its structure, as what knows it is not installed.
 """
 
 DANGLING = "leads nowhere"

@@ -64,6 +64,10 @@ def _yaml(text: str) -> Any:
 
     try:
         return yaml.load(text, Loader)  # noqa: S506 - made from SafeLoader
+    except yaml.MarkedYAMLError as error:
+        # The line of the front matter in the file: that of the fence before it is the first.
+        line = f" in line {error.problem_mark.line + 2}" if error.problem_mark is not None else ""
+        raise ValueError(f"no YAML{line}: {error.problem or error}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"no YAML: {error}") from None
     except (LookupError, AttributeError) as error:  # by SafeLoader: '!!bool maybe', '!!int ""', '!!timestamp soon'

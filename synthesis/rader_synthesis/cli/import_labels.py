@@ -41,7 +41,10 @@ class Labelling:
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", min=1, help="With --label answer: documents of a search that count as used; 1.", metavar="N"
+            "--top",
+            min=1,
+            help="With --label answer: documents of a search that count as used. Default: 1.",
+            metavar="N",
         ),
     ] = None
     min_reward: Annotated[

@@ -53,11 +53,15 @@ class ImportDocuments:
     ] = None
     fragments: Annotated[
         Fragments | None,
-        typer.Option("--fragments", help="Make a result that is a part of a document that document (join), or not."),
+        typer.Option(
+            "--fragments", help="Make a result that is a part of a document that document (join, default), or not."
+        ),
     ] = None
-    mode: Annotated[SearchMode | None, typer.Option("--mode", help="How solutions are searched.")] = None
+    mode: Annotated[SearchMode | None, typer.Option("--mode", help="How solutions are searched. Default: hybrid.")] = (
+        None
+    )
     k: Annotated[
-        int | None, typer.Option("-k", min=1, help="Documents found for a step of a solution; 5.", metavar="N")
+        int | None, typer.Option("-k", min=1, help="Documents found for a step of a solution. Default: 5.", metavar="N")
     ] = None
 
     def check(self) -> None:
@@ -98,7 +102,9 @@ class RowReading:
     ] = None
     follow_ups: Annotated[
         FollowUps | None,
-        typer.Option("--follow-ups", help="Questions after the first carry their conversation, or are left out."),
+        typer.Option(
+            "--follow-ups", help="Questions after the first carry their conversation (default), or are left out."
+        ),
     ] = None
     prompt_pattern: Annotated[
         str | None,

@@ -82,7 +82,8 @@ def import_(
         Path | None, typer.Option("--llm-cache", metavar="FILE", help="Keep the model's answers: a rerun asks nothing.")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", min=1, help="Requests to the server at once; 8.", metavar="N")
+        int | None,
+        typer.Option("--concurrency", min=1, help="Requests to the server at once. Default: 8.", metavar="N"),
     ] = None,
     json: JsonOutput = False,
 ) -> None:

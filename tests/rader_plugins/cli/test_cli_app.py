@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from rader_plugins import RaderIndex
 from rader_plugins.cli import build_app
 from rader_plugins.cli import doctor as doctor_module
 from rader_plugins.cli import plugins as plugins_module
-from rader_plugins.cli.output import cell_width, clip_middle
+from rader_plugins.cli.output import cell_width, clip_middle, wrap
 from rader_plugins.errors import EncodingError, MissingExtraError, TruncationWarning
 from rader_plugins.recipes import RECIPES
 from tests.rader_plugins.cli.conftest import Rader, command, environment, write_rows
@@ -116,14 +117,38 @@ def _commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [path, *(inner for name in names for inner in _commands(group.get_command(context, name), (*path, name)))]
 
 
-def test_help_of_every_command_is_in_plain_words(rader: Rader) -> None:
-    commands = _commands(typer.main.get_command(build_app()))
-    assert {("search",), ("index", "build"), ("train", "retriever"), ("trajectories", "merge")} <= set(commands)
-    for names in commands:
-        help_text = rader(*names, "--help").stdout
+@pytest.mark.parametrize("columns", [60, 160])
+def test_help_of_every_command_is_in_plain_words(columns: int) -> None:
+    app: Any = typer.main.get_command(build_app())
+    paths = _commands(app)
+    assert {("search",), ("index", "build"), ("train", "retriever"), ("trajectories", "merge")} <= set(paths)
+    for names in paths:
+        command, context = app, click.Context(app, info_name="rader", terminal_width=columns)
+        for name in names:
+            command = command.get_command(context, name)
+            context = click.Context(command, info_name=name, parent=context, terminal_width=columns)
+        help_text = command.get_help(context)
         assert "--" in help_text
-        for jargon in ("<int", "<float range", "<float>", "INTEGER", "FLOAT", "[default: None]"):
+        for jargon in ("INTEGER", "FLOAT", "[default: None]", "<=x", "x>=", "x<=", "{INDEX}", "......"):
             assert jargon not in help_text, (names, jargon)
+        kinds = set(re.findall(r"<([^>]*)>", help_text))
+        assert all("|" in kind for kind in kinds), (names, kinds)  # choices, and no types of Python
+        assert not re.search(r"\w\.\.\.$", help_text.partition("Commands:")[2], re.MULTILINE), "a sentence is whole"
+        assert not [line for line in help_text.splitlines() if len(line) > columns and len(line.split()) > 1]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("-k", "many"), "'-k': it takes a whole number."),
+        (("-k", "-1"), "'-k': it must be at least 0."),
+        (("--alpha", "half"), "'--alpha': it takes a number."),
+        (("--alpha", "2"), "'--alpha': it must be at most 1."),
+        (("--mode", "best"), "'--mode': 'best' is not one of 'hybrid', 'dense', 'bm25'."),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_told_in_plain_words(rader: Rader, option: tuple[str, str], words: str) -> None:
+    assert f"Error: Invalid value for {words}" in rader("search", "index", "question", *option, code=2).stderr
 
 
 @pytest.mark.slow
@@ -150,6 +175,30 @@ def test_names_are_cut_in_their_middle(text: str) -> None:
     assert cell_width(cut) <= 31
     assert (cut == text) == (cell_width(text) <= 31)
     assert cut[0] == text[0]
+
+
+@pytest.mark.parametrize("text", ["钥匙在二楼的值班室。" * 30, "鍵は受付にあり " * 30, "words of " * 60, "x" * 300])
+def test_texts_of_all_scripts_are_wrapped(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    marked = text.replace("二", "\x1b[1m二\x1b[0m")
+    for shown in (text, marked):
+        lines = wrap(shown, first="1. ", rest="   ")
+        assert "".join("".join(lines).removeprefix("1. ").split()) == "".join(shown.split())
+        plain = [line.replace("\x1b[1m", "").replace("\x1b[0m", "") for line in lines]
+        assert all(cell_width(line) <= 60 for line in plain) or text == "x" * 300, (
+            "only a word that is too long is wider"
+        )
+
+
+def test_json_shows_no_control_characters(rader: Rader, tmp_path: Path) -> None:
+    text = "Red \x1b[31m lamp \x9b31m, \x7f and \u2028 blink."
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "a", "text": text})
+    rader("index", "build", path, "--out", tmp_path / "index")
+    for form in ("--json", "--jsonl"):
+        output = rader("search", tmp_path / "index", "lamp", "--mode", "bm25", form).stdout
+        assert all(character.isprintable() or character == "\n" for character in output)
+        hit = json.loads(output)
+        assert (hit[0] if form == "--json" else hit)["text"] == text
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9001/v1", "localhost:8000", "//host:80/x", "[::1]:8080/v1"])

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rader_plugins import RaderIndex, Recipe, load_encoder
+from rader_plugins.cli.summary import ingested_facts
 from rader_plugins.documents import Document
 from rader_plugins.encoding.local import LocalEncoder
-from rader_plugins.ingestion import storing
+from rader_plugins.ingestion import Outcome, storing
+from rader_plugins.ingestion.findings import Findings
 from tests.rader_plugins.cli.conftest import Rader, write_rows
 from tests.support.tiny_models import tiny_bert
 
@@ -119,6 +122,23 @@ def test_what_was_left_out_or_mended_is_counted_and_named(rader: Rader, tmp_path
     assert rader("index", "build", folder, "--out", out, "--encoding", "cp1253").exit_code == 0
     with RaderIndex.open(out) as index:
         assert index.get(["old.txt"])[0].text == "Straίe", "as it is read in the encoding that was named"
+
+
+def test_what_an_extra_would_read_is_told_once() -> None:
+    findings = Findings()
+    for name in ("a.pdf", "b.pdf", "c.docx"):
+        findings.add("needs_extra", name)
+    for number in range(12):
+        findings.add("left_out", f"{number}.png")
+    for name, detail in (("d.txt", "zero bytes"), ("e.pdf", "encrypted"), ("f.txt", "zero bytes")):
+        findings.add("binary", name, detail)
+    survey: Any = SimpleNamespace(findings=findings, source=SimpleNamespace(chunking=None))
+    stats = {"recipe": "mini", "dimension": 384, "dtype": "float32"}
+    lines = dict(ingested_facts(stats, Outcome(), survey, 256))
+    command = "pip install 'rader-plugins[documents]' and the same command read them"
+    assert lines["not read"] == f"3 files (2 .pdf, 1 .docx); {command}: a.pdf, b.pdf, c.docx"
+    assert lines["left out"].startswith("12 files of other kinds (12 .png)")
+    assert lines["no text"] == "3 files left out: d.txt, f.txt (zero bytes); e.pdf (encrypted)"
 
 
 def test_the_own_index_is_never_a_source(rader: Rader, tmp_path: Path) -> None:
