@@ -249,7 +249,7 @@ class ServerClient:
         return first
 
     def _follow(self, method: str, url: httpx.URL, payload: dict[str, Any] | None) -> httpx.Response:
-        """Send a request, and again where the same host says that it has moved: nobody else gets the key."""
+        """Send a request, and again where the same server says that it has moved: nobody else gets the key."""
         for _ in range(_MOST_REDIRECTS):
             response = self._connection().request(
                 method, url, json=payload, headers=self._headers.build(), follow_redirects=False
@@ -257,11 +257,7 @@ class ServerClient:
             if not response.has_redirect_location:
                 return response
             target = url.join(response.headers["location"])
-            if (
-                target.host != url.host
-                or (url.scheme, target.scheme) == ("https", "http")
-                or response.status_code == 303
-            ):
+            if not _is_same_server(url, target) or response.status_code == 303:
                 raise ServerError(
                     f"{shown_url(url)} answers with status {response.status_code}: it redirects to "
                     f"{shown_url(target)}. If that is your server, give its URL.",
@@ -296,6 +292,12 @@ class ServerClient:
     def shown(self, answer: object) -> str:
         """Return the beginning of what the server said, as it may stand in a message: without what is secret in it."""
         return repr(self._headers.scrub(str(answer))[:_QUOTED])
+
+
+def _is_same_server(url: httpx.URL, other: httpx.URL) -> bool:
+    """Whether two addresses are of one server: the same, or from http to https at the ports that stand for these."""
+    is_upgrade = (url.scheme, other.scheme, url.port, other.port) == ("http", "https", None, None)
+    return url.host == other.host and (is_upgrade or (url.scheme, url.port) == (other.scheme, other.port))
 
 
 def _check_fields(extra: Mapping[str, Any] | None) -> None:

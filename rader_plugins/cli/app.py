@@ -33,6 +33,7 @@ __all__ = ["build_app", "main"]
 
 _ORDER = ("index", "search", "evaluate", "score", "compare", "export-onnx", "models", "doctor")
 _FAILURE, _BAD_INPUT = 1, 2
+_MAY_BE_EMPTY = ("--instruction",)  # a model may be asked without one
 
 
 class RaderGroup(PlainGroup):
@@ -44,6 +45,12 @@ class RaderGroup(PlainGroup):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*arguments, **options)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Refuse empty arguments, as a variable of the shell that is not set leaves them: each means something else."""
+        if (fault := _empty_argument(args)) is not None:
+            raise typer.BadParameter(fault)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the built-in commands, then those of plug-ins."""
@@ -139,6 +146,16 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
     finally:
         end_if_interrupted()
+
+
+def _empty_argument(arguments: list[str]) -> str | None:
+    """Say which argument is empty that may not be; None where all have a value."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option = before if not argument else argument.removesuffix("=") if argument.endswith("=") else ""
+        if (not argument or option.startswith("--")) and option not in _MAY_BE_EMPTY:
+            what = f"{option} has an empty value" if option.startswith("-") else "An argument is empty"
+            return f"{what}: give one, or leave it out. Is a variable of the shell not set?"
+    return None
 
 
 def _version(shown: bool) -> None:

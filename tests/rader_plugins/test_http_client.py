@@ -176,12 +176,13 @@ def test_redirects_on_the_same_host_are_followed_with_the_request(status: int) -
         assert client(server.url).post({"a": 1}) == {"got": {"a": 1}, "method": "POST"}
 
 
-def test_redirects_to_other_hosts_are_named_and_get_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_redirects_to_other_servers_are_named_and_get_no_key(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", SECRETS[0])
     with AnsweringServer(lambda request: Reply({})) as other:
-        target = other.url.replace("127.0.0.1", "localhost") + "/v1/embeddings?key=query-key"
+        target = other.url.replace("127.0.0.1", host) + "/v1/embeddings?key=query-key"
         with AnsweringServer(lambda request: Reply("", 307, {"Location": target})) as server:
-            with pytest.raises(ServerError, match="redirects to http://localhost:") as caught:
+            with pytest.raises(ServerError, match=f"redirects to http://{host}:") as caught:
                 client(server.url).post({})
             assert len(server.requests) == 1
         assert caught.value.refused

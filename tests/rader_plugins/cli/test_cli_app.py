@@ -277,6 +277,33 @@ def test_usage_errors_exit_2(rader: Rader) -> None:
     assert rader("--version").stdout.startswith("rader-plugins ")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("index", "build", "", "--out", "ix"),  # the working folder
+        ("index", "build", "texts", "--out", "ix", "--model", ""),  # another model than the one that was meant
+        ("index", "build", "texts", "--out", "ix", "--language="),
+        ("search", "", "query"),
+        ("search", "ix", "query", "--filter", ""),
+        ("samples", "", "--out", "samples"),
+    ],
+)
+def test_an_empty_argument_is_a_variable_that_is_not_set(
+    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("text")
+    result = rader(*arguments, code=2)
+    assert "empty" in result.stderr
+    assert "variable of the shell" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["texts"]
+
+
+def test_a_model_may_be_asked_without_an_instruction(rader: Rader, built: Path) -> None:
+    assert rader("search", built, "q", "--instruction", "").exit_code == 0
+
+
 # Models and doctor
 
 
