@@ -73,7 +73,12 @@ def write_world(folder: Path) -> None:
     from tests.support.tiny_rerankers import tiny_cross_encoder
 
     with RaderIndex.create(folder / "my-index", load_encoder("mini")) as index:
-        index.add([Document(id, text, {"source_id": id, "field": "combinatorics"}) for id, text in TEXTS.items()])
+        index.add(
+            [
+                Document(id, text, {"path": f"{id}.txt", "source_id": id, "field": "combinatorics"})
+                for id, text in TEXTS.items()
+            ]
+        )
         index.copy_to(folder / "index")
     corpus = [{"_id": id, "title": "", "text": text} for id, text in TEXTS.items()]
     for name, splits in (("theoremqa", ["dev", "test"]), ("my-benchmark", ["test"]), ("documents", [])):

@@ -156,7 +156,7 @@ def _facts(report: SampleReport) -> list[tuple[str, str]]:
         lines.append((split, f"{count(report.samples[split], 'sample')}: {parts}"))
     first = next(iter(card["samples"].values()))
     negatives = [
-        f"{name} {', '.join(f'{n:g} {origin}' for origin, n in kind['negatives_per_sample'].items()) or 'none'}"
+        f"{name} {', '.join(f'{n:.3g} {origin}' for origin, n in kind['negatives_per_sample'].items()) or 'none'}"
         for name, kind in first.items()
     ]
     lines += [

@@ -267,7 +267,7 @@ def _tell(report: Any, json: bool) -> None:
     if report.evaluated_on:
         lines.append(("evaluated on", report.evaluated_on))
     lines += [
-        (f"nDCG@10 at step {step}", f"{value:.4f}" + ("" if step else " (the base)"))
+        (f"nDCG@10 at step {step}", f"{100 * value:.2f}" + ("" if step else " (the base)"))
         for step, value in report.evaluations.items()
     ]
     lines += [(f"{role} texts cut", f"{share:.1%}") for role, share in report.truncated.items() if share]

@@ -60,7 +60,7 @@ class Verdict:
             return "Unchanged: the training moved nothing. Raise learning_rate, epochs or max_steps."
         if self.outcome == "not compared" or self.before is None or self.after is None:
             return "Not compared with the base: there are no queries to compare on (--evaluate-on names some)."
-        figures = f"nDCG@10 {self.after:.4f} against {self.before:.4f}"
+        figures = f"nDCG@10 {100 * self.after:.2f} against {100 * self.before:.2f}"
         test = f"over {_count(self.queries, 'query', 'queries')}, p = {self.p:.3f}"
         if self.problems != self.queries:
             test += f" by their {self.problems:,} problems"
