@@ -13,6 +13,8 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 # Threads that wait leave their core to others: many times faster where something else runs on the machine.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Tests start hundreds of processes: each would compile the library again where an environment forbids to write it down.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test quick test-long coverage lint types unit format docs clean
 
@@ -48,7 +50,7 @@ unit: $(VENV)/.ready-test
 	$(PYTEST_IN_TWO)
 
 quick: $(VENV)/.ready-test
-	$(PYTEST_IN_TWO) -m 'not slow and not real and not long' $(SLOW_FILES:%=--ignore=%)
+	HYPOTHESIS_PROFILE=quick $(PYTEST_IN_TWO) -m 'not slow and not real and not long' $(SLOW_FILES:%=--ignore=%)
 
 test-long: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m long --timeout 3600

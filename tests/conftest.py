@@ -15,8 +15,9 @@ from hypothesis import settings
 # While modules are imported, nothing becomes garbage: looking for it took a quarter of the time of collecting tests.
 gc.disable()
 
-# The gate draws the same examples each time; HYPOTHESIS_PROFILE=search looks for others.
+# The gate draws the same examples each time, `make quick` a few of them; HYPOTHESIS_PROFILE=search looks for others.
 settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("quick", derandomize=True, max_examples=20)
 settings.register_profile("search", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # No test may wait for a hub; what a test needs is installed, made by it or skipped.

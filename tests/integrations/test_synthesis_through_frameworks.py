@@ -65,6 +65,7 @@ class LlamaIndexModel(CustomLLM):
     ],
     ids=["LangChain", "LlamaIndex"],
 )
+@pytest.mark.slow
 def test_the_same_trees_as_from_a_server(tmp_path: Path, model: Callable[[], ChatModel]) -> None:
     with server(chance) as served:
         run(tmp_path / "served", served)

@@ -308,6 +308,7 @@ def rader(*arguments: object, code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_commands(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "page.html"
     assert "3 problems (1 failed, 1 solved, 1 unsolved)" in rader("show", run, "--out", page)

@@ -104,6 +104,7 @@ def test_output_does_not_depend_on_the_order_in_which_problems_end(tmp_path, cle
     assert journal[-1] == "p0"
 
 
+@pytest.mark.slow
 def test_with_a_real_retriever_too(tmp_path):
     index = RaderIndex.create(None, encoder=HashEncoder())
     index.add([Document(f"d{number}", f"prime {number} heat {number % 7}") for number in range(40)])

@@ -95,6 +95,7 @@ def whole_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_the_files_of_what_was_finished(tmp_path, clean):  # noqa: F811
     out = tmp_path / "run"
 

@@ -36,6 +36,7 @@ def test_a_shard_without_problems_is_refused() -> None:
         _ = [Shard(number, 999).of(PROBLEMS) for number in range(1, 1000)]
 
 
+@pytest.mark.slow
 def test_runs_over_shards_become_the_run_over_all(tmp_path: Path, clean: dict[str, bytes]) -> None:  # noqa: F811
     with server(chance) as served:
         run(tmp_path / "a", served, PROBLEMS[:1])

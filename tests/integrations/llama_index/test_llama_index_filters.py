@@ -15,6 +15,7 @@ from llama_index.retrievers.rader.nodes import node_to_document
 from rader_plugins import Document, RaderIndex
 from rader_plugins.errors import InputError
 from tests.support.encoders import HashEncoder
+from tests.support.examples import examples
 
 KEYS = ["a", "b", "a.b", "$c"]
 NUMBERS = st.integers(-2, 2) | st.sampled_from([0.0, 1.0, 0.5, -1.5, 2**53, float(2**53), 2**70, 1e300])
@@ -95,7 +96,7 @@ def _check(encoder: HashEncoder, rows: list[dict[str, Any]], filters: MetadataFi
     assert passing == [str(number) for number, row in enumerate(rows) if _expected(filters, row)]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(METADATA, min_size=1, max_size=6), filters=FLAT)
 @pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
 def test_filters_pass_what_llama_index_lets_pass(
@@ -104,7 +105,7 @@ def test_filters_pass_what_llama_index_lets_pass(
     _check(encoder, rows, filters)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(METADATA, min_size=1, max_size=6),
     filters=st.builds(

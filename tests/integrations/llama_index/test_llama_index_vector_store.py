@@ -38,6 +38,7 @@ from llama_index.vector_stores.rader import RaderVectorStore
 from rader_plugins import RaderIndex
 from rader_plugins.errors import FingerprintMismatchError, InputError
 from tests.support.brute_index import BruteIndex
+from tests.support.examples import examples
 
 TEXTS = {
     "ramsey": "Among six people three know each other or three do not.",
@@ -300,7 +301,7 @@ LEAVES = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(parts=st.lists(LEAVES, min_size=1, max_size=3), condition=CONDITIONS)
 def test_filters_let_pass_what_llama_indexs_own_store_lets_pass(
     parts: list[MetadataFilter], condition: FilterCondition

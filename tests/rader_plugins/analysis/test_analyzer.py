@@ -13,6 +13,7 @@ from rader_plugins.analysis import analyzer as analyzer_module
 from rader_plugins.analysis.languages import stop_words
 from rader_plugins.analysis.tokens import normalize
 from rader_plugins.errors import InputError
+from tests.support.examples import examples
 
 PLAIN = Analyzer("none")
 LETTERS = (
@@ -22,7 +23,7 @@ TEXTS = st.text(max_size=60) | st.text(st.sampled_from(LETTERS), max_size=40)
 WORDS = "हिन्दी العربية résumé தமிழ் שלום ქართული ελληνικά кириллица 한국어 Việt বাংলা తెలుగు አማርኛ"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(TEXTS, st.sampled_from(["none", "english", "french"]), st.booleans())
 def test_a_text_is_found_by_itself_however_it_is_composed(text: str, language: str, identifiers: bool) -> None:
     analyzer = Analyzer(language, identifiers=identifiers)
@@ -36,7 +37,7 @@ def test_a_text_is_found_by_itself_however_it_is_composed(text: str, language: s
         assert bool(terms) == any(character.isalnum() or character == "_" for character in normalize(text))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TEXTS)
 def test_invisible_characters_change_nothing(text: str) -> None:
     shy = "\u00ad".join(text)

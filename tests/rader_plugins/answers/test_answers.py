@@ -246,7 +246,8 @@ def test_the_checkers_agree_with_recorded_correctness(shared_data: Path, math: M
             for row in judged_rows
         )
         assert len(judged_rows) > 600
-        assert agreed >= 0.99 * len(judged_rows)
+        # Ours agrees everywhere; the other rests on a library, whose releases may differ on one or two.
+        assert agreed == len(judged_rows) or (checker is math and agreed >= 0.99 * len(judged_rows))
 
 
 def test_problems_are_read_and_faults_are_named(tmp_path: Path) -> None:

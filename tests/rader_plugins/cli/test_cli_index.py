@@ -222,6 +222,7 @@ def test_build_does_not_spread_over_a_foreign_folder(rader: Rader, tmp_path: Pat
     assert "is a file" in rader("index", "build", path, "--out", path, code=2).stderr
 
 
+@pytest.mark.slow
 def test_chunks_are_built_replaced_and_deleted(rader: Rader, tmp_path: Path) -> None:
     pytest.importorskip("semantic_text_splitter")
     folder, out = tmp_path / "texts", tmp_path / "index"

@@ -17,6 +17,7 @@ from rader_plugins.encoding import tokens  # noqa: E402
 from rader_plugins.encoding.remote_text import RemoteText  # noqa: E402
 from rader_plugins.encoding.tokens import tokenize  # noqa: E402
 from rader_plugins.reranking.pairs import tokenize_pairs  # noqa: E402
+from tests.support.examples import examples  # noqa: E402
 from tests.support.tiny_models import bpe_tokenizer, tiny_bert  # noqa: E402
 
 LIMIT = 24
@@ -39,7 +40,7 @@ PIECES = st.sampled_from(
 LONG = st.builds(
     lambda pieces, times: "".join(pieces) * times, st.lists(PIECES, max_size=6), st.sampled_from([1, 3, 40])
 )
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=examples(30), deadline=None)
 SHORT = st.builds("".join, st.lists(PIECES, max_size=3))
 
 

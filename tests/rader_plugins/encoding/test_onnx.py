@@ -80,6 +80,7 @@ def cosines(first: Any, second: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.slow
 def test_vectors_of_torch(name: str, exported: Any) -> None:
     recipe, folder = exported(RECIPES[name])
     original, copy = load_encoder(recipe, dtype="float32"), load_encoder(folder)

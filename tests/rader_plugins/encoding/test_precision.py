@@ -56,6 +56,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("text", "precision"), [(WITH_AMX, "bfloat16"), (WITHOUT, "float32"), (ARM, "float32")])
+@pytest.mark.slow
 def test_what_the_processor_is_good_at(
     text: str, precision: str, runs_on: Any, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

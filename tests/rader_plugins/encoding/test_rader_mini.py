@@ -32,6 +32,7 @@ def test_it_is_found_and_checked() -> None:
         resolve(dataclasses.replace(RECIPES["rader-mini"], sha256="0" * 64))
 
 
+@pytest.mark.slow
 def test_loading_it_asks_nobody(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

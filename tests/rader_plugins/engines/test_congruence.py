@@ -20,6 +20,7 @@ from rader_plugins.explanation import Explanation
 from rader_plugins.index import Bm25Config, Index, SearchRequest
 from tests.rader_plugins.index.test_filters import conditions, metadata
 from tests.support.encoders import WORDS, HashEncoder, random_text
+from tests.support.examples import examples
 
 pytestmark = [
     pytest.mark.real,
@@ -164,7 +165,7 @@ writes = st.one_of(
 )
 
 
-@settings(relaxed, max_examples=20)
+@settings(relaxed, max_examples=examples(20))
 @given(st.lists(writes, min_size=1, max_size=6), words, words)
 def test_whatever_was_written_before(fresh: Fresh, history: list[Any], query: str, other: str) -> None:
     engine, embedded = both(fresh(), [])
@@ -182,7 +183,7 @@ def test_whatever_was_written_before(fresh: Fresh, history: list[Any], query: st
     engine.close()
 
 
-@settings(relaxed, max_examples=25)
+@settings(relaxed, max_examples=examples(25))
 @given(st.lists(metadata, min_size=1, max_size=8), st.lists(conditions, min_size=1, max_size=6))
 def test_filters_admit_the_same_or_are_refused(
     fresh: Fresh, rows: list[dict[str, Any]], filters: list[dict[str, Any]]

@@ -15,6 +15,7 @@ from rader_plugins import Document, RaderIndex
 from rader_plugins.engines.facts import Bound, Condition, Conjunction, Facts, Has, facts_of, translate
 from rader_plugins.errors import InputError
 from rader_plugins.index.filters import parse_filter
+from tests.support.examples import examples
 from tests.support.filters import conditions, metadata
 
 pytestmark = pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
@@ -46,7 +47,7 @@ def embedded(documents: list[dict[str, Any]], condition: dict[str, Any]) -> list
     return list(index.ids(condition))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(documents=st.lists(metadata, min_size=1, max_size=6), condition=conditions)
 def test_facts_admit_what_the_embedded_index_admits(documents: list[dict[str, Any]], condition: dict[str, Any]) -> None:
     assert admitted(documents, condition) == embedded(documents, condition)

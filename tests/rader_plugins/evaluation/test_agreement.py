@@ -14,6 +14,7 @@ stats = pytest.importorskip("scipy.stats")
 from rader_plugins import Document, RaderIndex, RaderRetriever  # noqa: E402
 from rader_plugins.evaluation import RetrievalDataset, evaluate  # noqa: E402
 from tests.support.encoders import HashEncoder, random_text  # noqa: E402
+from tests.support.examples import examples  # noqa: E402
 
 DOCUMENTS = [f"d{n}" for n in range(15)]
 QUERIES = ["q0", "q1", "q2"]
@@ -28,7 +29,7 @@ EXCLUDED = st.dictionaries(st.sampled_from(QUERIES), st.frozensets(st.sampled_fr
 
 
 @pytest.mark.filterwarnings("ignore:.*judged relevant and excluded")
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(rankings=RANKINGS, qrels=QRELS, excluded=EXCLUDED, length=st.integers(0, 15))
 def test_an_evaluation_agrees_with_pytrec_eval(
     rankings: dict[str, list[str]], qrels: dict[str, dict[str, int]], excluded: dict[str, frozenset[str]], length: int
@@ -60,7 +61,7 @@ def test_an_evaluation_agrees_with_pytrec_eval(
         assert result.mean[ours] == pytest.approx(mean, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     seed=st.integers(0, 10_000), alpha=st.floats(0, 0.99), banned=st.frozensets(st.sampled_from(DOCUMENTS), max_size=8)
 )

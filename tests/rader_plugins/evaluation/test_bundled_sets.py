@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def test_questions_share_few_words_with_their_article(skirl: RetrievalDataset) -
         for query in skirl.judged
         for document in skirl.qrels[query]
     ]
-    assert sum(overlaps) / len(overlaps) < 0.09
-    assert max(overlaps) < 0.32
+    assert round(sum(overlaps) / len(overlaps), 3) == 0.085  # as its README says
+    assert overlaps.count(0) == 22
 
 
 def test_the_log_asks_what_the_queries_ask_and_shows_what_the_handbook_has(
@@ -85,6 +86,7 @@ def test_the_log_asks_what_the_queries_ask_and_shows_what_the_handbook_has(
             assert skirl.corpus[result["id"]].text.startswith(f"{result['title']} {text}")
 
 
+@pytest.mark.slow
 def test_the_log_is_imported_with_its_faults(tmp_path: Path, skirl: RetrievalDataset) -> None:
     pytest.importorskip("rader_synthesis")
     from typer.testing import CliRunner
@@ -99,6 +101,8 @@ def test_the_log_is_imported_with_its_faults(tmp_path: Path, skirl: RetrievalDat
     trajectories = list(read_trajectories(out))
     assert len(trajectories) == 150
     right = {query: set(skirl.qrels[query]) for query in skirl.judged}
+    ratings = Counter(trajectory.reward for trajectory in trajectories)
+    assert ratings == {1: 78, 0: 15, None: 57}  # as its README says, and so are the labels
     labels = {True: 0, False: 0}
     for trajectory in trajectories:
         name = next(query for query in right if trajectory.id.startswith(query))
@@ -106,5 +110,5 @@ def test_the_log_is_imported_with_its_faults(tmp_path: Path, skirl: RetrievalDat
             for document in step.considered:
                 if document.relevant and (trajectory.reward is None or trajectory.reward == 1):
                     labels[document.id in right[name]] += 1
-    assert labels[True] > 110
-    assert labels[False] >= 3, "a log is wrong in places"
+    assert labels[True] >= 124 - 7
+    assert labels[False] == 3, "a log is wrong in places"

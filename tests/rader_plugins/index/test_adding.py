@@ -22,6 +22,7 @@ from rader_plugins.documents import json_form
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.errors import EncodingError, IndexLockedError, InputError
 from tests.support.encoders import HashEncoder
+from tests.support.examples import examples
 
 TEXTS = st.sampled_from(["prime heat", "wave", "orbit prime", ""])
 METADATA = st.dictionaries(st.sampled_from("fg"), st.sampled_from([1, True, 1.0, None, [1], [True]]), max_size=2)
@@ -32,7 +33,7 @@ def exactly(metadata: Any) -> str:
     return json.dumps(dict(metadata), sort_keys=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(BATCH, max_size=5))
 def test_an_index_holds_what_was_added_last_and_says_what_it_did(batches: list[dict[str, tuple[str, Any]]]) -> None:
     encoder = HashEncoder()

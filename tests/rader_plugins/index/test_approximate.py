@@ -42,6 +42,7 @@ def search(index: RaderIndex, queries: np.ndarray, **options: object) -> list[di
 
 @pytest.mark.parametrize("ann", ["hnsw", {"kind": "ivfpq", "lists": 32, "probes": 16, "code_bytes": 16}])
 @pytest.mark.parametrize("where", ["memory", "disk"])
+@pytest.mark.slow
 def test_recall_scores_filters_and_changes(vectors: np.ndarray, ann: object, where: str, tmp_path: Path) -> None:
     index = build(tmp_path / "i" if where == "disk" else None, vectors, ann)
     exact = build(None, vectors, None)

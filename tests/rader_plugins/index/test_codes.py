@@ -24,9 +24,10 @@ from rader_plugins.index import SearchRequest, maintenance, quantised
 from rader_plugins.index.dense import CodedQueries, codes, gather_scores, kernels, quantise
 from rader_plugins.index.dense.kernels import integer_products
 from tests.support.encoders import HashEncoder
+from tests.support.examples import examples
 
 Array = npt.NDArray[Any]
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def plain_products(queries: Array) -> Callable[[Array], Array]:
@@ -191,7 +192,7 @@ def test_results_are_those_of_scoring_every_row(
         ]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**16), st.sampled_from([16, 100, 384]), st.integers(1, 3))
 @pytest.mark.usefixtures("kernel")
 def test_a_best_row_that_rounding_hides_is_found(seed: int, dimension: int, k: int) -> None:

@@ -77,6 +77,7 @@ def test_a_second_writer_gets_a_clear_error_and_later_its_turn(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
+@pytest.mark.slow
 def test_threads_write_and_search_at_once(tmp_path: Path, where: str) -> None:
     index = RaderIndex.create(tmp_path / "i" if where == "disk" else None, encoder=HashEncoder())
     index.add([Document(id="fixed", text="prime divisor", metadata={"fixed": True})])

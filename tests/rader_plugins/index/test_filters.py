@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rader_plugins import Document, RaderIndex, RaderRetriever
 from rader_plugins.errors import FilterWarning, InputError
 from tests.support.encoders import HashEncoder
+from tests.support.examples import examples
 from tests.support.filters import conditions, metadata
 
 pytestmark = pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
@@ -89,7 +90,7 @@ def operator_holds(value: Any, operator: str, operand: Any) -> bool:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(metadata, min_size=1, max_size=8), st.lists(conditions, min_size=1, max_size=3))
 def test_filters_agree_with_plain_evaluation(rows: list[dict[str, Any]], filters: list[dict[str, Any]]) -> None:
     index = RaderIndex.create(None, encoder=HashEncoder())

@@ -116,6 +116,7 @@ def calls(index: RaderIndex, folder: Path) -> dict[str, Callable[[Any], Any]]:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_strange_values_raise_our_errors_and_break_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     index = RaderIndex.create(tmp_path / "i", HashEncoder())

@@ -17,6 +17,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.index import Bm25Config
 from rader_plugins.index.lexical.postings import pack_counts, pack_terms
 from tests.support.encoders import WORDS, HashEncoder
+from tests.support.examples import examples
 
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
 
@@ -43,7 +44,7 @@ def naive_bm25(corpus: list[str], query: str, config: Bm25Config) -> list[float]
     return scores
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(texts, min_size=1, max_size=15),
     texts,
@@ -66,7 +67,7 @@ def test_scores_are_those_of_the_formula(
 ZIPF = [f"w{number}" for number in range(40) for _ in range(120 // (number + 1) + 1)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.integers(0, 2**32),
     st.lists(st.sampled_from(ZIPF), min_size=1, max_size=8),

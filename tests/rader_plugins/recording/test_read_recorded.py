@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rader_plugins.recording import MergeReport, TrajectoryWriter, read_recorded
 from rader_plugins.trajectories import Considered, Step, Trajectory
+from tests.support.examples import examples
 
 
 def run(id: str, question: str = "q", answer: str | None = "six", **metadata: Any) -> Trajectory:
@@ -24,7 +25,7 @@ def read(path: Path) -> tuple[list[Trajectory], MergeReport]:
     return list(read_recorded(path, report)), report
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations([*range(4), *range(4)]), extra=st.booleans())
 def test_a_run_that_several_recorders_wrote_counts_once(tmp_path_factory: Any, order: list[int], extra: bool) -> None:
     path = tmp_path_factory.mktemp("recording") / "runs.jsonl"

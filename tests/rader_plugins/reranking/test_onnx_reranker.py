@@ -55,6 +55,7 @@ def few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "COMPARED", 10)
 
 
+@pytest.mark.slow
 def test_scores_of_torch(original: Path, tmp_path: Path) -> None:
     resolved = resolve(str(original), kind="reranker")
     exported = export_model(resolved.recipe, resolved.location, tmp_path / "onnx")
@@ -144,6 +145,7 @@ def test_options_of_torch_are_refused(original: Path, tmp_path: Path) -> None:
         load_reranker(tmp_path / "onnx", devise="cpu")
 
 
+@pytest.mark.slow
 def test_a_file_of_an_encoder_is_no_reranker(tmp_path: Path) -> None:
     folder = tiny_qwen2(tmp_path / "tiny")
     recipe = Recipe(name="own", model="?", append_eos=True)

@@ -183,6 +183,7 @@ def test_cross_encoder_equals_sentence_transformers(tmp_path, cross, saved_by, a
     assert reranker.truncated == 2
 
 
+@pytest.mark.slow
 def test_cross_encoder_of_other_modules(tmp_path):
     """Scores read from a language model's logits, and a default prompt, are left to sentence-transformers."""
     from sentence_transformers import CrossEncoder
@@ -202,6 +203,7 @@ def test_cross_encoder_of_other_modules(tmp_path):
         assert reranker._cross_encoder is not None
 
 
+@pytest.mark.slow
 def test_cross_encoder_without_padding_token(tmp_path):
     """A decoder that sentence-transformers saved as a cross-encoder, with the tokenizer's padding or without."""
     from sentence_transformers import CrossEncoder

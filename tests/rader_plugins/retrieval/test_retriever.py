@@ -19,6 +19,7 @@ from rader_plugins.index.snapshot import Snapshot, kth_largest
 from rader_plugins.reranking import Reranker
 from rader_plugins.retrieval import fuse, z_scores
 from tests.support.encoders import HashEncoder, random_text
+from tests.support.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def ranking(hits: Sequence[Any]) -> list[tuple[str, float]]:
     return [(hit.document.id, hit.score) for hit in hits]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30),
     st.floats(0, 1),
@@ -226,7 +227,7 @@ def test_wrong_construction(index: RaderIndex) -> None:
         RaderRetriever(index).search_batch(["x"], query_vectors=np.full((1, 16), np.nan))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(
         st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 0.5, 3.0]) | st.floats(-5, 5, width=32), min_size=1, max_size=400

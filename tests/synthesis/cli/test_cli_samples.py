@@ -15,6 +15,7 @@ from tests.support.llm_server import LLMServer
 from tests.synthesis.sampling_support import all_samples, contents, corpus, rader, several, told, write
 
 
+@pytest.mark.slow
 def test_command_with_all_four_kinds_and_a_run_folder(tmp_path: Path) -> None:
     def answer(body: dict[str, Any]) -> str:
         prompt = body["messages"][-1]["content"]

@@ -98,6 +98,7 @@ def test_a_model_that_the_server_does_not_know_ends_the_run(problems, options):
     assert len(result.stderr.splitlines()) < 10
 
 
+@pytest.mark.slow
 def test_a_pack_is_known_by_what_it_says_and_not_by_its_place(tmp_path, problems, options):
     shutil.copytree(str(files("rader_synthesis").joinpath("prompts/math")), tmp_path / "mine")
     with server(chance) as served:
@@ -124,6 +125,7 @@ def test_options_come_before_the_file_and_limit_and_seed_count(tmp_path, problem
     assert len(rows(tmp_path / "run" / "problems.jsonl")) == 1
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_before_anything_is_asked(tmp_path, problems, options, index):
     bad = tmp_path / "bad.jsonl"
     with server(chance) as served:
@@ -163,6 +165,7 @@ def test_what_is_wrong_is_said_before_anything_is_asked(tmp_path, problems, opti
         assert served.requests == []
 
 
+@pytest.mark.slow
 def test_a_corpus_is_indexed_into_the_run_and_must_stay_the_same(tmp_path, problems, options, monkeypatch):
     import rader_plugins.encoding as encoding
 
@@ -186,6 +189,7 @@ def test_a_corpus_is_indexed_into_the_run_and_must_stay_the_same(tmp_path, probl
     assert considered
 
 
+@pytest.mark.slow
 def test_bm25_needs_no_model(tmp_path, problems, options, monkeypatch):
     import rader_plugins.encoding as encoding
 

@@ -28,6 +28,7 @@ from rader_plugins.reranking.base import Reranker, reordered
 from rader_plugins.sample_files import read_samples
 from rader_plugins.samples import Passage
 from tests.support.encoders import HashEncoder
+from tests.support.examples import examples
 from tests.synthesis.sampling_support import all_samples, doc, retrieval, thought, told, trajectory, write
 
 # Near-duplicates
@@ -231,7 +232,7 @@ def small_index() -> RaderIndex:
 
 
 @given(runs=runs, mine=st.sampled_from(["always", "auto", "never"]), positives=st.sampled_from(["kept", "relevant"]))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_positive_is_among_the_negatives(
     tmp_path_factory: pytest.TempPathFactory, small_index: RaderIndex, runs: Any, mine: Any, positives: Any
 ) -> None:
