@@ -45,9 +45,11 @@ _SIGNATURES = (
 )
 _JAPANESE_MAIL = "iso2022_jp_ext"  # all of its bytes are ASCII
 _HZ = re.compile(rb"~\{(?:[!-w][!-~]){2,}~\}")
-# Letters of Europe, or a word of others: +foo- may be a sum.
-_UTF_7 = re.compile(rb"\+[AB][A-Za-z0-9+/]{2,}|\+[A-Za-z0-9/]{10,}")
-_FEWEST_FOREIGN = 4  # letters beyond ASCII
+# Letters of Europe, which may stand within a word, or words of others, which begin one: keys and digests have plus signs
+# within, too.
+_UTF_7 = re.compile(rb"\+[AB][A-Za-z0-9+/]{2,}|(?<![A-Za-z0-9+/])\+[A-Za-z0-9/+]{10,}")
+_ALPHABETS = {"LATIN", "GREEK", "CYRILLIC"}
+_FEW, _MANY = 2, 6  # letters of one alphabet, or of one other script: so many are no chance
 _CONTROLS = bytes(code for code in range(32) if chr(code) not in "\t\n\r\f\v\x1a\x1b")
 _MOST_CONTROLS = 0.01  # share of control characters from which on bytes are no text
 _MOST_DAMAGED = 0.25  # damaged places in UTF-8, as a share of its intact characters beyond ASCII
@@ -146,15 +148,22 @@ def detect_encoding(raw: bytes) -> Encoding:
 
 def _seven_bit(raw: bytes) -> str | None:
     """Return HZ or UTF-7 where ASCII is written in it, as far as that can be told from prose and code."""
-    if _HZ.search(raw) and _decodes(raw, "hz"):
-        foreign = [character for character in raw.decode("hz") if character > "\x7f"]
-        if len(foreign) >= _FEWEST_FOREIGN:
-            return "hz"
-    if _UTF_7.search(raw) and _decodes(raw, "utf-7"):
-        foreign = [character for character in raw.decode("utf-7") if character > "\x7f"]
-        if len(foreign) >= _FEWEST_FOREIGN and all(unicodedata.category(letter)[0] in "LMNPZ" for letter in foreign):
-            return "utf-7"
+    for name, pattern in (("hz", _HZ), ("utf-7", _UTF_7)):
+        if pattern.search(raw) and _decodes(raw, name):
+            foreign = [character for character in raw.decode(name) if character > "\x7f"]
+            letters = [character for character in foreign if unicodedata.category(character)[0] in "LM"]
+            # A key or digest decodes to letters of everywhere, which are mostly Chinese and Korean.
+            scripts = {_script(letter) for letter in letters}
+            least = _FEW if scripts <= _ALPHABETS else _MANY
+            others = (character for character in foreign if unicodedata.category(character)[0] not in "LMNPZ")
+            if len(scripts) == 1 and len(letters) >= least and not any(others):
+                return name
     return None
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "UNKNOWN").split()[0]
+    return "CJK" if name in ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA") else name
 
 
 def _without_mark(raw: bytes) -> Encoding:

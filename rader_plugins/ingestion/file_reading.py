@@ -128,6 +128,9 @@ class FileReader:
             findings.add("empty", name, "it has no rows")
         for row in rows:
             label = f"{name}, row {row.number}"
+            if row.is_open:
+                findings.add("unreadable", f"{label} to the end", "a cell begins with quotes that do not end")
+                continue
             if not row.text:
                 findings.add("empty", label)
                 continue

@@ -65,7 +65,7 @@ def list_folder(root: Path, chosen: Callable[[str], bool], *, follow_links: bool
                 links.append(f"{name}/")
             elif is_folder:
                 findings.add("links", f"{name}/", "a linked folder, not followed")
-            elif not entry.is_file():
+            elif not _is_file(entry):
                 dangling = entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - Path.exists may raise
                 findings.add(*(("links", name, DANGLING) if dangling else ("left_out", name, "not a file")))
             elif chosen(name):
@@ -114,6 +114,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a chain of links that bites its own tail
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
         return False
 
 

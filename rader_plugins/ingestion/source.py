@@ -168,7 +168,7 @@ def _opened(
         raise InputError(f"{shown(str(path))} cannot be looked at: {error.strerror}.") from None
     if is_folder:
         if not globs and (path / "corpus.jsonl").is_file():
-            return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding)
+            return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding, listed=_beside(path))
         matcher = glob_matcher(globs) if globs else lambda name: name.lower().endswith(_FOLDER_SUFFIXES)
         listing = list_folder(path, matcher, follow_links=follow_links)
         if not listing.files:
@@ -191,6 +191,15 @@ def _opened(
         f"document), {' '.join(TABLE_SUFFIXES)} (a table), {' '.join(CODE_SUFFIXES)} (source code) or "
         f"{' '.join(JSONL_SUFFIXES)} (one JSON object with 'text' per line)."
     )
+
+
+def _beside(folder: Path) -> Findings:
+    """Return the files of a BEIR folder that would be read if it were none."""
+    findings = Findings()
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in _FOLDER_SUFFIXES and file.stem.lower() != "readme":
+            findings.add("left_out", file.name, "corpus.jsonl alone is read, where there is one")
+    return findings
 
 
 def _nothing_to_read(path: Path, globs: Sequence[str], listing: Listing) -> InputError:

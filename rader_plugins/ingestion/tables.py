@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rader_plugins.errors import InputError
@@ -49,12 +49,14 @@ class Row:
         id: What the column of ids says; None without one.
         text: What the columns of the text say, a line each.
         metadata: The other columns: a number where all rows of the column have numbers; empty cells are left out.
+        is_open: A cell of it begins with quotes that do not end, so that it holds all rows that follow.
     """
 
     number: int
     id: str | None
     text: str
     metadata: Mapping[str, Any]
+    is_open: bool = False
 
 
 def read_table(text: str, suffix: str, columns: TableColumns) -> list[Row]:
@@ -85,7 +87,10 @@ def read_table(text: str, suffix: str, columns: TableColumns) -> list[Row]:
         names.append(f"column {number}")
     rows = [dict(zip(names, line, strict=False)) for line in lines[1:]]
     kinds = {name: _kind([row[name] for row in rows if row.get(name)]) for name in names if name not in required}
-    return [_row(number, row, columns, kinds) for number, row in enumerate(rows, start=1)]
+    table = [_row(number, row, columns, kinds) for number, row in enumerate(rows, start=1)]
+    if table and lines[-1][-1].endswith(("\n", "\r")) and not text.rstrip().endswith('"'):
+        table[-1] = replace(table[-1], is_open=True)
+    return table
 
 
 def _row(number: int, cells: Mapping[str, str], columns: TableColumns, kinds: Mapping[str, Any]) -> Row:

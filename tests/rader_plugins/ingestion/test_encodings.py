@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rader_plugins.ingestion import Findings, open_source
+from rader_plugins.text_files import detect_encoding
 from tests.rader_plugins.cli.conftest import write_rows
 
 TEXTS = {
@@ -84,6 +87,14 @@ def test_ascii_that_only_looks_like_another_encoding_stays_ascii(tmp_path: Path,
     assert read(tmp_path / "a.txt") == (text, Findings())
     write_rows(tmp_path / "a.jsonl", {"text": text})
     assert read(tmp_path / "a.jsonl") == (text, Findings())
+
+
+def test_keys_and_digests_are_not_taken_for_utf_7(tmp_path: Path) -> None:
+    """What is random looks like letters, but not like letters of one script."""
+    source = random.Random(0)
+    for _ in range(5000):
+        blob = base64.b64encode(source.randbytes(source.randrange(15, 70))).decode("ascii")
+        assert detect_encoding(f"The key is {blob} and the digest\n+{blob}-.\n".encode()).name == "utf-8"
 
 
 def test_rows_in_hz_are_no_rows_in_ascii(tmp_path: Path) -> None:

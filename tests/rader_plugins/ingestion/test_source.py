@@ -187,6 +187,25 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     assert set(findings.names["unreadable"]) == {"sub/", "b.txt"}
 
 
+def test_links_that_bite_their_own_tail_end_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "b.txt").symlink_to("c.txt")
+    (tmp_path / "c.txt").symlink_to("b.txt")
+    documents, findings = read(open_source(tmp_path))
+    assert set(documents) == {"a.txt"}
+    assert findings.names == {"links": {"b.txt": "leads nowhere", "c.txt": "leads nowhere"}}
+
+
+def test_texts_beside_a_corpus_are_not_read_and_named(tmp_path: Path) -> None:
+    write_rows(tmp_path / "corpus.jsonl", {"_id": "a", "text": "text"})
+    write_rows(tmp_path / "queries.jsonl", {"_id": "q", "text": "text"})
+    for name in ("README.md", "note.md"):
+        (tmp_path / name).write_text("text")
+    documents, findings = read(open_source(tmp_path))
+    assert set(documents) == {"a"}
+    assert findings.names == {"left_out": {"note.md": "corpus.jsonl alone is read, where there is one"}}
+
+
 def test_a_folder_that_may_be_listed_and_not_entered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the system refuses of one folder costs nothing of the others, and makes the listing incomplete."""
     for name in ("a.txt", "shut/deep/b.txt", "z/c.txt"):

@@ -119,6 +119,18 @@ def test_rows_are_judged_one_by_one(tmp_path: Path) -> None:
         survey(open_source(tmp_path, columns=TableColumns(("t",), id="k")))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_quotes_that_do_not_end_swallow_no_rows_in_silence(tmp_path: Path, end: str) -> None:
+    (tmp_path / "a.csv").write_text(end.join(["k,t", "a,x", 'b,"y', "c,z", ""]), newline="")
+    documents, findings = read(tmp_path, columns=TableColumns(("t",), id="k"))
+    assert list(documents) == ["a"]
+    assert findings.names == {"unreadable": {"a.csv, row 2 to the end": "a cell begins with quotes that do not end"}}
+    assert findings.incomplete is not None
+    (tmp_path / "a.csv").write_text(end.join(["k,t", "a,x", f'b,"y{end}and ""z""{end}"', ""]), newline="")
+    documents, findings = read(tmp_path, columns=TableColumns(("t",), id="k"))
+    assert (list(documents), findings) == (["a", "b"], Findings())
+
+
 def test_a_row_that_lost_its_id_does_not_lose_its_document(tmp_path: Path) -> None:
     """Which documents rows without an id are is not known, so that none of the file is taken for gone."""
     columns = TableColumns(("t",), id="k")
