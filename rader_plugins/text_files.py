@@ -45,8 +45,7 @@ _SIGNATURES = (
 )
 _JAPANESE_MAIL = "iso2022_jp_ext"  # all of its bytes are ASCII
 _HZ = re.compile(rb"~\{(?:[!-w][!-~]){2,}~\}")
-# Letters of Europe, which may stand within a word, or words of others, which begin one: keys and digests have plus signs
-# within, too.
+# Letters of Europe, which may stand within a word; of others, words, which begin one, unlike a plus sign in a digest.
 _UTF_7 = re.compile(rb"\+[AB][A-Za-z0-9+/]{2,}|(?<![A-Za-z0-9+/])\+[A-Za-z0-9/+]{10,}")
 _ALPHABETS = {"LATIN", "GREEK", "CYRILLIC"}
 _FEW, _MANY = 2, 6  # letters of one alphabet, or of one other script: so many are no chance
