@@ -40,8 +40,11 @@ from tests.support.postgres_server import PostgresServer  # noqa: E402
 _numbers = itertools.count()
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-# Rooms whose every test trains a model or runs a whole chain of commands.
-SLOW_FOLDERS = tuple(Path(__file__).parent / name for name in ("training", "examples"))
+# Where nearly every test trains a model or runs a whole chain of commands.
+SLOW = ("examples", *(f"training/test_training_{name}.py" for name in (
+    "export", "faults", "four_bit", "options", "processes", "reranker", "retriever", "walks"
+)))  # fmt: skip
+SLOW_PATHS = {Path(__file__).parent / name for name in SLOW}
 # Fixtures that load a real model; reading the development data as a whole takes one too.
 REAL_FIXTURES = {"mini", "shared_data"}
 # What names a real server or model in the imports of a test's module.
@@ -71,16 +74,19 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def longest_first(items: list[pytest.Item]) -> Callable[[pytest.Item], tuple[int, int, str]]:
-    """Return a key that keeps files together: the longest, then those of many tests, last what fills the gaps."""
+def longest_first(items: list[pytest.Item]) -> Callable[[pytest.Item], tuple[int, bool, int, str]]:
+    """Return a key that keeps files together: the longest, those with slow tests, last what fills the gaps."""
     counts = Counter(item.path for item in items)
     turns = {Path(__file__).parent / name: turn for turn, name in enumerate(LONGEST_FILES)}
-    return lambda item: (turns.get(item.path, len(turns)), -counts[item.path], str(item.path))
+    slow = {item.path for item in items if any(map(item.get_closest_marker, ("slow", "real")))}
+    return lambda item: (
+        turns.get(item.path, len(turns)), item.path not in slow, -counts[item.path], str(item.path)
+    )  # fmt: skip
 
 
 def mark_by_room(items: list[pytest.Item]) -> None:
     for item in items:
-        if any(folder in item.path.parents for folder in SLOW_FOLDERS):
+        if SLOW_PATHS & {item.path, *item.path.parents}:
             item.add_marker(pytest.mark.slow)
         real_fixtures = REAL_FIXTURES & set(getattr(item, "fixturenames", ()))
         if real_fixtures or REAL_NAMES & vars(getattr(item, "module", item)).keys():

@@ -35,6 +35,7 @@ def test_the_loss_is_the_mean_over_lengths(mini_batch: int | None) -> None:
     assert loss.item() == pytest.approx(np.mean([expected(length) for length in (2, 4, 6)]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_reaches_the_training(tiny: Path, samples: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     weights = {

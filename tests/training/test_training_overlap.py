@@ -83,6 +83,7 @@ def test_an_unknown_split_of_bright_is_an_error() -> None:
         load_evaluation_set("bright:biologie")
 
 
+@pytest.mark.slow
 def test_overlap_is_refused_written_down_and_may_be_allowed(tiny: Path, samples: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "test.jsonl", [{"_id": "t1", "text": "Where is number 3 of mouse?"}])
     write_jsonl(tmp_path / "other.jsonl", [{"_id": "t1", "text": "Something else"}])
@@ -99,6 +100,7 @@ def test_overlap_is_refused_written_down_and_may_be_allowed(tiny: Path, samples:
     assert '"query_id": "q3"' in (report.model / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_is_evaluated_on_is_checked_by_itself(tiny: Path, samples: Path, tmp_path: Path) -> None:
     corpus = {"cat": Document("cat", "the cat lives here")}
     dataset = RetrievalDataset(corpus, {"e1": "where is number 0 of cat"}, {"e1": {"cat": 1}}, name="mine", split="dev")
@@ -109,6 +111,7 @@ def test_what_is_evaluated_on_is_checked_by_itself(tiny: Path, samples: Path, tm
     assert "not looked for" in (report.model / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_command_refuses_and_allows(tiny: Path, samples: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "test.jsonl", [{"_id": "t1", "text": "Where is number 3 of mouse?"}])
     (tmp_path / "c.toml").write_text("[retriever]\nmax_steps = 1\n", encoding="utf-8")

@@ -239,6 +239,7 @@ def test_evaluating_on_the_samples_themselves(tiny: Path, samples: Path, tmp_pat
         assert message in refused.output
 
 
+@pytest.mark.slow
 def test_a_plain_checkpoint_with_a_pooling(samples: Path, tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bert")
     command = ["train", "retriever", str(samples), "--base", str(folder), "--device", "cpu", "--no-holdout"]
@@ -296,6 +297,7 @@ def test_verdicts_are_told_in_words(outcome: Any) -> None:
     assert verdict.usable == (outcome not in ("worse", "unchanged"))
 
 
+@pytest.mark.slow
 def test_a_training_that_moves_nothing_is_not_delivered(tiny: Path, samples: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         "[retriever]\n"
@@ -309,6 +311,7 @@ def test_a_training_that_moves_nothing_is_not_delivered(tiny: Path, samples: Pat
     assert not (tmp_path / "run" / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_reranker_is_compared_with_its_first_stage(tiny: Path, samples: Path, tmp_path: Path) -> None:
     report = train_reranker(
         samples, str(tiny), tmp_path / "run", reranker_config(max_steps=1), evaluate_on=toy_dataset(), device="cpu"
@@ -321,6 +324,7 @@ def test_a_reranker_is_compared_with_its_first_stage(tiny: Path, samples: Path, 
 
 
 @pytest.mark.parametrize("kind", ["retriever", "reranker"])
+@pytest.mark.slow
 def test_a_finished_run_trains_nothing_more(
     kind: str, tiny: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +373,7 @@ def test_a_run_goes_on_with_the_settings_that_it_was_begun_with(samples: Path, t
     assert prepared(False) == new
 
 
+@pytest.mark.slow
 def test_a_finished_run_gives_what_it_is_asked_for_later(tiny: Path, samples: Path, tmp_path: Path) -> None:
     def run(**options: Any) -> Any:
         return train_retriever(
@@ -397,6 +402,7 @@ def test_an_evaluation_that_could_show_nothing(kind: str, lost: str, tiny: Path,
         prepare(samples, str(tiny), tmp_path / "run", evaluate_on=dataclasses.replace(dataset, **changed), device="cpu")
 
 
+@pytest.mark.slow
 def test_checkpoints_are_made_by_time(
     tiny: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
