@@ -59,6 +59,13 @@ LONGEST_FILES = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Of what tests start, some runs on a full disk, and Python 3.11 keeps the half of a compiled file as if it were
+    # whole. So those processes read what this one compiled, and write none of it.
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Mark what `make quick` leaves out, where it follows from the room or from a fixture; order what is shared out."""

@@ -182,7 +182,7 @@ def _without_own_types(node: BaseNode) -> BaseNode:
     Pydantic knows none for numpy's numbers, which splitters copy into the relations of what they make.
     """
     relations = {
-        kind: [_related(each) for each in related] if isinstance(related, list) else _related(related)
+        kind: [_related(relation) for relation in related] if isinstance(related, list) else _related(related)
         for kind, related in node.relationships.items()
     }
     return node.model_copy(update={"metadata": {}, "embedding": None, "relationships": relations})

@@ -79,7 +79,7 @@ class QdrantBm25:
 
 
 def _vectors(weights: list[dict[int, float]]) -> Vectors:
-    return [list(each) for each in weights], [list(each.values()) for each in weights]
+    return [list(sparse) for sparse in weights], [list(sparse.values()) for sparse in weights]
 
 
 def _scores(result: VectorStoreQueryResult) -> dict[str, float]:
