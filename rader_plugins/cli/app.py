@@ -133,6 +133,7 @@ def main() -> None:
     """Run ``rader`` with the arguments of the process."""
     # Libraries read these when they are imported, which no command has done yet.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads of torch that wait leave their core to others: a query is encoded in 12 ms, and not in 500, where another
     # process works beside this one.

@@ -21,7 +21,7 @@ from rader_plugins.cli.options import (
     SearchMode,
     check_ranking,
 )
-from rader_plugins.cli.output import emit_json, facts, note, progress
+from rader_plugins.cli.output import emit_json, facts, note, progress, room
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def _show_suite(suite: Suite, out: Path, *, json: bool) -> None:
         parts = {title: run.summary() for title, run in suite.evaluations.items()}
         emit_json({"average": suite.mean, "datasets": parts, "out": str(out)})
         return
-    typer.echo(str(suite))
+    typer.echo(suite.table(room()))
     for title, run in suite.evaluations.items():
         for text in (*remarks(run.left_out), *model_remarks(run.manifest)):
             note(f"{title}: {text}")

@@ -22,10 +22,12 @@ __all__ = [
     "emit_json",
     "fail",
     "facts",
+    "fitted",
     "human_bytes",
     "note",
     "one_line",
     "progress",
+    "room",
     "table",
     "wrap",
     "width",
@@ -49,7 +51,12 @@ def emit_json(value: object, *, indent: int | None = 2) -> None:
 
 def note(message: str) -> None:
     """Write one line to the standard error."""
-    typer.echo(" ".join(message.split()), err=True)
+    text = " ".join(message.split())
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"{text}\n")  # through whatever shows a bar there, which goes on below
+        sys.stderr.flush()
+    else:
+        typer.echo(text, err=True)
 
 
 def fail(message: str) -> None:
@@ -60,6 +67,16 @@ def fail(message: str) -> None:
 def width() -> int:
     """Return the columns of the terminal (or ``COLUMNS``); 100 in a pipe."""
     return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns
+
+
+def room() -> int:
+    """Return the columns of the terminal that reads the output; 0, which is as many as are needed, in a pipe."""
+    return width() if sys.stdout.isatty() else 0
+
+
+def fitted(line: str) -> list[str]:
+    """Return a line, wrapped where the terminal that reads it has too few columns."""
+    return wrap(line) if 0 < room() < len(line) else [line]
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from rader_plugins.cli.datasets import Measures
 from rader_plugins.cli.options import JsonOutput
-from rader_plugins.cli.output import emit_json, note
+from rader_plugins.cli.output import emit_json, fitted, note, room
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -201,6 +201,7 @@ def compare(
     Figures are shown x 100; with --json they are from 0 to 1.
     """
     from rader_plugins.evaluation import compare as put_together
+    from rader_plugins.evaluation.comparing.summary import screenful
 
     if json and (latex or cite):
         raise InputError("--json goes without --latex and --cite.")
@@ -209,7 +210,11 @@ def compare(
     if json:
         emit_json({**_comparison_object(comparison), "written": [str(path) for path in paths]})
         return
-    typer.echo((comparison.latex() if latex else str(comparison)).rstrip())
+    if latex:
+        typer.echo(comparison.latex().rstrip())
+    else:
+        lines = screenful(comparison.groups, room()).splitlines()
+        typer.echo("\n".join(part for line in lines for part in fitted(line)))
     if cite:
         typer.echo("\n" + comparison.bibtex())
     for path in paths:

@@ -41,13 +41,17 @@ class Suite:
 
     def __repr__(self) -> str:
         """Show a table of the data sets and the average; figures x 100."""
+        return self.table()
+
+    def table(self, room: int = 0) -> str:
+        """Return a table of the data sets and the average, as wide as ``room`` (0: any); figures x 100."""
         average = self.mean
         rows = [
             [title, str(len(run.per_query)), *(percent(run.mean[name]) for name in average)]
             for title, run in self.evaluations.items()
         ]
         rows.append(["average", "", *map(percent, average.values())])
-        return "\n".join(text_table(["data set (figures x 100)", "questions", *average], rows))
+        return "\n".join(text_table(["data set (figures x 100)", "questions", *average], rows, room=room))
 
 
 def evaluate_all(

@@ -12,23 +12,34 @@ _LATEX = {
 }  # fmt: skip
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> list[str]:
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1, room: int = 0) -> list[str]:
     """Return lines with aligned columns.
 
     Args:
         header: One cell per column.
         rows: Cells of every row.
         words: So many columns at the start are words, aligned to the left; the others are figures.
+        room: Characters of a line, 0 for any number; columns for which there is no room stand in a table below, which
+            repeats the first one.
     """
     cells = [[" ".join(cell.split()) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+    parts = [[0]]
+    for column in range(1, len(header)):
+        if room and len(parts[-1]) > 1 and sum(widths[each] + 2 for each in (*parts[-1], column)) - 2 > room:
+            parts.append([0])
+        parts[-1].append(column)
+    lines: list[str] = []
+    for part in parts:
+        lines += [""] if lines else []
+        lines += [
+            "  ".join(
+                row[column].ljust(widths[column]) if column < words else row[column].rjust(widths[column])
+                for column in part
+            ).rstrip()
+            for row in cells
+        ]
+    return lines
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -16,13 +16,18 @@ _MOST_MEASURES = 5
 _LONGEST_SETTING = 40
 
 
-def screenful(groups: Sequence[Group]) -> str:
-    """Return tables that fit a terminal; figures x 100."""
+def screenful(groups: Sequence[Group], room: int = 0) -> str:
+    """Return tables that fit a terminal; figures x 100.
+
+    Args:
+        groups: One per data set.
+        room: Characters of its lines; 0 for any number.
+    """
     lines: list[str] = []
     if len(groups) > 1:
-        lines += [f"{groups[0].measure} by data set", *text_table(*average_rows(groups)), ""]
+        lines += [f"{groups[0].measure} by data set", *text_table(*average_rows(groups), room=room), ""]
     for group in groups if len(groups) < 4 else ():
-        lines += [f"{group.title}: {len(group.queries):,} questions", *text_table(*_figures(group)), ""]
+        lines += [f"{group.title}: {len(group.queries):,} questions", *text_table(*_figures(group), room=room), ""]
     tests = [(group.title, test) for group in groups for test in group.tests]
     tests.sort(key=lambda titled_test: titled_test[1].p_adjusted)
     if tests:
@@ -38,7 +43,7 @@ def screenful(groups: Sequence[Group]) -> str:
             for title, test in tests[:_MOST_TESTS]
         ]
         header = [*(["data set"] if titled else []), "pair", "difference", "wins / ties / losses", "p adjusted"]
-        lines += text_table(header, rows, words=1 + titled)
+        lines += text_table(header, rows, words=1 + titled, room=room)
         if len(tests) > _MOST_TESTS:
             lines.append(f"... and {len(tests) - _MOST_TESTS} more pairs, of higher p: see markdown(), or --out.")
         lines.append("")

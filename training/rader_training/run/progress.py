@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -27,6 +29,16 @@ class ProgressLine(TrainerCallback):
         self._started = self._last = 0.0
         self._figures = ""
         self._width = 0
+
+    @contextlib.contextmanager
+    def doing(self, text: str) -> Iterator[None]:
+        """Show what is done while the block runs."""
+        if self._shown:
+            self._write(f"{text} ...")
+        try:
+            yield
+        finally:
+            self._clear()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -62,6 +74,9 @@ class ProgressLine(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Clear the line."""
+        self._clear()
+
+    def _clear(self) -> None:
         if self._shown:
             self._write("")
             self._stream.write("\r")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import math
 from collections.abc import Mapping
@@ -44,18 +45,20 @@ class TrainingRun(ModelKind):
             WorseThanBaseError: What was trained is worse than the base; nothing was exported.
             TrainingDivergedError: The loss became NaN.
         """
-        # Processes that were started together meet here.
-        values = trainer_arguments(self.config, self.plan.steps, self.folder, self._device, self.options.report_to)
-        arguments = self._training_arguments(values)
-        overlap = from_main(self._check_overlap)
+        with self._showing("preparing"):
+            # Processes that were started together meet here.
+            values = trainer_arguments(self.config, self.plan.steps, self.folder, self._device, self.options.report_to)
+            arguments = self._training_arguments(values)
+            overlap = from_main(self._check_overlap)
         self.record = Record(self.folder, self._settings(), writes=is_main())
         with contextlib.ExitStack() as stack:
             from_main(lambda: self._open(stack, resume))
             earlier = from_main(lambda: self.record.end) if resume else None
             if earlier is not None and earlier.get("exported") and self._is_delivered():
                 return self._earlier_report(earlier, overlap)
-            self._choose_weights()
-            before = from_main(self._probes)
+            with self._showing("preparing"):
+                self._choose_weights()
+                before = from_main(self._probes)
             if earlier is None:
                 end = self._train(arguments, resume)
             else:
@@ -66,6 +69,19 @@ class TrainingRun(ModelKind):
         if end.diverged:
             raise TrainingDivergedError(f"{end.diverged} {report.model} holds the weights of step {report.best_step}.")
         return report
+
+    @functools.cached_property
+    def _line(self) -> Any:
+        from rader_training.run.progress import ProgressLine
+
+        return ProgressLine()
+
+    def _showing(self, text: str) -> contextlib.AbstractContextManager[None]:
+        """Show on a terminal what is done while a block runs."""
+        line: contextlib.AbstractContextManager[None] = (
+            self._line.doing(text) if is_main() else contextlib.nullcontext()
+        )
+        return line
 
     def _open(self, stack: contextlib.ExitStack, resume: bool) -> None:
         stack.enter_context(self.record.opened(resume=resume))
@@ -188,7 +204,6 @@ class TrainingRun(ModelKind):
                 weights.data = weights.data.float()
 
     def _trainer(self, arguments: Any, collator: Any) -> Any:
-        from rader_training.run.progress import ProgressLine
         from rader_training.run.trainers import GroupEpochs, Watch, WholeCheckpoints
 
         by_time = self.config.save_every is None and process_count() == 1
@@ -201,7 +216,7 @@ class TrainingRun(ModelKind):
                 GroupEpochs(self.groups),
                 WholeCheckpoints(),
                 Watch(self.record.add, evaluate_every, self._evaluate, _SAVE_SECONDS if by_time else None),
-                *([ProgressLine()] if is_main() else []),
+                *([self._line] if is_main() else []),
             ],
         )
         # It prints what it logs; the record has it.
@@ -218,7 +233,8 @@ class TrainingRun(ModelKind):
             return False
         check_weights(self.model)
         dataset = self.development.dataset
-        values = from_main(lambda: self._in_evaluation(lambda: self._measure(dataset)))
+        with self._showing(f"evaluating step {step:,}" if step else "evaluating the base"):
+            values = from_main(lambda: self._in_evaluation(lambda: self._measure(dataset)))
         self.record.add_evaluation(step, values)
         if step and self.record.best_step(default=0) == step and is_main():
             save_trained(self.model, self.folder / _BEST)
