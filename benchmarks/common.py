@@ -22,7 +22,7 @@ from rader_plugins.processor import shown_features
 T = TypeVar("T")
 
 PRINCIPLES = Path(rader_plugins.__file__).parent / "data" / "principles"
-_HEADER = "| row | ours | peer | ratio | limit |\n| --- | --- | --- | --- | --- |"
+HEADER = "| row | ours | peer | ratio | limit |\n| --- | --- | --- | --- | --- |"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,12 @@ class Row:
         self.ratio = None if not self.peer else self.ours / self.peer
         self.met = self.limit.met(self.ours, self.ratio) if self.limit else None
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Row:
+        """Return the row that was written as JSON."""
+        limit = fields["limit"] and Limit(**fields["limit"])
+        return cls(*(fields[name] for name in ("name", "ours", "unit", "peer", "peer_name")), limit)
+
     def markdown(self) -> str:
         peer = "" if self.peer is None else f"{self._value(self.peer)} ({self.peer_name})"
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
@@ -72,7 +78,7 @@ class Row:
 
 
 class Report:
-    """Prints rows as they come and writes them to a JSON file at the end."""
+    """Prints rows as they come and writes them to a JSON file, each time anew: a run that is ended leaves some."""
 
     def __init__(self, benchmark: str, arguments: argparse.Namespace, packages: Iterable[str]) -> None:
         self.benchmark = benchmark
@@ -80,28 +86,33 @@ class Report:
         self.machine = machine(packages)
         self.rows: list[Row] = []
         self.notes: dict[str, Any] = {}
+        self._path: Path | None = getattr(arguments, "json", None)
         print(f"{benchmark} on {self.machine['cpu']}, {self.machine['cores']} cores, {self.machine['versions']}")
         load = "" if self.machine["load"] is None else f"; load {self.machine['load'][0]:.1f}"
         print(f"processor: {', '.join(self.machine['features']) or 'no features known'}{load}\n")
-        print(_HEADER, flush=True)
+        print(HEADER, flush=True)
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
         print(row.markdown(), flush=True)
+        self._save(self._path)
 
     def write(self, path: Path | None) -> None:
         for name, value in self.notes.items():
             print(f"\n{name}: {value}")
+        self._save(path)
+
+    def _save(self, path: Path | None) -> None:
         if path is None:
             return
-        found = {
+        report = {
             "benchmark": self.benchmark,
             "machine": self.machine,
             "arguments": self.arguments,
             "rows": [asdict(row) for row in self.rows],
             "notes": self.notes,
         }
-        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def machine(packages: Iterable[str]) -> dict[str, Any]:
@@ -121,6 +132,13 @@ def machine(packages: Iterable[str]) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
     }
+
+
+def resident() -> dict[str, int]:
+    """Return how many bytes this process holds in memory, and how many of them are its own (Linux only)."""
+    text = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
+    sizes = {name: 1024 * int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    return {"all": sizes["Rss"], "anonymous": sizes["Anonymous"]}
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:

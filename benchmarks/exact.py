@@ -11,6 +11,8 @@ import importlib.util
 import io
 import json
 import pstats
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Limit, Report, Row, arguments, latencies, milliseconds, timed
+from common import Limit, Report, Row, arguments, latencies, milliseconds, resident, timed
 from synthetic import GivenVectors, Synthesis, Vectors
 
 from rader_plugins import Document, RaderIndex
@@ -28,7 +30,9 @@ from rader_plugins.index import SearchRequest
 from rader_plugins.index.dense import CodedQueries
 
 K = 10
+SIZES = ["100000x384", "100000x1024", "20000x3584", "1000000x384"]
 _BATCH = 80
+_CHECKED = 10_000_000  # scores: single numbers are added slowly
 
 
 def filled(path: Path, vectors: Vectors) -> RaderIndex:
@@ -64,22 +68,23 @@ def peers(vectors: Vectors) -> dict[str, Callable[[Vectors], Any]]:
     return contenders
 
 
-def resident(path: Path, queries: Vectors) -> float:
-    """Return how many GiB a fresh process holds that opened an index and searched it, mapped files included."""
+def apart(path: Path, queries: Vectors) -> dict[str, float]:
+    """Return what a fresh process notes that opens an index and searches it; see :func:`probe`."""
     np.save(path.parent / "queries.npy", queries)
     done = subprocess.run([sys.executable, __file__, "--probe", str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return float(json.loads(done.stdout.splitlines()[-1])) / 2**30
+    notes: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return notes
 
 
 def probe(path: Path) -> None:
     queries = np.load(path.parent / "queries.npy")
-    with RaderIndex.open(path, GivenVectors(queries.shape[1]), verify=False) as index:
-        for query in queries:
-            search(index, query[None])
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        print(1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))))
+    took, index = timed(lambda: RaderIndex.open(path, GivenVectors(queries.shape[1]), verify=False))
+    times = [timed(lambda: search(index, query[None]))[0] for query in queries]  # noqa: B023
+    sizes = {f"{name}, GiB": size / 2**30 for name, size in resident().items()}
+    print(json.dumps({"open, s": took, "first search, s": times[0], "second search, s": times[1], **sizes}))
+    index.close()
 
 
 def read_rate() -> float:
@@ -113,17 +118,21 @@ def measure(report: Report, folder: Path, count: int, dimension: int, options: A
         theirs = min(timed(lambda: call(batch))[0] for _ in range(3))  # noqa: B023
         report.add(Row(f"{len(batch)} queries at once, {title}", 1000 * ours, "ms", 1000 * theirs, name, limit))
     same = 0
-    for query, hits in zip(queries, search(index, queries), strict=True):
+    checked = queries[: max(10, min(len(queries), _CHECKED // count))]
+    for query, hits in zip(checked, search(index, checked), strict=True):
         scores = np.einsum("ij,j->i", vectors, query, dtype=np.float64).astype(np.float32)
         right = sorted(np.argpartition(-scores, K)[: 4 * K].tolist(), key=lambda row: (-scores[row], row))[:K]
         same += [(int(hit.document.id[1:]), hit.score) for hit in hits] == [(r, float(scores[r])) for r in right]
-    report.notes[f"{title}: queries whose ids and scores are those of scoring every row"] = f"{same} of {len(queries)}"
+    report.notes[f"{title}: queries whose ids and scores are those of scoring every row"] = f"{same} of {len(checked)}"
     if options.profile:
         profile(report, index, title, queries, folder)
     index.close()
-    if Path("/proc/self/status").exists():
+    if Path("/proc/self/smaps_rollup").exists():
+        notes = apart(path, queries)
         limit = Limit(0.6, of="ours") if (count, dimension) == (1_000_000, 384) else None
-        report.add(Row(f"memory of a searching process, {title}", resident(path, queries), "GiB", limit=limit))
+        report.add(Row(f"memory of a searching process, {title}", notes["all, GiB"], "GiB", limit=limit))
+        report.notes[f"{title}: a process of its own"] = notes
+    shutil.rmtree(path)
 
 
 def profile(report: Report, index: RaderIndex, title: str, queries: Vectors, folder: Path) -> None:
@@ -162,10 +171,17 @@ def profile(report: Report, index: RaderIndex, title: str, queries: Vectors, fol
     report.notes[f"{title}: adding 10,000 documents, seconds of processor time"] = text.getvalue()
 
 
+def short_of_room(folder: Path, size: int) -> bool:
+    """Whether so many bytes are neither free in memory nor on disk, as far as the system tells."""
+    info = Path("/proc/meminfo")
+    free = re.search(r"MemAvailable:\s+(\d+)", info.read_text(encoding="utf-8")) if info.exists() else None
+    return shutil.disk_usage(folder).free < size or free is not None and 1024 * int(free.group(1)) < size
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--sizes", nargs="+", default=["100000x384", "100000x1024"], metavar="ROWSxDIMENSION")
-    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="ROWSxDIMENSION")
+    parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--folder", type=Path, help="where the indexes are made; default: a temporary folder")
     parser.add_argument("--probe", type=Path, help="used by the benchmark itself")
@@ -177,6 +193,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="rader-benchmark-") as folder:
         for size in options.sizes:
             count, dimension = map(int, size.split("x"))
+            if short_of_room(Path(folder), 10 * count * dimension):
+                print(f"| {size} | not run: too little memory or disk | | | |", flush=True)
+                continue
             measure(report, Path(folder), count, dimension, options)
     report.write(options.json)
 

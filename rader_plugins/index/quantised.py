@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +27,6 @@ _SMALLEST = 2048  # rows below which all vectors are read as fast
 _SHARE = 32  # not worth it for the best of so many rows
 _READ_AT_ONCE = 16 << 20  # bytes
 _WRITTEN_AT_ONCE = 16384  # rows
-_RELEASED_FROM = 512 << 20  # bytes of vectors
-_ROWS_READ = 2000  # after which mapped memory is given back; each may have mapped 64 KiB
 
 
 def is_behind(covered: int, rows: int) -> bool:
@@ -50,7 +47,6 @@ class QuantisedRows:
         self._dimension = dimension
         self._find_file = find_file
         self._refused: Derived | None = None
-        self._rows_read = 0
         self._mapped: Derived | None = None
         self._runs: tuple[CodeRun, ...] | None = ()  # None: there are vectors that have no codes
         self._new_lock()
@@ -143,35 +139,11 @@ class QuantisedRows:
                 raise ValueError("there are vectors that 8-bit codes cannot stand for")
             yield made
 
-    def release(self, shards: Sequence[Array], rows: int) -> None:
-        """Note that the vectors of some rows were read, and give mapped memory back now and then.
-
-        The system maps the neighbours of a page that is read, so that a large index would be mapped as a whole after
-        some hundred searches, though they read a few rows each.
-        """
-        if self._find_file is None or sum(shard.nbytes for shard in shards) < _RELEASED_FROM:
-            return
-        self._rows_read += rows  # two threads may lose a count, which does not matter
-        if self._rows_read >= _ROWS_READ:
-            self._rows_read = 0
-            for shard in shards:
-                _release(shard)
-
     def forget(self) -> None:
         """Let the next search take what is on disk by then."""
         with self._lock:
             if self._find_file is not None:
                 self._runs, self._mapped, self._refused = (), None, None
-
-
-def _release(array: Array) -> None:
-    """Unmap what was read of a mapped file; it is mapped again where it is read again."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        with contextlib.suppress(OSError):  # memory that the process has locked stays
-            owner.madvise(mmap.MADV_DONTNEED)
 
 
 def _parts(shards: Sequence[Array], starts: Sequence[int], first: int, last: int) -> Iterator[Array]:

@@ -172,8 +172,6 @@ class Snapshot:
                 rankings += self._scored_top(query[None], k, [mask])
                 continue
             rankings.append(self._among(query, rows, k))
-            if self.quantised is not None:
-                self.quantised.release(self.shards, len(rows))
         return rankings
 
     def _scored_top(self, queries: Array, k: int, masks: Sequence[Mask | None]) -> list[Ranking]:

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.index.dense.products import inner_products
+from rader_plugins.index.mapped import read_rows
 
 __all__ = ["Array", "exact_scores", "float_error", "gather", "gather_scores"]
 
 Array = npt.NDArray[Any]
 
 _GATHER = 4096
+_LARGE = 512 << 20  # bytes of vectors from which on few of them shall be in memory
 
 
 def exact_scores(shards: Sequence[Array], starts: Sequence[int], queries: Array, rows: int) -> Array:
@@ -63,9 +65,9 @@ def float_error(query: Array) -> float:
 
 def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array:
     """Return the vectors of some rows as an array of shape (len(rows), dimension)."""
+    pick = read_rows if sum(shard.nbytes for shard in shards) >= _LARGE else _picked
     if len(shards) == 1:
-        only: Array = shards[0][rows]
-        return only
+        return pick(shards[0], rows)
     if (rows[1:] < rows[:-1]).any():
         order = np.argsort(rows)
         vectors = np.empty((len(rows), shards[0].shape[1]), dtype=shards[0].dtype)
@@ -74,8 +76,16 @@ def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array
     ends = np.searchsorted(rows, [*starts[1:], rows[-1] + 1 if len(rows) else 0])
     firsts = [0, *ends[:-1].tolist()]
     return np.concatenate(
-        [shard[rows[first:end] - start] for shard, start, first, end in zip(shards, starts, firsts, ends, strict=True)]
+        [
+            pick(shard, rows[first:end] - start)
+            for shard, start, first, end in zip(shards, starts, firsts, ends, strict=True)
+            if end > first or shard is shards[0]
+        ]
     )
+
+
+def _picked(vectors: Array, rows: Array) -> Array:
+    return np.asarray(vectors[rows])
 
 
 def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, rows: Array) -> Array:

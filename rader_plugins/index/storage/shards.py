@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rader_plugins.errors import IndexCorruptError, IndexWriteError
 from rader_plugins.files import sync_folder
+from rader_plugins.index.mapped import map_rows
 
 __all__ = ["FileShards", "MemoryShards", "Shard", "Shards"]
 
@@ -133,8 +134,7 @@ class FileShards(_Layout):
                     f"{path} is truncated: {size} bytes, but {needed} were committed. The documents are intact in "
                     "the database; `rader index repair` encodes the lost vectors again."
                 )
-            mapped = np.memmap(path, dtype=self.dtype, mode="r", shape=(shard.rows, self.dimension))
-            arrays.append(np.asarray(mapped))  # the same memory without the costs of the subclass
+            arrays.append(map_rows(path, self.dtype, shard.rows, self.dimension))
         return arrays
 
     def remove_unused(self, shards: Sequence[Shard]) -> None:

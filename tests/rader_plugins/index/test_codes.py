@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex
 from rader_plugins.errors import InputError
-from rader_plugins.index import SearchRequest, maintenance, quantised
-from rader_plugins.index.dense import CodedQueries, codes, gather_scores, kernels, quantise
+from rader_plugins.index import SearchRequest, maintenance, mapped, quantised
+from rader_plugins.index.dense import CodedQueries, codes, exact, gather_scores, kernels, quantise
 from rader_plugins.index.dense.kernels import integer_products
+from rader_plugins.index.storage import shards
 from tests.support.encoders import HashEncoder
 from tests.support.examples import examples
 
@@ -300,19 +301,41 @@ def test_codes_are_stored_and_read(path: Path, vectors: Array, monkeypatch: pyte
     assert codes_of(path) == [file]
 
 
-def test_results_stay_the_same_where_mapped_memory_is_given_back(
-    path: Path, vectors: Array, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", ["nothing", "removed", "another file", "shorter", "no preadv"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rows_of_large_files_are_read_not_mapped(
+    tmp_path: Path, dtype: str, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released: list[int] = []
-    plain = quantised._release
-    monkeypatch.setattr(quantised, "_release", lambda array: released.append(len(array)) or plain(array))
-    monkeypatch.setattr(quantised, "_RELEASED_FROM", 1)
-    monkeypatch.setattr(quantised, "_ROWS_READ", 1)
-    with RaderIndex.open(path, HashEncoder()) as index:
-        for _ in range(3):
-            assert found(index, vectors[:3], 7) == expected(vectors)
-        assert released == [400] * 9
-        index.verify()
+    """Also where the files that were mapped have no name any more, or others have it."""
+    monkeypatch.setattr(exact, "_LARGE", 0)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 4000)
+    vectors = hard_vectors("normal", 400, 16, 3)
+    filled(tmp_path / "index", vectors, dtype=dtype).close()
+    reads: list[int] = []
+    plain = mapped.read_rows
+    monkeypatch.setattr(exact, "read_rows", lambda array, rows: reads.append(len(rows)) or plain(array, rows))
+    stored = vectors.astype(dtype)
+    ids = [f"d{n:05d}" for n in range(400)]
+    right = [best(stored, ids, query, 7, np.ones(400, bool)) for query in vectors[:3]]
+    with RaderIndex.open(tmp_path / "index", HashEncoder()) as index:
+        assert found(index, vectors[:3], 7) == right
+        files = sorted((tmp_path / "index").rglob("*-*.f*"))
+        assert len(files) > 2
+        if change == "removed":
+            files[0].unlink()
+        elif change == "another file":
+            other = files[0].with_name("other")
+            other.write_bytes(bytes(files[0].stat().st_size))
+            other.replace(files[0])
+        elif change == "no preadv":
+            monkeypatch.delattr(os, "preadv", raising=False)
+        elif change == "shorter":
+            monkeypatch.setattr(os, "preadv", lambda *_: 1, raising=False)
+        assert found(index, vectors[:3], 7) == right
+        assert {name: list(vector) for name, vector in index.vectors(ids[:9]).items()} == {
+            name: list(vector.astype(np.float32)) for name, vector in zip(ids[:9], stored, strict=False)
+        }
+    assert sum(reads) >= 6 * 7
 
 
 @pytest.mark.parametrize("damage", ["truncate", "extend", "flip", "swap", "remove", "folder"])
