@@ -57,12 +57,16 @@ def run(name: str, words: list[str], out: Path, minutes: float) -> str:
         )
         timer = threading.Timer(60 * minutes, _end, [process])
         timer.start()
-        for line in process.stdout or []:
-            log.write(line)
-            print(line, end="", flush=True)
-        code = process.wait()
-        ended = not timer.is_alive()
-        timer.cancel()
+        try:
+            for line in process.stdout or []:
+                log.write(line)
+                print(line, end="", flush=True)
+            code = process.wait()
+            ended = not timer.is_alive()
+        finally:  # also where this process is interrupted
+            timer.cancel()
+            if process.poll() is None:
+                _end(process)
     print(f"\n({name}: {time.monotonic() - start:.0f} s)", flush=True)
     if ended:
         return f"ended after {minutes:g} minutes"
@@ -111,6 +115,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="after which a benchmark is ended")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     problems = {}
     for name in options.only:
         print(f"\n## {name}\n", flush=True)

@@ -67,9 +67,9 @@ def _load(home: Home, previous: Snapshot | None) -> Snapshot:
         parts, lengths = ([base[0]], base[1]) if base else ([], np.zeros(0, dtype=np.int32))
     # Older snapshots share the list of ids, but never look behind their own last row.
     ids[first:] = [""] * (state.rows - first)
-    for row, name in state.names:
+    for row, name in zip(state.named_rows, state.names, strict=True):
         ids[row] = name
-    alive[[row for row, _ in state.names]] = True
+    alive[np.asarray(state.named_rows)] = True
     alive[state.dead] = False
     length_count = len(lengths)
     lengths = np.concatenate([lengths, np.zeros(state.rows - length_count, dtype=np.int32)])

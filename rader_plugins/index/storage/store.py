@@ -9,6 +9,7 @@ import contextlib
 import json
 import sqlite3
 import threading
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class IndexState:
     Attributes:
         generation, epoch: Number of the commit, and of the last compaction.
         rows: How many there are, dead ones included.
-        names: Row and id of every document (of an extended snapshot: of every new one).
+        named_rows, names: Row and id of every document (of an extended snapshot: of every new one), in no order.
         dead: Rows that were deleted (since then).
         lexical: Row, number of terms and packed terms, of the rows that no postings cover yet.
         terms: One more than the largest term id.
@@ -67,7 +68,8 @@ class IndexState:
     generation: int
     epoch: int
     rows: int
-    names: list[tuple[int, str]]
+    named_rows: array[int]
+    names: list[str]
     dead: list[int]
     lexical: list[tuple[int, int, bytes]]
     terms: int
@@ -359,14 +361,20 @@ class Store:
         """
         with self.reading() as database:
             if first:
-                names = database.execute("SELECT row, id FROM documents WHERE row >= ?", (first,)).fetchall()
+                documents = database.execute("SELECT id, row FROM documents WHERE row >= ?", (first,))
             else:  # the index over ids holds the rows too: the texts need not be read
-                names = [(row, id) for id, row in database.execute("SELECT id, row FROM documents ORDER BY id")]
+                documents = database.execute("SELECT id, row FROM documents ORDER BY id")
+            # One by one: of a million pairs at once, the memory would stay with the process.
+            named_rows, names = array("q"), []
+            for id, row in documents:
+                named_rows.append(row)
+                names.append(id)
             lexical = "SELECT row, length, terms FROM lexical WHERE row >= ? ORDER BY row"
             return IndexState(
                 generation=self.generation(),
                 epoch=self.meta("epoch"),
                 rows=self.meta("rows"),
+                named_rows=named_rows,
                 names=names,
                 dead=[row for (row,) in database.execute("SELECT row FROM tombstones WHERE generation > ?", (since,))],
                 lexical=database.execute(lexical, (lexical_first,)).fetchall(),
