@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 _LONGEST = 80
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
 def shown(value: object) -> str:
@@ -116,10 +118,18 @@ def _is_encodable(path: str) -> bool:
 
 
 def expand_path(path: Path) -> Path:
-    """Return a path as a user wrote it: ``~`` and environment variables are replaced, unless it exists as it stands."""
+    """Return a path as a user wrote it: ``~`` and environment variables are replaced, unless it exists as it stands.
+
+    Raises:
+        InputError: It begins with a variable that is not set.
+    """
     with contextlib.suppress(OSError, RuntimeError):  # no home directory: then ~ is a name like any other
         if not path.exists():
-            return Path(os.path.expandvars(path)).expanduser()
+            expanded = Path(os.path.expandvars(path)).expanduser()
+            first = Path(*expanded.parts[:1])
+            if _VARIABLE.fullmatch(str(first)) and not first.exists():
+                raise InputError(f"{first} is no environment variable that is set, nor a folder here ({path}).")
+            return expanded
     return path
 
 

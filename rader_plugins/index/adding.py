@@ -273,6 +273,8 @@ def storable(vectors: npt.ArrayLike, count: int, settings: Settings) -> Array:
             return np.zeros((0, dimension), dtype=dtype)
         if array.shape != (count, dimension):
             raise InputError(f"Vectors must have the shape ({count}, {dimension}), not {array.shape}.")
+        if np.iscomplexobj(array):
+            raise TypeError("complex numbers have no cosine")
         with np.errstate(all="ignore"):
             array = array.astype(np.float32)
     except (TypeError, ValueError, OverflowError) as error:

@@ -236,9 +236,10 @@ def renew_terms(home: Home) -> bool:
 
 def _check_free(folder: Path) -> None:
     database = folder / _DATABASE
+    holds_index = is_home(folder)  # first: it says what is the matter with a folder that cannot be looked at
     if database.is_symlink() or database.exists() and not database.is_file():
         raise InputError(f"{database} is there, and is no file: an index can neither be made nor opened in {folder}.")
-    if is_home(folder):
+    if holds_index:
         raise AlreadyExistsError(
             f"{folder} already holds an index: RaderIndex.open({str(folder)!r}) opens it, and so does "
             "create(..., exist_ok=True)."

@@ -132,6 +132,8 @@ def as_vectors(vectors: npt.ArrayLike, count: int, dimension: int | None) -> Vec
         InputError: They are no numbers, have another shape, hold NaN or infinity, or are longer than 1e38.
     """
     try:
+        if np.iscomplexobj(vectors):
+            raise TypeError("complex numbers have no cosine")
         with np.errstate(all="ignore"):
             array = np.asarray(vectors, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:

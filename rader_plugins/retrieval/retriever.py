@@ -10,7 +10,7 @@ import numpy.typing as npt
 from typing_extensions import Unpack
 
 from rader_plugins import background
-from rader_plugins.arguments import check_flag
+from rader_plugins.arguments import check_flag, check_string
 from rader_plugins.documents import Hit, corpus_digest, text_list
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, Index, Mode, SearchRequest, check_index, encoder_of, read_documents
@@ -252,6 +252,8 @@ class RaderRetriever:
             raise InputError(f"Unknown search options {unknown}; known: {', '.join(SearchOptions.__annotations__)}.")
         values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         instruction = values.pop("instruction", self.instruction)
+        if instruction is not None:
+            check_string(instruction, "instruction")
         if check_flag(values.pop("explain", False), "explain"):
             values["details"] = frozenset(get_args(Detail))
         if isinstance(queries, str):

@@ -189,6 +189,24 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         Bm25Config(k1="x")  # type: ignore[arg-type]
 
 
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    for make in (RaderIndex.create, RaderIndex.open):
+        with pytest.raises(InputError, match="cannot be seen"):
+            make(tmp_path / ("x" * 300), HashEncoder())
+
+
+@pytest.mark.parametrize("name", ["$NO_SUCH_VARIABLE/index", "${NO_SUCH_VARIABLE}/index"])
+def test_a_variable_that_is_not_set_is_no_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NO_SUCH_VARIABLE", raising=False)
+    with pytest.raises(InputError, match="NO_SUCH_VARIABLE"):
+        RaderIndex.create(name, HashEncoder())
+    assert not list(tmp_path.iterdir())
+    (tmp_path / name).parent.mkdir()
+    RaderIndex.create(name, HashEncoder()).close()
+    assert RaderIndex.exists(tmp_path / name), "a folder of that very name is one"
+
+
 def test_home_and_variables_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rader_plugins import Document, RaderIndex, RaderRetriever
-from rader_plugins.errors import RaderError
+from rader_plugins.errors import InputError, RaderError
 from rader_plugins.index import SearchRequest, open_index
 from tests.support.encoders import HashEncoder
 
@@ -141,3 +141,15 @@ def test_strange_values_raise_our_errors_and_break_nothing(tmp_path: Path, monke
         assert reopened.get(["kept"]) == documents
         reopened.optimize()
         reopened.verify()
+
+
+def test_complex_vectors_and_instructions_that_are_no_text_are_refused() -> None:
+    with RaderIndex.create(None, encoder=HashEncoder()) as index:
+        index.add([Document("a", "x")])
+        vectors = np.ones((1, index.dimension or 0), dtype=complex)
+        with pytest.raises(InputError, match="complex"):
+            index.add([Document("b", "y")], vectors=vectors)
+        with pytest.raises(InputError, match="complex"):
+            RaderRetriever(index).search_batch(["x"], query_vectors=vectors)
+        with pytest.raises(InputError, match="instruction must be a string"):
+            RaderRetriever(index).search("x", instruction=5)  # type: ignore[arg-type]
