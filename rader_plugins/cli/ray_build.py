@@ -101,7 +101,7 @@ def build_by_workers(index: Index, source: Source, workers: RayWorkers) -> Build
     with contextlib.redirect_stdout(sys.stderr):  # Ray tells there that a worker died and is replaced
         return build(
             index,
-            shares_of(source),
+            shares_of(source, workers.ray_workers or _WORKERS),
             address=workers.ray or "local",
             workers=workers.ray_workers or _WORKERS,
             gpus=workers.ray_gpus or 0,

@@ -20,6 +20,7 @@ __all__ = ["Share", "open_shared_source", "shares_of"]
 
 _FILES = 16  # of a folder
 _BYTES = 4 << 20  # of a JSONL file
+_EACH = 4  # shares for each worker, if they are not larger than that
 _PARQUET = ".parquet"
 _MARK = b"\xef\xbb\xbf"
 
@@ -118,11 +119,13 @@ def open_shared_source(path: Path, globs: Sequence[str], chunking: Chunking | No
     return Source(path, "parquet", tuple(files), chunking)
 
 
-def shares_of(source: Source) -> list[Share]:
-    """Cut a source into shares."""
+def shares_of(source: Source, workers: int = 1) -> list[Share]:
+    """Cut a source into shares: some for each worker, also of a small source."""
+    least = workers * _EACH
     if source.kind == "text":
         files = source.files
-        return [Share(replace(source, files=files[n : n + _FILES])) for n in range(0, len(files), _FILES)]
+        step = max(1, min(_FILES, len(files) // least))
+        return [Share(replace(source, files=files[n : n + step])) for n in range(0, len(files), step)]
     if source.kind == "parquet":
         library = import_extra("pyarrow.parquet", "ray")
         groups = {file: library.ParquetFile(file).metadata.num_row_groups for file in source.files}
@@ -133,4 +136,5 @@ def shares_of(source: Source) -> list[Share]:
         ]
     [file] = source.files
     size = os.stat(file).st_size  # noqa: PTH116 - of the file, also behind a link
-    return [Share(source, start, min(start + _BYTES, size)) for start in range(0, size, _BYTES)]
+    step = max(1, min(_BYTES, size // least))
+    return [Share(source, start, min(start + step, size)) for start in range(0, size, step)]

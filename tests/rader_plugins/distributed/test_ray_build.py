@@ -140,6 +140,20 @@ def test_shares_of_a_file_hold_each_row_once_wherever_it_is_cut(
         assert documents(source) == whole
 
 
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_each_worker_has_shares_of_a_small_source_too(tmp_path: Path, workers: int) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", *rows(100))
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for row in rows(40):
+        (folder / f"{row['id']}.txt").write_text(row["text"])
+    for source in (file, folder):
+        opened = open_shared_source(source, (), None)
+        shares = [list(share.documents(Findings())) for share in shares_of(opened, workers)]
+        assert sum(bool(share) for share in shares) >= workers
+        assert [document for share in shares for document in share] == documents(source)
+
+
 def test_shares_give_what_a_build_in_one_process_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rader_plugins.distributed.shares._FILES", 2)
     for n in range(5):
