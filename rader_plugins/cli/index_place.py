@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["IndexPlace"]
 
 _NOTE = "build"
-_FEW_SLASHES = re.compile(r"(milvus|milvus\+https|qdrant|qdrant\+https|postgres|postgresql):(?!//)")
 
 
 class IndexPlace:
@@ -28,8 +26,9 @@ class IndexPlace:
     """
 
     def __init__(self, text: str) -> None:
-        if (slashes := _FEW_SLASHES.match(text)) is not None and not Path(text).exists():
-            raise InputError(f"{text!r} is neither a folder nor a URL: that begins with {slashes[1]}:// .")
+        from rader_plugins.index.engine_entries import check_slashes
+
+        check_slashes(text)
         is_url = "://" in text and not Path(text).exists()
         self.url = text.strip() if is_url else None
         self.folder = None if is_url else expand_path(Path(text))

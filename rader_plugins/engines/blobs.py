@@ -61,13 +61,14 @@ class Blobs:
             keys = self._chunks(name)
             if keys is None:
                 return None
-            texts: dict[str, str] = {}
+            pieces: dict[str, bytes] = {}
             for start in range(0, len(keys), _REQUEST):
-                texts |= self.get(keys[start : start + _REQUEST])
-            if len(texts) == len(keys):
-                return b"".join(base64.b64decode(texts[key]) for key in keys)
+                texts = self.get(keys[start : start + _REQUEST])
+                pieces |= {key: base64.b64decode(text) for key, text in texts.items()}
+            if len(pieces) == len(keys):
+                return b"".join(pieces[key] for key in keys)
             if keys == self._chunks(name):
-                raise IndexCorruptError(f"{len(keys) - len(texts)} of {len(keys)} parts of {name!r} are missing.")
+                raise IndexCorruptError(f"{len(keys) - len(pieces)} of {len(keys)} parts of {name!r} are missing.")
         raise EngineError(f"{name!r} is replaced faster than it can be read.", transient=True)
 
     def remove(self, name: str) -> None:

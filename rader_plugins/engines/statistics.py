@@ -17,7 +17,8 @@ from rader_plugins.errors import IndexCorruptError
 
 __all__ = ["Drift", "Statistics", "StatisticsBuilder"]
 
-_PENDING = 1 << 22  # dimensions that are counted at once
+_PENDING = 1 << 20  # dimensions that are counted at once
+_SOUGHT = 1 << 18  # dimensions that are sought at once: where each stands takes twice as much as itself
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Statistics:
         """
         if len(data) % 8:
             raise IndexCorruptError("The statistics of the index are damaged: optimize() makes them anew.")
-        dimensions, frequencies = np.frombuffer(data, dtype="<u4").astype(np.uint32).reshape(2, -1)
+        dimensions, frequencies = np.frombuffer(data, dtype="<u4").astype(np.uint32, copy=False).reshape(2, -1)
         return cls(documents, mean_length, dimensions, frequencies)
 
 
@@ -73,7 +74,7 @@ class StatisticsBuilder:
         self.documents = 0
         self._total = 0
         self._dimensions = np.zeros(0, np.uint32)
-        self._frequencies = np.zeros(0, np.int64)
+        self._frequencies = np.zeros(0, np.uint32)
         self._pending: list[npt.NDArray[np.uint32]] = []
         self._size = 0
 
@@ -91,9 +92,11 @@ class StatisticsBuilder:
         fresh, counts = np.unique(np.concatenate([np.zeros(0, np.uint32), *self._pending]), return_counts=True)
         self._pending, self._size = [], 0
         names = np.union1d(self._dimensions, fresh)
-        frequencies = np.zeros(len(names), np.int64)
-        frequencies[names.searchsorted(self._dimensions)] = self._frequencies
-        frequencies[names.searchsorted(fresh)] += counts
+        frequencies = np.zeros(len(names), np.uint32)
+        for dimensions, numbers in ((self._dimensions, self._frequencies), (fresh, counts.astype(np.uint32))):
+            for start in range(0, len(dimensions), _SOUGHT):
+                part = slice(start, start + _SOUGHT)
+                frequencies[names.searchsorted(dimensions[part])] += numbers[part]
         self._dimensions, self._frequencies = names, frequencies
 
     @property
@@ -112,7 +115,7 @@ class StatisticsBuilder:
             self.documents,
             self.mean_length if mean_length is None else mean_length,
             self._dimensions,
-            self._frequencies.astype(np.uint32),
+            self._frequencies,
         )
 
 

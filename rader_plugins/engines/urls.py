@@ -44,7 +44,8 @@ class EngineUrl:
         """
         try:
             parts = urlsplit(url.strip())
-            port = parts.port
+            if (port := parts.port) == 0:
+                raise ValueError("no server listens on port 0")
             options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         except ValueError:
             raise InputError(
