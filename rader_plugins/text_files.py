@@ -169,6 +169,9 @@ def _without_mark(raw: bytes) -> Encoding:
     """UTF-16 whose letters are mostly Latin is zeros in every other byte."""
     for name, zeros, letters in (("utf-16-le", raw[1::2], raw[::2]), ("utf-16-be", raw[::2], raw[1::2])):
         if zeros.count(0) > 0.7 * len(zeros) and not letters.count(0) and _decodes(raw, name):
+            plain = raw.decode(name).encode("latin-1", "ignore")
+            if len(plain) - len(plain.translate(None, _CONTROLS)) > _MOST_CONTROLS * len(plain):
+                break
             return Encoding(name, certain=False)
     return Encoding(None, reason="binary content: zero bytes")
 

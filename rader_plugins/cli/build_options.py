@@ -13,7 +13,7 @@ import typer
 
 from rader_plugins.cli.options import ModelChoice, open_index
 from rader_plugins.cli.output import progress
-from rader_plugins.errors import InputError
+from rader_plugins.errors import AlreadyExistsError, InputError
 
 if TYPE_CHECKING:
     from rader_plugins.cli.index_place import IndexPlace
@@ -231,7 +231,8 @@ class Form:
             bm25 = Bm25Config(language=self.language or "english", identifiers=self.identifiers)
             encoder = dataclasses.replace(choice, model=choice.model or _DEFAULT_MODEL).load()
             storage: Literal["float32", "float16"] = "float16" if self.dtype is StorageType.float16 else "float32"
-            return out.create(encoder, storage, self.ann.value if self.ann else None, bm25)
+            with contextlib.suppress(AlreadyExistsError):  # another process has made one meanwhile: it is added to
+                return out.create(encoder, storage, self.ann.value if self.ann else None, bm25)
         index = open_index(out, choice)
         stats = index.stats()
         for option, requested, value in (

@@ -72,6 +72,7 @@ def test_damaged_utf8_stays_utf8() -> None:
         (b"%PDF-1.4\nplain", "PDF"),
         (b"PK\x03\x04rest", "ZIP"),
         (b"text\x00text", "zero bytes"),
+        (b"\x00\x01\x00\x02", "zero bytes"),
         (b"\x01\x02\x03 text", "control characters"),
         ("Привет, мир".encode("koi8-r"), "name its encoding"),
         ("検索は楽しい".encode("shift_jis"), "name its encoding"),

@@ -81,6 +81,24 @@ def test_interrupted_build_goes_on(rader: Rader, tmp_path: Path, monkeypatch: py
     assert (summary["unchanged"], summary["added"], summary["documents"]) == (4, 2, 6)
 
 
+def test_of_builds_that_begin_at_once_the_later_adds_to_what_the_first_has_made(
+    rader: Rader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rader_plugins.cli.index_place import IndexPlace
+
+    path, out = write_rows(tmp_path / "rows.jsonl", {"id": "x", "text": "a"}), tmp_path / "index"
+    real = IndexPlace.create
+
+    def be_late(self: IndexPlace, *arguments: Any) -> Any:
+        real(self, *arguments).close()
+        return real(self, *arguments)
+
+    monkeypatch.setattr(IndexPlace, "create", be_late)
+    assert json.loads(rader("index", "build", path, "--out", out, "--json").stdout)["documents"] == 1
+    monkeypatch.undo()
+    rader("index", "build", path, "--out", out, "--dtype", "float16", code=2)
+
+
 def test_duplicate_ids_name_both_places_before_anything_is_encoded(rader: Rader, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.jsonl", {"id": "x", "text": "a"}, {"text": "b"}, {"id": "x", "text": "c"})
     result = rader("index", "build", path, "--out", tmp_path / "index", code=2)
