@@ -338,6 +338,15 @@ def test_rows_of_large_files_are_read_not_mapped(
     assert sum(reads) >= 6 * 7
 
 
+@pytest.mark.parametrize("part", [slice(None), slice(50), slice(3, None), slice(None, None, 2), slice(None, None, -1)])
+def test_rows_of_a_part_of_a_file_are_those_of_the_part(tmp_path: Path, part: slice) -> None:
+    numbers = np.arange(400, dtype=np.float32).reshape(100, 4)
+    (tmp_path / "rows").write_bytes(numbers.tobytes())
+    array = mapped.map_rows(tmp_path / "rows", np.float32, 100, 4)[part]
+    rows = np.array([0, 7, 49])
+    assert np.array_equal(mapped.read_rows(array, rows), numbers[part][rows])
+
+
 @pytest.mark.parametrize("damage", ["truncate", "extend", "flip", "swap", "remove", "folder"])
 def test_damaged_codes_are_never_used(
     path: Path, vectors: Array, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
