@@ -169,6 +169,31 @@ def test_refused_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "transient"),
+    [
+        ("memory quota exceeded, please allocate more resources", "failed: memory quota", True),
+        ("quota exceeded[reason=rate type: DMLInsert]", "failed: quota", True),
+        ("collection schema mismatch", "failed: collection schema", False),
+        ("DEADLINE_EXCEEDED", "did not answer within", True),
+    ],
+)
+def test_what_passes_is_tried_again_and_nothing_else(
+    text: str, words: str, transient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers are put together as Milvus documents them."""
+    connection = MilvusConnection("http://127.0.0.1:1", "milvus://127.0.0.1:1")
+    error = connection.library.MilvusException(65535, text)
+
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(connection, "_connected", refuse)
+    with pytest.raises(EngineError, match=words) as raised:
+        connection.call("upsert", "docs", [])
+    assert raised.value.transient == transient
+
+
 def test_a_server_that_does_not_answer(milvus: MilvusServer, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rader_plugins.engines.writing.time.sleep", lambda _: None)
     index = create_index(milvus.url(name, timeout="1"), None)

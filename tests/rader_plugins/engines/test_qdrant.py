@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ from rader_plugins import Document, RaderRetriever, create_index, open_index
 from rader_plugins.engines.qdrant.connection import QdrantConnection
 from rader_plugins.errors import AlreadyExistsError, EngineError, IndexVersionError, InputError
 from tests.support.encoders import HashEncoder
+from tests.support.http_server import AnsweringServer, HTTPRequest, Reply
 from tests.support.kill import start
 from tests.support.qdrant_folder import QdrantFolder
 
@@ -133,3 +136,45 @@ def test_no_server(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match=r"No Qdrant server can be reached at qdrant\+https://127.0.0.1:1") as raised:
         open_index(url)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "transient"),
+    [
+        (401, "refuses the key: set QDRANT_API_KEY", False),
+        (403, "refuses the key", False),
+        (429, "failed", True),
+        (500, "out of memory", True),
+        (503, "No Qdrant server can be reached", True),
+        (507, "out of memory", False),
+    ],
+)
+def test_what_a_server_refuses_is_named_and_only_what_passes_is_tried_again(
+    status: int, words: str, transient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers are put together as Qdrant documents them."""
+    monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
+    reply = Reply({"status": {"error": "out of memory"}}, status)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the key goes over http
+        with AnsweringServer(lambda _: reply) as server:
+            url = f"qdrant://127.0.0.1:{server.port}/docs?transport=http"
+            with pytest.raises(EngineError, match=words) as raised:
+                open_index(url)
+    assert raised.value.transient == transient
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_server_that_does_not_answer_is_given_up_with_a_remedy() -> None:
+    ended = threading.Event()
+
+    def wait(_: HTTPRequest) -> Reply:
+        ended.wait(60)
+        return Reply({})
+
+    with AnsweringServer(wait) as server:
+        try:
+            with pytest.raises(EngineError, match=r"did not answer within 1 seconds \(\?timeout="):
+                open_index(f"qdrant://127.0.0.1:{server.port}/docs?transport=http&timeout=1")
+        finally:
+            ended.set()
