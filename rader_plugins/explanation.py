@@ -98,17 +98,24 @@ class Explanation:
             details["lists"][name]["share"] = place.share
         return {"rank": self.rank, "score": self.score, "scores": dict(self.scores), **_first_stage(details)}
 
-    def lines(self) -> list[tuple[str, str]]:
-        """Return it as pairs of a heading and a text."""
+    def lines(self, words: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+        """Return it as pairs of a heading and a text.
+
+        Args:
+            words: Term -> what to call it: the word of the query rather than its stem.
+        """
+        names = words or {}
         pairs = [(name, _of_list(place)) for name, place in self.details.lists.items()]
         if any(place.share is not None for place in self.details.lists.values()) and "fused" in self.scores:
             pairs.append(("fused", f"{self.scores['fused']:+.3f}, rank {self.details.rank}"))
         if self.is_reranked:
             pairs.append(("rerank", f"{self.scores['rerank']:.3f}, {_moved(self.details.rank, self.rank)}"))
         if self.details.terms:
-            pairs.append(("terms", ", ".join(map(_of_term, self.details.terms))))
+            pairs.append(
+                ("terms", ", ".join(_of_term(term, names.get(term.term, term.term)) for term in self.details.terms))
+            )
         if self.details.missing:
-            pairs.append(("not in it", ", ".join(self.details.missing)))
+            pairs.append(("not in it", ", ".join(names.get(term, term) for term in self.details.missing)))
         return pairs
 
     def __str__(self) -> str:
@@ -128,9 +135,9 @@ def _of_list(place: ListPlace) -> str:
     return f"{text}, z {place.z:+.2f} x {place.weight:.2g} = {place.z * place.weight:+.3f}"
 
 
-def _of_term(term: TermScore) -> str:
+def _of_term(term: TermScore, name: str) -> str:
     times = "" if term.frequency == 1 else f" ({term.frequency} times)"
-    return f"{term.term} {term.score:.3f}{times}"
+    return f"{name} {term.score:.3f}{times}"
 
 
 def _moved(before: int, after: int) -> str:

@@ -224,8 +224,9 @@ class ServerClient:
             if self._closed.wait(max(wait, wait_at_least or 0.0)):
                 raise ServerError(f"The client of {self.url} was closed while a request waited ({failure}).")
         raise ServerError(
-            f"{self.url} failed {self._max_retries + 1} times, last with {failure}. Is the server up and able to take "
-            f"this load (lower concurrency or the size of the requests, raise timeout or max_retries)?{self._way()}"
+            f"{self.url} failed {self._max_retries + 1} times, last with {failure.rstrip('.')}. "
+            "Is the server up and able to take this load (lower concurrency or the size of the requests, raise timeout "
+            f"or max_retries)?{self._way()}"
         )
 
     def _way(self) -> str:

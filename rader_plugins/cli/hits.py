@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -62,6 +63,22 @@ class HitTexts:
         from rader_plugins.retrieval.passages import passage_of
 
         return passage_of(hit, size, self.analyzer)
+
+    def words(self, hit: Hit) -> dict[str, str]:
+        """Return what the query calls the terms of a hit: ``today`` where they have ``todai``."""
+        from rader_plugins.analysis import Analyzer
+
+        if hit.details is None:
+            return {}
+        query = hit.details.query
+        terms = {*(term.term for term in hit.details.terms), *hit.details.missing}
+        words: dict[str, str] = {}
+        matches = (self.analyzer or Analyzer()).matches(query, terms)
+        for (start, end), group in itertools.groupby(matches, key=lambda match: match[:2]):
+            terms_there = [term for _, _, term in group]
+            if len(terms_there) == 1:  # the parts of a name in code have names of their own
+                words.setdefault(terms_there[0], _flat(query[start:end]).casefold())
+        return words
 
     def neighbours(self, hit: Hit, passage: Passage) -> tuple[list[str], list[str]]:
         """Return what stands before and after: chunks, or lines where the hit is a whole document."""
@@ -197,7 +214,7 @@ def details(hits: Sequence[ShownHit], texts: HitTexts, *, explain: bool) -> list
         for text in after:
             lines += wrap(_flat(text), first="   | ", rest="   | ")
         if explain:
-            lines += facts(hit.explain().lines(), indent="   ")
+            lines += facts(hit.explain().lines(texts.words(hit)), indent="   ")
         if shown.folded:
             others = ", ".join(one_line(other.document.id) for other in shown.folded)
             lines += facts([("also", others)], indent="   ")

@@ -50,10 +50,10 @@ def emit_json(value: object, *, indent: int | None = 2) -> None:
 
 
 def note(message: str) -> None:
-    """Write one line to the standard error."""
+    """Write one line to the standard error; on a terminal as many as it takes."""
     text = " ".join(message.split())
     if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(f"{text}\n")  # through whatever shows a bar there, which goes on below
+        sys.stderr.write("\n".join(wrap(text)) + "\n")  # through whatever shows a bar there, which goes on below
         sys.stderr.flush()
     else:
         typer.echo(text, err=True)

@@ -283,6 +283,8 @@ def _id_line(id: str) -> str:
 
 
 def _check_loadable(index: Index, choice: ModelChoice) -> None:
+    if index.recipe is None:
+        raise InputError("The index holds no vectors, only words: search it with --mode bm25.")
     if choice.model is None and index.recipe is not None and index.recipe.name == "plain":
         raise InputError(
             f"The index was built through an embedding server ({index.recipe.model}), and an index does not store "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ class ReasoningQuery(ByConstruction):
                 "%d of %d queries have no reasoning (for example: %s) and are searched as they are.",
                 fallbacks,
                 len(queries),
-                run.reason[:_QUOTED],
+                textwrap.shorten(run.reason, _QUOTED, placeholder=" ..."),
             )
         return queries
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["synthesize"]
 
 _NOTHING_USABLE = 1
+_WIDE = 110  # columns of a terminal that has room for the bar beside the figures
 STOPPED = 3
 """Exit code of a run that its budget stopped; the same command goes on."""
 
@@ -258,21 +259,19 @@ def _shown(usage: Callable[[], Usage]) -> Iterator[Callable[[RunProgress], Any] 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
     from rich.text import Text
 
-    class Cost(TextColumn):
-        """Calls and tokens so far, looked at whenever the bar is drawn."""
+    console = Console(stderr=True)
+    is_narrow = console.width < _WIDE
+
+    class Figures(TextColumn):
+        """What came out, and calls and tokens so far, which are looked at whenever the bar is drawn."""
 
         def render(self, task: Task) -> Text:
-            return Text(cost_text(usage()))
+            parts = [part for part in (task.description, cost_text(usage())) if part]
+            return Text(("\n" if is_narrow else "  ").join(parts))
 
-    columns = (
-        TextColumn("Searching"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        Cost(""),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    before = () if is_narrow else (BarColumn(bar_width=20), TimeElapsedColumn())
+    columns = (TextColumn("Searching"), MofNCompleteColumn(), *before, Figures(""))
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda now: bar.update(task, total=now.total, completed=now.done, description=progress_text(now))
 

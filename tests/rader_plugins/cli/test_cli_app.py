@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import io
 import json
 import re
 import signal
@@ -23,7 +24,7 @@ from rader_plugins import RaderIndex
 from rader_plugins.cli import build_app
 from rader_plugins.cli import doctor as doctor_module
 from rader_plugins.cli import plugins as plugins_module
-from rader_plugins.cli.output import cell_width, clip_middle, wrap
+from rader_plugins.cli.output import cell_width, clip_middle, note, wrap
 from rader_plugins.errors import EncodingError, MissingExtraError, TruncationWarning
 from rader_plugins.recipes import RECIPES
 from tests.rader_plugins.cli.conftest import Rader, command, environment, write_rows
@@ -232,6 +233,22 @@ def test_a_model_is_loaded_in_one_line(built: Path) -> None:
     arguments = [sys.executable, "-c", LOADS, "search", str(built), "pigeons", "--ids", "-k", "1"]
     result = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=600, check=True)
     assert result.stderr == "Loading mini ...\n"
+
+
+def test_what_is_noted_on_a_terminal_fits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal, pipe = Terminal(), io.StringIO()
+    message = "Error: " + "nothing came out that could be trained on " * 5
+    for stream in (terminal, pipe):
+        monkeypatch.setattr("sys.stderr", stream)
+        note(message)
+    assert pipe.getvalue() == message.strip() + "\n"
+    assert all(len(line) <= 60 for line in terminal.getvalue().splitlines())
+    assert terminal.getvalue().split() == message.split()
 
 
 # Errors, warnings, exit codes

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rader_plugins import RaderIndex, RaderRetriever
+from rader_plugins import Document, RaderIndex, RaderRetriever
 from rader_plugins.cli import search as search_module
 from rader_plugins.reranking import Reranker
 from rader_plugins.reranking.base import reordered
@@ -184,6 +184,23 @@ def test_the_passage_that_matches_is_shown_and_not_front_matter(rader: Rader, tm
     [first, *_] = json.loads(rader(*search, "birth", "--mode", "bm25", "--json", "--explain").stdout)
     assert first["passage"]["line"] == 9
     assert first["passage"]["terms"] == ["birth"]
+
+
+def test_terms_are_called_by_the_words_of_the_query(rader: Rader, tmp_path: Path) -> None:
+    rader("index", "build", _notes(tmp_path), "--out", tmp_path / "index")
+    search = ("search", tmp_path / "index", "What is Today's parental leave?", "--mode", "bm25", "--explain")
+    lines = {line.split()[0]: line for line in rader(*search).stdout.splitlines() if line.strip()}
+    assert "leave" in lines["terms"]
+    assert "leav " not in lines["terms"]
+    assert "today" in lines["not"]
+    assert "todai" not in lines["not"]
+
+
+def test_an_index_of_words_alone_names_the_mode(rader: Rader, tmp_path: Path) -> None:
+    with RaderIndex.create(tmp_path / "index", encoder=None) as index:
+        index.add([Document("a", "The lamp blinks red.")])
+    assert "search it with --mode bm25" in rader("search", tmp_path / "index", "lamp", code=2).stderr
+    assert "a" in rader("search", tmp_path / "index", "lamp", "--mode", "bm25", "--ids").stdout
 
 
 def test_explanations_are_shown(rader: Rader, tmp_path: Path) -> None:
