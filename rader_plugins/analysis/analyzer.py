@@ -11,6 +11,7 @@ import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 
 from rader_plugins.analysis.languages import elided, stem_words, stop_words
 from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words, word_spans
@@ -94,21 +95,8 @@ class Analyzer:
 
     def _terms(self, text: str, *, letters: bool) -> list[str]:
         text = normalize(text, compatibility=self.compatibility)
-        words_seen = _terms_of_words(self)
-        terms: list[str] = []
-        for word in split_words(text, identifiers=self.identifiers):
-            word_terms = words_seen.get(word)
-            if word_terms is None:
-                if word[0] > "\x7f" and BLANKLESS.match(word):
-                    terms += stem_words(_letters_and_pairs(word, letters), self.language)
-                    continue
-                word_terms = self._word_terms(word)
-                if len(word) <= _REMEMBERED_LENGTH:
-                    if len(words_seen) >= _REMEMBERED_WORDS:
-                        words_seen.clear()
-                    words_seen[word] = word_terms
-            terms += word_terms
-        return terms
+        words = split_words(text, identifiers=self.identifiers)
+        return list(chain.from_iterable(map(_terms_of_words(self, letters).__getitem__, words)))
 
     def _word_terms(self, word: str) -> list[str]:
         """Return the terms of a word of a script with blanks: one, none for a stop word, more of an identifier."""
@@ -131,10 +119,27 @@ class Analyzer:
         return [part[:_MAX_TERM] for part in parts if part not in self._stop_words]
 
 
-@lru_cache(maxsize=16)
-def _terms_of_words(analyzer: Analyzer) -> dict[str, list[str]]:
-    """Return what remembers the terms of the words that an analysis met: a text repeats most of its words."""
-    return {}
+class _TermsOfWords(dict[str, list[str]]):
+    """Remembers the terms of the words that an analysis met, since a text repeats most of its words."""
+
+    def __init__(self, analyzer: Analyzer, letters: bool) -> None:
+        self._analyzer = analyzer
+        self._letters = letters
+
+    def __missing__(self, word: str) -> list[str]:
+        if word[0] > "\x7f" and BLANKLESS.match(word):
+            return stem_words(_letters_and_pairs(word, self._letters), self._analyzer.language)
+        terms = self._analyzer._word_terms(word)
+        if len(word) <= _REMEMBERED_LENGTH:
+            if len(self) >= _REMEMBERED_WORDS:
+                self.clear()
+            self[word] = terms
+        return terms
+
+
+@lru_cache(maxsize=32)
+def _terms_of_words(analyzer: Analyzer, letters: bool) -> _TermsOfWords:
+    return _TermsOfWords(analyzer, letters)
 
 
 def _letters_and_pairs(run: str, letters: bool) -> list[str]:

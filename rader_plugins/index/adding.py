@@ -281,7 +281,7 @@ def storable(vectors: npt.ArrayLike, count: int, settings: Settings) -> Array:
         if isinstance(error, InputError):
             raise
         raise InputError(f"Vectors must be numbers of the shape ({count}, {dimension}): {error}.") from None
-    lengths = np.linalg.norm(array.astype(np.float64), axis=1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     if len(wrong := np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))):
         raise InputError(f"Vector {wrong[0]} is zero or holds NaN or infinity; no document of this part was stored.")
     if np.abs(lengths - 1).max(initial=0) > 1e-4:
