@@ -71,34 +71,34 @@ class QueryLane:
         Raises:
             RuntimeError: The pool was shut down.
         """
-        waiting = _Waiting(call)
+        pending = _Waiting(call)
         with self._lock:
-            self._waiting.append(waiting)
+            self._waiting.append(pending)
         # As many jobs as calls, and each sends at least one: none is left.
-        self._pool.submit_first(self._send, embed).add_done_callback(waiting.cancel_with)
-        return waiting.done
+        self._pool.submit_first(self._send, embed).add_done_callback(pending.cancel_with)
+        return pending.done
 
     def _send(self, embed: Embed) -> None:
         together = self._take()
         if len(together) < 2:
-            for waiting in together:
-                waiting.run(embed, self._limits)
+            for pending in together:
+                pending.run(embed, self._limits)
             return
-        joined = RemoteCall("query", [text for waiting in together for text in waiting.call.texts], [])
+        joined = RemoteCall("query", [text for pending in together for text in pending.call.texts], [])
         try:
             joined.encode(range(len(joined.texts)), embed, self._limits)
         except InputRefusedError:  # no text of any was taken: what that means is for each call to say
-            for waiting in together:
-                waiting.run(embed, self._limits)
+            for pending in together:
+                pending.run(embed, self._limits)
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            for waiting in together:
-                waiting.done.set_exception(error)
+            for pending in together:
+                pending.done.set_exception(error)
         else:
             first = 0
-            for waiting in together:
-                waiting.call.take_from(joined, first)
-                first += len(waiting.call.texts)
-                waiting.done.set_result(len(waiting.call.texts))
+            for pending in together:
+                pending.call.take_from(joined, first)
+                first += len(pending.call.texts)
+                pending.done.set_result(len(pending.call.texts))
 
     def _take(self) -> list[_Waiting]:
         """Take as many calls as fit into a request, in the order in which they came."""
@@ -109,9 +109,9 @@ class QueryLane:
                 texts += self._waiting[0].call.texts
                 if together and len(self._limits.cut(texts)) > 1:
                     break
-                waiting = self._waiting.popleft()
-                if waiting.done.set_running_or_notify_cancel():
-                    together.append(waiting)
+                pending = self._waiting.popleft()
+                if pending.done.set_running_or_notify_cancel():
+                    together.append(pending)
                 else:
-                    del texts[-len(waiting.call.texts) :]
+                    del texts[-len(pending.call.texts) :]
         return together
