@@ -32,7 +32,6 @@ from rader_plugins.index import SearchRequest
 from tests.support.encoders import HashEncoder
 
 _WORDS = 20_000
-_CANDIDATES = 1000
 _BATCH = 1024
 Call = Callable[[Any, str], Any]  # takes the client, and the name of the collection that it is made on
 
@@ -204,17 +203,17 @@ def write_rows(
         collection.upsert("", rows)
 
 
-def separate_statements(index: Any, text: str, vector: np.ndarray[Any, Any]) -> None:
+def separate_statements(index: Any, text: str, vector: np.ndarray[Any, Any], candidates: int) -> None:
     """Make one hybrid search of PostgreSQL statement by statement."""
     collection, query, scope = index._collection, index._moments.weights().query(text), Scope("")
-    [(near, _)] = collection.nearest(vector[None], _CANDIDATES, [scope])
-    [(alike, _)] = collection.lexical([query], _CANDIDATES, [scope])
+    [(near, _)] = collection.nearest(vector[None], candidates, [scope])
+    [(alike, _)] = collection.lexical([query], candidates, [scope])
     collection.lexical_scores("", query, [id for id in near if id not in set(alike)])
     collection.dense_scores("", vector, [id for id in alike if id not in set(near)])
     collection.documents("", near[:10])
 
 
-def compare_searching(recorder: Recorder, dimension: int, queries: int, rounds: int) -> None:
+def compare_searching(recorder: Recorder, dimension: int, queries: int, rounds: int, candidates: int) -> None:
     """Search the same through the index and by the client alone, in turns."""
     index = recorder.index
     texts, vectors = [document.text for document in corpus(queries, 1)[0]], corpus(queries, dimension)[1]
@@ -224,12 +223,14 @@ def compare_searching(recorder: Recorder, dimension: int, queries: int, rounds: 
         text, vector = texts[number % queries], vectors[number % queries]
         taken = {}
         for mode in ("dense", "bm25", "hybrid"):
-            request: Any = SearchRequest([text], vector[None], k=10, mode=mode)  # type: ignore[arg-type]
+            request: Any = SearchRequest([text], vector[None], k=10, mode=mode, candidates=candidates)  # type: ignore[arg-type]
             recorder.taken()
             taken[mode] = seconds(lambda request=request: index.search(request))  # type: ignore[misc]
         calls = recorder.taken()
         if recorder.is_postgres:
-            taken["alone"] = seconds(lambda text=text, vector=vector: separate_statements(index, text, vector))  # type: ignore[misc]
+            taken["alone"] = seconds(
+                lambda text=text, vector=vector: separate_statements(index, text, vector, candidates)
+            )  # type: ignore[misc]
         else:
             taken["alone"] = recorder.again(calls, recorder.name)
         if number < 0:
@@ -251,6 +252,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=6000)
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--queries", type=int, default=20)
+    parser.add_argument("--candidates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     documents, vectors = corpus(options.documents, options.dimension)
@@ -259,7 +261,7 @@ def main() -> None:
         renewed = seconds(recorder.index.optimize)
         size = recorder.index.stats()["bytes"]
         print(f"optimize: {renewed:.1f} s; {(size or 0) / len(documents):,.0f} bytes a document")
-        compare_searching(recorder, options.dimension, options.queries, options.rounds)
+        compare_searching(recorder, options.dimension, options.queries, options.rounds, options.candidates)
         recorder.index.close()
     print(f"load {os.getloadavg()[0]:.0f}, {os.cpu_count()} cores")
 
