@@ -309,9 +309,9 @@ class TrainingRun(ModelKind):
             "Verdict": report.verdict.sentence,
             "Data": report.data,
             "Hyper-parameters": self.config.as_dict(),
-            f"Evaluation (nDCG@10 by step{', ' + report.evaluated_on if report.evaluated_on else ''})": (
-                report.evaluations
-            ),
+            f"Evaluation (nDCG@10 x 100 by step{', ' + report.evaluated_on if report.evaluated_on else ''})": {
+                step: round(100 * value, 2) for step, value in report.evaluations.items()
+            },
             "Share of texts that were cut": report.truncated,
             "Overlap with evaluation sets": report.overlap or "not looked for",
             **self._facts(),
