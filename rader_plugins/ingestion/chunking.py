@@ -17,6 +17,7 @@ __all__ = ["Chunking", "parent_id"]
 
 _LARGEST = 2**31
 _MARKDOWN = ".md"
+_LONGEST_LINE = 100_000  # characters; the time that the library takes grows with the square of a line's length
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,33 @@ class Chunking:
         """
         text = document.text
         structure = Symbols(text, code) if code is not None else Sections(text) if markdown else None
-        chunks = self._splitter(code, markdown=markdown).chunk_indices(text)
+        splitter = self._splitter(code, markdown=markdown)
+        pieces = _without_endless_lines(text, max(_LONGEST_LINE, 10 * self.size))
+        chunks = ((begin + start, chunk) for begin, piece in pieces for start, chunk in splitter.chunk_indices(piece))
+        counted = 0
         for number, (start, chunk) in enumerate(chunks, start=first):
             origin: dict[str, Any] = {"parent_id": document.id, "chunk": number, "chunk_start": start}
             if line is not None:
-                origin["chunk_line"] = text.count("\n", 0, start) + line
+                line += text.count("\n", counted, start)
+                counted = start
+                origin["chunk_line"] = line
             if structure is not None and (section := structure.name_of(start, start + len(chunk))) is not None:
                 origin["section"] = section
             yield Document(f"{document.id}#{number}", chunk, {**document.metadata, **origin})
+
+
+def _without_endless_lines(text: str, longest: int) -> Iterator[tuple[int, str]]:
+    """Yield a text in one piece, or cut within lines of more than ``longest`` characters; each piece with its start."""
+    begin = line = 0
+    while line < len(text):
+        end = text.find("\n", line) + 1 or len(text)
+        while end - line > longest:
+            line = text.rfind(" ", line + longest // 2, line + longest) + 1 or line + longest
+            yield begin, text[begin:line]
+            begin = line
+        line = end
+    if begin < len(text):
+        yield begin, text[begin:]
 
 
 def parent_id(document: Document) -> str:

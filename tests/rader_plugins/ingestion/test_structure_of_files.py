@@ -10,7 +10,7 @@ import pytest
 from rader_plugins.documents import Document
 from rader_plugins.errors import IncompleteSourceWarning, InputError
 from rader_plugins.index import RaderIndex
-from rader_plugins.ingestion import Chunking, Findings, ingest, open_source, survey
+from rader_plugins.ingestion import Chunking, Findings, chunking, ingest, open_source, survey
 from rader_plugins.ingestion.tables import TableColumns
 
 
@@ -275,3 +275,29 @@ def test_without_what_knows_the_language_it_is_told(tmp_path: Path, monkeypatch:
     chunks, findings = read(tmp_path / "a.py", chunking=Chunking(60))
     assert chunks
     assert "rader-plugins[code]" in findings.names["unstructured"]["a.py"]
+
+
+@pytest.mark.parametrize("blanks", [True, False])
+@pytest.mark.parametrize("suffix", ["txt", "md", "js"])
+def test_lines_without_end_are_cut_before_they_are_split(
+    tmp_path: Path, suffix: str, blanks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What splits texts takes a time that grows with the square of a line's length."""
+    pytest.importorskip("semantic_text_splitter")
+    if suffix == "js":
+        pytest.importorskip("tree_sitter")
+    monkeypatch.setattr(chunking, "_LONGEST_LINE", 500)
+    line = " ".join(f"word{number}" for number in range(900))
+    text = f"begins here\n{line if blanks else line.replace(' ', '_')}\nends here\n"
+    (tmp_path / f"a.{suffix}").write_text(text)
+    pieces = list(chunking._without_endless_lines(text, 500))
+    assert "".join(piece for _, piece in pieces) == text
+    assert all(text.startswith(piece, start) for start, piece in pieces)
+    assert max(len(part) for _, piece in pieces for part in piece.splitlines()) <= 500
+    documents, _ = read(tmp_path / f"a.{suffix}", chunking=Chunking(50))
+    assert {letter for chunk in documents.values() for letter in chunk.text.split()} == set(text.split()) or not blanks
+    assert sum(len("".join(chunk.text.split())) for chunk in documents.values()) == len("".join(text.split()))
+    for chunk in documents.values():
+        start = chunk.metadata["chunk_start"]
+        assert text.startswith(chunk.text, start)
+        assert chunk.metadata["chunk_line"] == text.count("\n", 0, start) + 1
