@@ -54,10 +54,20 @@ class ServerError(RaderError):
         refused: The server refused the request for good; sending it again is of no use.
         status: The status that it refused with.
         said: Its own words and codes, for telling refusals apart.
+        failed_with: The last status of a request that failed as often as it may.
     """
 
-    def __init__(self, message: str, *, refused: bool = False, status: int | None = None, said: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        refused: bool = False,
+        status: int | None = None,
+        said: str = "",
+        failed_with: int | None = None,
+    ) -> None:
         super().__init__(message)
+        self.failed_with = failed_with
         self.refused = refused
         self.status = status
         self.said = said
@@ -127,21 +137,26 @@ class ServerClient:
         """The address of the endpoint, for messages: without what is secret in it."""
         return shown_url(self._endpoints.address(self._endpoint))
 
-    def post(self, payload: dict[str, Any], other: str | None = None) -> Any:
+    def post(self, payload: dict[str, Any], other: str | None = None, *, once: bool = False) -> Any:
         """Send a request to the endpoint, or to one of the others, and return its JSON.
+
+        Args:
+            payload: What is sent.
+            other: Another endpoint.
+            once: Do not try again what fails.
 
         Raises:
             ServerError: It was refused, or failed as often as it may.
             InputError: It cannot be sent: a header or the proxy's settings are unusable.
         """
-        return self._request("POST", other or self._endpoint, payload)
+        return self._request("POST", other or self._endpoint, payload, retries=0 if once else self._max_retries)
 
     def only_model(self) -> str | None:
         """Return the name of the model that the server offers, or None if it does not say or offers several."""
         if self._endpoints.deployment is not None:
             return self._endpoints.deployment
         try:
-            answer = self._request("GET", "/models", None)
+            answer = self._request("GET", "/models", None, retries=self._max_retries)
         except ServerError as error:
             if error.refused and error.status is not None:
                 return None
@@ -188,10 +203,12 @@ class ServerClient:
                     ) from None
             return self._client
 
-    def _request(self, method: str, endpoint: str, payload: dict[str, Any] | None) -> Any:
+    def _request(self, method: str, endpoint: str, payload: dict[str, Any] | None, *, retries: int) -> Any:
         failure = ""
-        for attempt in range(self._max_retries + 1):
+        failed_with: int | None = None
+        for attempt in range(retries + 1):
             wait_at_least: float | None = None
+            failed_with = None
             try:
                 response = self._send(method, endpoint, payload)
             except httpx.TransportError as error:
@@ -214,9 +231,9 @@ class ServerClient:
                     raise self._refusal(response, status, message)
                 if status >= 500 and _TOO_LARGE.search(message):  # llama.cpp calls it an error of its own
                     raise self._refusal(response, status, message)
-                failure = f"status {status}: {self.shown(message)}."
+                failure, failed_with = f"status {status}: {self.shown(message)}.", status
                 wait_at_least = retry_after(response)
-            if attempt == self._max_retries:
+            if attempt == retries:
                 break
             if wait_at_least is not None and wait_at_least > _LONGEST_WAIT:
                 raise ServerError(f"{self.url} asks to wait {wait_at_least:.0f} s before the next request ({failure}).")
@@ -224,9 +241,10 @@ class ServerClient:
             if self._closed.wait(max(wait, wait_at_least or 0.0)):
                 raise ServerError(f"The client of {self.url} was closed while a request waited ({failure}).")
         raise ServerError(
-            f"{self.url} failed {self._max_retries + 1} times, last with {failure.rstrip('.')}. "
+            f"{self.url} failed {retries + 1} times, last with {failure.rstrip('.')}. "
             "Is the server up and able to take this load (lower concurrency or the size of the requests, raise timeout "
-            f"or max_retries)?{self._way()}"
+            f"or max_retries)?{self._way()}",
+            failed_with=failed_with,
         )
 
     def _way(self) -> str:

@@ -13,11 +13,12 @@ from rader_plugins.http_client import ServerClient, ServerError
 from rader_plugins.http_dialect import Dialect
 from rader_plugins.http_urls import endpoint_url
 
-__all__ = ["EmbeddingClient", "InputRefusedError", "embeddings_url"]
+__all__ = ["EmbeddingClient", "InputFailedError", "InputRefusedError", "embeddings_url"]
 
 _ENDPOINT = "/embeddings"
 # Of these, fewer or shorter texts may pass. (The client calls a 5xx that speaks of the length a refusal, too.)
 _INPUT = {400, 413, 422, 500}
+_FAILED = 500  # others are of what stands before the server, or of its load
 
 _REMEDIES = {
     400: "Is a text longer than the server allows, or empty? tokenizer= (with max_tokens=) cuts texts on this side, "
@@ -29,6 +30,10 @@ _REMEDIES = {
 
 class InputRefusedError(EncodingError):
     """A server refused the texts of a request: their number, their size, or one of them."""
+
+
+class InputFailedError(EncodingError):
+    """A server failed over a request, each time that it was sent, which may be for one of its texts."""
 
 
 def embeddings_url(url: str) -> str:
@@ -59,11 +64,17 @@ class EmbeddingClient:
         """Where requests go, without what is secret in the address."""
         return self._server.url
 
-    def embed(self, texts: list[str], model: str) -> Vectors:
+    def embed(self, texts: list[str], model: str, *, once: bool = False) -> Vectors:
         """Return the vectors of texts as the server gives them, shape (n, dimension).
+
+        Args:
+            texts: What is sent.
+            model: Its name at the server.
+            once: Do not try again what fails.
 
         Raises:
             InputRefusedError: The server does not take these texts.
+            InputFailedError: It has an error of its own (status 500) over them.
             EncodingError: It failed or refused otherwise, or its answer is unusable.
         """
         payload = {"model": model, "input": texts, "encoding_format": "float", **self._extra}
@@ -71,13 +82,12 @@ class EmbeddingClient:
         while True:
             fields = self._dialect.apply(payload)
             try:
-                return self._rows(self._server.post(fields), len(texts))
+                return self._rows(self._server.post(fields, once=once), len(texts))
             except ServerError as error:
                 learnable = {name: value for name, value in fields.items() if name not in self._extra}
                 if error.status in (400, 422) and self._dialect.learn(learnable, error.said):
                     continue
-                kind = InputRefusedError if error.refused and error.status in _INPUT else EncodingError
-                raise kind(str(error)) from error
+                raise _kind(error)(str(error)) from error
 
     def only_model(self) -> str | None:
         """Return the name of the model that the server offers, or None if it does not say or offers several."""
@@ -119,3 +129,9 @@ class EmbeddingClient:
                 "with a pooling that fits the recipe."
             )
         return rows
+
+
+def _kind(error: ServerError) -> type[EncodingError]:
+    if error.refused:
+        return InputRefusedError if error.status in _INPUT else EncodingError
+    return InputFailedError if error.failed_with == _FAILED else EncodingError

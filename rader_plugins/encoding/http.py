@@ -210,8 +210,8 @@ class HTTPEncoder(Encoder):
         call = RemoteCall(role, prepared, rows)
         batches = self._limits.cut(prepared)
 
-        def embed(batch: list[str]) -> Vectors:
-            return self._embed(batch, model)
+        def embed(batch: list[str], *, once: bool = False) -> Vectors:
+            return self._embed(batch, model, once=once)
 
         submit = self._pool.submit_first if role == "query" else self._pool.submit
         try:
@@ -224,8 +224,8 @@ class HTTPEncoder(Encoder):
     def _finish(self, call: RemoteCall) -> Vectors:
         return call.result() if call.rows else np.zeros((0, self.dimension), dtype=np.float32)
 
-    def _embed(self, batch: list[str], model: str) -> Vectors:
-        rows = self._client.embed(batch, model)
+    def _embed(self, batch: list[str], model: str, *, once: bool = False) -> Vectors:
+        rows = self._client.embed(batch, model, once=once)
         with self._lock:
             if self._dimension is None:
                 self._dimension = rows.shape[1]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from rader_plugins import background
 from rader_plugins.encoding.base import Vectors
-from rader_plugins.encoding.client import InputRefusedError
+from rader_plugins.encoding.client import InputFailedError, InputRefusedError
 from rader_plugins.errors import RefusedTextsError
 from rader_plugins.recipes import Role
 
-__all__ = ["BatchLimits", "RemoteCall"]
+__all__ = ["BatchLimits", "Embed", "RemoteCall"]
 
 # Fewer characters a token than in any language with an alphabet: an estimate that errs on the safe side.
 _CHARACTERS = 3
 # Where so many texts were refused one by one and none was taken, it is not the texts.
 _HOPELESS = 8
 _NAMED = 10
+
+
+class Embed(Protocol):
+    """Sends texts and returns their vectors."""
+
+    def __call__(self, batch: list[str], /, *, once: bool = False) -> Vectors:
+        """Return vectors of shape (len(batch), dimension); with ``once``, what fails is not tried again."""
+        ...
 
 
 class BatchLimits:
@@ -70,8 +79,11 @@ class RemoteCall:
         self._vectors: dict[int, Vectors] = {}
         self._refused: dict[int, str] = {}
 
-    def encode(self, batch: range, embed: Callable[[list[str]], Vectors], limits: BatchLimits) -> int:
+    def encode(self, batch: range, embed: Embed, limits: BatchLimits) -> int:
         """Encode a batch, in halves where the server does not take it whole; return how many texts it had.
+
+        A server that has an error of its own over a batch, each time that it is sent, is asked about the halves, too:
+        some have one over a single text. That text counts as refused, if the server takes others all the while.
 
         Raises:
             EncodingError: The server failed, or refuses whatever it is sent.
@@ -88,13 +100,52 @@ class RemoteCall:
                     if len(self._refused) >= _HOPELESS and not self._vectors:
                         raise
                     continue
-                middle = len(part) // 2
-                pending += [part[middle:], part[:middle]]
+                pending += _halves(part)
+                continue
+            except InputFailedError as error:
+                self._encode_apart(part, embed, limits, error)
                 continue
             self._vectors.update(zip(part, vectors, strict=True))
             if len(part) < len(batch) and not pending and not any(position in self._refused for position in batch):
                 limits.lower(max(len(part), 1))  # nothing is wrong with any of them: they were too many
         return len(batch)
+
+    def _encode_apart(self, part: range, embed: Embed, limits: BatchLimits, failure: InputFailedError) -> None:
+        """Encode the texts of a batch over which the server failed, but those over which it fails by themselves.
+
+        Raises:
+            InputFailedError: It fails over all of them, or over one that it has taken before.
+        """
+        vectors: dict[int, Vectors] = {}
+        faulty: list[int] = []
+        largest = 1
+        pending = _halves(part)
+        while pending:
+            piece = pending.pop()
+            try:
+                rows = embed([self.texts[position] for position in piece], once=True)
+            except (InputFailedError, InputRefusedError):
+                pending += _halves(piece)
+                if len(piece) == 1:
+                    faulty.append(piece[0])
+                if len(faulty) >= _HOPELESS and not vectors:
+                    break
+                continue
+            largest = max(largest, len(piece))
+            vectors.update(zip(piece, rows, strict=True))
+        if not vectors:
+            raise failure
+        if not faulty:
+            limits.lower(largest)
+        some = next(iter(vectors))
+        for position in faulty:
+            try:
+                vectors[position] = embed([self.texts[position]])[0]  # tried again: it may have been chance
+            except (InputFailedError, InputRefusedError) as error:
+                self._refused[position] = str(error)
+        if any(position in self._refused for position in faulty):
+            embed([self.texts[some]])  # or it has failed for good meanwhile, whatever it is sent
+        self._vectors.update(vectors)
 
     def take_from(self, joined: RemoteCall, first: int) -> None:
         """Take what has come for the texts of this call, sent with those of others, from position ``first`` on."""
@@ -127,3 +178,9 @@ class RemoteCall:
         raise RefusedTextsError(
             f"{message} The vectors of the other {len(encoded)} are in this error.", refused, encoded, vectors
         )
+
+
+def _halves(batch: range) -> list[range]:
+    """Return the second and the first half of a batch; none of a single text."""
+    middle = len(batch) // 2
+    return [batch[middle:], batch[:middle]] if middle else []

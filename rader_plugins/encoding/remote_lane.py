@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from rader_plugins import background
 from rader_plugins.background import Workers
-from rader_plugins.encoding.base import Vectors
 from rader_plugins.encoding.client import InputRefusedError
-from rader_plugins.encoding.remote_batches import BatchLimits, RemoteCall
+from rader_plugins.encoding.remote_batches import BatchLimits, Embed, RemoteCall
 
 __all__ = ["QueryLane"]
-
-Embed = Callable[[list[str]], Vectors]
 
 
 @dataclass

@@ -71,6 +71,71 @@ def test_one_text_that_is_refused_is_named_and_the_rest_is_there(bad: list[int],
         assert largest == 32
 
 
+@pytest.mark.parametrize("bad", [[0], [37], [3, 4, 60]])
+def test_one_text_over_which_a_server_fails_is_named_and_the_rest_is_there(bad: list[int]) -> None:
+    """Ollama answers so where a vector has no numbers."""
+    texts = [f"text {number}" for number in range(100)]
+    for position in bad:
+        texts[position] = f"{position} is long " * 200
+    with AnsweringServer(refusing(500, longest=1000, message="unsupported value: NaN")) as server:
+        with connect(server) as encoder, pytest.raises(RefusedTextsError, match=f"document {bad[0]}.*NaN") as caught:
+            encoder.encode_documents(texts)
+        error = caught.value
+        assert sorted(error.refused) == bad
+        np.testing.assert_allclose(error.vectors, right([texts[index] for index in error.positions]), atol=1e-6)
+        with connect(server) as encoder:
+            encoder.encode_queries(["short"])
+            with pytest.raises(EncodingError, match="failed 2 times.*NaN") as alone:
+                encoder.encode_queries(["x" * 2000])
+        assert not isinstance(alone.value, RefusedTextsError), "nothing tells the text from the server"
+
+
+def test_a_server_that_fails_over_too_many_texts_gets_fewer() -> None:
+    texts = [f"text {number}" for number in range(100)]
+    with AnsweringServer(refusing(500, most=5)) as server, connect(server, concurrency=1) as encoder:
+        np.testing.assert_allclose(encoder.encode_documents(texts), right(texts), atol=1e-6)
+        first = len(server.requests)
+        encoder.encode_documents(texts)
+        assert all(len(request.body["input"]) <= 5 for request in server.requests[first:])
+
+
+@pytest.mark.parametrize("working", [0, 1, 3, 5])
+def test_a_server_that_stops_working_is_not_taken_for_one_that_refuses(working: int) -> None:
+    """It takes all texts but one that is long, and after so many answers fails over everything."""
+    texts = [*(f"text {number}" for number in range(15)), "x" * 2000]
+    whole = refusing(500, longest=1000)
+    answers: list[Reply] = []
+
+    def answer(request: HTTPRequest) -> Reply:
+        reply = whole(request)
+        if reply.status == 200:
+            answers.append(reply)
+        return reply if len(answers) <= working else Reply({"error": {"message": "out of order"}}, 500)
+
+    with AnsweringServer(answer) as server, connect(server, concurrency=1) as encoder:
+        with pytest.raises(EncodingError) as caught:
+            encoder.encode_documents(texts)
+        if working < 5:  # text 0-7, 8-11, 12 and 13, 14, then one of them again
+            assert not isinstance(caught.value, RefusedTextsError)
+        else:
+            assert isinstance(caught.value, RefusedTextsError)
+            assert list(caught.value.refused) == [15]
+        assert len(server.requests) < 40
+
+
+def test_a_text_over_which_a_server_fails_by_chance_is_encoded() -> None:
+    texts = [f"text {number}" for number in range(8)]
+    failures = iter([True] * 2 + [False, True, False, True, True])  # twice whole; a half; a quarter; each of two texts
+
+    def answer(request: HTTPRequest) -> Reply:
+        if next(failures, False):
+            return Reply({"error": {"message": "busy"}}, 500)
+        return vectors_of(request.body["input"])
+
+    with AnsweringServer(answer) as server, connect(server) as encoder:
+        np.testing.assert_allclose(encoder.encode_documents(texts), right(texts), atol=1e-6)
+
+
 def test_equal_texts_that_are_refused_are_all_named() -> None:
     texts = ["a", "x" * 50, "b", "x" * 50]
     with (
