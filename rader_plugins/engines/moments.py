@@ -81,7 +81,9 @@ class Moments:
                     self._weights = weights
                     if warn:
                         self._warn_of_old_terms()
-                        self.warn(self.drift())
+                        if (drift := self.drift()).share > MOST_DRIFT and self.newest().statistics != header.statistics:
+                            continue  # a writer had stored its documents and was about to renew them
+                        self.warn(drift)
                     return weights
                 self.newest()  # renewed by somebody else meanwhile
         raise EngineError(

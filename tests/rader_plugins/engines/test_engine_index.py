@@ -13,7 +13,7 @@ import pytest
 from rader_plugins import Document, RaderRetriever
 from rader_plugins.engines.blobs import Blobs
 from rader_plugins.engines.index import open_engine_index
-from rader_plugins.engines.statistics import Statistics
+from rader_plugins.engines.statistics import Drift, Statistics
 from rader_plugins.errors import (
     AlreadyExistsError,
     DriftWarning,
@@ -260,6 +260,29 @@ def test_a_small_index_renews_its_statistics_and_a_large_one_warns(monkeypatch: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RaderRetriever(opened, "bm25").search("heat")  # said once
+
+
+def test_statistics_that_a_writer_renews_at_this_moment_are_taken_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collection = DictCollection()
+    index = index_in(collection, None)
+    index.add(corpus(4))
+    with monkeypatch.context() as patch:
+        patch.setattr("rader_plugins.engines.writing._FEW", 0)  # so that the writer leaves them for the moment
+        with pytest.warns(DriftWarning):
+            index.add([Document(f"new{n}", "heat") for n in range(20)])
+    reader = open_engine_index(collection, None, url="dict://")
+    count = reader._moments.drift
+
+    def drift() -> Drift:
+        drift = count()
+        index.optimize()  # the writer comes to it after the reader has counted
+        return drift
+
+    monkeypatch.setattr(reader._moments, "drift", drift)
+    assert RaderRetriever(reader, "bm25").search("heat")  # a warning would be an error here
+    assert reader.stats()["statistics"]["documents"] == 24
 
 
 def test_words_of_another_version_are_told_and_renewed() -> None:

@@ -250,6 +250,8 @@ def test_a_server_that_is_killed_while_documents_are_added(lonely: MilvusServer)
     assert [hit.document for hit in ours] == [hit.document for hit in theirs]
 
 
+# A search between another's documents and its new statistics is right to say so.
+@pytest.mark.filterwarnings("ignore::rader_plugins.errors.DriftWarning")
 def test_two_writers_and_readers_at_once(milvus: MilvusServer, name: str) -> None:
     create_index(milvus.url(name), HashEncoder())
     documents = corpus(120)
