@@ -18,7 +18,10 @@ from rader_plugins.errors import InputError
 from rader_plugins.explanation import Explanation, HitDetails
 from rader_plugins.files import canonical_json
 
-__all__ = ["Document", "Hit", "check_text", "corpus_digest", "json_form", "metadata_json", "same_metadata", "text_list"]
+__all__ = [
+    "Document", "Hit", "check_text", "corpus_digest", "document_digest", "json_form", "metadata_json", "same_metadata",
+    "text_list",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,16 @@ def corpus_digest(documents: Iterable[Document]) -> str:
     """Return a digest of ids and texts, whatever their order."""
     lines = sorted(hashlib.sha256(f"{document.id}\0{document.text}".encode()).digest() for document in documents)
     return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
+
+
+def document_digest(document: Document) -> bytes:
+    """Return 32 bytes that tell a document from one with another id, text or metadata.
+
+    Raises:
+        ValueError: Its metadata are not JSON.
+    """
+    row = "\0".join((document.id, document.text, canonical_json(dict(document.metadata))))
+    return hashlib.sha256(row.encode("utf-8", "surrogatepass")).digest()
 
 
 def json_form(value: object) -> Any:

@@ -123,7 +123,8 @@ def _build_by_workers(
             building = build_by_workers(index, source, workers)
             _finish(index, building.outcome)
         if not building.read:
-            raise InputError(f"{path} holds no texts: nothing was indexed.")
+            reason = f" ({losses})" if (losses := building.findings.losses()) else ""
+            raise InputError(f"{path} holds no texts: nothing was indexed{reason}.")
         surveyed = Survey(source, findings=building.findings)
         surveyed.findings.take(source.listed)
         _report(index, surveyed, building.outcome, out, started, verb="Built", verbose=verbose, json=json)
@@ -247,6 +248,6 @@ def _report(
     if outcome.refused:
         fail(f"The server refuses the texts of {len(outcome.refused):,} documents, which were not stored.")
         raise typer.Exit(1)
-    if unreadable := surveyed.findings.count("unreadable"):
-        fail(f"{surveyed.source.path} was not read completely: {unreadable:,} files or folders could not be.")
+    if losses := surveyed.findings.losses(("unreadable", "faulty")):
+        fail(f"{surveyed.source.path} was not read completely: {losses}.")
         raise typer.Exit(1)

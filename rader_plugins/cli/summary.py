@@ -19,6 +19,7 @@ __all__ = ["index_facts", "ingested_facts", "ingested_object", "names_text"]
 
 _FIGURES = ("documents", "recipe", "model", "fingerprint", "dimension", "dtype", "bytes")
 _NAMES_SHOWN = 10
+_KINDS_OF_ROWS = ("faulty", "unnamed", "repeated")
 _NO_VECTORS = "none: searched by words alone"
 
 
@@ -84,12 +85,13 @@ def ingested_facts(
 
 def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
     findings = survey.findings
-    number = {kind: count(findings.count(kind), "file") for kind in KINDS}
+    number = {kind: count(findings.count(kind), "row" if kind in _KINDS_OF_ROWS else "file") for kind in KINDS}
     endings = _endings(findings.names.get("left_out", {}))
     unread = _endings(dict.fromkeys(findings.names.get("needs_extra", {}), ""))
     mended = f"{count(findings.replaced, 'character')} in {count(findings.count('mended'), 'text')}"
     texts: dict[Kind, tuple[str, str]] = {
         "unreadable": ("unreadable", f"{number['unreadable']} or folders"),
+        "faulty": ("faulty", f"{number['faulty']} left out"),
         "needs_extra": (
             "not read",
             f"{number['needs_extra']}{unread}; pip install 'rader-plugins[documents]' and the same command read them",
@@ -101,8 +103,8 @@ def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
         "guessed": ("guessed", f"the encoding of {number['guessed']} (--encoding names it)"),
         "mended": ("mended", f"{mended} replaced by U+FFFD (not valid Unicode)"),
         "empty": ("skipped", count(findings.count("empty"), "empty text")),
-        "unnamed": ("no id", f"{count(findings.count('unnamed'), 'row')} left out"),
-        "repeated": ("repeated", f"{count(findings.count('repeated'), 'row')} left out, as the first with an id stays"),
+        "unnamed": ("no id", f"{number['unnamed']} left out"),
+        "repeated": ("repeated", f"{number['repeated']} left out, as the first with an id stays"),
         "front_matter": ("as it is", f"front matter of {number['front_matter']} that cannot be read, left in the text"),
         "unstructured": ("unstructured", f"{number['unstructured']} split as plain text"),
     }

@@ -13,7 +13,7 @@ from rader_plugins.documents import Document
 from rader_plugins.errors import InputError, import_extra
 from rader_plugins.ingestion.chunking import Chunking
 from rader_plugins.ingestion.findings import Findings
-from rader_plugins.ingestion.rows import parse_row
+from rader_plugins.ingestion.rows import parse_row, row_fault
 from rader_plugins.ingestion.source import Source, open_source
 
 __all__ = ["Share", "open_shared_source", "shares_of"]
@@ -42,8 +42,10 @@ class Share:
     def documents(self, findings: Findings) -> Iterator[Document]:
         """Yield the documents, or their chunks.
 
+        A row that is unusable or has no id is noted and left out.
+
         Raises:
-            InputError: A row is unusable or has no id; the message names the file and where.
+            InputError: A row is not UTF-8; the message names the file and where.
         """
         if self.source.kind == "text":
             yield from (document for _, document in self.source.read(findings))
@@ -66,32 +68,33 @@ class Share:
             while (position := stream.tell()) < self.end and (line := stream.readline()):
                 if not line.strip():
                     continue
-                where = f"{file}, byte {position:,}"
                 try:
                     text = line.removeprefix(_MARK if position == 0 else b"").decode("utf-8")
                 except UnicodeDecodeError:
-                    raise InputError(f"{where}: it is not UTF-8, and --ray reads no other rows.") from None
-                yield _row(text, self.source, findings, where)
+                    raise InputError(
+                        f"{file}, byte {position:,}: it is not UTF-8, and --ray reads no other rows."
+                    ) from None
+                yield from self._row(text, findings, f"byte {position:,}")
 
     def _groups(self, findings: Findings) -> Iterator[Document]:
         [file] = self.source.files
         parquet = import_extra("pyarrow.parquet", "ray").ParquetFile(file)
         for group in range(self.start, self.end):
             for number, row in enumerate(parquet.read_row_group(group).to_pylist(), start=1):
-                where = f"{file}, row {number:,} of group {group:,}"
                 values = {name: value for name, value in row.items() if value is not None}
-                try:
-                    text = json.dumps(values, allow_nan=False)
-                except (TypeError, ValueError) as error:
-                    raise InputError(f"{where}: a column holds what JSON has not ({error}).") from None
-                yield _row(text, self.source, findings, where)
+                yield from self._row(values, findings, f"row {number:,} of group {group:,}")
 
-
-def _row(text: str, source: Source, findings: Findings, where: str) -> Document:
-    try:
-        return parse_row(text, source.id_keys, None, findings)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: {error}") from None
+    def _row(self, row: str | dict[str, Any], findings: Findings, position: str) -> Iterator[Document]:
+        """Yield the document of a row, or note what is wrong with it."""
+        of_row = Findings()
+        try:
+            text = row if isinstance(row, str) else json.dumps(row, allow_nan=False)
+            document = parse_row(text, self.source.id_keys, None, of_row)
+        except (ValueError, TypeError, RecursionError) as error:
+            findings.add("faulty", f"{self.source.name_of(self.source.files[0])}, {position}", row_fault(error))
+            return
+        findings.take(of_row)
+        yield document
 
 
 def open_shared_source(path: Path, globs: Sequence[str], chunking: Chunking | None, **options: Any) -> Source:

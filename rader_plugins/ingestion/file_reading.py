@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.documents import Document
-from rader_plugins.errors import MissingExtraError
+from rader_plugins.errors import InputError, MissingExtraError
 from rader_plugins.ingestion.chunking import Chunking
 from rader_plugins.ingestion.code import CODE_SUFFIXES, language_of
 from rader_plugins.ingestion.findings import Findings
 from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES, Part, UnusableFileError, read_parts
 from rader_plugins.ingestion.front_matter import split_front_matter
 from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
+from rader_plugins.ingestion.rows import row_fault
 from rader_plugins.ingestion.tables import TABLE_SUFFIXES, Row, TableColumns, read_table
 from rader_plugins.text_files import binary_kind, decode, detect_encoding, encoding_of_mark, has_byte_lines
 
@@ -122,6 +123,8 @@ class FileReader:
         return [_with_front_matter(text, findings.clean(dict(front.metadata)), front.length)]
 
     def _rows(self, text: str, name: str, suffix: str, columns: TableColumns, findings: Findings) -> Iterator[Document]:
+        from rader_plugins.index.adding import prepare  # brings numpy, which `rader --help` can do without
+
         first: dict[str, Row] = {}
         rows = read_table(text, suffix, columns)
         if not rows:
@@ -129,7 +132,7 @@ class FileReader:
         for row in rows:
             label = f"{name}, row {row.number}"
             if row.is_open:
-                findings.add("unreadable", f"{label} to the end", "a cell begins with quotes that do not end")
+                findings.add("faulty", f"{label} to the end", "a cell begins with quotes that do not end")
                 continue
             if not row.text:
                 findings.add("empty", label)
@@ -145,6 +148,11 @@ class FileReader:
                 continue
             metadata = {f"column {key}" if key in _OWN_KEYS else key: value for key, value in row.metadata.items()}
             document = Document(id, row.text, {**metadata, "path": name, "row": row.number})
+            try:
+                prepare(document)
+            except InputError as error:
+                findings.add("faulty", label, row_fault(error))
+                continue
             yield from self._chunks(document, Part(row.text, markdown=False), suffix, 0, findings)
 
     def _chunks(

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rader_plugins.documents import Document
-from rader_plugins.files import atomic_write, canonical_json, fingerprint, sha256_file
+from rader_plugins.documents import Document, document_digest
+from rader_plugins.files import atomic_write, fingerprint, sha256_file
 from rader_plugins.ingestion.file_reading import FileContent, FileReader
 from rader_plugins.ingestion.findings import Findings
 
@@ -86,7 +86,7 @@ class FileRecord:
     def of(cls, state: FileState, content: FileContent) -> FileRecord:
         """Return the record of a file that was just read."""
         ids = tuple(document.id for document in content.documents)
-        digest = _digest({document.id: _document_digest(document) for document in content.documents})
+        digest = _digest({document.id: document_digest(document) for document in content.documents})
         findings = content.findings
         return cls(state, content.sha256, ids, digest, findings.to_dict(empty=False), findings.replaced)
 
@@ -175,7 +175,7 @@ def intact_records(index: Index, records: Mapping[str, FileRecord]) -> dict[str,
     owners = {id: file for file, record in records.items() for id in record.ids}
     digests: dict[str, dict[str, bytes]] = {file: {} for file in records}
     for document in _documents(index, owners):
-        digests[owners[document.id]][document.id] = _document_digest(document)
+        digests[owners[document.id]][document.id] = document_digest(document)
     return {file: record for file, record in records.items() if _digest(digests[file]) == record.digest}
 
 
@@ -183,11 +183,6 @@ def _documents(index: Index, ids: Mapping[str, Any]) -> Iterable[Document]:
     from rader_plugins.index import read_documents
 
     return (document for document in read_documents(index) if document.id in ids) if ids else ()
-
-
-def _document_digest(document: Document) -> bytes:
-    row = "\0".join((document.id, document.text, canonical_json(dict(document.metadata))))
-    return hashlib.sha256(row.encode("utf-8", "surrogatepass")).digest()
 
 
 def _digest(documents: Mapping[str, bytes]) -> str:

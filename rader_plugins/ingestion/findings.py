@@ -10,13 +10,14 @@ from typing import Any, Literal, get_args
 __all__ = ["DANGLING", "KINDS", "Findings", "Kind", "printable"]
 
 Kind = Literal[
-    "unreadable", "left_out", "needs_extra", "links", "hidden", "binary", "guessed", "mended", "empty", "unnamed",
-    "repeated", "front_matter", "unstructured",
+    "unreadable", "faulty", "left_out", "needs_extra", "links", "hidden", "binary", "guessed", "mended", "empty",
+    "unnamed", "repeated", "front_matter", "unstructured",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What may happen to a file or a row.
 
-``unreadable``: could not be listed or read. ``left_out``: of another kind than was asked for. ``needs_extra``: of a
+``unreadable``: could not be listed or read. ``faulty``: a row that holds no document, so that it is not known what it
+should have held. ``left_out``: of another kind than was asked for. ``needs_extra``: of a
 kind that the extra ``documents`` reads, which is not installed. ``links``: a linked folder that was not followed.
 ``hidden``: its name begins with a full stop. ``binary``: its content is no text, or in an encoding that cannot be
 told. ``guessed``: read in an encoding that it does not state. ``mended``: characters became U+FFFD. ``empty``: it
@@ -28,6 +29,7 @@ regard to its structure, as what knows it is not installed.
 DANGLING = "leads nowhere"
 _LOSSES: dict[Kind, str] = {
     "unreadable": "could not be read",
+    "faulty": "faulty",
     "left_out": "of other kinds",
     "links": "not followed",
     "binary": "no text",
@@ -60,18 +62,19 @@ class Findings:
     @property
     def incomplete(self) -> str | None:
         """Why documents may exist that were not seen; None where everything was."""
-        kinds: tuple[Kind, ...] = ("unreadable", "links")
+        kinds: tuple[Kind, ...] = ("unreadable", "faulty", "links")
         for kind in kinds:
             for name, detail in self.names.get(kind, {}).items():
-                if kind == "unreadable" or detail == DANGLING:
+                if kind != "links" or detail == DANGLING:
                     return f"{name}: {detail}"
         return None
 
-    def losses(self) -> str | None:
-        """Say what is not among the documents, with a name of each kind; None where nothing is missing."""
+    def losses(self, kinds: Iterable[Kind] = tuple(_LOSSES)) -> str | None:
+        """Say what of some kinds is not among the documents, with a name of each; None where nothing is missing."""
         parts = []
-        for kind, what in _LOSSES.items():
+        for kind in kinds:
             if names := self.names.get(kind):
+                what = _LOSSES[kind]
                 name, detail = next(iter(names.items()))
                 parts.append(f"{len(names):,} {what}, such as {name}" + (f" ({detail})" if detail else ""))
         return "; ".join(parts) or None

@@ -1,4 +1,4 @@
-"""Rows of JSONL files as documents."""
+"""Rows of JSONL files as documents, each judged by itself: one that cannot be used does not keep out the others."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rader_plugins.documents import Document
+from rader_plugins.documents import Document, document_digest
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion.findings import Findings
 from rader_plugins.text_files import decode, detect_encoding, encoding_of_mark, has_byte_lines, read_lines
 
-__all__ = ["encoding_of_rows", "parse_row", "read_rows"]
+__all__ = ["encoding_of_rows", "parse_row", "read_rows", "row_fault"]
 
 _SAMPLE = 4 << 20  # bytes of lines beyond ASCII that an encoding is told from
+_LONGEST_FAULT = 200  # characters
 
 
 def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> str:
@@ -32,12 +33,15 @@ def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> st
         if mark := encoding_of_mark(stream.read(4)):
             return mark
         stream.seek(0)
-        sample, intact = bytearray(), True
+        sample, intact, has_plain_lines = bytearray(), True, False
         for line in stream:
             if b"\x00" in line[:1024]:
+                if has_plain_lines:  # zeros that a crash has left in the place of rows: of one-byte letters, it may be
+                    continue
                 sample += line[:_SAMPLE]
                 intact = False
                 break
+            has_plain_lines = has_plain_lines or not line.isspace()
             if len(sample) < _SAMPLE and (not line.isascii() or b"~{" in line):
                 sample += line
             try:
@@ -57,23 +61,43 @@ def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> st
 
 
 def read_rows(path: Path, encoding: str, id_keys: Sequence[str], findings: Findings) -> Iterator[tuple[int, Document]]:
-    """Yield the number of the line and the document of every row that is not blank.
+    """Yield the number of the line and the document of every row that can be used.
 
-    Raises:
-        InputError: A row is unusable; the message names file and line.
+    Of the others it is noted that they are faulty, without text, or have the id of an earlier row; the first stays.
     """
+    first: dict[str, tuple[int, int]] = {}  # id -> line, and what tells documents of that id apart
     for number, line, replaced in _lines(path, encoding):
         if not line.strip():
             continue
-        before = findings.replaced
-        findings.replaced += replaced
+        label, of_row = f"{path.name}, line {number}", Findings(replaced=replaced)
         try:
-            document = parse_row(line, id_keys, f"{path.name}:{number}", findings)
+            document = parse_row(line.rstrip("\r\n"), id_keys, f"{path.name}:{number}", of_row)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-        if findings.replaced > before:
-            findings.add("mended", document.id, f"line {number}: {findings.replaced - before} replaced")
+            findings.add("faulty", label, row_fault(error))
+            continue
+        if not document.text.strip():
+            findings.add("empty", f"{document.id} (line {number})")
+            continue
+        content = hash(document_digest(document))
+        line_of_first, content_of_first = first.setdefault(document.id, (number, content))
+        if line_of_first != number:
+            detail = "the same" if content == content_of_first else "with something else, which stays"
+            findings.add("repeated", label, f"the id {document.id!r} is that of line {line_of_first}, {detail}")
+            continue
+        if of_row.replaced:
+            findings.replaced += of_row.replaced
+            findings.add("mended", document.id, f"line {number}: {of_row.replaced} replaced")
         yield number, document
+
+
+def row_fault(error: Exception) -> str:
+    """Return what is wrong with a row as one short line."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON: {error.msg.removesuffix(' at')}, at character {error.pos + 1:,}"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    fault = " ".join(str(error).split())
+    return fault if len(fault) <= _LONGEST_FAULT else fault[: _LONGEST_FAULT - 3] + "..."
 
 
 def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str, int]]:
@@ -95,10 +119,15 @@ def parse_row(line: str, id_keys: Sequence[str], default_id: str | None, finding
         default_id: What it is called otherwise; None refuses a row without an id.
 
     Raises:
-        ValueError: It is unusable.
+        ValueError: It is unusable, or holds what no index stores; see :func:`row_fault`.
+        RecursionError: Its objects or lists are nested too deeply.
     """
+    from rader_plugins.index.adding import prepare  # brings numpy, which `rader --help` can do without
+
     row = findings.clean(json.loads(line, parse_constant=_refuse_constant))
-    return _document(row, id_keys, default_id)
+    document = _document(row, id_keys, default_id)
+    prepare(document)
+    return document
 
 
 def _document(row: Any, id_keys: Sequence[str], default_id: str | None) -> Document:

@@ -61,10 +61,11 @@ class Source:
     def read(self, findings: Findings) -> Iterator[tuple[int, Document]]:
         """Yield documents (or their chunks), each with the number that :meth:`origin` takes.
 
-        A file that cannot be read, holds no text or is empty is noted and left out.
+        A file or row that cannot be read, holds no text or is empty is noted and left out, and so is a row with the
+        id of an earlier one.
 
         Raises:
-            InputError: A row of a JSONL file is unusable; the message names file and line.
+            InputError: The encoding of a JSONL file cannot be told.
         """
         findings.update(self.listed, KINDS)
         if self.kind == "text":
@@ -74,10 +75,7 @@ class Source:
                 yield from ((number, document) for document in content.documents)
             return
         for number, document in self._rows(findings):
-            if not document.text.strip():
-                findings.add("empty", f"{document.id} (line {number})")
-            else:
-                yield from ((number, chunk) for chunk in self._chunks(document))
+            yield from ((number, chunk) for chunk in self._chunks(document))
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents (or their chunks) alone; an :class:`IncompleteSourceWarning` names what is left out."""

@@ -90,7 +90,7 @@ def ingest(
             if time.monotonic() - started < _COMMIT_SECONDS / 2:
                 size = min(2 * size, _LARGEST_BATCH)
     # A file of rows may have become unreadable since it was first read.
-    survey.findings.update(findings, ("unreadable", "binary"))
+    survey.findings.update(findings, ("unreadable", "faulty", "binary"))
     if surplus and (reason := survey.findings.incomplete):
         surplus, outcome.not_pruned = {}, reason
     unclear = _unclear_files(survey.findings)

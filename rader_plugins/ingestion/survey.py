@@ -107,13 +107,13 @@ def survey(source: Source, *, reading: FileReading = FileReading(), progress: Pr
         progress: Shows how far it is.
 
     Raises:
-        InputError: An id stands twice (both origins are named), a document is unusable, or there are none.
+        InputError: An id stands in two files (both are named), a document is unusable, or there are none.
     """
     result = Survey(source)
     if source.kind != "text":
         with progress("Reading", None) as advance:
             for number, document in source.read(result.findings):
-                _note(result, number, document)
+                _note(result, number, document)  # which the source has checked
                 advance(1)
         _check_any(result)
         return result
@@ -193,16 +193,20 @@ class _FileSurvey:
             self._spool.add(path, result.records[path], content)
         result._files.append(path)
         for document in self._spool.documents(path) if content is None else content.documents:
+            _check(result, number, document)
             _note(result, number, document)
 
 
-def _note(result: Survey, number: int, document: Document) -> None:
+def _check(result: Survey, number: int, document: Document) -> None:
     from rader_plugins.index.adding import prepare
 
     try:
         prepare(document)
     except InputError as error:
         raise InputError(f"{result.source.origin(number)}: {error}") from None
+
+
+def _note(result: Survey, number: int, document: Document) -> None:
     _note_id(result, number, document.id)
     result.parents.add(parent_id(document))
 
@@ -221,7 +225,7 @@ def _check_tables(result: Survey) -> None:
     source = result.source
     if source.columns is None:
         return
-    kinds: tuple[Kind, ...] = ("unreadable", "binary", "empty", "unnamed")
+    kinds: tuple[Kind, ...] = ("unreadable", "faulty", "binary", "empty", "unnamed")
     reasons = {name: detail for kind in kinds for name, detail in result.findings.names.get(kind, {}).items()}
     tables = [file for file in source.files if file.suffix.lower() in TABLE_SUFFIXES]
     if any((record := result.records.get(os.path.abspath(file))) and record.ids for file in tables):  # noqa: PTH100
@@ -242,6 +246,7 @@ def _reasons(findings: Findings) -> str:
         "empty": "without text",
         "binary": "not text",
         "unreadable": "unreadable",
+        "faulty": "faulty",
         "unnamed": "without an id",
     }
     for kind, what in texts.items():

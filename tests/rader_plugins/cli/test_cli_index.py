@@ -99,18 +99,48 @@ def test_of_builds_that_begin_at_once_the_later_adds_to_what_the_first_has_made(
     rader("index", "build", path, "--out", out, "--dtype", "float16", code=2)
 
 
-def test_duplicate_ids_name_both_places_before_anything_is_encoded(rader: Rader, tmp_path: Path) -> None:
+def test_faulty_rows_keep_out_no_others_and_prune_nothing(rader: Rader, tmp_path: Path) -> None:
+    usable = [{"id": name, "text": f"text {name}"} for name in "abc"]
+    path, out = write_rows(tmp_path / "rows.jsonl", *usable), tmp_path / "index"
+    rader("index", "build", path, "--out", out)
+    with path.open("a") as stream:
+        stream.write('{"id": "d", "text": 4}\n' * 11 + '{"id": "e", "text": "te')
+    write_rows(tmp_path / "more.jsonl", {"id": "f", "text": "text f"}, {"id": "a\x00", "text": "nul"})
+    for arguments, last in (
+        (("build", path, "--out", out), "was not read completely: 12 faulty, such as rows.jsonl, line 4 ('text' must"),
+        (("build", path, "--out", out, "--prune"), "Nothing was removed, as a part of the source could not be seen"),
+        (("add", out, tmp_path / "more.jsonl"), "was not read completely: 1 faulty, such as more.jsonl, line 2"),
+    ):
+        result = rader("index", *arguments, code=1)
+        assert last in result.stderr.splitlines()[-1]
+        assert " left out: " in " ".join(result.stdout.split())
+    brief, full = (
+        " ".join(rader("index", "build", path, "--out", out, *more, code=1).stdout.split())
+        for more in ((), ("--verbose",))
+    )
+    assert "line 13 ('text' must be a string, not a number.) and 2 more (--verbose)" in brief
+    assert "line 15 (no JSON: Unterminated string starting, at character 21)" in full
+    summary = json.loads(rader("index", "build", path, "--out", out, "--json", code=1).stdout)
+    assert len(summary["findings"]["faulty"]) == 12
+    with RaderIndex.open(out) as index:
+        assert sorted(index.ids()) == ["a", "b", "c", "f"]
+    write_rows(path, *usable[:2])
+    assert json.loads(rader("index", "build", path, "--out", out, "--prune", "--json").stdout)["removed"] == 2
+
+
+def test_nothing_but_faulty_rows_is_refused_before_a_model_is_loaded(rader: Rader, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", {"id": "x", "body": "a"}, {"id": "y", "body": "b"})
+    result = rader("index", "build", path, "--out", tmp_path / "index", code=2)
+    assert f"{path} holds no documents (2 faulty, such as rows.jsonl, line 1: there is no 'text'" in result.stderr
+    assert not (tmp_path / "index").exists()
+
+
+def test_an_id_that_stands_twice_in_rows_is_named(rader: Rader, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.jsonl", {"id": "x", "text": "a"}, {"text": "b"}, {"id": "x", "text": "c"})
-    result = rader("index", "build", path, "--out", tmp_path / "index", code=2)
-    assert f"'x' stands twice: {path}, line 1 and {path}, line 3" in result.stderr
-    assert not (tmp_path / "index").exists()
-
-
-def test_unusable_document_is_found_before_encoding(rader: Rader, tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "rows.jsonl", {"text": "a"}, {"id": "nul\x00", "text": "b"})
-    result = rader("index", "build", path, "--out", tmp_path / "index", code=2)
-    assert f"{path}, line 2: The id" in result.stderr
-    assert not (tmp_path / "index").exists()
+    result = rader("index", "build", path, "--out", tmp_path / "index")
+    assert "line 3 (the id 'x' is that of line 1, with something else, which stays)" in " ".join(result.stdout.split())
+    with RaderIndex.open(tmp_path / "index") as index:
+        assert [document.text for document in index.get(["x", "rows.jsonl:2"])] == ["a", "b"]
 
 
 def test_what_was_left_out_or_mended_is_counted_and_named(rader: Rader, tmp_path: Path) -> None:

@@ -198,9 +198,20 @@ def test_parquet_files_are_chosen_and_no_option_is_ignored(tmp_path: Path) -> No
             open_shared_source(path, globs, None, columns=TableColumns(("text",), "id"))
 
 
-def test_rows_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"byte 0: there is no 'id'"):
-        documents(write_rows(tmp_path / "rows.jsonl", {"text": "prime"}))
-    (tmp_path / "rows.jsonl").write_bytes('{"id": "a", "text": "é"}'.encode("latin-1"))
+def test_rows_that_cannot_be_used_are_named_and_keep_out_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "prime"}\n{"id": "a", "text": "number"}\n{"id": "b", "te')
+    findings = Findings()
+    found = [
+        document.id for share in shares_of(open_shared_source(path, [], None)) for document in share.documents(findings)
+    ]
+    assert found == ["a"]
+    assert findings.names == {
+        "faulty": {
+            "rows.jsonl, byte 0": "there is no 'id' or '_id' or 'doc_id' that names it.",
+            "rows.jsonl, byte 48": "no JSON: Unterminated string starting, at character 13",
+        }
+    }
+    path.write_bytes('{"id": "a", "text": "é"}'.encode("latin-1"))
     with pytest.raises(InputError, match="not UTF-8"):
-        documents(tmp_path / "rows.jsonl")
+        documents(path)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from rader_plugins.documents import Document
-from rader_plugins.errors import InputError
+from rader_plugins.errors import IncompleteSourceWarning, InputError
 from rader_plugins.ingestion import Chunking, Findings, Source, open_source, survey
 from tests.rader_plugins.cli.conftest import write_rows
 
@@ -273,26 +277,80 @@ def test_beir_ids_come_first_from_underscore_id(tmp_path: Path) -> None:
     assert documents == {"beir": Document("beir", "T", {"id": "other", "title": "T"})}
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ('{"id": "a", "body": "b"}', r"line 2: there is no 'text' \(keys: 'id', 'body'\)"),
-        ('{"text": null}', "line 2: 'text' must be a string, not null"),
-        ('{"text": "a", "id": ""}', "line 2: 'id' must be a non-empty string"),
-        ('{"text": "a", "id": true}', "line 2: 'id' must be"),
-        ('{"text": "a", "metadata": [1]}', "line 2: 'metadata' must be a JSON object, not a list"),
-        ('{"text": "a", "n": NaN}', "line 2: NaN is not JSON"),
-        ("[1]", "line 2: it holds a list"),
-        ("{broken", "line 2: "),
-        ("[" * 100_000, "line 2: "),
-    ],
-)
-def test_unusable_rows_name_file_and_line(tmp_path: Path, row: str, message: str) -> None:
+FAULTY_ROWS: dict[str, tuple[str, str | None]] = {
+    "no text": ('{"id": "a", "body": "b"}', "there is no 'text' (keys: 'id', 'body')."),
+    "null": ('{"text": null}', "'text' must be a string, not null."),
+    "list": ('{"text": ["words"]}', "'text' must be a string, not a list."),
+    "empty id": ('{"text": "a", "id": ""}', "'id' must be a non-empty string or a whole number, not \"\"."),
+    "boolean id": ('{"text": "a", "id": true}', "'id' must be a non-empty string or a whole number, not true."),
+    "NUL": ('{"text": "a", "id": "nul\\u0000"}', "The id 'nul\\x00' holds a NUL character."),
+    "metadata": ('{"text": "a", "metadata": [1]}', "'metadata' must be a JSON object, not a list."),
+    "NaN": ('{"text": "a", "n": NaN}', "NaN is not JSON. Write null, or leave the key out."),
+    "infinite": ('{"text": "a", "n": 1e999}', None),
+    "array": ("[1]", "it holds a list, not a JSON object."),
+    "broken": ("{broken", "no JSON: Expecting property name enclosed in double quotes, at character 2"),
+    "cut": ('{"id": "whole", "text": "cut sho', "no JSON: Unterminated string starting, at character 25"),
+    "zeros": ("\x00\x00\x00", "no JSON: Expecting value, at character 1"),
+    "brackets": ("[" * 100_000, "nested too deeply"),
+    "deep": ('{"text": "a", "deep": ' + "[" * 5000 + "]" * 5000 + "}", None),
+    "long keys": ('{"' + "k" * 10_000 + '": 1}', None),
+}
+
+
+@given(st.lists(st.sampled_from(["usable", *FAULTY_ROWS]), max_size=12))
+@example(["usable", *FAULTY_ROWS])
+def test_each_row_is_judged_by_itself(rows: list[str]) -> None:
+    # One that can be used comes first: zeros at the very beginning say that it is no file of one-byte letters.
+    rows = ["usable", *rows]
+    lines = [
+        FAULTY_ROWS[row][0] if row in FAULTY_ROWS else json.dumps({"id": str(number), "text": "words"})
+        for number, row in enumerate(rows, start=1)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.jsonl")
+        path.write_text("\n".join(lines), encoding="utf-8")
+        surveyed = survey(open_source(path))
+        documents = list(surveyed.documents())
+    numbers = [number for number, row in enumerate(rows, start=1) if row == "usable"]
+    assert documents == [Document(str(number), "words") for number in numbers]
+    assert surveyed.origins == {str(number): number for number in numbers}
+    faulty = surveyed.findings.names.get("faulty", {})
+    expected = {f"rows.jsonl, line {n}": FAULTY_ROWS[row][1] for n, row in enumerate(rows, 1) if row in FAULTY_ROWS}
+    assert {name: expected.get(name) and detail for name, detail in faulty.items()} == expected
+    assert all(0 < len(detail) <= 200 and "\n" not in detail for detail in faulty.values())
+    assert (surveyed.findings.incomplete is None) == (not faulty)
+
+
+def test_of_rows_with_one_id_the_first_stays(tmp_path: Path) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    path = write_rows(
+        tmp_path / "rows.jsonl",
+        {"id": "a", "text": " "},
+        {"id": "a", "text": "one. two.", "n": 1, "m": 2},
+        {"id": 7, "text": "seven"},
+        {"m": 2, "n": 1, "text": "one. two.", "id": "a"},
+        {"id": "7", "text": "seven. eight. nine."},
+        {"id": "a", "text": "one. two.", "n": 1, "m": 3},
+    )
+    repeated = {
+        "rows.jsonl, line 4": "the id 'a' is that of line 2, the same",
+        "rows.jsonl, line 5": "the id '7' is that of line 3, with something else, which stays",
+        "rows.jsonl, line 6": "the id 'a' is that of line 2, with something else, which stays",
+    }
+    for chunking, ids in ((None, ["a", "7"]), (Chunking(6), ["a#0", "a#1", "7#0"])):
+        source = open_source(path, chunking=chunking)
+        surveyed = survey(source)
+        assert surveyed.findings.names == {"empty": {"a (line 1)": ""}, "repeated": repeated}
+        assert [document.id for document in surveyed.documents()] == ids
+        with pytest.warns(IncompleteSourceWarning, match="3 with the id of an earlier row"):
+            assert [document.id for document in source.documents()] == ids
+
+
+def test_rows_that_are_all_faulty_are_no_corpus(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"text": "fine"}\n' + row + "\n")
-    with pytest.raises(InputError, match=message) as caught:
-        read(open_source(path))
-    assert str(path) in str(caught.value)
+    path.write_text('{\n  "text": "pretty"\n}\n')
+    with pytest.raises(InputError, match=r"no documents \(3 faulty, such as rows\.jsonl, line 1: no JSON"):
+        survey(open_source(path))
 
 
 def test_unusable_paths(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_quotes_that_do_not_end_swallow_no_rows_in_silence(tmp_path: Path, end: 
     (tmp_path / "a.csv").write_text(end.join(["k,t", "a,x", 'b,"y', "c,z", ""]), newline="")
     documents, findings = read(tmp_path, columns=TableColumns(("t",), id="k"))
     assert list(documents) == ["a"]
-    assert findings.names == {"unreadable": {"a.csv, row 2 to the end": "a cell begins with quotes that do not end"}}
+    assert findings.names == {"faulty": {"a.csv, row 2 to the end": "a cell begins with quotes that do not end"}}
     assert findings.incomplete is not None
     (tmp_path / "a.csv").write_text(end.join(["k,t", "a,x", f'b,"y{end}and ""z""{end}"', ""]), newline="")
     documents, findings = read(tmp_path, columns=TableColumns(("t",), id="k"))
