@@ -53,7 +53,7 @@ _QUANTISED_AT_ONCE = 512  # rows: what is computed for them stays in the cache
 _SCANNED_AT_ONCE = 8192
 _SMALLEST, _LARGEST = 1e-15, 1e15
 _SLACK = 32 * 2.0**-24
-_WORTH_IT = 16  # more than one row in so many left over: reading all vectors is as fast
+_WORTH_IT = 8  # more than one row in so many left over: reading all vectors is as fast
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.index.dense.products import inner_products
+from rader_plugins.index.dense.products import inner_products, share
 from rader_plugins.index.mapped import read_rows
 
 __all__ = ["Array", "exact_scores", "float_error", "gather", "gather_scores"]
 
 Array = npt.NDArray[Any]
 
-_GATHER = 4096
+_GATHER = 512  # rows: what is read for them stays in the cache
 _LARGE = 512 << 20  # bytes of vectors from which on few of them shall be in memory
 
 
@@ -93,8 +93,11 @@ def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, 
     scores = np.empty(len(rows), dtype=np.float32)
     wide = query.astype(np.float64)
     order = np.argsort(rows)  # neighbours share pages
-    for first in range(0, len(rows), _GATHER):
+
+    def score(first: int) -> None:
         positions = order[first : first + _GATHER]
         # Not by BLAS: see rader_plugins.index.dense.products.
         scores[positions] = np.einsum("ij,j->i", gather(shards, starts, rows[positions]).astype(np.float64), wide)
+
+    share(score, range(0, len(rows), _GATHER))
     return scores
