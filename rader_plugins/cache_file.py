@@ -29,7 +29,7 @@ class CacheFile(ByConstruction):
         what: How messages call it.
         remedy: What happens after it was deleted.
         application: SQLite's application id, which tells it from other files.
-        table, columns: The table.
+        table, columns: Name of the table, and its columns as SQL declares them.
 
     Args:
         path: The file; made if it is not there, with its folder.

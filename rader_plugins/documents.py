@@ -100,7 +100,7 @@ def text_list(values: object, what: str) -> list[str]:
     """Return strings as a list, whatever holds them: a list, an array, a series, a generator.
 
     Args:
-        values: The strings.
+        values: Any iterable of strings, but not a string itself.
         what: How to call one of them in a message, for example ``"query"``.
 
     Raises:

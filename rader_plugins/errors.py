@@ -54,10 +54,10 @@ class RefusedTextsError(EncodingError):
     """An embedding server took some of the texts of a call and refused others; what was encoded is not lost.
 
     Args:
-        message: Which and why.
+        message: Text of the error: which texts were refused, and why.
         refused: Position of each refused text in the call -> why.
         positions: Positions of the texts that were encoded, ascending.
-        vectors: Their vectors, float32 array of shape (len(positions), dimension).
+        vectors: Vectors of the texts that were taken, float32 array of shape (len(positions), dimension).
     """
 
     def __init__(self, message: str, refused: Mapping[int, str], positions: Sequence[int], vectors: Any) -> None:
@@ -71,7 +71,7 @@ class RefusedDocumentsError(EncodingError):
     """An embedding server refused the texts of some documents; all others of the call are stored.
 
     Args:
-        message: Which and why.
+        message: Text of the error: which documents were refused, and why.
         refused: Id of each document that is not stored as it was given -> why.
         report: What became of the others.
     """

@@ -31,8 +31,9 @@ class ListPlace:
     """What one list of a search, ``dense`` or ``bm25``, says of a document.
 
     Args:
-        score: Its score there.
-        rank: Its place, 1 for the best; None where it is not among the candidates that the list contributed.
+        score: The document's score in this list.
+        rank: Place in the list, 1 for the best; None where the document is not among the candidates that the list
+            contributed.
         z: The z-score of the score over all candidates of both lists; None without fusion.
         weight: What fusion multiplies that with; None without fusion.
     """
@@ -73,8 +74,8 @@ class Explanation:
     """How one document came to its place; ``print`` shows it in a few lines.
 
     Args:
-        id: Of the document.
-        rank: Its place among the hits.
+        id: Id of the document.
+        rank: Place among the hits, 1 for the best.
         score: The score that decided it.
         scores: The score of every stage.
         details: What the index knows.

@@ -53,7 +53,7 @@ class ServerError(RaderError):
         message: What happened and what to do.
         refused: The server refused the request for good; sending it again is of no use.
         status: The status that it refused with.
-        said: Its own words and codes, for telling refusals apart.
+        said: The server's own words and codes, for telling refusals apart.
         failed_with: The last status of a request that failed as often as it may.
     """
 
@@ -141,8 +141,8 @@ class ServerClient:
         """Send a request to the endpoint, or to one of the others, and return its JSON.
 
         Args:
-            payload: What is sent.
-            other: Another endpoint.
+            payload: The JSON object to send.
+            other: Name of another endpoint of the same server; None takes the client's own.
             once: Do not try again what fails.
 
         Raises:

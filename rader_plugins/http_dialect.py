@@ -57,7 +57,7 @@ class Dialect:
     """What one server does not take. Safe to use from several threads.
 
     Args:
-        server: Its address, for warnings.
+        server: Address of the server, for warnings.
     """
 
     def __init__(self, server: str) -> None:
@@ -81,7 +81,7 @@ class Dialect:
 
         Args:
             sent: The fields that were sent.
-            refusal: The answer's text.
+            refusal: Text of the server's answer.
         """
         message, named = _read(refusal)
         if not _REFUSES.search(message):

@@ -31,11 +31,11 @@ class RequestHeaders:
     """The headers of every request to a server.
 
     Args:
-        url: Of the server; user and password in it become basic authentication.
+        url: URL of the server; user and password in it become basic authentication.
         api_key_env: Environment variable with the key that is sent as a bearer token; none is sent where it is unset,
             or where ``headers`` hold a key already.
         headers: Further headers. ``$NAME`` or ``${NAME}`` in a value is read from the environment at each request.
-        fields: Of the requests; what their names call a key, at any depth, is scrubbed too.
+        fields: Fields of the requests; what their names call a key, at any depth, is scrubbed too.
 
     Raises:
         InputError: A header's name or value is unusable.

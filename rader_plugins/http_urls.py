@@ -85,7 +85,7 @@ class Endpoints:
     in it does not answer, ``/v1`` behind it is tried, and for a bare host the endpoint right behind it.
 
     Args:
-        url: Of the server, with its query.
+        url: URL of the server, with its query.
         endpoints: What may follow the base.
 
     Raises:
@@ -125,7 +125,7 @@ def endpoint_url(url: str, endpoint: str, others: Sequence[str] = ()) -> str:
     """Return the address of an endpoint for a server's URL, see :class:`Endpoints`.
 
     Args:
-        url: Of the server.
+        url: URL of the server.
         endpoint: What follows the base, for example ``"/embeddings"``.
         others: Endpoints that the URL may end in as well, and that are then replaced.
 

@@ -24,10 +24,10 @@ class Problem:
 
     Args:
         id: Unique name in its file.
-        question: The question.
+        question: Text of the question.
         answer: The right answer; None where it is not known.
-        choices: Of a multiple-choice question: letter -> text; empty otherwise.
-        metadata: A JSON object.
+        choices: Choices of a multiple-choice question: letter -> text; empty otherwise.
+        metadata: Any further fields, as a JSON object.
     """
 
     id: str

@@ -30,7 +30,7 @@ class QueryKind:
     """A kind of query, and what follows from it.
 
     Args:
-        name: As samples store it: a word in lower case.
+        name: Name under which samples store the kind: a word in lower case.
         summary: What its queries are, for the card of a sample set.
         written: A language model writes them; False for what the trajectory itself holds.
         needs_corpus: They are checked by searching the corpus, so that there must be one.

@@ -26,9 +26,9 @@ class Passage:
     """A document of a sample.
 
     Args:
-        id: In its corpus.
-        text: Its text, without the title.
-        title: Its title, or empty. What is encoded is :attr:`full_text`.
+        id: Id of the document in its corpus.
+        text: Text of the document, without the title.
+        title: Title of the document, or empty. What is encoded is :attr:`full_text`.
         origin: Where a negative came from: ``reflection``, ``bm25``, ``dense``; or who found a positive.
     """
 
@@ -52,10 +52,11 @@ class Sample:
         query: The text, without template or instruction.
         query_kind: Name of a :class:`~rader_plugins.query_kinds.QueryKind`: ``question``, ``cot``, ``llm``,
             ``lexical``, or one that an installed package adds.
-        positives: At least one.
+        positives: The relevant documents, at least one.
         negatives: Hard negatives; may be none.
-        problem_id: Of the problem that it came from. Train and dev sets share none.
-        trajectory_id: Of the trajectory that it came from; empty for queries that were written from a document alone.
+        problem_id: Id of the problem that it came from. Train and dev sets share none.
+        trajectory_id: Id of the trajectory that it came from; empty for queries that were written from a document
+            alone.
         provenance: A JSON object: who labelled, how it was mined, ...
         weight: How much the loss of this sample counts: above 0, and 1 where nothing says otherwise.
     """
@@ -101,7 +102,7 @@ class Sample:
         """Read a row of ours, or one that has Tevatron's columns alone. A row without ``weight`` has weight 1.
 
         Args:
-            row: A JSON object.
+            row: The row, a JSON object.
             where: How to call it in messages.
 
         Raises:

@@ -128,7 +128,7 @@ def detect_encoding(raw: bytes) -> Encoding:
     escape sequences for ISO-2022-JP, and ASCII that is none for UTF-7 or HZ: these are guesses.
 
     Args:
-        raw: The whole content.
+        raw: The whole content of the file.
     """
     if mark := encoding_of_mark(raw):
         return Encoding(mark)
@@ -205,7 +205,7 @@ def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
     Line ends are left as they are.
 
     Args:
-        path: The file.
+        path: The file to read.
         encoding: How it is encoded, if it is known.
 
     Raises:

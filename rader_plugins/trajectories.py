@@ -41,15 +41,15 @@ class Considered:
     """A document that a retrieval returned, and what was thought of it.
 
     Args:
-        id: Of the document, in its corpus.
-        text: Its text.
-        score: Of the retriever; None if it told none.
+        id: Id of the document in its corpus.
+        text: Text of the document.
+        score: Score that the retriever gave it; None if it told none.
         relevant: The label; None if nobody judged it.
         reason: Why it was labelled so.
         labelled_by: Who did: ``reflection`` (an LLM, as in RaDeR), ``answer`` (the final answer was right),
             ``citation`` (a later step names it), ``opened`` (it was opened, or passed over), ``proof``, ``human``, ...;
             empty without a label.
-        title: Its title, if it has one beside the text.
+        title: Title of the document, if it has one beside the text.
         opened: Whether it was opened after the search; None where the log does not say what was opened.
         weight: How much a sample counts whose positive this document is; above 0, and 1 where nothing says otherwise.
     """
@@ -75,9 +75,9 @@ class Step:
             ``open`` (a document was opened and read) or ``answer``.
         text: What was thought, asked or answered; on a retrieval the kept document as the following steps read it; on
             an ``open`` what was read, where the log has it.
-        document_id: On a retrieval, the document that the trajectory goes on with, on an ``open`` the opened one; None
-            if it is not one.
-        considered: On a retrieval, every document that was looked at, best first.
+        document_id: Id of the document that the trajectory goes on with after a retrieval, or that an ``open`` opened;
+            None if there is none.
+        considered: Every document that a retrieval returned, best first.
     """
 
     kind: StepKind
@@ -92,14 +92,14 @@ class Trajectory:
 
     Args:
         id: Unique name in its file.
-        problem_id: Of the question; several trajectories of one problem share it.
-        question: The question.
-        steps: In their order.
+        problem_id: Id of the question; several trajectories of one problem share it.
+        question: Text of the question.
+        steps: The steps, in their order.
         answer: The final answer; None if none was reached.
         gold_answer: The right answer; None if it is not known.
         reward: 1.0 for a right answer, 0.0 for a wrong one, anything between for feedback; None if not known.
         source: Who made it: ``mcts``, ``import:...``, ``langchain``, ``llama-index``, ...
-        metadata: A JSON object.
+        metadata: Any further fields, as a JSON object.
     """
 
     id: str
@@ -137,7 +137,7 @@ class Trajectory:
         """Read a row, checking every field; unknown keys are ignored.
 
         Args:
-            row: The JSON object.
+            row: The row, a JSON object.
             where: How to call it in messages.
 
         Raises:
@@ -174,7 +174,7 @@ def is_right(reward: float | None, least: float = 1.0) -> bool | None:
 
     Args:
         reward: Between 0 and 1.
-        least: From which reward on an answer is right.
+        least: The least reward of a right answer.
     """
     return None if reward is None else reward >= least
 

@@ -37,7 +37,7 @@ def normalize(text: str, *, compatibility: bool = False) -> str:
     """Return a text in which what looks equal is equal.
 
     Args:
-        text: Any text.
+        text: The text to normalise, of any length.
         compatibility: NFKC in place of NFC: also makes ligatures, full-width letters and superscripts plain ones.
     """
     if text.isascii():
@@ -108,7 +108,7 @@ def split_words(text: str, *, identifiers: bool = False) -> list[str]:
     """Return the words of a text that :func:`normalize` returned, in order, and runs of scripts without blanks whole.
 
     Args:
-        text: The text.
+        text: A text that :func:`normalize` returned.
         identifiers: Take ``C++``, ``C#`` and ``.NET`` for words.
     """
     return _pattern_of(text, identifiers).findall(text)

@@ -45,7 +45,8 @@ class JudgeChecker:
 
     Args:
         llm: The model; wrap it in a :class:`~rader_plugins.llm.CachedChat` so that a rerun asks nothing again.
-        prompt: With ``{question}``, ``{gold}`` and ``{answer}`` in it; the reply must hold "same" or "different".
+        prompt: Template that holds ``{question}``, ``{gold}`` and ``{answer}``; the reply must hold "same" or
+            "different".
 
     Raises:
         InputError: ``llm`` is no chat model, or the prompt lacks a place.

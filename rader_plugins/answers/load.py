@@ -30,7 +30,7 @@ def load_checker(checker: str | AnswerChecker | Callable[[str, str], bool], **op
     Args:
         checker: ``math``, ``numeric``, ``choice``, ``exact``, ``regex`` (option ``pattern``), ``judge`` (option
             ``llm``), a ready checker, or a function ``(answer, gold) -> bool``.
-        **options: Of the checker named.
+        **options: Keyword arguments of the checker's class.
 
     Raises:
         InputError: There is no such checker, or it takes no such option.

@@ -127,7 +127,7 @@ class RegexChecker:
     """Takes the answer from a regular expression; the last match counts.
 
     Args:
-        pattern: Its first group is the answer, or all of it where there is no group.
+        pattern: Regular expression whose first group is the answer; without a group, all that it matches is.
         ignore_case: Whether upper and lower case are the same in the comparison.
 
     Example:
@@ -166,7 +166,7 @@ class CallableChecker:
     Args:
         function: ``(answer, gold) -> bool``.
         extract: Finds the answer in a text; by default what is boxed or stated, else the last line.
-        name: For manifests; by default the function's qualified name.
+        name: Name of the checker in manifests; by default the function's qualified name.
     """
 
     def __init__(

@@ -148,7 +148,7 @@ class Reading:
 
         Args:
             place: Where the index is.
-            source: The source.
+            source: The documents to read.
             index: The index; None if there is none yet.
 
         Raises:

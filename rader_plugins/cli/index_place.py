@@ -22,7 +22,8 @@ class IndexPlace:
     """A folder or a URL. Nothing is looked at before it is asked for.
 
     Args:
-        text: As it was written: a shell leaves ~ alone in ``--out=~/index``, and everything in quotes.
+        text: The folder or URL as the user wrote it: a shell leaves ~ alone in ``--out=~/index``, and everything in
+            quotes.
     """
 
     def __init__(self, text: str) -> None:
@@ -48,7 +49,7 @@ class IndexPlace:
 
     @property
     def needed_folder(self) -> Path:
-        """The folder.
+        """Return the folder; raise :class:`InputError` for the URL of an engine.
 
         Raises:
             InputError: It is a URL.

@@ -56,7 +56,7 @@ def resumable(kept: Callable[[], str], folder: Path | None = None) -> Iterator[N
 
     Args:
         kept: Returns what was kept, as a clause without a full stop.
-        folder: Where it is kept; if that is empty or not there, it is said that nothing is.
+        folder: Folder that keeps the work; where it is empty or missing, the message says that nothing was kept.
 
     Example:
         >>> with resumable(lambda: "2 of 3 files are in out"):

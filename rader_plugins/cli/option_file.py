@@ -23,7 +23,7 @@ def options_from_table(name: str) -> Callable[[typer.Context, Path | None], Path
     take a list.
 
     Args:
-        name: Of the table.
+        name: Name of the table in the TOML file.
 
     Raises:
         InputError: From the callback: the file is unusable, or has an option that the command does not have.

@@ -129,7 +129,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: str =
     """Return the lines of a plain table.
 
     Args:
-        headers: One per column.
+        headers: The headings, one per column.
         rows: Cells, each of one line.
         right: One character per column: ``r`` aligns it to the right.
         columns: Fold long cells so that the table is no wider than this; 0 lets it be as wide as it is.

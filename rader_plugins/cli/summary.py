@@ -45,9 +45,9 @@ def ingested_facts(
     """Return what an ingestion did as ``(name, value)`` lines.
 
     Args:
-        stats: Of the index.
-        outcome: Of the ingestion.
-        survey: Of the source.
+        stats: Figures of the index, as :meth:`Index.stats` returns them.
+        outcome: What the ingestion added, replaced and left.
+        survey: What was read of the source.
         maximum: How many tokens of a document the model reads.
         verbose: Name everything that was left out or mended, and not only the first ten.
     """

@@ -73,9 +73,9 @@ def build(
     machine must have this library, reach the engine, and see the files under the same paths.
 
     Args:
-        index: Where they go; :meth:`optimize` is left to the caller.
-        shares: What to read.
-        address: Of a Ray cluster; ``local`` starts one on this machine, which listens on 127.0.0.1 alone.
+        index: The index that the documents are added to; :meth:`optimize` is left to the caller.
+        shares: The parts of the corpus that this call reads and adds.
+        address: Address of a Ray cluster; ``local`` starts one on this machine, which listens on 127.0.0.1 alone.
         workers: How many encode and write.
         gpus: How many GPUs each has; a part of one where several share it.
         progress: Shows how far it is.

@@ -22,9 +22,9 @@ class Adapter:
     """A LoRA adapter repository.
 
     Args:
-        folder: Where it is.
+        folder: The local folder that holds the repository's files.
         base: Hub id or directory of the model that it is merged into.
-        state: Its tensors by name.
+        state: The tensors of the adapter, by name.
     """
 
     folder: Path
@@ -61,8 +61,8 @@ def merge_adapter(model: Any, adapter: Adapter, *, whole_modules: tuple[str, ...
     """Merge an adapter into its base model, which is changed, and return it.
 
     Args:
-        model: The base model.
-        adapter: The adapter.
+        model: The base model, in torch; its weights are changed in place.
+        adapter: The adapter to merge, as it was read from its folder.
         whole_modules: Modules of the base model that the adapter holds as they are, in place of the base's own (the
             head of a classifier).
 

@@ -94,7 +94,7 @@ def run_batches(
     """Run batches one after the other; one that does not fit into memory is halved.
 
     Args:
-        batches: Positions into ``lengths``.
+        batches: The batches, each a list of positions into ``lengths``.
         lengths: Number of tokens of each text.
         forward: Runs the model on the texts at these positions.
         device: Where the model is: ``cpu``, ``cuda``, ...

@@ -74,8 +74,8 @@ class CachedEncoder(Encoder):
     A query and a document of the same text, or the same query under two instructions, are different entries.
 
     Args:
-        encoder: Makes the vectors.
-        cache: Keeps them.
+        encoder: The encoder that makes the vectors that are not in the cache.
+        cache: The cache that keeps the vectors.
     """
 
     def __init__(self, encoder: Encoder, cache: VectorCache) -> None:

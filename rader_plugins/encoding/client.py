@@ -49,9 +49,9 @@ class EmbeddingClient:
     """Sends requests to one embedding server. Thread-safe.
 
     Args:
-        url: Of the server.
+        url: URL of the server, with or without ``/v1`` or an endpoint.
         extra: Further fields of every request; None as a value leaves out one that would be sent.
-        **options: Of :class:`~rader_plugins.http_client.ServerClient`.
+        **options: Keyword arguments of :class:`~rader_plugins.http_client.ServerClient`.
     """
 
     def __init__(self, url: str, *, extra: Mapping[str, Any] | None = None, **options: Any) -> None:
@@ -68,8 +68,8 @@ class EmbeddingClient:
         """Return the vectors of texts as the server gives them, shape (n, dimension).
 
         Args:
-            texts: What is sent.
-            model: Its name at the server.
+            texts: The texts of one request, as they are sent.
+            model: Name of the model at the server.
             once: Do not try again what fails.
 
         Raises:

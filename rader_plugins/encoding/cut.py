@@ -20,7 +20,7 @@ class CutEncoder(Encoder):
     length.
 
     Args:
-        encoder: Whose vectors.
+        encoder: The encoder whose vectors are cut.
         dimension: How many of their places stay, at least 1 and fewer than there are.
 
     Raises:

@@ -52,7 +52,7 @@ class HTTPEncoder(Encoder):
         api_key_env: Environment variable with the key; no ``Authorization`` is sent if it is unset.
         headers: Further headers; ``$NAME`` in a value is read from the environment (``{"api-key": "$AZURE_KEY"}``).
         extra: Further fields of every request (``{"dimensions": 512}``); None leaves a field out.
-        concurrency: Requests at once.
+        concurrency: How many requests are under way at once.
         batch_size: Texts in a request.
         batch_tokens: Most tokens in a request, as far as they can be estimated without its tokenizer (three characters
             are one); None: any number.

@@ -42,8 +42,8 @@ class LoadedModel:
     """A model and the thread that runs it; several encoders may share one.
 
     Args:
-        model: What was loaded.
-        device: Where it is: ``cpu``, ``cuda``, ...
+        model: The model object that the functions of a call get.
+        device: Device that holds the model: ``cpu``, ``cuda``, ...
     """
 
     def __init__(self, model: Any, device: str) -> None:
@@ -71,8 +71,8 @@ class LoadedModel:
         """Return one result for each item, before all documents that wait, together with others of its kind.
 
         Args:
-            items: What ``run`` takes.
-            sizes: Length of each.
+            items: The inputs, each as ``run`` takes it.
+            sizes: Length of each item, in the unit of the batches' budget.
             run: Runs the model on items of one kind, whoever asked for them.
             kind: Items that may be run together have the same.
             budget: Most padded length of items that are run at once, a single one excepted.
@@ -175,6 +175,6 @@ def shared_model(key: Hashable, load: Callable[[], LoadedModel]) -> LoadedModel:
 
     Args:
         key: Everything that decides what is loaded: place, content, device, precision.
-        load: Loads it.
+        load: Function that loads the model; called only where none is in use under the key.
     """
     return _shelf.take(key, load)

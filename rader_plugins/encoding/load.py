@@ -27,15 +27,14 @@ def load_encoder(name_or_path_or_url: str | os.PathLike[str] | Recipe, **options
         name_or_path_or_url: A registered name (``"mini"``, ``"rader-7b"``; see ``rader models``) or the hub id of
             one, a :class:`~rader_plugins.Recipe`, a model directory, another hub id with a Sentence Transformers
             configuration, or the URL of an OpenAI-compatible embedding server.
-        **options: Of :class:`~rader_plugins.encoding.local.LocalEncoder` (``device``, ``dtype``, ``batch_tokens``,
-            ``attn_implementation``, ``trust_remote_code``, ``show_progress``, ``shared``) or, for a URL, of
-            :class:`~rader_plugins.encoding.http.HTTPEncoder` (``recipe``, ``model``, ``concurrency``, ...).
+        **options: Keyword arguments of :class:`~rader_plugins.encoding.local.LocalEncoder` (``device``, ``dtype``,
+            ``batch_tokens``, ``attn_implementation``, ``trust_remote_code``, ``show_progress``, ``shared``) or, for a
+            URL, of :class:`~rader_plugins.encoding.http.HTTPEncoder` (``recipe``, ``model``, ``concurrency``, ...).
             ``backend="onnx"`` runs the ``onnx/model.onnx`` of a directory or hub repository without torch, as
             :class:`~rader_plugins.encoding.onnx_encoder.OnnxEncoder` (``device``, ``batch_tokens``, ...); so does a
-            directory that holds no other weights. ``recipe`` states how a directory or hub id makes vectors.
-            ``cache`` is the path of an on-disk cache.
-            ``dimension`` cuts vectors to a length (see :class:`~rader_plugins.encoding.cut.CutEncoder`), for models
-            that were trained with ``matryoshka``.
+            directory that holds no other weights. ``recipe`` states how a directory or hub id makes vectors. ``cache``
+            is the path of an on-disk cache. ``dimension`` cuts vectors to a length (see
+            :class:`~rader_plugins.encoding.cut.CutEncoder`), for models that were trained with ``matryoshka``.
 
     Raises:
         InputError: The model cannot be found, does not say how it makes vectors, or an option is unknown.

@@ -37,7 +37,8 @@ class LocalEncoder(ModelEncoder):
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; default: the best there is.
         dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``, the default: the precision that the
             processor is good at; see :func:`~rader_plugins.encoding.models.pick_dtype`.
-        attn_implementation: As in transformers: ``"sdpa"``, ``"flash_attention_2"``, ``"eager"``.
+        attn_implementation: Attention kernel, named as in transformers: ``"sdpa"``, ``"flash_attention_2"``,
+            ``"eager"``.
         batch_tokens: Padded tokens in a batch; default 2048 on a CPU, 32768 on a GPU.
         trust_remote_code: Let the checkpoint's repository run its own code.
         show_progress: True, False, or None for "if the standard error is a terminal".

@@ -142,8 +142,8 @@ def build_model(recipe: Recipe, location: str, options: LoadOptions) -> Sentence
     """Load a checkpoint into the modules that its recipe states.
 
     Args:
-        recipe: With pooling ``"model"``, a Sentence Transformers directory is loaded as it is; otherwise the
-            modules are Transformer, Pooling and, for normalised vectors, Normalize.
+        recipe: The recipe of the checkpoint. Where its pooling is ``"model"``, a Sentence Transformers directory is
+            loaded as it is; otherwise the modules are Transformer, Pooling and, for normalised vectors, Normalize.
         location: Directory or hub id. One with ``adapter_config.json`` is a LoRA adapter and merged into its base.
         options: Device, precision and so on.
 

@@ -110,7 +110,7 @@ def pooled(states: Any, mask: Any, recipe: Recipe, prompt: int) -> Vectors:
     Args:
         states: Shape (n, tokens, dimension).
         mask: Shape (n, tokens); None where nothing is padded. Padding stands on the right.
-        recipe: Says how.
+        recipe: The recipe that states the pooling.
         prompt: So many first tokens do not take part.
 
     Returns:

@@ -47,7 +47,7 @@ def export_encoder(
 
     Args:
         recipe: How the model makes vectors.
-        location: Where it is: a directory or hub id.
+        location: Directory or hub id of the model.
         out: A directory that does not exist yet or is empty.
         precision: ``fp32``; ``fp16`` halves the file; ``int8`` keeps the weights of products in 8 bits, each block of
             32 with a scale of its own.

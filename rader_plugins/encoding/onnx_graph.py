@@ -45,9 +45,9 @@ class Exported:
     """What became of an export.
 
     Args:
-        folder: The model directory.
-        kind: ``retriever`` or ``reranker``.
-        precision: Of its weights.
+        folder: The model directory that was written.
+        kind: Kind of model, ``retriever`` or ``reranker``.
+        precision: Precision of the exported weights.
         agreement: The smallest cosine between a vector of the original and its own, over the bundled corpus; of a
             reranker, the correlation of their scores.
         compared: How many texts, or pairs.
@@ -103,8 +103,8 @@ def write_graph(
         module: Takes the tensors of ``example`` in their order, and returns one tensor.
         example: Inputs by name, each of shape (n, tokens); both sizes are free in the file.
         output: Name of the result.
-        folder: The model directory.
-        precision: Of the weights.
+        folder: The model directory to write into.
+        precision: Precision of the weights in the file.
         pooled: The result has one row for each text, and not for each token.
 
     Raises:

@@ -38,7 +38,7 @@ class OnnxModel:
     """A file and the session that runs it. A forked process makes a session of its own: it has none of the threads.
 
     Args:
-        file: The ``.onnx`` file.
+        file: Path of the ``.onnx`` file.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
@@ -173,8 +173,8 @@ def load_onnx(folder: Path, device: str, *, shared: bool) -> LoadedModel:
     """Load the model of a directory, or return it where it is loaded already.
 
     Args:
-        folder: The model directory.
-        device: Where it runs.
+        folder: The model directory, which holds ``onnx/model.onnx``.
+        device: Device that runs it: ``cpu`` or ``cuda``.
         shared: Whether one that is loaded already is used.
 
     Raises:

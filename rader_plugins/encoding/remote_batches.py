@@ -67,9 +67,9 @@ class RemoteCall:
     """The texts of one call, and the vectors that have come for them. Batches may end in any order, in any thread.
 
     Args:
-        role: For messages.
+        role: Whether the texts are queries or documents, for messages.
         texts: What is sent, each different.
-        rows: For every text of the caller its position in ``texts``.
+        rows: Position in ``texts`` of every text of the caller, who may have repeated some.
     """
 
     def __init__(self, role: Role, texts: Sequence[str], rows: Sequence[int]) -> None:

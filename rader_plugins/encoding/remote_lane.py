@@ -61,7 +61,7 @@ class QueryLane:
         """Send the texts of a call that fit into a request; the future gives their number.
 
         Args:
-            call: The texts.
+            call: The call whose texts are sent.
             embed: Sends texts, of this call and of others, and returns their vectors.
 
         Raises:

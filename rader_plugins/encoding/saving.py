@@ -33,12 +33,12 @@ class Savable(Protocol):
 
     @property
     def model(self) -> SentenceTransformer:
-        """The model."""
+        """The Sentence Transformers model that is saved."""
         ...
 
     @property
     def tokenizer(self) -> Any:
-        """Its tokenizer."""
+        """The tokenizer that is saved with the model."""
         ...
 
 
@@ -55,7 +55,7 @@ def save_encoder(encoder: Savable, path: str | os.PathLike[str]) -> None:
     The directory appears complete or not at all.
 
     Args:
-        encoder: A local encoder.
+        encoder: An encoder that holds its model on this machine.
         path: A directory that does not exist yet or is empty.
 
     Raises:

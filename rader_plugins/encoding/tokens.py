@@ -135,7 +135,7 @@ def tokenize(
     end-of-sequence token, or the padding token where there is none.
 
     Args:
-        tokenizer: Of the checkpoint. Fast tokenizers are not thread-safe, so a lock is held while it works.
+        tokenizer: Tokenizer of the checkpoint. Fast ones are not thread-safe, so a lock is held while it works.
         recipe: Templates, lengths and end-of-sequence handling.
         role: ``"query"`` or ``"document"``.
         texts: Raw texts, any length.
@@ -182,7 +182,7 @@ def enough_of(text: str, tokens: int, count: Callable[[str], int]) -> str:
     """Return a beginning of a text whose first tokens are those of the whole text, or the text where that is short.
 
     Args:
-        text: Any length.
+        text: The text to cut, of any length.
         tokens: How many of them have to be the same. A beginning that is returned has more.
         count: Returns how many tokens a text has.
     """

@@ -34,8 +34,8 @@ class Limits:
     """What an engine cannot store; None means that nothing of the kind is known.
 
     Attributes:
-        id_bytes, text_bytes, metadata_bytes: Longest UTF-8.
-        dimension: Longest vector.
+        id_bytes, text_bytes, metadata_bytes: Greatest length of each, in bytes of UTF-8.
+        dimension: Greatest length of a vector.
         terms: Most different terms of a text.
         nul: Whether U+0000 may stand in a text, an id or metadata.
     """
@@ -53,10 +53,10 @@ class Row:
     """A document as an engine stores it. Its key is its partition and its id.
 
     Attributes:
-        id, text: The document's.
-        metadata: JSON.
-        digest: Of the text, 32 hexadecimal digits.
-        metadata_digest: Of the metadata in canonical form, 32 hexadecimal digits.
+        id, text: Id and text of the document.
+        metadata: Metadata of the document, as JSON.
+        digest: Digest of the text, 32 hexadecimal digits.
+        metadata_digest: Digest of the metadata in canonical form, 32 hexadecimal digits.
         vector: float32 array of shape (dimension,), of length 1; None in an index without vectors.
         terms: What BM25 multiplies; may be empty.
         stamp: Tells rows that the statistics count from later ones.
@@ -132,8 +132,8 @@ class Collection(ABC):
         """Make it, empty; a process that is killed meanwhile leaves it or nothing that :meth:`exists` sees.
 
         Args:
-            dimension: Of the vectors; None makes it without.
-            dtype: ``float32`` or ``float16``.
+            dimension: Length of the vectors; None makes a collection without vectors.
+            dtype: Type in which vectors are stored, ``float32`` or ``float16``.
             ann: None searches exactly; otherwise the engine's own structure, as far as it has the parameters.
             header: The first value of the blob :data:`HEADER`.
 
@@ -236,7 +236,7 @@ class Collection(ABC):
 
         Args:
             vectors: Shape (q, dimension).
-            k: At most ``most``.
+            k: How many rows to return, ``most`` at the most.
             scopes: One for every vector.
         """
 

@@ -24,8 +24,8 @@ class FirstAdd:
     """A call of add() that found an empty index: it counts what it adds.
 
     Attributes:
-        builder: Counts.
-        stamp: Of its rows as long as nobody else has renewed the statistics; None before its first batch.
+        builder: Counts the terms of what the call adds.
+        stamp: Stamp of its rows as long as nobody else has renewed the statistics; None before its first batch.
     """
 
     builder: StatisticsBuilder = field(default_factory=StatisticsBuilder)

@@ -42,7 +42,7 @@ def with_details(
     """Return hits with what a request asks to know beside.
 
     Args:
-        request: Its ``details`` say what.
+        request: The request; its ``details`` say what the hits shall carry.
         answers: The hits of every query.
         places: What lists say of the candidates of every query; None where there is but the one of the mode.
         weights: What finds and weighs terms; needed for ``terms``.

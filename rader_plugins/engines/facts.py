@@ -43,7 +43,7 @@ class Facts:
     """What is kept of one document's metadata.
 
     Attributes:
-        tokens: Its claims, each at most 96 bytes long, in ascending order.
+        tokens: The claims of the document, each at most 96 bytes long, in ascending order.
         bounds: Name of a path (:func:`bound_name`) -> kind -> least and greatest value: floats, strings of at most 257
             characters, or microseconds since 1970.
     """

@@ -109,8 +109,8 @@ def write_statistics(
     """Store statistics, put them in force and return the header that says so.
 
     Args:
-        collection: Where.
-        header: The newest one.
+        collection: The collection that stores them.
+        header: The newest header, which the returned one replaces.
         statistics: What replaces those before.
         stamp: What the rows hold that they count.
         is_exact: Whether their mean length is that of the documents.

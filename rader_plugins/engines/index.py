@@ -353,7 +353,7 @@ def create_engine_index(
         encoder: What makes the vectors, or what :func:`rader_plugins.load_encoder` takes; None makes an index without.
         url: How it is opened again.
         partition: The part that it looks at.
-        **options: See :meth:`rader_plugins.RaderIndex.create`.
+        **options: Settings of the index; see :meth:`rader_plugins.RaderIndex.create`.
 
     Raises:
         AlreadyExistsError: There is an index, or something that is not ours.

@@ -26,7 +26,7 @@ class Moments:
     """Holds the header and the statistics of an index.
 
     Args:
-        collection: Where they are.
+        collection: The collection that stores both.
         header: What was read last.
     """
 

@@ -46,7 +46,7 @@ class Searching:
         """Return hits for every query.
 
         Args:
-            request: With a ``k`` of at least 1 and at least one query.
+            request: The request, with at least one query and a ``k`` of at least 1.
             vectors: Shape (q, dimension); None in ``bm25`` mode.
             queries: Sparse vectors; empty in ``dense`` mode.
             scopes: What may be found, for every query.
@@ -200,7 +200,7 @@ def untied(fetch: Callable[[Sequence[int], int], list[Ranking]], count: int, k: 
     Args:
         fetch: Takes positions of queries and how many hits; returns a ranking for each position.
         count: How many queries there are.
-        k: At least 1.
+        k: How many to return, at least 1.
         most: The most hits that ``fetch`` returns; beyond it ties are cut as the engine cuts them.
     """
     rankings: list[Ranking] = [([], np.zeros(0))] * count

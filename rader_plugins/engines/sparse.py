@@ -50,7 +50,7 @@ def dimension_of(term: str, dimensions: int) -> int:
     """Return the dimension of a term, 0 to ``dimensions`` - 1.
 
     Args:
-        term: As the analyzer gives it.
+        term: A term as the analyzer returns it.
         dimensions: How many dimensions an engine has.
 
     Example:

@@ -29,7 +29,7 @@ class Statistics:
         documents: How many there were.
         mean_length: Mean number of terms of a document; 1 where there are none.
         dimensions: Dimensions of the terms that occur, ascending, uint32 array of shape (t,).
-        frequencies: In how many documents each occurs, uint32 array of shape (t,).
+        frequencies: Number of documents in which each term occurs, uint32 array of shape (t,).
     """
 
     documents: int

@@ -16,9 +16,9 @@ class EngineUrl:
     """The parts of a URL, decoded.
 
     Attributes:
-        scheme: In lower case.
+        scheme: Scheme of the URL, in lower case.
         host, port: None where the URL has none.
-        username, password: As they stand in it; both are better kept in the environment.
+        username, password: Credentials as the URL has them; both are better kept in the environment.
         path: Without the slash that begins it; with it where there is no host (a folder).
         options: What stands behind ``?``.
     """

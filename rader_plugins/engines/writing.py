@@ -67,10 +67,10 @@ class Writing:
     """Adds documents to one collection and renews its statistics.
 
     Args:
-        collection: Where.
+        collection: The collection that rows are written to.
         partition: The part of it that documents go to.
         encoders: Holds what makes its vectors.
-        moments: Its header and statistics.
+        moments: Header and statistics of the collection.
     """
 
     def __init__(self, collection: Collection, partition: str, encoders: EncoderSlot, moments: Moments) -> None:
@@ -296,7 +296,7 @@ def repeated(call: Callable[[], T], pauses: Sequence[float] = _PAUSES) -> T:
     """Call something that may be repeated safely; repeat it where the engine says that this may help.
 
     Args:
-        call: What to call.
+        call: The function to call, without arguments.
         pauses: Seconds before each repetition.
 
     Raises:

@@ -102,7 +102,7 @@ def citations(manifests: Iterable[Mapping[str, Any]], measures: Iterable[str], *
     """Return BibTeX of the data sets, models, measures and tests that were used, as far as their sources are known.
 
     Args:
-        manifests: Of the evaluations.
+        manifests: Manifests of the evaluations to cite for.
         measures: Names of the measures that are reported.
         tested: Whether runs were tested against each other.
     """

@@ -22,8 +22,8 @@ def index_corpus(dataset: RetrievalDataset, index: Index, *, on_progress: Callab
     be encoded, are left out; :func:`rader_plugins.evaluation.evaluate` reports them.
 
     Args:
-        dataset: Whose corpus.
-        index: Where it goes.
+        dataset: The data set whose corpus is indexed.
+        index: The index that the documents are added to.
         on_progress: Called with the number of documents that were dealt with since its last call.
 
     Returns:

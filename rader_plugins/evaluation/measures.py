@@ -31,7 +31,7 @@ class MeasureSet:
     Attributes:
         library: Name -> measure of ir_measures.
         weighted: Name -> measure over weighted aspects.
-        functions: Name -> function.
+        functions: The function of each measure, by name.
     """
 
     library: Mapping[str, Any]
@@ -40,7 +40,7 @@ class MeasureSet:
 
     @property
     def names(self) -> list[str]:
-        """Their names."""
+        """Names of the measures, in the order in which they were named."""
         return [*self.library, *self.weighted, *self.functions]
 
     @property
@@ -110,7 +110,7 @@ class MeasureSet:
 
 
 def measure_set(measures: Iterable[Measure]) -> MeasureSet:
-    """Parse measures.
+    """Return the measures that names such as ``nDCG@10`` stand for.
 
     Raises:
         InputError: A name is unknown, or two measures share one.

@@ -29,7 +29,7 @@ def outcome(
         job: What was to be done.
         rows: What :class:`Progress` kept.
         failed: Query -> what the retriever raised for it.
-        manifest: Of the job.
+        manifest: Manifest of the job whose results are scored.
 
     Raises:
         UnusableResultsError: None of the results is a document of the corpus.

@@ -23,7 +23,7 @@ class Progress:
     """Keeps one row per finished call.
 
     Args:
-        folder: Where they are written; None keeps them in memory alone.
+        folder: The folder that the rows are written to; None keeps them in memory alone.
         manifest: What makes the results; a folder with another manifest is refused.
 
     Attributes:

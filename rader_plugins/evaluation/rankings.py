@@ -80,7 +80,7 @@ def check_run(run: Run, what: str = "The run") -> None:
     """Raise :class:`InputError` unless every score is a number.
 
     Args:
-        run: The run.
+        run: The run to check.
         what: How to call it in the message.
     """
     check_nested(run, what)
@@ -107,8 +107,8 @@ def interpolate(
     first where they are on different scales.
 
     Args:
-        runs: At least one.
-        weights: One per run.
+        runs: The runs to add up, at least one.
+        weights: Weight of each run.
         documents: ``"first"`` keeps the queries and documents of the first run (what was reranked); ``"union"`` those
             of any run. A score that a run does not have counts as 0.
 

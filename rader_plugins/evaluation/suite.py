@@ -70,7 +70,7 @@ def evaluate_all(
         datasets: Data sets, or what ``rader evaluate`` calls them; ``bright:all`` is all of BRIGHT.
         out: Folder with one folder for every data set. The same call goes on where a stopped one stopped.
         name: What to call the system in comparisons; by default the name of ``out``.
-        **options: Of :func:`evaluate`.
+        **options: Keyword arguments of :func:`evaluate`.
 
     Raises:
         InputError: There is no data set, or two of one name.

@@ -81,7 +81,7 @@ class System:
             returned, not checked yet.
         about: What it is, for the manifest; a JSON object.
         index_ids: Ids of the documents that it searches, where that is known.
-        close: To be called when the evaluation is over.
+        close: Function to call when the evaluation is over.
     """
 
     search: Callable[[list[str], list[list[str]], int, list[str]], Any]

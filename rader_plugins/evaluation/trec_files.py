@@ -64,7 +64,7 @@ def write_run(run: Run, path: str | os.PathLike[str], name: str = "rader") -> No
     Args:
         run: Query id -> document id -> score.
         path: The file, written atomically.
-        name: The last column.
+        name: Name of the run, written in the last column.
 
     Raises:
         InputError: An id is empty or holds white space, which the format cannot express.

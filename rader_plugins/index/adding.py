@@ -63,7 +63,7 @@ class Adder:
     """Adds documents to one index, in commits.
 
     Args:
-        home: The index.
+        home: The parts of the index that is written to.
         encoders: Holds what makes its vectors.
         lock: The right to write to it.
     """

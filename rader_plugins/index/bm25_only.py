@@ -16,7 +16,7 @@ def bm25_index(path: Path | None, documents: Iterable[Document]) -> RaderIndex:
 
     Args:
         path: Where to make it; None keeps it in memory.
-        documents: What to search.
+        documents: The documents to search.
     """
     index = RaderIndex.create(path, None)
     index.add(documents)

@@ -26,7 +26,7 @@ def as_encoder(encoder: Encoder | Recipe | str, precision: str | None = None) ->
 
     Args:
         encoder: The encoder, or what it is loaded from.
-        precision: In which torch is to compute, if it is known.
+        precision: Precision in which torch is to compute, where it is known.
 
     Raises:
         InputError: It is neither, or cannot be loaded.

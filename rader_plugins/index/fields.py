@@ -136,7 +136,7 @@ class FieldColumns:
     """The fields that filters have asked for, brought up to date with every commit.
 
     Args:
-        store: Where metadata is.
+        store: The database that holds the metadata.
     """
 
     def __init__(self, store: Store) -> None:

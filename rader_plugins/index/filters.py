@@ -50,7 +50,7 @@ class Comparison:
     """One condition on one field.
 
     Attributes:
-        key: As it was written; :func:`path_of` says what it reaches.
+        key: The field as it was written; :func:`path_of` says what it reaches.
         operator: One of ``$eq $ne $in $nin $gt $gte $lt $lte $contains $all $size $exists $type``.
         operands: JSON values, or a ``datetime`` with a zone; one, but for ``$in``, ``$nin`` and ``$all``.
     """

@@ -44,9 +44,9 @@ class Settings:
         recipe, fingerprint: Whose vectors it holds; None without vectors.
         location: Where the model was found, as a hint; a directory is absolute.
         dimension, dtype: Length (None without vectors) and storage type of the vectors.
-        bm25, ann: How it searches.
+        bm25, ann: Settings of lexical search, and of approximate search.
         location_from_index: The way from the index to the directory of the model, for both to be moved together.
-        precision: In which precision its first vectors were computed, where that is known; it goes on in it.
+        precision: Precision in which its first vectors were computed, where that is known; it goes on in it.
     """
 
     recipe: Recipe | None
@@ -117,9 +117,9 @@ class Home:
     """The parts of one index.
 
     Attributes:
-        folder: Where it lies; None in memory.
-        store: Its database.
-        shards: Its vectors; None without.
+        folder: The folder of the index; None in memory.
+        store: The database of the index.
+        shards: The files of its vectors; None without vectors.
         settings: What it was created with.
     """
 

@@ -118,7 +118,7 @@ class RaderIndex(IndexReader):
         """Open an index.
 
         Args:
-            path: Its folder. ``~`` and environment variables are replaced.
+            path: Folder of the index. ``~`` and environment variables are replaced.
             encoder: What encodes queries and new documents; it must have the index's fingerprint. None loads the
                 recorded recipe when it is first needed.
             verify: Compare all vectors with their checksums; None does so up to 1 GiB of them.
@@ -259,10 +259,10 @@ class RaderIndex(IndexReader):
     def delete(
         self, ids: Iterable[str] | None = None, *, filter: Filter | None = None, lock_timeout: float | None = None
     ) -> int:
-        """Delete documents.
+        """Delete documents by their ids or by a filter.
 
         Args:
-            ids: Their ids; those that are not stored are ignored.
+            ids: Ids of the documents; those that are not stored are ignored.
             filter: Those that pass it; with ``ids``, those of the ids that do.
             lock_timeout: Seconds to wait for another writer; None takes the index's own.
 
@@ -303,7 +303,7 @@ class RaderIndex(IndexReader):
 
         Args:
             path: Folder of the index.
-            encoder: As in :meth:`open`.
+            encoder: The encoder, as in :meth:`open`.
 
         Returns:
             How many documents were encoded again.

@@ -178,7 +178,7 @@ def rebuild(home: Home, snapshot_now: Callable[[], Snapshot]) -> None:
     """Drop deleted rows and build the derived structures anew.
 
     Args:
-        home: Of the index.
+        home: The parts of the index that is rebuilt.
         snapshot_now: Returns the newest committed state.
     """
     renew_terms(home)

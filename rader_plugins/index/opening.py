@@ -61,7 +61,7 @@ def open_index(where: str | PathLike[str], encoder: Encoder | Recipe | str | Non
     """Open an index.
 
     Args:
-        where: Its folder, or the URL of an engine.
+        where: Folder of the index, or the URL of an engine.
         encoder: What encodes queries and new documents; it must have the index's fingerprint. None loads the recorded
             one when it is first needed.
 

@@ -30,8 +30,9 @@ class AddOptions(TypedDict, total=False):
     """What :meth:`Index.add` takes besides the documents.
 
     Attributes:
-        vectors: Their vectors, shape (n, dimension), if they are known; scaled to length 1. They win over stored ones.
-        commit_every: Documents per commit.
+        vectors: Vectors of the documents, shape (n, dimension), if they are known; scaled to length 1. They win over
+            stored ones.
+        commit_every: How many documents each commit holds.
         lock_timeout: Seconds to wait for another writer; None takes the index's own.
     """
 

@@ -38,7 +38,7 @@ class QuantisedRows:
     """The codes of the rows of an index, as many of them as a search needs; for one epoch, in which rows keep vectors.
 
     Args:
-        dimension: Of the vectors.
+        dimension: Length of the vectors.
         find_file: Returns the file that is recorded now and of this epoch, with its folder; None where there is none.
             For an index in memory, None: all codes are made here.
     """

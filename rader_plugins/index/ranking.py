@@ -58,10 +58,10 @@ def rank(
     """Rank the rows of a snapshot for every query of a request.
 
     Args:
-        snapshot: What is searched.
-        request: What for.
+        snapshot: The state of the index that is searched.
+        request: What to search for, and how.
         vectors: What :func:`check_vectors` returned.
-        masks: For every query, which rows may be found, shape (rows,); None allows all living documents.
+        masks: Which rows may be found, for every query an array of shape (rows,); None allows all living documents.
     """
     if vectors is None:
         return [

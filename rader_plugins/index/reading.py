@@ -41,7 +41,7 @@ class IndexReader:
     """Reads one index: its figures, its documents and searches, each of one committed state. It changes nothing.
 
     Args:
-        home: The index.
+        home: The parts of the index that is read.
     """
 
     def __init__(self, home: Home) -> None:

@@ -29,13 +29,13 @@ class SearchRequest:
 
     Attributes:
         queries: The texts; BM25 reads them.
-        vectors: Their vectors, shape (q, dimension); None in ``bm25`` mode.
+        vectors: Vectors of the queries, shape (q, dimension); None in ``bm25`` mode.
         k: Hits for each query; 0 gives none.
         mode: ``dense`` (cosine), ``bm25`` (documents that share a term with the query only) or ``hybrid``.
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
         candidates: How many documents each side of a hybrid search contributes; at least ``k`` of them.
         filter: Which documents may be found, applied before ranking.
-        exclude_ids: For every query, documents that must not be returned; None excludes none.
+        exclude_ids: Ids of documents that must not be returned, a list for every query; None excludes none.
         partition: The part of the index to search; None searches the index's own (all of it, where there are no parts).
         details: What hits carry beside their scores: ``ranks`` in each list, ``terms`` with what each adds to BM25.
 
@@ -111,7 +111,7 @@ class SearchRequest:
         """Refuse what an index cannot do.
 
         Args:
-            capabilities: What it can.
+            capabilities: What the index can do.
             index: What a message calls it.
 
         Raises:

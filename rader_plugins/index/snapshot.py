@@ -139,8 +139,8 @@ class Snapshot:
 
         Args:
             queries: float32 array of shape (q, dimension).
-            k: How many.
-            masks: For every query, which rows may be found; None allows all living documents.
+            k: How many rows to return.
+            masks: Which rows may be found, an array for every query; None allows all living documents.
         """
         if not self.rows:
             return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]

@@ -107,7 +107,7 @@ def resolve_chunking(
 
     Args:
         record: What the index remembers.
-        stored: Its documents, looked at only where it remembers nothing.
+        stored: Documents of the index, looked at only where it remembers nothing.
         requested: What the user names, if anything.
         rechunk: Whether another chunking than before is wanted; without ``requested``, whole documents.
 

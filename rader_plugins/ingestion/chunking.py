@@ -63,7 +63,7 @@ class Chunking:
         """Yield the chunks of a document, ``<id>#<n>``, with its metadata and where they were cut.
 
         Args:
-            document: What to split.
+            document: The document to split.
             markdown: Whether its text is Markdown.
             code: If it is source code, the ending of such files.
             first: Number of the first chunk: parts of a file are split one after the other.

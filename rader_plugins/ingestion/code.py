@@ -68,7 +68,7 @@ class Symbols:
     """Finds the function or class that a part of a text lies in, such as ``Index.add``.
 
     Args:
-        text: The code.
+        text: The code of one file.
         suffix: One of :data:`CODE_SUFFIXES`.
 
     Raises:

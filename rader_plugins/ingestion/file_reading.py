@@ -32,10 +32,10 @@ class FileContent:
     """What a file gave.
 
     Attributes:
-        documents: Its documents, in their order.
+        documents: Documents of the file, in their order.
         findings: What is wrong with it.
-        sha256: Of its content, in hexadecimal; "" if nobody will know how it was read: not at all, or by a reader that
-            had to be ended.
+        sha256: Digest of the file's content, in hexadecimal; "" if nobody will know how it was read: not at all, or by
+            a reader that had to be ended.
     """
 
     documents: list[Document] = field(default_factory=list)
@@ -45,11 +45,11 @@ class FileContent:
 
 @dataclass(frozen=True)
 class FileReader:
-    """Reads files.
+    """Reads files into documents, each by its format.
 
     Args:
         chunking: How to split documents; None leaves them whole.
-        encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
+        encoding: Encoding of files that are not UTF-8 and bear no byte order mark; None guesses.
         columns: What the columns of tables are for; None reads tables as plain texts.
     """
 
@@ -61,7 +61,7 @@ class FileReader:
         """Return what a file holds; nothing, which is noted, if it cannot be read or is no text.
 
         Args:
-            file: The file.
+            file: The file to read.
             name: What it is called in ids and findings; may hold lone surrogates.
         """
         content = FileContent()

@@ -35,7 +35,7 @@ class FileState:
     """By what a file is recognised.
 
     Args:
-        size: Bytes.
+        size: Length of the file, in bytes.
         mtime_ns: When it was written; None if that was so shortly before it was read that it says nothing.
         ctime_ns: When the system last noted a change of it, its name and its times included, which no tool can put
             back; None as before. On Windows, when it was made, which says nothing.
@@ -67,10 +67,10 @@ class FileRecord:
     """What a file was when it was read, and what it gave.
 
     Args:
-        state: By what it is recognised.
-        sha256: Of its content.
-        ids: Of its documents.
-        digest: Of its documents; see :func:`documents_digest`.
+        state: Size and times, by which the file is recognised.
+        sha256: SHA-256 of its content, in hexadecimal.
+        ids: Ids of its documents.
+        digest: Digest of its documents; see :func:`documents_digest`.
         findings: Kind -> name -> detail of what is wrong with it.
         replaced: Characters that became U+FFFD.
     """
@@ -100,8 +100,8 @@ class FileRecord:
         """Whether a file is what it was: the same size and times, or else the same content.
 
         Args:
-            file: The file.
-            state: Its present state.
+            file: The file to compare.
+            state: Size and times of the file now.
             check_content: Compare the content in any case.
 
         Raises:
@@ -133,8 +133,8 @@ def read_records(folder: Path, reading: str) -> dict[str, FileRecord]:
     A file of records that is missing or damaged is as good as an empty one: all is read again.
 
     Args:
-        folder: Of the index.
-        reading: The :func:`reading_fingerprint`.
+        folder: Folder of the index.
+        reading: How files are read now, as :func:`reading_fingerprint` says it.
     """
     try:
         return {row["file"]: FileRecord.from_row(row["record"]) for row in _rows(folder) if row["reading"] == reading}
@@ -155,8 +155,8 @@ def write_records(folder: Path, reading: str, source: Path, records: Mapping[str
     """Store the records of a source, in place of those that the index had of it; those of others stay.
 
     Args:
-        folder: Of the index.
-        reading: The :func:`reading_fingerprint`.
+        folder: Folder of the index.
+        reading: How the files were read, as :func:`reading_fingerprint` says it.
         source: Folder or file that the records are of.
         records: Absolute path -> record.
     """

@@ -38,8 +38,8 @@ class Part:
     """A page, slide or sheet of a file, or all of it.
 
     Args:
-        text: What it says.
-        metadata: Where it stands: ``page``, ``slide`` or ``sheet``.
+        text: Text of the part.
+        metadata: Number or name of the part: ``page``, ``slide`` or ``sheet``.
         markdown: Whether the text is Markdown.
         line: Line of the file in which the text begins; None where the file has no lines.
     """
@@ -55,7 +55,7 @@ def read_parts(suffix: str, raw: bytes) -> list[Part]:
 
     Args:
         suffix: Ending of its name, one of :data:`DOCUMENT_SUFFIXES`.
-        raw: Its bytes.
+        raw: The bytes of the file.
 
     Raises:
         UnusableFileError: It is encrypted, damaged, or holds no text (a scan, say).

@@ -22,7 +22,7 @@ class FrontMatter:
     """The beginning of a text, taken apart.
 
     Args:
-        metadata: What it states.
+        metadata: Fields that the front matter states.
         length: Characters that it takes, with the blank lines behind it; 0 where there is none.
         fault: Why it stays in the text; None where it was read, or where there is none.
     """

@@ -21,7 +21,7 @@ def first_heading(text: str, suffix: str) -> str | None:
     """Return the first heading of a text; None if it has none, or its kind has no headings.
 
     Args:
-        text: The whole text.
+        text: The whole text of the document.
         suffix: Ending of the file's name in lower case.
     """
     if suffix in MARKDOWN_SUFFIXES:
@@ -67,7 +67,7 @@ class Sections:
     """The headings under which the parts of a Markdown text stand.
 
     Args:
-        text: The whole text.
+        text: The whole text of the document.
     """
 
     def __init__(self, text: str) -> None:

@@ -37,9 +37,9 @@ def list_folder(root: Path, chosen: Callable[[str], bool], *, follow_links: bool
     folder is entered once: not where it, or what holds it, is read under another name.
 
     Args:
-        root: The folder.
+        root: The folder to walk through.
         chosen: Whether a file is to be read, by its path relative to ``root`` with ``/``.
-        follow_links: Enter linked folders.
+        follow_links: Whether to enter linked folders.
     """
     listing = Listing()
     findings = listing.findings

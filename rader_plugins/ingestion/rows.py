@@ -22,7 +22,7 @@ def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> st
     """Return the encoding of a JSONL file, and note it where it is a guess.
 
     Args:
-        path: The file.
+        path: The JSONL file.
         encoding: What the user names for files that are not UTF-8 and bear no byte order mark.
         findings: Where a guess is noted.
 
@@ -114,7 +114,7 @@ def parse_row(line: str, id_keys: Sequence[str], default_id: str | None, finding
     """Return the document that a row holds; characters that are mended are counted in ``findings``.
 
     Args:
-        line: JSON.
+        line: One line of the file, a JSON object.
         id_keys: Keys that may name the document, the first of them that is there.
         default_id: What it is called otherwise; None refuses a row without an id.
 

@@ -43,7 +43,7 @@ class Source:
             workers of Ray alone.
         files: The files to read.
         chunking: How to split documents; None leaves them whole.
-        encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
+        encoding: Encoding of files that are not UTF-8 and bear no byte order mark; None guesses.
         mounts: Folders below ``path`` on which other file systems are mounted.
         listed: What lies there and is not read.
         columns: What the columns of CSV and TSV files are for; None reads such files as texts.
@@ -135,7 +135,7 @@ def open_source(
             are replaced.
         globs: Which files of a folder to read, in place of texts, documents, tables and source code by their endings.
         chunking: How to split documents.
-        encoding: Of files that are not UTF-8 and bear no byte order mark; None guesses.
+        encoding: Encoding of files that are not UTF-8 and bear no byte order mark; None guesses.
         follow_links: Also read linked folders, each once.
         columns: Read each row of CSV and TSV files as a document; None reads such files as texts.
 

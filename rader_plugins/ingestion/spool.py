@@ -32,8 +32,8 @@ class Spool:
     """A file of what files gave, one a line.
 
     Args:
-        folder: Where it is kept for the next process, made if there is none yet; None, or another process that reads
-            for the same index, lets it vanish with this object.
+        folder: Folder that keeps the file for the next process, made if there is none yet; None, or another process
+            that reads for the same index, lets it vanish with this object.
         reading: The :func:`rader_plugins.ingestion.file_records.reading_fingerprint`: what was left by a reading of
             another kind is dropped.
 

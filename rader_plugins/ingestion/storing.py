@@ -30,7 +30,7 @@ class Outcome:
     """What an ingestion did.
 
     Attributes:
-        added, replaced, unchanged, removed: Numbers of documents.
+        added, replaced, unchanged, removed: How many documents were added, replaced, left as they were, and removed.
         encoded: How many texts the model read; a text that stands under its id already keeps its vector.
         truncated: Ids of those encoded that were longer than the model reads.
         refused: Id -> why of documents whose texts the model's server refuses; the others are stored.
@@ -67,8 +67,8 @@ def ingest(
     Chunks of a document that was read anew and is split otherwise now are removed.
 
     Args:
-        index: Where they go.
-        survey: The source.
+        index: The index that the documents are added to.
+        survey: The source, which was read through.
         prune: Also remove every document that is not in the source, unless a part of the source could not be read:
             what was not seen is not known to be gone. What was made from a file that is there, and holds something else
             than text now, stays too.

@@ -28,7 +28,7 @@ Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], An
 
 
 def no_progress(label: str, total: int | None = None) -> AbstractContextManager[Callable[[int], Any]]:
-    """Show nothing."""
+    """Show nothing of how far the work is."""
     return nullcontext(lambda steps: None)
 
 
@@ -38,7 +38,7 @@ class FileReading:
 
     Args:
         records: Absolute path -> record of files whose documents are stored already, unchanged.
-        folder: Of the index, where a reading that is killed leaves what it has; None for a temporary place.
+        folder: Folder of the index, where a reading that is killed leaves what it has; None for a temporary place.
         jobs: How many processes read.
         limits: What reading one file may take.
         check_content: Look at the content of files whose size and times are those of before.
@@ -59,7 +59,7 @@ class Survey:
     """A source that was read through once and is usable.
 
     Attributes:
-        source: The source.
+        source: The documents that were read through.
         origins: Id of every document -> number for :meth:`Source.origin`.
         findings: What was left out, mended or guessed.
         parents: Ids of the documents that were read, or that what was read are chunks of.
@@ -102,7 +102,7 @@ def survey(source: Source, *, reading: FileReading = FileReading(), progress: Pr
     """Read a source through.
 
     Args:
-        source: The source.
+        source: The documents to read through.
         reading: How its files are gone about.
         progress: Shows how far it is.
 
@@ -142,7 +142,7 @@ class _FileSurvey:
         self.result.findings.take(source.listed)
 
     def run(self, advance: Callable[[int], Any]) -> None:
-        """Read."""
+        """Read the source and return what it holds."""
         reading = self._reading
         with ReaderProcesses[int](self._source.reader, reading.jobs, reading.limits) as processes:
             for number, content in processes.read(self._tasks()):

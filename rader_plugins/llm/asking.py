@@ -40,7 +40,7 @@ class GiveUp:
         count_refusals: Count in ``in_a_row`` what a server refuses for another reason, too.
         share: Largest share of the items, 0 to 1, that may go without a useful result; None allows all. Where it is not
             known how many items there are, it is taken of those that have ended, from ``at_least`` on.
-        at_least: See ``share``.
+        at_least: How many calls must have ended before ``share`` counts.
         is_useful: Tells a result of use from one that counts in ``share`` as a failure; None finds all of use.
         caught: Exceptions that are the failure of one item; any other ends the run as it is.
     """
@@ -58,10 +58,10 @@ class Asked(Generic[T, R]):
     """What became of one item.
 
     Args:
-        position: Its number, from 0.
+        position: Number of the item, from 0.
         item: What was asked about.
         result: What the work returned; None where it failed.
-        error: Why it failed.
+        error: The exception that the call raised; None where it returned.
     """
 
     position: int
@@ -84,7 +84,7 @@ def ask_all(
         items: Read a little ahead of what was yielded.
         work: Asks about one item; called in threads.
         concurrency: Calls at once, or the workers to call it in, where several callers share one bound.
-        give_up: When to stop.
+        give_up: When to stop asking.
         in_order: Yield in the order of the items; False: as they end.
 
     Raises:

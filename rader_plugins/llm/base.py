@@ -103,7 +103,7 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer.
+    """One answer of a language model.
 
     Args:
         text: What the model wrote; may be empty.

@@ -22,7 +22,7 @@ class Budget:
     Args:
         calls: Calls of ``chat`` and ``complete``, however many answers each asks for.
         tokens: Tokens read and written, as the server counts them.
-        minutes: From the first call on.
+        minutes: Limit of time in minutes, from the first call on.
 
     Raises:
         InputError: A limit is negative.
@@ -45,7 +45,7 @@ class Spent:
 
     Args:
         calls: Begun, those that failed included.
-        prompt_tokens, completion_tokens: Of the answers that came.
+        prompt_tokens, completion_tokens: Tokens that the answers took, as the server counts them.
         minutes: Since the first call.
     """
 
@@ -65,7 +65,7 @@ class BudgetExceededError(RaderError):
 
     Args:
         message: What was used up and what to do.
-        spent: What was used.
+        spent: What was used of the budget.
     """
 
     def __init__(self, message: str, spent: Spent) -> None:
@@ -82,10 +82,10 @@ class BudgetedLLM(WrappedLLM):
     Put a cache outside, so that what it answers costs nothing: ``CachedChat(BudgetedLLM(llm, budget), path)``.
 
     Args:
-        llm: The model.
-        budget: The limits.
+        llm: The model that is called.
+        budget: The limits of all calls together.
         spent: What earlier runs used of the same budget.
-        clock: Seconds, for tests.
+        clock: Function that returns seconds, for tests.
 
     Raises:
         InputError: The budget limits tokens and the model does not count them.

@@ -24,7 +24,7 @@ class Request(Sampling):
 
     Args:
         content: The messages of a conversation, or the prompt to continue.
-        **options: As in :class:`~rader_plugins.llm.SamplingOptions`.
+        **options: Sampling options, as in :class:`~rader_plugins.llm.SamplingOptions`.
     """
 
     content: list[Message] | str
@@ -95,7 +95,7 @@ class WrappedLLM(GeneratorBase):
     """A generator that passes requests on to another model; one that only chats is wrapped by :func:`as_generator`.
 
     Args:
-        llm: The other model.
+        llm: The model that requests go to.
     """
 
     def __init__(self, llm: ChatModel) -> None:

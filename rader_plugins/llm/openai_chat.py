@@ -64,7 +64,7 @@ class OpenAIChat(GeneratorBase):
     than it has slots) or gives fewer is asked for single answers, at once, with the seeds that follow.
 
     Args:
-        url: Of the server, with or without ``/v1`` or an endpoint.
+        url: URL of the server, with or without ``/v1`` or an endpoint.
         model: Name that the server knows the model by; default: the only one that it lists.
         api_key_env: Environment variable with the key; no ``Authorization`` is sent if it is unset.
         concurrency: Requests at once; a server with 8 slots is kept busy by 8.

@@ -76,7 +76,7 @@ class Sampling:
 
     @classmethod
     def of(cls, **options: Unpack[SamplingOptions]) -> Self:
-        """Check options.
+        """Return checked options.
 
         Raises:
             InputError: A value is outside its range, or there is no such option.

@@ -42,23 +42,23 @@ class Recipe:
         query_template: Holds ``{text}`` once and may hold ``{instruction}`` before it, as in
             ``"query: {instruction}{text}"``. The placeholders are replaced literally; other braces stay as they are.
         document_template: Holds ``{text}`` once.
-        pair_template: For rerankers: holds ``{query}`` and ``{document}`` once each, in this order.
+        pair_template: Template of a reranker's input: holds ``{query}`` and ``{document}`` once each, in this order.
         pooling: ``lasttoken``, ``mean``, ``cls``, or ``model`` where the modules of a Sentence Transformers directory
             decide (and all of them are kept).
         append_eos: Append the end-of-sequence token after truncation, unless it is the last token already.
         normalize: Scale vectors to length 1 (L2).
-        max_query_length, max_document_length: In tokens; prefix, special tokens and EOS count.
+        max_query_length, max_document_length: Greatest lengths in tokens; prefix, special tokens and EOS count.
         revision: Commit of the hub repository; None follows its main branch.
-        base_model: For a LoRA adapter repository: the checkpoint it is merged into.
+        base_model: Checkpoint that a LoRA adapter repository is merged into.
         eos_token: The end-of-sequence token as text; None takes the tokenizer's own.
         instruction: What ``{instruction}`` becomes when a call gives none.
-        pool_prompt: With mean pooling: whether the tokens before the text take part in the mean.
+        pool_prompt: Whether the tokens before the text take part in the mean, where the pooling is a mean.
         dimension: Length of the vectors, where known.
         cut_to: The model's vectors are cut to this length and scaled to length 1 again; None leaves them whole.
         dtype: Precision the checkpoint is published in; encoders may be told another one.
         licence: Licence of the weights, where known.
         source: Which publication the entry follows where they differ.
-        kind: ``retriever`` or ``reranker``.
+        kind: Kind of model, ``retriever`` or ``reranker``.
         needs_remote_code: The checkpoint's architecture lives in its repository and loads only with
             ``trust_remote_code=True``.
         package: Import name of an installed package that carries the model.
@@ -163,7 +163,7 @@ class Recipe:
         """Return the query as the model reads it, without EOS (that is appended after truncation).
 
         Args:
-            text: The query.
+            text: The query, without prefix and instruction.
             instruction: Replaces the recipe's own instruction; ``""`` leaves it out.
         """
         return self.query_prefix(instruction) + text + self.query_template.partition("{text}")[2]

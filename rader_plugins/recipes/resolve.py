@@ -65,7 +65,7 @@ class Resolved:
     """A recipe and where its model's files are.
 
     Args:
-        recipe: With an identity in ``model`` that does not depend on where a directory lies.
+        recipe: The recipe, with an identity in ``model`` that does not depend on where a directory lies.
         location: Directory, or hub id to be fetched with :func:`fetch`.
     """
 
@@ -335,8 +335,8 @@ def fetch(
     """Return the local folder of a hub repository, downloading what is missing unless the hub is switched off.
 
     Args:
-        repository: ``owner/model``.
-        revision: Its commit or branch; None for its main one.
+        repository: Repository on the hub, as ``owner/model``.
+        revision: Commit or branch of the repository; None for its main one.
         configuration_only: Leave the weights out.
         remote_code: Fetch the repository's own code as well.
         onnx: Fetch the weights in ONNX form, and no others.

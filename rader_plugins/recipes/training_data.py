@@ -15,7 +15,7 @@ class TrainingData:
         saw_bright: Documents of BRIGHT's corpora were among it. Figures on BRIGHT are then higher than on a corpus of
             one's own.
         remark: What it was, and who says so.
-        splits: Of which splits of BRIGHT; empty for most or all.
+        splits: Splits of BRIGHT whose documents were among it; empty for most or all.
     """
 
     saw_bright: bool
@@ -48,7 +48,7 @@ def training_data(model: str) -> TrainingData | None:
     """Return what a model was trained on; None where nothing is stated.
 
     Args:
-        model: Its hub id.
+        model: Hub id of the model.
 
     Example:
         >>> training_data("AQ-MedAI/Diver-Retriever-4B").saw_bright

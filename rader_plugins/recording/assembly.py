@@ -90,9 +90,9 @@ class RunAssembly:
         """A node begins.
 
         Args:
-            id: Of the node.
-            parent: Of the node that started it; None, or one that is not under way, makes it a root.
-            kind: What it is.
+            id: Id of the node.
+            parent: Id of the node that started it; None, or one that is not under way, makes it a root.
+            kind: Kind of the node.
             text: The query of a retriever.
             hidden: Whether nothing of it and of what runs below is a step: its work belongs to another's.
         """
@@ -115,9 +115,9 @@ class RunAssembly:
         """A node found documents, best first.
 
         Args:
-            id: Of the retriever; or of a tool or chain that searched by itself, which counts if no retriever ran
+            id: Id of the retriever; or of a tool or chain that searched by itself, which counts if no retriever ran
                 below it.
-            documents: What it found.
+            documents: The documents that it returned.
             query: What a tool or chain searched for.
         """
         node = self._visible(id)
@@ -137,8 +137,8 @@ class RunAssembly:
         """A language model wrote something.
 
         Args:
-            id: Of its node.
-            text: What it wrote.
+            id: Id of the model's node.
+            text: What the model wrote.
             answers: Whether it may be the answer, if nothing says what is and it comes last; False for a remark that
                 comes with calls of tools.
         """
@@ -155,9 +155,9 @@ class RunAssembly:
         """A language model that streams wrote a part of its text; counts if the model does not come to its end.
 
         Args:
-            id: Of its node.
-            part: What it wrote.
-            answers: As in :meth:`thought`.
+            id: Id of the model's node.
+            part: The next part of the text.
+            answers: Whether it may be the answer, as in :meth:`thought`.
         """
         node = self._visible(id)
         if node is None:
@@ -170,7 +170,7 @@ class RunAssembly:
         """A tool that is no search returned; ignored if a retriever ran below it.
 
         Args:
-            id: Of its node.
+            id: Id of the tool's node.
             call: Name and arguments, as text.
             result: What it returned, as text; None if that is no text that could be kept.
             unread: How many arguments and results were left out, because they are objects that no text stands for.
@@ -190,8 +190,8 @@ class RunAssembly:
         """A node ended.
 
         Args:
-            id: Of the node.
-            answer: Its answer; of several the root's counts, else the last. ``""`` says that there is none.
+            id: Id of the node.
+            answer: Answer of the node; of several the root's counts, else the last. ``""`` says that there is none.
             error: What it failed with.
         """
         node = self._nodes.pop(id, None)
@@ -221,7 +221,7 @@ class RunAssembly:
         ``failed_searches`` and ``unread`` (how many results were left out) are in the metadata where they apply.
 
         Args:
-            metadata: More of it.
+            metadata: Further metadata of the trajectory.
         """
         entries = self._settled()
         steps = [step for entry in entries for step in entry.steps]

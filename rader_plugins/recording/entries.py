@@ -19,7 +19,7 @@ class Node:
 
     Args:
         parent: The node that started it; None for a root.
-        kind: What it is.
+        kind: Kind of the node.
         hidden: Whether nothing of it, and of what runs below, is a step.
         order: How many nodes began before it.
         searched: Whether it, or something below it, searched.
@@ -41,7 +41,7 @@ class Entry:
     """The steps of one node, which stand where it began.
 
     Args:
-        node: Its id.
+        node: Id of the node.
         steps: A query and its retrieval, or a thought.
         failed: Whether it is a search that failed.
         answers: Whether it may be the answer.

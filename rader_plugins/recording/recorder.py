@@ -85,7 +85,7 @@ class RecorderOptions(TypedDict, total=False):
         retrieval_tools: Names of tools whose results are documents; None: those whose name says so, and those that
             return documents of the framework.
         redact: Applied to every text before it is written; what it raises on is not written.
-        limits: Bounds of memory.
+        limits: Bounds of what is kept in memory.
         only_with_retrieval: Leave out runs that searched for nothing (default: True).
         record_failed: Also record runs that failed, with ``error`` in their metadata and no reward (default: True).
         metadata: Goes into every trajectory: the version of the application, say.
@@ -109,8 +109,8 @@ class Recorder:
     Args:
         path: The file that trajectories are appended to, or a writer that several recorders share.
         source: What the trajectories call their maker.
-        retrieval_tools, redact, limits, only_with_retrieval, record_failed, metadata, queue_size, max_bytes: See
-            :class:`RecorderOptions`.
+        retrieval_tools, redact, limits, only_with_retrieval, record_failed, metadata, queue_size, max_bytes: Options
+            that all recorders share; see :class:`RecorderOptions`.
 
     Raises:
         InputError: An option is unusable.
@@ -167,8 +167,8 @@ class Recorder:
         Works around ``await`` too; what other tasks do meanwhile is not part of it. Read a streamed answer within it.
 
         Args:
-            run_id: Its name (a ``UUID`` or a text); default: a new one.
-            question: Its question; None takes that of the first call within.
+            run_id: Name of the run (a ``UUID`` or a text); default: a new one.
+            question: Question of the run; None takes that of the first call within.
 
         Example:
             >>> with recorder.run(question="How many guests?") as run:  # doctest: +SKIP
@@ -225,10 +225,10 @@ class Recorder:
         """Attach what became known of a run after it ended; False if it could not be queued. Never blocks or raises.
 
         Args:
-            run_id: Of the run (a ``UUID`` or its text).
+            run_id: Name of the run (a ``UUID`` or its text).
             reward: 1.0 for a right answer, 0.0 for a wrong one, or anything between.
-            gold_answer: The right answer.
-            comment: In the user's words.
+            gold_answer: The right answer, where it is known.
+            comment: A remark in the user's words.
         """
         return self.writer.feedback(run_id, reward=reward, gold_answer=gold_answer, comment=comment)
 

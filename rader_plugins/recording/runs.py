@@ -64,7 +64,7 @@ class RunTracker:
     Args:
         sink: Gets the trajectories; must not block.
         source: What they call their maker.
-        limits: Bounds of memory.
+        limits: Bounds of what is kept in memory.
         only_with_retrieval: Leave out runs that searched for nothing.
         record_failed: Also record runs that failed, with ``error`` in their metadata and no reward.
     """
@@ -116,13 +116,13 @@ class RunTracker:
         """A run begins.
 
         Args:
-            id: Of the run.
-            parent: Of the run that started it.
-            kind: What it is.
+            id: Id of the run.
+            parent: Id of the run that started it.
+            kind: Kind of the run.
             text: The query of a retriever; of a root, the question.
             hidden: Whether nothing of it and of what runs below it is a step.
             root_id: Name of the trajectory, if this is a root; default: ``id``.
-            metadata: Of the trajectory, if this is a root.
+            metadata: Metadata of the trajectory, if this is a root.
         """
         with self._lock:
             parent_member = self._members.get(parent) if parent is not None else None
@@ -210,9 +210,9 @@ class RunTracker:
         """A run ended; if it is a root, its trajectory is handed over.
 
         Args:
-            id: Of the run.
-            answer: Its answer; ``""`` says that there is none. A root without one takes the last that a run below it
-                had, else what was thought last.
+            id: Id of the run.
+            answer: Answer of the run; ``""`` says that there is none. A root without one takes the last that a run
+                below it had, else what was thought last.
             error: What it failed with.
         """
         with self._lock:

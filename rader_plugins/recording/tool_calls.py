@@ -36,7 +36,7 @@ def read_tool_text(value: Any, text: str | None, searches: bool) -> ToolResult:
     """Return what a tool returned that holds no documents of its framework.
 
     Args:
-        value: What it returned.
+        value: The value that the tool returned.
         text: What the model was told of it; None if that is the value itself.
         searches: Whether the tool is known to search. The printed documents of a framework show that it does.
     """
@@ -58,9 +58,9 @@ def describe_call(name: str, arguments: Mapping[str, Any] | None, text: str = ""
     """Return a call of a tool as text, and how many arguments were left out because no text stands for them.
 
     Args:
-        name: Of the tool.
-        arguments: By name; None if it got a text.
-        text: That text.
+        name: Name of the tool.
+        arguments: Arguments by name; None if the tool got a text.
+        text: The text that the tool got.
 
     Example:
         >>> describe_call("calculator", {"expression": "6*7", "state": object()})

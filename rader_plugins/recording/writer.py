@@ -140,10 +140,10 @@ class TrajectoryWriter(ByConstruction):
         """Queue what became known of a run after it ended; False if it was dropped or is unusable (which is logged).
 
         Args:
-            run_id: Of the trajectory; anything whose text is its id (a ``UUID``).
+            run_id: Id of the trajectory; anything whose text is its id (a ``UUID``).
             reward: 1.0 for a right answer, 0.0 for a wrong one, or anything between.
-            gold_answer: The right answer.
-            comment: In the user's words.
+            gold_answer: The right answer, where it is known.
+            comment: A remark in the user's words.
         """
         sound = reward is None or (isinstance(reward, numbers.Real) and math.isfinite(reward))
         if not sound or not all(text is None or isinstance(text, str) for text in (gold_answer, comment)):

@@ -28,7 +28,7 @@ class Reranker(ByConstruction, ABC):
 
         Args:
             queries: The original questions, also where the first stage searched with reasoning steps.
-            hits: For every query its hits, best first.
+            hits: The hits of every query, best first.
 
         Returns:
             For every query the same documents in their new order, with new ranks and scores; ``scores`` holds every
@@ -79,7 +79,7 @@ def reordered(hits: Sequence[Hit], scores: Sequence[float], stages: Sequence[dic
     """Return hits sorted by new scores; equal scores keep their order.
 
     Args:
-        hits: In the order of the first stage.
+        hits: The hits in the order of the first stage.
         scores: The new score of each.
         stages: What each hit's ``scores`` gains.
     """
@@ -94,9 +94,9 @@ def as_hits(texts: Sequence[str], *, ids: Sequence[str | None], scores: Sequence
     """Return hits for texts that come from elsewhere, in the order given, each under an id of its own.
 
     Args:
-        texts: What to rerank.
-        ids: Their ids; where one is missing or stands twice, all are numbered instead.
-        scores: Their scores of the first stage; where one is missing or no finite number, all count as 0.
+        texts: The texts to rerank.
+        ids: Ids of the texts; where one is missing or stands twice, all are numbered instead.
+        scores: First-stage scores of the texts; where one is missing or no finite number, all count as 0.
     """
     own_ids = [name for name in ids if name]
     names = own_ids if len(set(own_ids)) == len(texts) else [str(position) for position in range(len(texts))]

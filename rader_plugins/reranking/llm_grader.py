@@ -38,7 +38,7 @@ class GradingReport:
 
     Args:
         documents: How many were to be graded.
-        graded: Got a grade.
+        graded: How many documents got a grade.
         unparsable: The answer held no grade (prose, a number out of range, nothing).
         refused: The model or its provider declined to answer.
         failed: The server did not answer (errors, timeouts, a document too long for the model).
@@ -106,12 +106,12 @@ class LLMReranker(Reranker):
         llm: A :class:`~rader_plugins.llm.ChatModel`.
         prompt: ``general``, ``math``, ``code``, a template with ``{query}`` and ``{document}`` that asks for
             ``Grade: N``, or a :class:`~rader_plugins.reranking.grade_prompts.GradePrompt`.
-        weight: Of the grade, 0 to 1.
+        weight: Weight of the grade, 0 to 1.
         concurrency: Pairs graded at once. The model's own bound applies too.
         max_failures: Largest share of the documents of one call that may go without a grade; 1.0 allows all.
-        temperature: Of sampling.
+        temperature: Sampling temperature; 0 is greedy.
         max_tokens: Most tokens in an answer; a model that thinks before it answers needs many more.
-        seed: Of sampling.
+        seed: Seed of the sampling; None leaves it to the server.
         cache: File that keeps the answers, so that a repeated or interrupted run asks only for the rest.
         show_progress: True, False, or None for "if the standard error is a terminal".
 

@@ -27,10 +27,10 @@ def load_reranker(name_or_path: str | os.PathLike[str] | Recipe, **options: Any)
             :class:`~rader_plugins.Recipe` of kind ``reranker``, a directory that carries one, or the directory or hub
             id of a cross-encoder of sentence-transformers (``"cross-encoder/ms-marco-MiniLM-L6-v2"``), which reads
             pairs as its own tokenizer joins them.
-        **options: Of :class:`~rader_plugins.reranking.pointwise.PointwiseReranker`: ``device``, ``dtype``,
-            ``attn_implementation``, ``batch_tokens``, ``activation``, ``trust_remote_code``, ``show_progress``,
-            ``shared``. ``recipe`` states the template of a directory or hub id that does not say it itself.
-            ``backend="onnx"`` runs the ``onnx/model.onnx`` of a directory or hub repository without torch, as
+        **options: Keyword arguments of :class:`~rader_plugins.reranking.pointwise.PointwiseReranker`: ``device``,
+            ``dtype``, ``attn_implementation``, ``batch_tokens``, ``activation``, ``trust_remote_code``,
+            ``show_progress``, ``shared``. ``recipe`` states the template of a directory or hub id that does not say it
+            itself. ``backend="onnx"`` runs the ``onnx/model.onnx`` of a directory or hub repository without torch, as
             :class:`~rader_plugins.reranking.onnx_reranker.OnnxReranker`; so does a directory without other weights.
 
     Raises:

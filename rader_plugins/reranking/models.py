@@ -58,7 +58,7 @@ def last_token_logits(model: Any, features: Mapping[str, Tensor], last: Tensor) 
     the padding token as well; and it needs a padding token, which published rerankers do not name.
 
     Args:
-        model: For which :func:`reads_last_token` holds.
+        model: A decoder for which :func:`reads_last_token` holds.
         features: Token ids and attention mask, shape (n, tokens).
         last: The place of the last token of each, shape (n,).
 

@@ -73,9 +73,9 @@ def tokenize_pairs(
     and document are both longer than the model reads, an odd token may go to the one or to the other.)
 
     Args:
-        tokenizer: Of the checkpoint; a lock is held while it works.
+        tokenizer: Tokenizer of the checkpoint; a lock is held while it works.
         recipe: Template, lengths and end-of-sequence handling.
-        pairs: Query and document.
+        pairs: The pairs of a query and a document.
         positions: How many tokens the model has positions for, if it is limited.
     """
     if recipe.pair_template is None:

@@ -22,9 +22,9 @@ def placed(hits: Sequence[Hit], grades: Sequence[int | None], weight: float) -> 
     list. If no document has a grade, scores stay as they were.
 
     Args:
-        hits: In the order of the first stage.
-        grades: Of each, 0 to 5 or None.
-        weight: Of the grade.
+        hits: The hits in the order of the first stage.
+        grades: Grade of each hit, 0 to 5, or None.
+        weight: Weight of the grade, 0 to 1.
 
     Returns:
         New hits. ``scores`` gains ``first_stage`` and, for graded ones, ``grade`` and ``rerank`` (the new score).

@@ -54,7 +54,8 @@ class PointwiseReranker(ScoringReranker):
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; default: the best there is.
         dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``, the default: the precision that the
             processor is good at; see :func:`~rader_plugins.encoding.models.pick_dtype`.
-        attn_implementation: As in transformers: ``"sdpa"``, ``"flash_attention_2"``, ``"eager"``.
+        attn_implementation: Attention kernel, named as in transformers: ``"sdpa"``, ``"flash_attention_2"``,
+            ``"eager"``.
         batch_tokens: Padded tokens in a batch; default 2048 on a CPU, 32768 on a GPU.
         activation: ``"identity"`` gives raw logits, ``"sigmoid"`` maps them to 0..1 (same order, but large logits
             become equal).

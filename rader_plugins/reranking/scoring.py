@@ -43,7 +43,7 @@ class ScoringReranker(Reranker):
         recipe: How pairs become scores, of kind ``reranker``.
         location: Directory or hub id of the checkpoint.
         loaded: The model and the thread that runs it.
-        tokenizer: The checkpoint's.
+        tokenizer: The tokenizer of the checkpoint.
         positions: How many tokens the model has positions for, if it is limited.
         batch_tokens: Padded tokens in a batch.
         activation: ``"identity"`` gives raw logits, ``"sigmoid"`` maps them to 0..1 (same order, but large logits

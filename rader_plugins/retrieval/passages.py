@@ -22,9 +22,9 @@ class Passage:
     """A part of a text.
 
     Args:
-        start, end: Its first character, and one after its last.
+        start, end: Offset in the text of its first character, and one after that of its last.
         line: The line of the text, from 1, in which its first term stands; without terms, in which it begins.
-        marks: Where it holds terms: first character of each, and one after its last, counted from the text's beginning.
+        marks: Offsets in the text of the terms in the passage: first character of each, and one after its last.
     """
 
     start: int
@@ -39,11 +39,11 @@ def best_passage(
     """Return the part of a text whose terms weigh most; without any, its beginning after front matter.
 
     Args:
-        text: The text.
-        matches: Where it holds terms: as :meth:`rader_plugins.analysis.Analyzer.matches` gives them, in their order.
+        text: The whole text of the document.
+        matches: Terms in the text, as :meth:`rader_plugins.analysis.Analyzer.matches` gives them, in their order.
         weights: What each term counts; the first passage with the largest sum is taken, in which a term that is
             repeated counts little.
-        size: Characters at most.
+        size: Greatest length of the passage, in characters.
     """
     spans = [(start, end, weights.get(term, 0.0)) for start, end, term in matches]
     names = [text[start:end].casefold() for start, end, _ in spans]
@@ -74,8 +74,8 @@ def passage_of(hit: Hit, size: int = 300, analyzer: Analyzer | None = None) -> P
     """Return the passage of a hit that matches best what was searched for.
 
     Args:
-        hit: Of a search with ``explain=True``; of any other, the beginning of its text is returned.
-        size: Characters at most.
+        hit: A hit of a search with ``explain=True``; of any other, the beginning of its text is returned.
+        size: Greatest length of the passage, in characters.
         analyzer: What finds words; None is that of English, the default of an index.
 
     Example:

@@ -71,9 +71,9 @@ class ReasoningQuery(ByConstruction):
         prompt: The user message, with ``{query}`` in it.
         cache: File that keeps what the LLM wrote.
         concurrency: Questions at once. The model's own bound applies too.
-        temperature: Of sampling.
+        temperature: Sampling temperature; 0 is greedy.
         max_tokens: Most tokens of reasoning; what is cut there is used nevertheless.
-        seed: Of sampling.
+        seed: Seed of the sampling; None leaves it to the server.
         show_progress: True, False, or None for "if the standard error is a terminal".
 
     Raises:
@@ -128,7 +128,8 @@ class ReasoningQuery(ByConstruction):
         Args:
             path: Rows with the reasoning under ``text`` (or ``reasoning``) and what it belongs to: ``query_id`` (or
                 ``id``, ``_id``), the question itself under ``query`` (or ``question``), or both.
-            mode: As for the class. A file whose texts repeat the question wants ``replace``.
+            mode: How question and reasoning are joined, as for the class. A file whose texts repeat the question wants
+                ``replace``.
 
         Raises:
             InputError: A row lacks these, or two rows contradict each other.
@@ -179,7 +180,7 @@ class ReasoningQuery(ByConstruction):
 
         Args:
             queries: The questions. Equal ones are asked for once; empty ones stay empty.
-            ids: Their ids, for a file that goes by id.
+            ids: Ids of the questions, for a file that goes by id.
 
         Raises:
             InputError: A question is no text, ids do not match, or the file goes by id and there are none.

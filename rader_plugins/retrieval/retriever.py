@@ -40,8 +40,8 @@ class _Plan:
     """One call: what the index is asked for, how queries are encoded, and how many hits are left of it.
 
     Attributes:
-        request: For the index; its queries are those that reasoning may write anew.
-        instruction: For the encoder.
+        request: The request to the index; its queries are those that reasoning may write anew.
+        instruction: Instruction for the encoder; None takes the recipe's.
         k: Hits of the call; the request asks for more where a reranker chooses among them.
         questions: What the reranker reads.
         expansion: What writes the text to search for, where that text makes a difference.
@@ -163,7 +163,7 @@ class RaderRetriever:
         """Return the ``k`` best documents for one query.
 
         Args:
-            query: The question.
+            query: Text of the question.
             k: How many hits; 0 gives none, more than the index holds gives all.
             exclude_ids: Documents that must not be returned.
             **options: ``filter`` (dict or function, applied before ranking), ``mode``, ``alpha``, ``instruction``;
@@ -187,14 +187,14 @@ class RaderRetriever:
         """Search many queries at once: one encoding, one multiplication with the vectors of the index.
 
         Args:
-            queries: The questions.
+            queries: Texts of the questions.
             k: How many hits for each.
-            exclude_ids: For every query, the documents that must not be returned.
+            exclude_ids: Ids of documents that must not be returned, a list for every query.
             query_vectors: Vectors of the queries, shape (q, dimension), if they are known already. They stand for
                 the questions in place of what ``reasoning`` writes, which only BM25 reads then.
             rerank_queries: What the reranker reads instead of the queries: the questions as they were asked, where the
                 queries are reasoning that was written out beforehand.
-            **options: As in :meth:`search`.
+            **options: Any option of :meth:`search`.
         """
         plan = self._plan(queries, k, exclude_ids, query_vectors, rerank_queries, options)
         request = plan.request

@@ -28,7 +28,7 @@ async def asearch(searcher: Searcher, queries: Sequence[str], k: int) -> list[li
     """Search without blocking the event loop.
 
     Args:
-        searcher: Who searches.
+        searcher: The object that searches.
         queries: All of them are one batch.
         k: Most hits of a query.
 

@@ -48,9 +48,9 @@ class MilvusCollection(Collection):
     """One index in a Milvus server (2.6 or newer).
 
     Args:
-        connection: To the server.
-        name: Of the collection.
-        consistency: Of searches; everything else is read with ``Strong``.
+        connection: The connection to the server.
+        name: Name of the collection in the database.
+        consistency: Consistency level of searches; everything else is read with ``Strong``.
     """
 
     engine = "Milvus"

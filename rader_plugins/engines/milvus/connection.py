@@ -28,7 +28,7 @@ class MilvusConnection:
 
     Args:
         uri: ``http://host:port`` or ``https://...``.
-        shown: Its address for messages.
+        shown: Address of the server as messages name it, without secrets.
         token: ``user:password`` or an API key; empty for none.
         database: Name of the database; empty for the default one.
         timeout: Seconds that one request may take.

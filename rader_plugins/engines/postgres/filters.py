@@ -39,7 +39,7 @@ class FilterSql:
     """One filter as a condition of SQL.
 
     Args:
-        node: The filter.
+        node: The filter, as it was parsed.
         parameters: Takes name -> value of what the condition refers to as ``%(name)s``.
     """
 

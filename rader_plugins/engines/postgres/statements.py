@@ -16,7 +16,7 @@ class Statements:
     """What is asked of one table, and of the one beside it that holds blobs.
 
     Args:
-        table: Its name: letters, digits, ``_``.
+        table: Name of the table: letters, digits, ``_``.
     """
 
     def __init__(self, table: str) -> None:

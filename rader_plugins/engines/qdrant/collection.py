@@ -35,9 +35,9 @@ class QdrantCollection(Collection):
     """One index in Qdrant. Its header and statistics are points of the same collection, without vectors.
 
     Args:
-        connection: To the server, or to a folder.
-        name: Of the collection.
-        consistency: Of reads in a cluster; None takes the server's own.
+        connection: The connection to a server, or to a folder.
+        name: Name of the collection in Qdrant.
+        consistency: Read consistency in a cluster; None takes the server's own.
     """
 
     engine = "Qdrant"

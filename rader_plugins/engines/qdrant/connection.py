@@ -23,8 +23,9 @@ class QdrantConnection:
     """Calls Qdrant, from any thread; by network also after a fork.
 
     Args:
-        shown: Its address for messages.
-        options: Of ``qdrant_client.QdrantClient``; a ``path`` among them means this process.
+        shown: Address of the server as messages name it, without secrets.
+        options: Keyword arguments of ``qdrant_client.QdrantClient``; with a ``path`` among them it runs in this
+            process.
     """
 
     def __init__(self, shown: str, **options: Any) -> None:

@@ -23,7 +23,7 @@ def filtered(models: Any, condition: Condition) -> Any:
 
     Args:
         models: The module of Qdrant's types.
-        condition: What must hold.
+        condition: The condition that a row must satisfy.
 
     Raises:
         InputError: It compares strings by their order.

@@ -42,7 +42,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str
 
     Args:
         rows: Label, mean, low and high of every run.
-        unit: Under the axis.
+        unit: Label below the axis.
     """
     low, high = min(row[2] for row in rows), max(row[3] for row in rows)
     margin = max(high - low, 1.0) * 0.08
@@ -64,7 +64,7 @@ def bars(rows: Sequence[tuple[str, float, float]], unit: str) -> str:
 
     Args:
         rows: Label, length of the bar (the median, say) and position of the tick (the 95th percentile).
-        unit: Under the axis.
+        unit: Label below the axis.
     """
     largest = max(max(row[1], row[2]) for row in rows) or 1.0
     axis = _Axis(0.0, largest * 1.02)
@@ -82,7 +82,7 @@ def differences(rows: Sequence[tuple[str, float]], unit: str) -> str:
 
     Args:
         rows: Tip (query) and difference; queries without a difference are drawn as a gap.
-        unit: Under the axis.
+        unit: Label below the axis.
     """
     ordered = sorted(rows, key=lambda row: -row[1])
     largest = max(max(abs(row[1]) for row in ordered), 1e-9)

@@ -17,11 +17,11 @@ class Group:
 
     Attributes:
         title: Data set and split.
-        names: Of the runs, in the order given.
-        runs: Name -> evaluation.
+        names: Names of the runs, in the order in which they were compared.
+        runs: The evaluations, by name of the run.
         intervals: Name -> confidence interval of the mean of the measure.
         tests: Every pair of runs; the first of a pair was named before the second.
-        measure: What is tested.
+        measure: The measure that is tested, such as ``nDCG@10``.
         level: Coverage of the intervals.
     """
 

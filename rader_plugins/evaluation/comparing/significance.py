@@ -45,9 +45,9 @@ def confidence_interval(values: Sequence[float], level: float = 0.95, seed: int 
     """Return the bootstrap confidence interval (BCa) of a mean over queries.
 
     Args:
-        values: One per query.
+        values: Value of the measure, one per query.
         level: Coverage, between 0 and 1.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Example:
         >>> confidence_interval([0.5, 0.5, 0.5])
@@ -96,9 +96,9 @@ def paired_test(names: tuple[str, str], first: Sequence[float], second: Sequence
     """Test whether two runs differ over the same queries.
 
     Args:
-        names: Of the two runs.
+        names: Names of the two runs.
         first, second: Values of the same queries in the same order.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
     """
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if before.shape != after.shape or before.ndim != 1 or not len(before):

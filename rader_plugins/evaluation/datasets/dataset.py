@@ -151,7 +151,7 @@ class RetrievalDataset:
         of all splits.
 
         Args:
-            path: The folder.
+            path: The folder to read.
             split: Name of the judgements; by default ``test``, or the only split that there is.
 
         Raises:
@@ -233,7 +233,7 @@ class RetrievalDataset:
                 ``sustainable_living``.
             data_dir: A copy of the repository: Parquet files as on the hub, or ``documents/<split>.json``,
                 ``examples/<split>.json`` and ``aspects/<split>.json``.
-            repo, revision: As for :meth:`bright`, which also says what is raised.
+            repo, revision: Repository and revision on the hub, as for :meth:`bright`, which also says what is raised.
         """
         return cls(**load_bright_pro(split, data_dir=data_dir, repo=repo, revision=revision).arguments())
 
@@ -255,7 +255,7 @@ class RetrievalDataset:
         repository of their own, called ``<repo>-qrels`` (``BeIR/scifact``).
 
         Args:
-            repo: ``organisation/name``.
+            repo: Repository on the hub, as ``organisation/name``.
             split: Which judgements; by default ``test``, or the only split that there is.
             corpus: Configuration of the documents.
             queries: Configuration of the queries.

@@ -27,7 +27,7 @@ class HubData:
     No code of the repository is run: ``datasets`` reads data files alone.
 
     Args:
-        repo: ``organisation/name``.
+        repo: Repository on the hub, as ``organisation/name``.
         revision: Commit, tag or branch; None takes the main branch.
         folder: A copy of the repository, or of the part that is needed; then nothing is fetched. Files that are named
             as on the hub (``<config>/<split>-00000-of-00001.parquet``, ``<config>.jsonl``) need no ``README.md``;
@@ -82,8 +82,8 @@ class HubData:
         A configuration with a single split gives that one whatever it is called (``corpus``, ``test``, ``train``).
 
         Args:
-            config: Which configuration.
-            split: Which split.
+            config: Name of the configuration.
+            split: Name of the split.
             columns: What to read, as far as it is there; nothing takes every column.
 
         Raises:

@@ -46,7 +46,7 @@ def leave_out_identical(
     queries and documents are merely numbered alike, so the default looks at the text, too.
 
     Args:
-        dataset: Whose queries.
+        dataset: The data set whose queries get the exclusion.
         ignore_identical_ids: True: BEIR's rule. False: nothing is excluded. None: the document is excluded if it holds
             the text of the query and is not judged relevant to it.
     """

@@ -30,7 +30,7 @@ def open_dataset(name: str, split: str | None = None, data_dir: Path | None = No
         name: A BEIR folder; ``bundled:NAME``, which comes with the library; ``bright:SPLIT`` or
             ``bright:SPLIT@REASONING``, with long documents ``bright-long:SPLIT``; ``bright-pro:SPLIT``;
             ``hub:ORGANISATION/NAME`` or ``hub:ORGANISATION/NAME@REVISION``.
-        split: Of a folder or of the hub; by default ``test``, or the only one that there is.
+        split: Split of a folder or of the hub; by default ``test``, or the only one that there is.
         data_dir: Copy of the hub's repository, in place of fetching it.
 
     Raises:

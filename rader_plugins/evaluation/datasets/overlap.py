@@ -44,7 +44,7 @@ class EvaluationSet:
 
     Args:
         name: What to call it.
-        queries: Id -> text.
+        queries: Texts of the queries, by id.
         documents: Texts of its corpus.
         ngram: Words in a row that count as an overlap. Queries of fewer words are compared as wholes.
 
@@ -113,7 +113,7 @@ def load_evaluation_set(source: str | os.PathLike[str], *, ngram: int = 13) -> E
             ``query``); a BEIR folder, whose queries count that are judged in any split other than ``train``
             (``folder:dev`` names one); or a name of ``rader evaluate``: ``bright:SPLIT``, ``bright-long:SPLIT``,
             ``hub:ORGANISATION/NAME``.
-        ngram: See :class:`EvaluationSet`.
+        ngram: Length of the word n-grams that are compared; see :class:`EvaluationSet`.
 
     Raises:
         InputError: It is none of these, or holds no queries.

@@ -28,8 +28,8 @@ class RaderMtebEncoder:
         model_name: An encoder, or what :func:`rader_plugins.load_encoder` takes.
         revision: Not used, since the recipe pins one; mteb's protocol has it here.
         device: Where a model that is loaded goes.
-        instruction: For the queries: one text, or task name -> text. By default tasks of BRIGHT get the instruction
-            that RaDeR was evaluated with, if the recipe takes one, and others the recipe's own.
+        instruction: Instruction for the queries: one text, or task name -> text. By default tasks of BRIGHT get the
+            instruction that RaDeR was evaluated with, if the recipe takes one, and others the recipe's own.
         name: What mteb calls it, ``organisation/name``.
 
     Raises:
@@ -76,7 +76,7 @@ class RaderMtebEncoder:
 
         Args:
             inputs: Batches with a list of texts under ``text``.
-            task_metadata: Which task.
+            task_metadata: Metadata of the mteb task, which decides the instruction.
             hf_split: Which split of it.
             hf_subset: Which subset of it.
             prompt_type: ``query``, ``document`` or None.

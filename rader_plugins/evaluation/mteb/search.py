@@ -45,8 +45,8 @@ class RaderSearch:
         encoder: An encoder, or what :func:`rader_plugins.load_encoder` takes.
         mode: ``hybrid``, ``dense`` or ``bm25``; the latter too needs the encoder for its index.
         alpha: Weight of the dense score in hybrid mode.
-        instruction: For the queries: one text, or task name -> text. By default tasks of BRIGHT get the instruction
-            that RaDeR was evaluated with, if the recipe takes one, and others the recipe's own.
+        instruction: Instruction for the queries: one text, or task name -> text. By default tasks of BRIGHT get the
+            instruction that RaDeR was evaluated with, if the recipe takes one, and others the recipe's own.
         candidates: How many documents each side of a hybrid search contributes.
         reranker: Orders the best ``rerank_top`` documents anew; no others are returned then.
         rerank_top: How many documents the reranker sees.
@@ -113,7 +113,7 @@ class RaderSearch:
 
         Args:
             corpus: Rows with ``id``, ``text`` and perhaps ``title``.
-            task_metadata: Which task.
+            task_metadata: Metadata of the mteb task.
             hf_split: Which split of it.
             hf_subset: Which subset of it.
 
@@ -141,7 +141,7 @@ class RaderSearch:
 
         Args:
             queries: Rows with ``id``, ``text`` and perhaps ``instruction``.
-            task_metadata: Which task.
+            task_metadata: Metadata of the mteb task, which decides the instruction.
             hf_split: Which split of it.
             hf_subset: Which subset of it.
             top_k: How many documents each query gets; at most ``rerank_top`` with a reranker.

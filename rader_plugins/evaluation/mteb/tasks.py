@@ -22,9 +22,9 @@ def task_instruction(task: TaskMetadata, subset: str, recipe: Recipe, chosen: In
     """Return the instruction for the queries of a task; None means the recipe's own.
 
     Args:
-        task: The task's metadata.
-        subset: Its subset.
-        recipe: Whose queries.
+        task: Metadata of the mteb task.
+        subset: Name of the task's subset.
+        recipe: Recipe of the model that reads the queries.
         chosen: What the user wants. By default tasks of BRIGHT get the instruction that RaDeR was evaluated with, if
             the recipe takes one.
     """

@@ -53,7 +53,7 @@ def evaluate_rag(
         checker: See :func:`rader_plugins.answers.load_checker`. ``choice`` takes the choices of each problem.
         out: Folder for the results (:meth:`RagEvaluation.save`). Finished problems are kept there as they come: the
             same call goes on where a killed one stopped, and tries again what had failed.
-        concurrency: Questions at once.
+        concurrency: How many questions are under way at once.
         max_failures: The largest share of problems, 0 to 1, for which the chain may raise.
         name: What to call the run in comparisons; by default the name of ``out``.
         on_progress: Called with the number of problems finished since its last call.

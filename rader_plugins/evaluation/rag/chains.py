@@ -24,8 +24,8 @@ class RagAnswer:
     Args:
         answer: What the model wrote.
         contexts: Texts of the retrieved documents, best first.
-        ids: Their ids; empty where the chain does not know them.
-        scores: Their scores; empty where the chain does not know them.
+        ids: Ids of the retrieved documents; empty where the chain does not know them.
+        scores: Scores of the retrieved documents; empty where the chain does not know them.
     """
 
     answer: str
@@ -66,7 +66,7 @@ class ReadyChain:
     """A chain made ready for evaluation.
 
     Attributes:
-        ask: From a question to what the chain returned, not checked yet.
+        ask: Function from a question to what the chain returned, not checked yet.
         blocking: ``ask`` must be called in a thread.
         about: What it is, for the manifest; a JSON object.
     """

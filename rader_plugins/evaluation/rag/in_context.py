@@ -55,17 +55,17 @@ class InContextRag:
     other (a wrong one).
 
     Args:
-        llm: The language model.
+        llm: The language model that answers.
         retriever: Finds the documents; None puts none into the prompt.
-        k: How many documents.
+        k: How many documents are put into the prompt.
         prompt: The user message, with ``{question}`` in it and, where there is a retriever, ``{documents}``.
         examples: Questions and worked answers that stand before the question as earlier turns. Small models follow
             them better than a description; end them in "The answer is X." too.
         most_characters: A longer document is cut there; None cuts nothing.
-        temperature: Of sampling.
+        temperature: Sampling temperature; 0 is greedy.
         max_tokens: Most tokens of an answer.
         stop: Strings that end an answer.
-        seed: Of sampling.
+        seed: Seed of the sampling; None leaves it to the server.
 
     Raises:
         InputError: An argument is unusable.

@@ -23,15 +23,15 @@ _SUMMARY, _ROWS = "rag.json", "answers.jsonl"
 
 @dataclass(frozen=True)
 class RagRow:
-    """One question.
+    """One question, what the chain answered, and whether that is right.
 
     Args:
-        question: As the chain got it, with its choices.
-        reference: The right answer.
+        question: The question as the chain got it, with its choices.
+        reference: The right answer, by which the chain's was judged.
         correct: The checker took the answer for right.
         answer: What the chain wrote; None where it raised.
         extracted: The final answer that the checker found in it, or None.
-        contexts, ids, scores: What was retrieved.
+        contexts, ids, scores: Texts, ids and scores of the retrieved documents, best first.
         seconds: How long the chain took.
         error: What the chain or the checker raised.
     """
@@ -232,7 +232,7 @@ def compare_rag(runs: Sequence[RagEvaluation | str | os.PathLike[str]], *, seed:
 
     Args:
         runs: Evaluations, or folders of them.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
 
     Raises:
         InputError: There are fewer than two runs, or they are on other problems or used another checker.

@@ -26,7 +26,7 @@ def pack_counts(counts: Sequence[Mapping[str, int]], ids: Mapping[str, int]) -> 
 
     Args:
         counts: Term -> frequency of every document.
-        ids: Term -> id.
+        ids: Id of each term.
     """
     sizes = [len(count) for count in counts]
     total = sum(sizes)

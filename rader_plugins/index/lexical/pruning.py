@@ -36,8 +36,8 @@ def promising(
     """Return some rows that hold the ``k`` best, with all that tie with the last of them, and their scores.
 
     Args:
-        view: What is searched.
-        query: What for.
+        view: The state of the index that is searched.
+        query: The query, its terms weighted.
         k: How many are wanted, at least 1.
         allowed: Which rows may be found, shape (rows,); None allows all.
 

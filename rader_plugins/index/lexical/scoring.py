@@ -46,7 +46,8 @@ class Bm25Config:
         b: Weight of the length of a document, 0 to 1.
         query_weighted: Weight the terms of the query as those of a document.
         language: What stems and stop words are of; see :data:`rader_plugins.analysis.LANGUAGES`.
-        identifiers, compatibility: See :class:`rader_plugins.analysis.Analyzer`.
+        identifiers, compatibility: Whether names in code are split too, and whether compatible characters count as
+            equal; see :class:`rader_plugins.analysis.Analyzer`.
 
     Raises:
         InputError: A value is outside its range, or the language is unknown.
@@ -84,7 +85,7 @@ class WeightedQuery:
     about it.
 
     Attributes:
-        terms: Their ids, shape (t,).
+        terms: Ids of the terms, shape (t,).
         weights: Weight of each term, shape (t,).
         bounds: No document gets more than this for the term, shape (t,).
         first, last: Where the postings of each term begin and end in each block, shape (blocks, t).
@@ -104,10 +105,10 @@ class TermPart(NamedTuple):
     """One term's part of a score.
 
     Attributes:
-        term: Its id.
+        term: Id of the term.
         frequency: How often the document holds it.
         documents: How many living documents do.
-        score: What it adds.
+        score: What the term adds to the score.
     """
 
     term: int

@@ -61,7 +61,7 @@ class IndexState:
         dead: Rows that were deleted (since then).
         lexical: Row, number of terms and packed terms, of the rows that no postings cover yet.
         terms: One more than the largest term id.
-        shards: The committed shards.
+        shards: The shards that were committed.
         derived: Files that can be rebuilt, by kind.
     """
 
