@@ -55,9 +55,9 @@ def to_core(documents: Iterable[LangChainDocument], ids: Sequence[str | None] | 
     """Convert and check documents, one for one.
 
     Args:
-        documents: LangChain documents.
-        ids: Their ids; None, or None for one of them, takes the document's own. A document with neither gets a
-            digest of its text and metadata, so that adding it again replaces it instead of doubling it.
+        documents: The LangChain documents to convert.
+        ids: Ids of the documents; None, or None for one of them, takes the document's own. A document with neither gets
+            a digest of its text and metadata, so that adding it again replaces it instead of doubling it.
 
     Raises:
         InputError: Something is no document, an id, text or metadata cannot be stored, or one id stands for two

@@ -35,8 +35,8 @@ def as_encoder(model: Model, options: Mapping[str, Any] | None = None) -> Encode
     """Return the encoder that ``model`` stands for.
 
     Args:
-        model: See :data:`Model`.
-        options: Of :func:`rader_plugins.load_encoder`; only where ``model`` has still to be loaded.
+        model: A loaded model or its name; see :data:`Model`.
+        options: Keyword arguments of :func:`rader_plugins.load_encoder`; only where ``model`` has still to be loaded.
     """
     arguments = dict(options or {})
     if not isinstance(model, Encoder | Embeddings):
@@ -62,7 +62,7 @@ class EmbeddingsEncoder(Encoder):
     only a digest is stored. The vectors' dimension is found at the first use.
 
     Args:
-        embedding: The embedding model.
+        embedding: The LangChain embedding model.
         identity: A name to use in place of class and settings, for a model that does not show all that matters.
 
     Example:
@@ -99,7 +99,7 @@ class EmbeddingsEncoder(Encoder):
         return self._rows([self.embedding.embed_query(text) for text in texts], len(texts))
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        """Embed documents."""
+        """Return the vectors of documents, float32 array of shape (n, dimension)."""
         return self._rows(self.embedding.embed_documents(list(texts)) if texts else [], len(texts))
 
     async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:

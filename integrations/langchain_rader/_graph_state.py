@@ -57,18 +57,18 @@ class ChainNode:
 
     Args:
         parent: The chain above it.
-        root: Of its run.
+        root: Root of its run.
         query: What it was asked, as its input tells.
         seen: Keys of the documents that it was given.
-        documents: These documents.
+        documents: The documents that it was given.
         is_step: Whether it is a node of a graph.
         has_steps: Whether it is a graph.
         is_graph: Whether nodes of a graph run below it, however deep.
         has_tools: Whether tools run below it.
-        before: Of a graph, the state as the first of its nodes found it.
-        old: Of a graph, keys of the documents that the first of its nodes found in the state.
-        written: Of a graph, the fields that its nodes wrote.
-        given: Of a graph's node, the state as it found it.
+        before: State of a graph as the first of its nodes found it.
+        old: Keys of the documents that the first node of a graph found in the state.
+        written: Fields that the nodes of a graph wrote.
+        given: State of the graph as this node found it.
     """
 
     parent: ChainNode | None
@@ -129,12 +129,12 @@ class ChainNodes:
         """A chain begins.
 
         Args:
-            id: Of its run.
-            parent: Of the run above.
+            id: Id of the chain's run.
+            parent: Id of the run above.
             inputs: What it was given.
-            tags: Of the run; a graph's node is known by them.
-            metadata: Of the run; has the thread of a graph with a checkpointer.
-            name: Of the run.
+            tags: Tags of the run; a graph's node is known by them.
+            metadata: Metadata of the run; has the thread of a graph with a checkpointer.
+            name: Name of the run.
         """
         query = question_of(inputs)
         documents = tuple(every_document(inputs))

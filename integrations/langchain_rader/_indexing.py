@@ -37,9 +37,9 @@ def add(
     was killed, costs only what is new.
 
     Args:
-        index: Where to.
+        index: The index that they are added to.
         documents: What :func:`to_core` made.
-        commit_every: Documents per commit.
+        commit_every: How many documents each commit holds.
         source_id_key: Metadata key of what documents come from; stored ones of the same source that are not among
             these are deleted afterwards.
     """

@@ -38,14 +38,14 @@ class RagRunnable:
     answer has answered nothing. A graph with a checkpointer gets a thread of its own for each question.
 
     Args:
-        runnable: The chain.
+        runnable: The chain or agent.
         input_key: Where the question goes; by default what the chain's input schema says: a text, or one of
             ``question``, ``input``, ``query``, ``messages``, or the only field that there is.
         answer_key: Which field of the output is the answer; by default the first of ``structured_response``,
             ``answer``, ``output``, ``result``, ``response``, ``text``, ... or the end of ``messages``.
         context_key: Which field of the output holds the documents; by default the first of ``context``,
             ``source_documents``, ``documents``, ``contexts``, ...
-        config: Of every call.
+        config: Configuration of every call.
         description: A JSON object for the manifest, which tells this chain from others: LangChain's chains cannot
             describe themselves, so use another folder, or another description, when you change one.
 

@@ -107,7 +107,7 @@ def answer_of(value: Any, keys: Sequence[str] = ANSWER_KEYS, stale: Iterable[str
     last human message belongs to an earlier question, and a message that calls tools ends nothing.
 
     Args:
-        value: The output.
+        value: The output of the run.
         keys: Fields that hold an answer.
         stale: Fields of a state that were not written by this run.
     """

@@ -35,7 +35,7 @@ class LangChainChat(ByConstruction):
     :class:`~rader_plugins.errors.LLMError`.
 
     Args:
-        llm: The chat model.
+        llm: The LangChain chat model.
         forward: Which of ``temperature``, ``top_p``, ``top_k``, ``max_tokens`` and ``seed`` are passed to the model
             at each call.
         config: Callbacks, tags and the like, for every call.

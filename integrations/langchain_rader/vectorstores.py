@@ -247,8 +247,8 @@ class RaderVectorStore(ByConstruction, VectorStore):
         """Return the ``k`` best documents, as they were stored, best first.
 
         Args:
-            query: The question.
-            k: How many.
+            query: Text of the question.
+            k: How many documents to return.
             **kwargs: ``filter`` (dict of metadata conditions or function of a document, applied before ranking),
                 ``exclude_ids``, ``mode``, ``alpha``, ``instruction``.
         """
@@ -279,8 +279,8 @@ class RaderVectorStore(ByConstruction, VectorStore):
 
         Args:
             embedding: The vector, of any length but zero.
-            k: How many.
-            **kwargs: ``filter``, ``exclude_ids``.
+            k: How many documents to return.
+            **kwargs: Any of ``filter`` and ``exclude_ids``, as in :meth:`similarity_search`.
         """
         options = self._options(kwargs, _VECTOR_OPTIONS, "similarity_search_by_vector()")
         return scored(near(self.index, "", unit(embedding), k, options))
@@ -296,11 +296,11 @@ class RaderVectorStore(ByConstruction, VectorStore):
         """Return ``k`` documents that are similar to the query and differ from one another.
 
         Args:
-            query: The question.
-            k: How many.
+            query: Text of the question.
+            k: How many documents to return.
             fetch_k: Among how many of the best they are chosen.
             lambda_mult: 1 for the most relevant, 0 for the most diverse ones.
-            **kwargs: As in :meth:`similarity_search`.
+            **kwargs: Any option of :meth:`similarity_search`.
         """
         options = self._options(kwargs, _SEARCH_OPTIONS, "max_marginal_relevance_search()")
         vector = self._encoder.encode_queries([query], instruction=options.pop("instruction"))[0]

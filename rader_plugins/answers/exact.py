@@ -40,7 +40,7 @@ def exact_number(text: str, *, short_units: bool = False) -> Number | None:
 
     Args:
         text: A number with or without its unit, or an expression.
-        short_units: See :func:`~rader_plugins.answers.numbers.read_number`.
+        short_units: Whether short units count, as in :func:`~rader_plugins.answers.numbers.read_number`.
     """
     number = read_number(text, short_units=short_units)
     if number is None and (value := exact_value(text)) is not None:

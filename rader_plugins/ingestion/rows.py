@@ -22,7 +22,7 @@ def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> st
     """Return the encoding of a JSONL file, and note it where it is a guess.
 
     Args:
-        path: The JSONL file.
+        path: The JSONL file to look into.
         encoding: What the user names for files that are not UTF-8 and bear no byte order mark.
         findings: Where a guess is noted.
 

@@ -103,7 +103,7 @@ class LLMReranker(Reranker):
     All pairs of a batch, and of calls from other threads, go through one queue, ``concurrency`` at a time.
 
     Args:
-        llm: A :class:`~rader_plugins.llm.ChatModel`.
+        llm: The language model that grades, a :class:`~rader_plugins.llm.ChatModel`.
         prompt: ``general``, ``math``, ``code``, a template with ``{query}`` and ``{document}`` that asks for
             ``Grade: N``, or a :class:`~rader_plugins.reranking.grade_prompts.GradePrompt`.
         weight: Weight of the grade, 0 to 1.

@@ -66,7 +66,7 @@ class ReasoningQuery(ByConstruction):
     question is the query; ``report`` counts that and a warning is logged. Safe to use from several threads.
 
     Args:
-        llm: A :class:`~rader_plugins.llm.ChatModel`.
+        llm: The language model that writes the reasoning, a :class:`~rader_plugins.llm.ChatModel`.
         mode: ``append`` gives the question, a line break and the reasoning; ``replace`` the reasoning alone.
         prompt: The user message, with ``{query}`` in it.
         cache: File that keeps what the LLM wrote.

@@ -38,11 +38,11 @@ class Actions:
     are independent samples, and merging them would change the odds of a random walk.
 
     Args:
-        calls: Asks the language model.
-        grading: Judges answers.
-        front: Searches.
+        calls: The calls of the language model.
+        grading: The judge of answers.
+        front: The search for documents.
         summaries: Documents in plain language, shared by all problems of a run.
-        config: The parameters.
+        config: Parameters of the tree search.
         question: The question as prompts show it, with its choices if it has any.
     """
 

@@ -36,8 +36,8 @@ class Calls:
     """Asks a language model for the actions of a search.
 
     Args:
-        llm: Who is asked.
-        pack: The prompts.
+        llm: The language model that is asked.
+        pack: The prompts of every action.
         config: Sampling, style and seed.
         tree: Gets the counts: ``<action>_calls``, ``answers``, and of these ``cut_answers`` (at the most tokens),
             ``empty_answers`` and ``refusals``. None counts nothing.
@@ -53,10 +53,10 @@ class Calls:
         """Return ``n`` answers, cleaned; one that says nothing is empty.
 
         Args:
-            action: Which prompt.
+            action: The action whose prompt is sent.
             values: What stands in its places.
             where: What tells this call from the others of the same action: the seed follows from it.
-            n: How many.
+            n: How many answers to ask for.
         """
         prompt = self.pack.prompts[action]
         if self._tree is not None:
@@ -103,8 +103,8 @@ class Summaries:
         """Return the summary of a document; where the model writes none, the document itself.
 
         Args:
-            id: Of the document.
-            shown: Its text.
+            id: Id of the document.
+            shown: Text of the document, as prompts show it.
         """
         if id not in self._known:
             async with self._locks.setdefault(id, asyncio.Lock()):

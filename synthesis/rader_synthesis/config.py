@@ -31,12 +31,12 @@ class SearchConfig:
         completions: Solutions written for a "complete the remaining steps" node (CRS); the most frequent answer wins.
         exploration: Weight c of the exploration term in UCT.
         exploration_schedule: ``constant``; ``linear`` and ``exponential`` lower c to a tenth over the rollouts.
-        temperature: Of sampling, for every call whose prompt file does not set its own.
+        temperature: Sampling temperature of every call whose prompt file does not set its own; 0 is greedy.
         top_p: Mass of the most probable tokens to sample from.
         top_k: Most probable tokens to sample from; 0 leaves it to the server (OpenAI's does not take it).
         style: ``chat`` sends messages with the examples as earlier turns; ``completion`` sends one text, for models
             that were not trained to chat.
-        seed: Of everything random. The seed of each call follows from it, from the problem and from the node.
+        seed: Seed of everything random. The seed of each call follows from it, from the problem and from the node.
 
     Raises:
         InputError: A value is outside its range.

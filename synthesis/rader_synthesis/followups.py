@@ -34,8 +34,8 @@ def standalone_questions(
 
     Args:
         trajectories: Read a little ahead of what is yielded.
-        llm: Rewrites.
-        concurrency: Questions at once.
+        llm: The language model that rewrites questions.
+        concurrency: How many questions are under way at once.
         notes: Counts what was rewritten and what not.
 
     Raises:

@@ -15,8 +15,8 @@ class Grading:
 
     Args:
         checker: Finds answers in texts and compares them.
-        question: The question.
-        gold_answer: The right answer.
+        question: Text of the question.
+        gold_answer: The right answer, by which others are judged.
     """
 
     def __init__(self, checker: AnswerChecker, question: str, gold_answer: str) -> None:

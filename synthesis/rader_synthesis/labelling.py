@@ -148,9 +148,9 @@ def label_by_answer(
 
     Args:
         trajectory: What is labelled if its answer is right.
-        report: Counts labels.
+        report: The report that counts the labels.
         top: How many documents of a retrieval count as used where none is named.
-        min_reward: From which reward on an answer is right.
+        min_reward: The least reward of a right answer.
     """
     if not is_right(trajectory.reward, min_reward):
         return trajectory
@@ -183,8 +183,8 @@ def label_by_reflection(
 
     Args:
         trajectories: Read a little ahead of what is yielded, so that the model is kept busy.
-        reflector: Asks the model.
-        concurrency: Questions at once.
+        reflector: The judge that asks the language model.
+        concurrency: How many questions are under way at once.
         report: Counts labels and faults.
         on_judged: Called with the number of documents judged since the last call.
 

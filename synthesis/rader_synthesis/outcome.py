@@ -15,7 +15,7 @@ def shortfall(totals: Mapping[str, int]) -> str | None:
     """Return why no trajectory of a run is fit for training, and what to do; None if one is.
 
     Args:
-        totals: As :class:`rader_synthesis.run_config.RunReport` has them.
+        totals: Counts of the run, as :class:`rader_synthesis.run_config.RunReport` has them.
     """
     if totals.get("training", 0):
         return None

@@ -50,7 +50,7 @@ class ActionPrompt:
         examples: Shown before the question, through the same template.
         max_tokens: Most tokens of an answer.
         stop: Strings that end it.
-        temperature: Of sampling; None takes that of the search.
+        temperature: Sampling temperature; 0 is greedy, None takes that of the search.
     """
 
     system: str
@@ -96,8 +96,8 @@ class PromptPack:
     """The prompts of all actions, and how a partial solution is written down.
 
     Args:
-        name: Of the pack.
-        prompts: By action.
+        name: Name of the pack.
+        prompts: Prompt of each action.
         final_answer: A thought with one of these in it, whatever its case, holds the final answer.
         step: How a thought is written, with ``{number}`` and ``{text}``.
         document: How a retrieved document is written among the thoughts, with the same places.
@@ -194,7 +194,7 @@ def load_prompt(path: Path, places: Sequence[str], pack: PromptPack) -> ActionPr
     """Load one prompt file and check all of it.
 
     Args:
-        path: TOML.
+        path: The prompt file, in TOML.
         places: What its template must have places for: ``question``, ``steps``, ``document``.
         pack: How the steps of its examples are written down.
 

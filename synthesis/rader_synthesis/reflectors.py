@@ -21,7 +21,7 @@ class Verdict:
 
     Args:
         relevant: Whether it helps; None if the answer could not be read.
-        reason: In the words of the judge.
+        reason: The judge's reason, in its own words.
     """
 
     relevant: bool | None
@@ -35,9 +35,9 @@ class Reflector(Protocol):
         """Judge whether a document helps to go on.
 
         Args:
-            question: The question.
+            question: Text of the question.
             steps: What was thought and kept before the retrieval: pairs of ``thought`` or ``document`` and a text.
-            document: Title and text.
+            document: Title and text of the document.
 
         Raises:
             LLMError: The model did not answer.

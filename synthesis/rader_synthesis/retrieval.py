@@ -22,7 +22,7 @@ class RetrievalFront:
     their last bits, on which other queries happen to wait, and so would the scores that are written down.
 
     Args:
-        searcher: Who searches.
+        searcher: The object that searches.
         largest: Most queries in a batch.
     """
 

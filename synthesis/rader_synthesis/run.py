@@ -58,13 +58,13 @@ def synthesize(
     the order in which they ended.
 
     Args:
-        problems: With unique ids and answers.
+        problems: The problems to search, with unique ids and answers.
         searcher: Finds documents: a :class:`rader_plugins.RaderRetriever`.
         llm: Writes. Bounded by its own concurrency; wrap it in a :class:`rader_plugins.llm.BudgetedLLM` to bound
             its cost.
         checker: Finds and compares answers: :func:`rader_plugins.answers.load_checker`.
         out: The run's folder; see :class:`SynthesisFolder`.
-        config: The search.
+        config: Parameters of the tree search; None takes the defaults.
         pack: A prompt pack, or what :func:`load_pack` takes.
         run: How problems are treated.
         about: More to tell in ``config.json``.

@@ -68,7 +68,7 @@ class RunReport:
             name, over the whole folder.
         stopped: Why it stopped before the end (a budget); empty if it did not.
         searched: Problems that this call of the function searched.
-        seconds: That it took.
+        seconds: How long it took, in seconds.
         cached: Model calls that the cache answered.
         asked: Model calls that it did not.
     """
@@ -102,11 +102,11 @@ class RunProgress:
 
     Args:
         total: Problems to search, those that were finished before included.
-        done: Of them: finished, now or before.
-        solved: Of those that are done: solved.
-        failed: Of those that are done: failed.
+        done: Problems that are finished, now or before.
+        solved: Finished problems that were solved.
+        failed: Finished problems that failed.
         searched: Finished by this run.
-        seconds: Since it began.
+        seconds: Seconds since the run began.
         rollouts: Ended by this run, those of problems under way included.
     """
 

@@ -98,10 +98,10 @@ class SynthesisFolder:
         """Write down a problem that ended. When this returns it survives a kill and a power cut.
 
         Args:
-            id: Of the problem.
-            problem: Its fingerprint.
+            id: Id of the problem.
+            problem: Fingerprint of the problem.
             tree: What was found; None if it failed.
-            failed: Why.
+            failed: Why it failed; empty if it did not.
 
         Raises:
             OSError: The disk is full, or worse. What was added before is intact.

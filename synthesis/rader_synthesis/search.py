@@ -32,9 +32,9 @@ async def search(
     so the tree depends on seed, problem and the children's texts alone, not on what else runs.
 
     Args:
-        tree: As :meth:`Tree.start` makes it.
-        expander: Makes children.
-        config: The parameters.
+        tree: The tree to grow, as :meth:`Tree.start` makes it.
+        expander: The object that makes children of nodes.
+        config: Parameters of the tree search.
         on_rollout: Called whenever a rollout has ended.
     """
     rng = random.Random(derived_seed(config.seed, tree.problem_id))

@@ -38,7 +38,7 @@ def described_before(searcher: Searcher, now: Mapping[str, Any]) -> dict[str, An
     from the defaults in these has no description of that kind.
 
     Args:
-        searcher: Who searches.
+        searcher: The object that searches.
         now: What :func:`describe` returns.
     """
     if not isinstance(searcher, RaderRetriever) or searcher.reasoning is not None:

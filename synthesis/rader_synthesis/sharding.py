@@ -29,7 +29,7 @@ class Shard:
     """A share of a problem set. Which problems are in it depends on their ids alone.
 
     Args:
-        number: From 1 to ``count``.
+        number: Number of the share, from 1 to ``count``.
         count: How many shares there are.
 
     Example:
@@ -42,7 +42,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read ``3/8``.
+        """Return the share that a text such as ``3/8`` names.
 
         Raises:
             InputError: It is something else, or there is no such share.
@@ -75,7 +75,7 @@ class MergeReport:
     """What a merged run holds.
 
     Attributes:
-        totals: As :class:`rader_synthesis.run_config.RunReport` has them, over the whole folder.
+        totals: Counts of the merged folder, as :class:`rader_synthesis.run_config.RunReport` has them.
         merged: Problems that were taken from the runs this time.
         present: Problems of the runs that the folder, or a run before, had finished already.
     """
@@ -98,7 +98,7 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeReport:
     of the language model are not merged.
 
     Args:
-        runs: Their folders.
+        runs: Folders of the runs to merge.
         out: The merged run's folder; made if it is not there.
 
     Raises:

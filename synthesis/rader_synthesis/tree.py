@@ -17,10 +17,10 @@ NodeKind = Literal["root", "ost", "crs", "qg", "rt"]
 
 @dataclass
 class Node:
-    """One node.
+    """One node of a search tree.
 
     Args:
-        id: Its place in :attr:`Tree.nodes`.
+        id: Position of the node in :attr:`Tree.nodes`.
         parent: Id of the parent; None for the root.
         kind: ``root`` (the question), ``ost`` (one-step thought), ``crs`` (complete the remaining steps), ``qg`` (a
             query was written) or ``rt`` (a retrieved document was kept).
@@ -29,11 +29,11 @@ class Node:
         depth: Edges from the root.
         terminal: A walk ends here.
         answer: The final answer that the text holds, if any.
-        reward: Of a terminal node: 1.0 if the answer is right, else 0.0.
-        document_id: Of the document that an ``rt`` node holds.
-        considered: On a ``qg`` node: every document that came back, best first, with label and reason. None before
-            the query was searched for.
-        answers: On a ``crs`` node: the answer of each completion, in order; ``text`` is the chosen one.
+        reward: Reward of a terminal node: 1.0 if the answer is right, else 0.0.
+        document_id: Id of the document that an ``rt`` node holds.
+        considered: Documents that came back to the query of a ``qg`` node, best first, with label and reason. None
+            before the query was searched for.
+        answers: Answers of all completions of a ``crs`` node, in order; ``text`` is the chosen one.
         n, q: Visits, and the sum of their rewards.
     """
 
@@ -67,11 +67,11 @@ class Tree:
     """The tree of one problem.
 
     Args:
-        problem_id: Of the problem.
-        question: Its question.
-        gold_answer: The right answer.
+        problem_id: Id of the problem.
+        question: Question of the problem.
+        gold_answer: The right answer, by which nodes are rewarded.
         nodes: The root first; a child comes after its parent.
-        rollouts: In their order.
+        rollouts: The rollouts, in their order.
         counts: What happened, by name: calls per action, empty thoughts, unreadable reflections, ...
 
     Example:

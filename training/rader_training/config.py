@@ -35,30 +35,30 @@ class TrainingConfig:
     Args:
         group_size: Passages per query: one positive and ``group_size - 1`` hard negatives, as far as there are so many.
         batch_size: Queries in a batch of one process.
-        accumulate: Batches per step.
+        accumulate: Batches per optimiser step.
         learning_rate, warmup_steps, weight_decay: Linear decay to 0 after the warm-up.
         epochs: Passes over the samples.
         max_steps: Ends earlier; 0 means no limit. Without ``epochs`` it alone says how long.
         lora: Train a low-rank adapter; False trains every weight.
-        lora_rank, lora_alpha, lora_dropout: Of the adapter.
+        lora_rank, lora_alpha, lora_dropout: Rank, scaling and dropout of the adapter.
         lora_targets: Names of the layers to adapt; empty takes the paper's seven where the model has them, else every
             linear layer.
         lora_layers: Which transformer layers to adapt, counted from 0; empty adapts all of them.
         base_in_4bit: Keep the frozen base in 4 bits (NF4) while its adapter is trained (QLoRA); needs bitsandbytes.
             What is judged and exported at the end is the adapter on the base as it is.
-        dropout: Of the base's own layers while it trains. Retrievers that are small encoders get 0; for others None
-            leaves it as the checkpoint has it.
-        max_query_length, max_document_length: In tokens; None takes the recipe's. The paper's own command cuts queries
-            at 32 tokens, which leaves nothing of a ``cot`` query.
+        dropout: Dropout of the base's own layers while it trains. Retrievers that are small encoders get 0; for others
+            None leaves it as the checkpoint has it.
+        max_query_length, max_document_length: Greatest lengths in tokens; None takes the recipe's. The paper's own
+            command cuts queries at 32 tokens, which leaves nothing of a ``cot`` query.
         kinds: How often samples of a kind are seen in an epoch: ``{"cot": 2.0, "lexical": 0.5}``; 1 for others, 0
             leaves them out. Where a small encoder is trained on questions and other kinds, ``question`` gets 2.
         bf16: Compute in bfloat16; None does so where the hardware is good at it.
         gradient_checkpointing: Less memory, more time.
         evaluate_every: Steps; 0 evaluates before and after the training only.
         save_every: Steps between checkpoints, 0 for none; None makes one every two minutes.
-        log_every: Steps.
+        log_every: Steps between two entries of the log.
         patience: Evaluations without a better result after which training ends; 0 never ends it.
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Raises:
         InputError: A value is outside its range, or has no effect beside the others.
@@ -169,7 +169,7 @@ class TrainingConfig:
         """Read the table of a TOML file: ``[retriever]`` or ``[reranker]``; the other may stand beside it.
 
         Args:
-            path: The file.
+            path: The TOML file to read.
             **overrides: Fields that come before those of the file.
 
         Raises:
@@ -191,14 +191,14 @@ class RetrieverConfig(TrainingConfig):
     """How a retriever is trained: what :class:`TrainingConfig` takes, and the following.
 
     Args:
-        temperature: Of InfoNCE.
+        temperature: Temperature of InfoNCE, by which cosines are divided.
         in_batch_negatives: Whether the passages of a batch's other queries are negatives too. They come from one batch
             of one process only.
         random_negatives: Documents drawn evenly for each batch, negatives of all its queries: from the corpus that is
             named, or from the passages of all samples.
-        reasoning_weight: From 0 to 1, how much less a sample counts whose query and positive share their words: its
-            loss is weighted with ``1 - reasoning_weight * overlap``, scaled to a mean of 1 in the batch, where the
-            overlap is :func:`rader_plugins.text_matching.word_overlap`. 0 weights all alike.
+        reasoning_weight: How much less, 0 to 1, a sample counts whose query and positive share their words: its loss is
+            weighted with ``1 - reasoning_weight * overlap``, scaled to a mean of 1 in the batch, where the overlap is
+            :func:`rader_plugins.text_matching.word_overlap`. 0 weights all alike.
         anchor_weight: How strongly the vectors of other texts are held where the base has them: ``anchor_weight`` times
             their mean cosine distance from there is added to the loss. Keeps what the base knows of other subjects.
         anchors: How many such texts a batch gets.

@@ -68,8 +68,8 @@ class Facts:
     """What defaults are fitted to.
 
     Args:
-        parameters: Of the model.
-        samples: Seen in an epoch.
+        parameters: Number of the model's parameters.
+        samples: How many samples are seen in an epoch.
         keeps_adapter: Whether the adapter is to be written alone.
         mixed: Whether the samples are questions and other kinds.
     """
@@ -84,7 +84,7 @@ def fitted(config: Config, facts: Facts, *, absent: Collection[str] = ()) -> Con
     """Return a configuration whose unstated fields have values, but for those that the number of steps decides.
 
     Args:
-        config: What was stated.
+        config: The configuration as it was stated.
         facts: What it is fitted to.
         absent: Fields that the run that goes on had no value for: it was begun before they had a default.
     """
@@ -113,9 +113,9 @@ def fitted_steps(config: Config, facts: Facts, steps: int, *, evaluated: bool) -
     """Return a configuration whose fields that count steps have values.
 
     Args:
-        config: Of :func:`fitted`.
+        config: The configuration that :func:`fitted` returned.
         facts: What it is fitted to.
-        steps: In all.
+        steps: Number of optimiser steps of the training.
         evaluated: Whether there is something to evaluate on.
     """
     tenth = steps // 10

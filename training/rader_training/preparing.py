@@ -47,9 +47,9 @@ class Prepared(Generic[Config]):
 
     Args:
         config: None of its fields unstated.
-        steps: In all.
-        groups: To train on.
-        development: To choose the best weights by.
+        steps: Number of optimiser steps of the training.
+        groups: The groups to train on.
+        development: Queries to choose the best weights by; None where there are none.
         cache: Where memory-mapped copies go.
         notes: What else should be known of the samples and what they are judged on.
         unjudged: Why nothing is to be held out.
@@ -99,10 +99,10 @@ def prepare_data(
 
     Args:
         samples: One or several sets.
-        config: What was stated.
-        folder: Of the run.
-        options: Of the run.
-        parameters: Of the model.
+        config: The configuration as it was stated.
+        folder: Folder of the run.
+        options: Options of the run.
+        parameters: Number of the model's parameters.
         earlier: Settings of the run that goes on.
         hard_only: Leave samples without a hard negative out.
 
@@ -196,7 +196,7 @@ def with_lengths(recipe: Recipe, config: TrainingConfig, positions: int | None) 
     """Return a recipe with the lengths of the configuration.
 
     Args:
-        recipe: Of the base.
+        recipe: Recipe of the base.
         config: States other lengths, or none.
         positions: How many tokens the base can read.
 

@@ -63,16 +63,16 @@ def train_reranker(
     :func:`rader_plugins.reranking.load_reranker` loads it, and so does ``AutoModelForSequenceClassification``.
 
     Args:
-        samples: As for :func:`rader_training.train_retriever`. Samples without a hard negative are left out and
-            counted.
+        samples: Sample sets, as for :func:`rader_training.train_retriever`. Samples without a hard negative are left
+            out and counted.
         base: A reranker, whose training goes on; or a language model or an encoder, which gets a new head: see
             :func:`rader_training.models.reranker_base.load_base`.
         out: Folder of the run: ``model``, ``checkpoints``, ``metrics.jsonl``, ``curves.png``, ``training.json``.
         config: The hyper-parameters; those that it does not state are fitted to model and samples.
         first_stage: Query id -> document id -> score: the rankings whose best documents are reranked where it is
             evaluated; default: BM25.
-        resume: As for :func:`rader_training.train_retriever`.
-        **options: See :class:`rader_training.run.options.RunOptions`.
+        resume: Whether to go on with a run that was cut short, as for :func:`rader_training.train_retriever`.
+        **options: Options of the run; see :class:`rader_training.run.options.RunOptions`.
 
     Raises:
         InputError: Samples, base or folder are unusable; a setting has no effect, or with the settings nothing would

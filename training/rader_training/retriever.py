@@ -82,7 +82,7 @@ def train_retriever(
         anchor: Documents for ``anchor_weight``, of other subjects than the samples: what ``rader index build`` takes.
         resume: Go on from the newest checkpoint of a run that was stopped, killed or not: to the same weights as
             without the stop, on hardware that computes deterministically. A run that has ended trains nothing more.
-        **options: See :class:`rader_training.run.options.RunOptions`.
+        **options: Options of the run; see :class:`rader_training.run.options.RunOptions`.
 
     Raises:
         InputError: Samples, base or folder are unusable; a setting has no effect, or with the settings nothing would
@@ -322,7 +322,7 @@ class _RetrieverRun(TrainingRun):
         return RetrieverTrainer(model=self.model, args=arguments, loss=loss, **parts)
 
     def _measure(self, dataset: RetrievalDataset) -> Values:
-        """Search (dense)."""
+        """Return nDCG@10 of every query, in dense search."""
         from rader_plugins import RaderIndex, RaderRetriever
         from rader_plugins.evaluation import evaluate, index_corpus
 

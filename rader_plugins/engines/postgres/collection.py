@@ -40,7 +40,7 @@ class PostgresCollection(Collection):
     """A table in a PostgreSQL database with pgvector.
 
     Args:
-        url: ``postgresql://user@host:port/database?table=docs``.
+        url: URL of the server and the table: ``postgresql://user@host:port/database?table=docs``.
 
     Raises:
         InputError: The URL has an unknown option, or the table an unusable name.
@@ -130,7 +130,7 @@ class PostgresCollection(Collection):
                 connection.execute("RESET statement_timeout")
 
     def close(self) -> None:
-        """Close connections."""
+        """Close the connections of the pool."""
         self._connections.close()
 
     # Rows
@@ -170,7 +170,7 @@ class PostgresCollection(Collection):
         )
 
     def delete(self, partition: str, ids: Sequence[str]) -> int:
-        """Delete rows."""
+        """Delete the rows of these ids; return how many there were."""
         return self._change(self._sql.delete, partition=partition, ids=_storable(ids))
 
     def documents(self, partition: str, ids: Sequence[str]) -> dict[str, Document]:

@@ -97,10 +97,10 @@ class Labelling:
         """Yield trajectories with questions that stand alone, judged answers and labels, as far as each is wanted.
 
         Args:
-            trajectories: As they were imported.
+            trajectories: The trajectories as they were imported.
             llm: What is asked, where :attr:`asks`.
-            concurrency: Requests at once.
-            report: Counts labels.
+            concurrency: How many requests are under way at once.
+            report: The report that counts the labels.
             notes: Counts what became of follow-ups.
         """
         if self.standalone_llm and llm is not None:

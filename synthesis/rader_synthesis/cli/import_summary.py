@@ -27,9 +27,9 @@ class Summary:
     """Counts what is written and says it.
 
     Args:
-        kind: Of the importer.
-        out: The file.
-        min_reward: From which reward on an answer is right.
+        kind: Name of the importer.
+        out: The file that is written.
+        min_reward: The least reward of a right answer.
     """
 
     def __init__(self, kind: str, out: Path, min_reward: float) -> None:

@@ -28,7 +28,7 @@ class Counts:
         runs: Those, by ``right``, ``wrong`` (a reward below 1) and ``not judged``.
         sources: Trajectories by who made them.
         steps: Steps of trajectories, or nodes of trees, by kind.
-        searches: Retrievals.
+        searches: How many retrievals there are.
         documents: Documents considered, by label.
         labelled_by: Labelled documents by who labelled them.
         training: Trajectories with a right answer and a retrieval that kept a document: RaDeR trains on those.

@@ -30,10 +30,10 @@ class PageReport:
     """What a page shows.
 
     Args:
-        problems: How many.
+        problems: How many problems the page shows.
         statuses: How many of each status.
         left_out: Problems that were there besides, beyond ``most``.
-        size: Of the page, in bytes.
+        size: Size of the page, in bytes.
     """
 
     problems: int

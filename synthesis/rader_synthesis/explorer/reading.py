@@ -23,11 +23,11 @@ _KINDS = Literal["trees", "journal", "trajectories"]
 
 @dataclass(frozen=True)
 class Shown:
-    """One problem.
+    """One problem, as a page shows it.
 
     Args:
-        id: Of the problem.
-        question: Its question; empty where only a failure is known.
+        id: Id of the problem.
+        question: Question of the problem; empty where only a failure is known.
         gold_answer: The right answer, if it is known.
         status: ``solved`` (a right answer was reached), ``unsolved``, ``unknown`` (nobody judged the answers), or why
             there is nothing: ``failed``, ``skipped``, ``open`` (not searched yet).
@@ -66,8 +66,8 @@ class Source:
     """A file or a folder of a run.
 
     Args:
-        path: What was named.
-        files: What is read.
+        path: The file or folder that was named.
+        files: The files that are read.
         kind: What is in there: trees, the journal of a run that has not ended, or trajectories.
         exploration: Weight c of the exploration term of the run; the paper's where none is known.
     """

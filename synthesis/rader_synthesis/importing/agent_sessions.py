@@ -135,8 +135,8 @@ class _Session:
         """Take a message or item.
 
         Args:
-            item: As the model's interface has it.
-            row: Where it stands.
+            item: A message or item, as the model's interface has it.
+            row: The row that holds it.
             result: What the program noted beside the message about the result of a tool.
         """
         before = len(self._reader.events)
@@ -205,7 +205,7 @@ def _agent(line: Mapping[str, Any], agents: dict[str, str]) -> str:
     """Return which agent below the session a line is of: by its name, or by the line before it.
 
     Args:
-        line: Of an agent.
+        line: A line of an agent's file.
         agents: Line -> agent; the line is added.
     """
     agent = str(

@@ -35,8 +35,8 @@ class Citation:
     Args:
         names: Ids, addresses or titles by which it may be called, the surest first.
         text: What is cited of it, if the interface tells.
-        address: Where it can be read, if it is a page of the web.
-        title: Its title.
+        address: Address of the page, if it is one of the web.
+        title: Title of the document.
     """
 
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class SearchResult:
     """A document that a search returned.
 
     Args:
-        document: The document.
+        document: The document, with its score and labels.
         names: What later calls and citations may call it beside its id: address, file, title, ``[3]`` for its number.
     """
 
@@ -90,7 +90,7 @@ class Feedback:
     """What was answered last was rated.
 
     Args:
-        fields: As :func:`~rader_synthesis.importing.feedback.read_reward` reads them.
+        fields: Fields of the rating, as :func:`~rader_synthesis.importing.feedback.read_reward` reads them.
     """
 
     fields: Mapping[str, Any]
@@ -102,7 +102,7 @@ class Call:
 
     Args:
         id: Tells the call of a result.
-        name: Of the tool.
+        name: Name of the tool.
         arguments: JSON value, or text.
     """
 

@@ -36,7 +36,7 @@ class EventImporter(FileImporter):
         tools: Names of the search tools. Without them a tool is a search if its name says so
             (:func:`~rader_plugins.recording.is_retrieval_name`) or if it returned documents.
         corpus: Gives retrieved documents their ids and texts.
-        scale: Of ratings.
+        scale: Scale of the ratings.
         follow_ups: What becomes of questions after the first: ``carry`` (with the conversation before them) or
             ``leave-out``.
         prompts: Finds documents that stand in a prompt.
@@ -94,7 +94,7 @@ class EventImporter(FileImporter):
         """Yield the conversations of files.
 
         Args:
-            paths: The files.
+            paths: The files to read.
             report: Counts what is not understood.
 
         Raises:
@@ -146,8 +146,8 @@ class ConversationImporter(EventImporter):
         """Return the conversations of a row.
 
         Args:
-            value: Its JSON value.
-            row: Where it stands.
+            value: The JSON value of the row.
+            row: The row, for messages.
             report: Counts what is not understood.
 
         Raises:

@@ -145,7 +145,7 @@ def read_reward(
     Args:
         record: A row, or a part of it.
         where: How to call it in messages.
-        scale: Of numbers.
+        scale: Scale of numeric ratings.
         used: Gets the name of the field that was read.
         ignored: Counts named scores that were not read.
 

@@ -28,7 +28,7 @@ class FunctionImporter(RowImporter):
             An ``InputError`` or ``ValueError`` of it is reported with the row; so is a ``KeyError``, ``TypeError`` or
             ``AttributeError``, which a row of another shape raises.
         corpus: Gives retrieved documents their ids and texts.
-        scale: Of the rewards that the function gives.
+        scale: Scale of the rewards that the function returns.
         group_by: A field; the function then takes the list of the rows that have the same value of it.
         keep_all: Also keep trajectories without a retrieval.
         skip_faulty: Count rows that cannot be used, instead of ending at the first.

@@ -19,7 +19,7 @@ class RowGroups:
     """Rows by a key, such as the id of their trace.
 
     Args:
-        connection: Of an empty database.
+        connection: Connection to an empty database.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:

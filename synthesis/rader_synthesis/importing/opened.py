@@ -29,7 +29,7 @@ def with_opened(steps: Sequence[Step], unread: Collection[str] = ()) -> list[Ste
     """Return the steps, documents marked with whether they were opened and how much reasoning followed.
 
     Args:
-        steps: Of a turn.
+        steps: The steps of a turn.
         unread: Documents that somebody tried to open in vain: they were neither read nor passed over.
     """
     opened: dict[int, dict[str, int]] = {}

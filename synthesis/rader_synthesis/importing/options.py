@@ -24,7 +24,7 @@ class ImportOptions:
         keep_all: Also keep trajectories without a retrieval; no training sample can come from these.
         skip_faulty: Count rows that cannot be used, instead of ending at the first.
         redact: Applied to every text of a trajectory; ids stay.
-        scale: Of ratings.
+        scale: Scale of the ratings.
         tools: Names of the search tools.
         follow_ups: What becomes of questions after the first of a conversation.
         prompts: Finds documents in prompts.

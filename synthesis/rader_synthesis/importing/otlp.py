@@ -16,8 +16,8 @@ class OtlpSpan:
     """A span with its attributes as plain values, by their dotted names.
 
     Args:
-        id, trace, parent: Its own id, that of its trace, and that of the span above it.
-        name: Its name.
+        id, trace, parent: Ids of the span, of its trace, and of the span above it.
+        name: Name of the span.
         attributes: Values by dotted name.
         events: Name and attributes of its events.
         start: When it began, in whatever the exporter writes.
@@ -68,7 +68,7 @@ def read_span(fields: Mapping[str, Any], fallback: str) -> OtlpSpan:
     """Read a span of OTLP's JSON, of an SDK's console exporter, or of a table of Phoenix.
 
     Args:
-        fields: What was written.
+        fields: The fields of the span, as they were written.
         fallback: Id of its trace, where it has none.
     """
     context = as_mapping(fields.get("context"))

@@ -16,12 +16,12 @@ TurnT = TypeVar("TurnT")
 
 @dataclass
 class Pending(Generic[TurnT]):
-    """A call.
+    """A call of a tool whose result may still come.
 
     Args:
         turn: The turn that it belongs to.
-        slot: Its place there.
-        id, name, arguments: As in :class:`~rader_synthesis.importing.conversation.Call`.
+        slot: Number of its place in the turn.
+        id, name, arguments: Id, tool and arguments, as in :class:`~rader_synthesis.importing.conversation.Call`.
         batch: Number of the group of calls that were made together.
         answered: Whether its result came.
     """

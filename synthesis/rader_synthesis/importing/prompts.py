@@ -37,7 +37,7 @@ class PromptParts:
     """A prompt taken apart.
 
     Args:
-        question: The question.
+        question: The question that the prompt asks.
         found: The documents, in their order.
     """
 

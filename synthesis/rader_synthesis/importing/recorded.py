@@ -23,7 +23,7 @@ class Recorded(FileImporter):
 
     Args:
         corpus: Gives retrieved documents their ids and texts.
-        scale: Of the rewards.
+        scale: Scale of the rewards.
         keep_all: Also keep failed runs and those without a retrieval.
 
     Example:

@@ -19,7 +19,7 @@ class ResponseLink:
     """Which response a row holds, and what it says that it continues.
 
     Args:
-        id: Of the response; empty where the row has none.
+        id: Id of the response; empty where the row has none.
         previous: Id of the response that it continues.
         conversation: Id of the conversation that the server keeps.
         created: When it was made, in seconds; 0 where the row does not tell.
@@ -63,7 +63,7 @@ class ResponseChains:
     """The messages of responses, by which later ones get what went before; they lie in a scratch file.
 
     Args:
-        connection: Of an empty database.
+        connection: Connection to an empty database.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:

@@ -37,7 +37,7 @@ class Row:
     """A row that has not been parsed yet, and where it stands.
 
     Args:
-        path: Of its file.
+        path: Path of the file that it stands in.
         number: Counted from 1: its line, or its position in a JSON list or table.
         content: Bytes or text of a line, or a value that is parsed already.
     """

@@ -69,7 +69,7 @@ class Solutions(FileImporter):
         searcher: Finds the best matches; without it only citations count.
         k: How many matches of a step.
         question_keys, solution_keys, gold_keys: Names of the fields, the first that is there counts.
-        scale: Of ratings.
+        scale: Scale of the ratings.
         keep_all: Also keep solutions without a retrieval.
         skip_faulty: Count rows that cannot be used, instead of ending at the first.
 

@@ -51,18 +51,18 @@ class Span:
     """One step of a trace.
 
     Args:
-        id: Of the span.
-        trace: Of its trace.
+        id: Id of the span.
+        trace: Id of its trace.
         parent: Id of the span that it is part of; None for the root.
-        kind: What it is.
-        name: Of the tool, or of the step.
+        kind: Kind of the step.
+        name: Name of the tool, or of the step.
         input, output: JSON values, or text.
         start: When it began; spans of one trace are compared by it, and by their order in the file.
         failed: Whether it ended in an error.
         messages: What a model was sent, if the format tells it apart from its input.
         completion: What it answered, as messages.
         scores: Feedback, as :func:`~rader_synthesis.importing.feedback.read_scores` reads it.
-        gold: The right answer.
+        gold: The right answer, where the span states it.
         session: What the traces of one conversation share.
         where: How to call it in messages.
     """
@@ -88,9 +88,9 @@ class TraceReader:
     """The spans of one trace, as events.
 
     Args:
-        spans: In the order in which they began.
+        spans: The spans of the trace, in the order in which they began.
         reading: How searches are recognised.
-        report: Counts.
+        report: The report that counts what is read.
         where: How to call the trace in messages.
     """
 

@@ -55,7 +55,7 @@ class Reading:
     Args:
         tools: Names of the search tools; None recognises them by name and by what they return.
         corpus: Gives retrieved documents their ids and texts.
-        scale: Of ratings.
+        scale: Scale of the ratings.
         follow_ups: What becomes of questions after the first.
         prompts: Finds documents that stand in a prompt.
     """

@@ -25,8 +25,8 @@ def warnings(card: Mapping[str, Any], statistics: Statistics) -> list[str]:
     """Return what looks wrong in a sample set, one sentence each.
 
     Args:
-        card: Its card, but for the warnings.
-        statistics: What was counted.
+        card: Card of the sample set, but for the warnings.
+        statistics: What the run counted.
     """
     sentences = [
         f"Queries of the kind {kind}: {warning}. Read some of them, and the prompt, before training on them."

@@ -39,7 +39,7 @@ class SampleReport:
     """What was made.
 
     Args:
-        out: The folder.
+        out: The folder that was written.
         card: The content of its ``card.json``.
         cost: What the language model was asked in this run: ``requests``, ``prompt_tokens``, ``completion_tokens``,
             and ``cached``, the calls that the cache answered. Empty without a model.
@@ -82,10 +82,10 @@ def make_samples(
         index: The documents that the trajectories come from: gives texts, mined negatives and the round trip of
             ``lexical`` queries. Without it there are neither.
         dense: Whether the index has the vectors of a model; False searches it by BM25 only.
-        config: Parameters.
+        config: Parameters of the making; None takes the defaults.
         writer: Writes the queries of the kinds ``llm`` and ``lexical``.
         reranker: A cross-encoder that keeps false negatives away.
-        evaluation_sets: Their questions are left out.
+        evaluation_sets: Evaluation sets whose questions are left out.
         labels: JSONL of a person's corrections, which win over the labels of the trajectories; see
             :mod:`rader_synthesis.sampling.human_labels`.
         overwrite: Replace a sample set that is there.

@@ -35,14 +35,14 @@ class SamplingConfig:
         relative_margin: Found negatives must score below this share of their sample's lowest positive (NV-Retriever's
             TopK-PercPos: 0.95); None does not look. Scores are cosines.
         absolute_margin: Found negatives must score at least this much below it; None does not look.
-        near_duplicates: From which Jaccard similarity of their word 3-grams on two queries count as the same; None
-            removes exact repetitions only.
+        near_duplicates: Jaccard similarity of their word 3-grams from which two queries count as the same; None removes
+            exact repetitions only.
         ngram: Words in a row that a query may not share with a query of an evaluation set.
         dev_share: Share of the problems that becomes the validation split.
         max_overlap: Largest share of an ``llm`` query's words that its document may hold.
         round_trip: A ``lexical`` query is kept if BM25 finds its document among so many.
         attempts: How often the language model is asked for a query that passes.
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Raises:
         InputError: A value is outside its range.

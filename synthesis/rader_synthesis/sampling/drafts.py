@@ -19,9 +19,9 @@ class Draft:
     Args:
         kind: Name of the kind of query.
         query_id: A name; unique unless trajectories share theirs.
-        query: The text.
+        query: Text of the query.
         positives, negatives: Document id -> who says so.
-        trajectory_id: Of the trajectory, if it comes from one.
+        trajectory_id: Id of the trajectory, if it comes from one.
         source: Who made the trajectory.
         step: Place of the retrieval among the steps; None where it is about the whole trajectory.
         weight: How much the sample counts.
@@ -56,7 +56,7 @@ class QueryRequest:
         document: Id of the document that the query is for.
         labelled_by: Who says that it is relevant.
         weight: How much the sample counts.
-        question, before: For a kind that is written for a search: the question, and the thoughts before it.
+        question, before: The question, and the thoughts before the search, for a kind that is written for a search.
         rejected: The documents that were rejected in that search, and who did so.
         trajectory_id, source, step: The search that it comes from.
     """

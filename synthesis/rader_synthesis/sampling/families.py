@@ -32,7 +32,7 @@ def find_families(spool: Spool, threshold: float | None) -> None:
     """Put problems together whose questions are the same, or near each other.
 
     Args:
-        spool: Gets the families.
+        spool: The database that holds the problems and gets the families.
         threshold: Least similarity; None puts only those together that ask the same in other letters.
     """
     count = max((number for number, _ in spool.problems()), default=0)

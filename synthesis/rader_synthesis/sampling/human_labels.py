@@ -50,7 +50,7 @@ class HumanLabels:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> HumanLabels:
-        """Read ``labels.jsonl``.
+        """Read a file of labels, ``labels.jsonl``.
 
         Raises:
             InputError: It is unusable, or holds no label.

@@ -30,7 +30,7 @@ class MiningRequest:
     """A query that negatives are searched for.
 
     Args:
-        query_id: Seeds the draw.
+        query_id: Name of the sample, which seeds the draw.
         query: What is searched for.
         question: What a cross-encoder is asked: the question itself, where the query is a partial solution.
         positives: The documents that it has.
@@ -52,7 +52,7 @@ class Miner:
     """Searches negatives, many queries at once.
 
     Args:
-        index: What is searched.
+        index: The index that is searched.
         config: Ranks, numbers, margins and seed.
         dense: Whether the index has vectors of a model.
         reranker: A cross-encoder: what it scores no lower than the sample's lowest positive is no negative.
@@ -73,7 +73,7 @@ class Miner:
         """Return the negatives that were found for every query, those of BM25 and the dense ones in turn.
 
         Args:
-            requests: The queries.
+            requests: The queries to find negatives for.
             dropped: Counts what the guard kept away.
         """
         if not requests:

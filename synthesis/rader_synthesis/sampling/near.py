@@ -54,9 +54,9 @@ class NearIndex:
     """Finds, among the texts that were added, those near a text.
 
     Args:
-        connection: Of the database that the tables are made in.
-        name: Of the tables.
-        threshold: Least Jaccard similarity.
+        connection: Connection to the database that the tables are made in.
+        name: Name of the tables.
+        threshold: Least Jaccard similarity, 0 to 1.
     """
 
     def __init__(self, connection: sqlite3.Connection, name: str, threshold: float) -> None:

@@ -47,12 +47,12 @@ class Pipeline:
     """The stages of making samples.
 
     Args:
-        spool: Scratch database, empty.
-        statistics: Counts.
-        config: Parameters.
+        spool: Scratch database, empty at the beginning.
+        statistics: The object that counts what happens.
+        config: Parameters of the making.
         index: The documents; gives those of trajectories the texts that they have there.
         evaluation_sets: What must not be trained on.
-        labels: Of a person, which win over those of the trajectories.
+        labels: Labels of a person, which win over those of the trajectories.
         examples: Samples that are kept for people to read, drawn at random.
     """
 
@@ -72,10 +72,10 @@ class Pipeline:
     # 1. Trajectories are read once: documents, drafts and requests for queries go to the spool.
 
     def read(self, files: Sequence[Path], on_read: Callable[[int], Any] = lambda count: None) -> None:
-        """Read trajectories.
+        """Read trajectories, and draft samples of them.
 
         Args:
-            files: JSONL.
+            files: Trajectory files, in JSONL.
             on_read: Called with 1 for each trajectory.
 
         Raises:
@@ -162,7 +162,7 @@ class Pipeline:
         """Have requests answered, in their order.
 
         Args:
-            writer: Asks the model.
+            writer: The writer that asks the model.
             on_asked: Called with 1 for each request.
 
         Raises:

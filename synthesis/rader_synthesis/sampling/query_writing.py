@@ -64,7 +64,7 @@ class QueryWriter:
         llm: The model; a :class:`~rader_plugins.llm.CachedChat` makes a run that was stopped go on for free.
         style: ``chat`` sends messages with the examples as earlier turns, ``completion`` one text.
         prompts: Folder with ``llm.toml`` and ``lexical.toml``; None takes those of the library.
-        concurrency: Requests at once.
+        concurrency: How many requests are under way at once.
         temperature: Sampling temperature, unless a prompt file says otherwise.
         top_p: Mass of the most probable tokens to sample from.
         ledger: Counts requests and tokens over all runs that share it.

@@ -23,11 +23,11 @@ class Search:
     """A retrieval that gives samples.
 
     Args:
-        step: Its place among the steps.
+        step: Number of the step in the trajectory.
         before: The thoughts before its query: neither queries nor what was retrieved.
         positives: Document id -> who says that it is relevant.
         rejected: Document id -> who says that it is not.
-        weights: Of those positives that have a weight other than 1.
+        weights: Weights of those positives that have one other than 1.
     """
 
     step: int

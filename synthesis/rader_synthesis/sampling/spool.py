@@ -39,11 +39,11 @@ class StoredDraft:
     """A draft as it lies in the spool.
 
     Args:
-        number: In the order of adding.
-        problem_id: Of its problem.
+        number: Number in the order of adding.
+        problem_id: Id of its problem.
         family: Number of the problems with nearly the same question.
         split: Where its family goes.
-        draft: The draft.
+        draft: The draft as it was added.
         trajectories: How many gave it.
     """
 
@@ -60,9 +60,9 @@ class Relevant:
     """What is relevant to a problem, or to one with nearly the same question: negatives of none of its queries.
 
     Args:
-        ids: Of the documents.
+        ids: Ids of the documents.
         contents: Digests of their texts.
-        texts: Their normal texts, without and with title, each between blanks.
+        texts: Normal texts of the documents, without and with title, each between blanks.
     """
 
     ids: set[str]

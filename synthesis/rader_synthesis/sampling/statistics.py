@@ -58,16 +58,16 @@ class Statistics:
     """What is counted in a run.
 
     Attributes:
-        least: From which reward on an answer is right.
+        least: The least reward of a right answer.
         trajectories: ``read``, ``used``, and why the others were left out.
         rewards: ``right``, ``wrong``, ``unknown``, of all that were read.
         sources: Who made the trajectories that were used.
         labels: ``relevant``, ``not relevant``, ``unlabelled`` documents of all that were read.
         labelled_by: Who gave those labels.
         dropped: Why drafts, documents and found negatives were left out.
-        overlaps: With evaluation sets, the first of them.
+        overlaps: The first overlaps with evaluation sets.
         overlap_counts: All of them, by set and how.
-        samples: By split and kind.
+        samples: Figures of the samples, by split and kind.
         positives_by: Who says that the positives are relevant.
         queries: What the queries that a language model wrote look like, by kind.
     """

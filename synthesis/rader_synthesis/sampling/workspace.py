@@ -24,7 +24,7 @@ class Workspace:
     """A folder beside the output.
 
     Args:
-        scratch: For what is thrown away at the end.
+        scratch: Folder for what is thrown away at the end.
         result: What becomes the output.
     """
 

@@ -127,10 +127,10 @@ class TrainingChoice:
         """Prepare a run, show its plan, make it and tell what came of it.
 
         Args:
-            samples: The sample sets.
+            samples: The sample sets to train on.
             prepare: :func:`rader_training.prepare_retriever` or its like.
             config: Class of the hyper-parameters.
-            pooling: Of a plain checkpoint.
+            pooling: Pooling of a plain checkpoint.
             **more: What the one command takes alone.
         """
         with _interruptible(self.out):

@@ -30,7 +30,7 @@ class Collator:
     one in this: pairs come as a row for each positive of a query.
 
     Args:
-        tokenizer: Of the checkpoint.
+        tokenizer: Tokenizer of the checkpoint.
         recipe: Templates, lengths and end-of-sequence handling.
         in_batch: Whether passages of other queries are negatives.
         corpus: Where further negatives, the same for all queries, are drawn from.

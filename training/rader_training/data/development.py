@@ -34,7 +34,7 @@ class Development:
     Args:
         dataset: The queries and a corpus of samples' passages.
         problems: Query -> the problem that it came from: queries of one problem are no independent observations.
-        origin: In words, where they are from.
+        origin: Where the queries are from, in words.
         held_out: Problems that must not be trained on.
     """
 
@@ -59,10 +59,10 @@ def development_set(
     """Return the validation split of the sample folders, or a tenth of their problems; None if these are too few.
 
     Args:
-        paths: The sample sets.
-        rows: Their ``train`` splits.
-        cache: Of :func:`load_samples`.
-        seed: Of the choice.
+        paths: The sample sets to hold out from.
+        rows: Rows of their ``train`` splits.
+        cache: Folder of memory-mapped copies, as :func:`load_samples` takes it.
+        seed: Seed of the choice.
         most_documents: Searched: those of the chosen queries, and others of the samples up to this number.
     """
     folders = [path for path in paths if _has_validation(path)]

@@ -37,7 +37,7 @@ class Format:
         name: Whose format it is.
         columns: What is read; other columns are left out.
         read: Makes a sample of a row and its number, from 0.
-        unread: The other columns.
+        unread: Names of the columns that are left out.
     """
 
     name: str
@@ -50,7 +50,7 @@ def find_format(columns: Sequence[str], where: str) -> Format:
     """Return the format of a set by the names of its columns.
 
     Args:
-        columns: Of the set.
+        columns: Names of the set's columns.
         where: How to call it in the message.
 
     Raises:

@@ -22,11 +22,11 @@ class Group:
     """A query with the passages that it is trained on, as they are encoded.
 
     Args:
-        query: Its text.
+        query: Text of the query.
         positive: The text of one positive.
         negatives: Texts of hard negatives.
         positive_texts: Texts of all its positives: they are no negatives of it, whosever passages they are.
-        positive_ids: Their ids.
+        positive_ids: Ids of all its positives.
         draw: What it was drawn by: differs from group to group and from epoch to epoch, and is the same again after a
             resume.
         weight: How much its loss counts; 1 on average over all samples.
@@ -51,7 +51,7 @@ class DataReport:
         negatives_dropped: Negatives that were a positive of the same sample.
         short_groups: Samples with fewer hard negatives than a group has places.
         without_negatives: Samples without a hard negative; a reranker is not trained on them.
-        digest: Of all that is trained on.
+        digest: Digest of all that is trained on.
         held_out: Samples left out because their problem is held out.
         weighted: Whether some samples count more than others.
     """
@@ -72,10 +72,10 @@ class Groups:
     It is the data set that the trainer reads.
 
     Args:
-        rows: The samples.
+        rows: The samples to draw from.
         size: Passages in a group, the positive included.
         weights: How often samples of a kind are seen in an epoch.
-        seed: Of what is drawn.
+        seed: Seed of what is drawn.
         set_weights: How often the samples of each set are seen in an epoch; empty for once each.
         held_out: Problems that are left out; a sample without a problem is its own, by the id of its query.
         hard_only: Leave samples without a hard negative out: they teach nothing where no others are used.

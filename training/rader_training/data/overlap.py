@@ -30,7 +30,7 @@ def check_overlap(groups: Groups, sets: Sequence[EvaluationSet], folder: Path, *
     Args:
         groups: What is trained on.
         sets: What the model is evaluated on.
-        folder: Of the run.
+        folder: Folder of the run.
         allow: Go on whatever is found.
 
     Returns:

@@ -26,7 +26,7 @@ class SampleRows:
     """The samples of some sets, one set after the other.
 
     Args:
-        tables: For each set its memory-mapped rows and their format.
+        tables: Memory-mapped rows and format of each set.
     """
 
     def __init__(self, tables: Sequence[tuple[Any, Format]]) -> None:

@@ -21,7 +21,7 @@ class GroupScorer(nn.Module):
     (RaDeR, section 3.4).
 
     Args:
-        classifier: Of one label; an adapter may be on it.
+        classifier: A classifier of one label; an adapter may be on it.
     """
 
     def __init__(self, classifier: Any) -> None:

@@ -28,8 +28,8 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
     Args:
         model: Sentence Transformer whose embeddings have length 1, or are scaled to it here.
-        temperature: Divides the cosine.
-        anchor_weight: Of the mean cosine distance of further texts from given vectors, where the batch has any.
+        temperature: The number that cosines are divided by.
+        anchor_weight: Weight of the mean cosine distance of further texts from given vectors, where the batch has any.
         lengths: The loss is the mean over vectors cut to each of these lengths and whole ones (Kusupati et al., 2022).
         mini_batch_size: Texts at once; None runs a whole batch at once, without caching.
     """

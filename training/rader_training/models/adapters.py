@@ -81,8 +81,8 @@ def averaged(model: Any, weight: float, base: Path) -> Iterator[None]:
     """Give the model the weights ``base + weight * (trained - base)`` for the length of the block.
 
     Args:
-        model: With an adapter, or trained in full.
-        weight: From 0 (the base) to 1 (as trained).
+        model: The model, with an adapter or trained in full.
+        weight: Share of what was trained, from 0 (the base) to 1 (as trained).
         base: What :func:`save_trained` wrote before the training; is not read where there is an adapter.
     """
     torch = import_extra("torch", "training")
@@ -133,7 +133,7 @@ def save_trained(model: Any, path: Path, weights: Mapping[str, Any] | None = Non
 
     Args:
         model: Says which they are, and holds them.
-        path: The file.
+        path: The file to write.
         weights: Holds them where the model is cut apart over processes.
 
     Raises:

@@ -38,10 +38,10 @@ def export(recipe: Recipe, folder: Path, *, base: str, facts: Mapping[str, Any],
     """Write a model directory with its recipe and its card.
 
     Args:
-        recipe: Of :func:`trained_recipe`.
-        folder: To be made; it appears complete or not at all, in the place of an earlier one.
+        recipe: The recipe that :func:`trained_recipe` returned.
+        folder: The folder to make; it appears complete or not at all, in the place of an earlier one.
         base: What it was trained from, for the card.
-        facts: For the card.
+        facts: Figures and settings for the card.
         write: Writes model and tokenizer into a folder that is not there yet.
 
     Raises:
@@ -77,9 +77,9 @@ def export_adapter(adapted: Any, recipe: Recipe, folder: Path, *, base: str, sca
 
     Args:
         adapted: The model of peft that holds it.
-        recipe: Of :func:`trained_recipe`.
-        folder: As for :func:`export`.
-        base: Of :func:`adapter_base`.
+        recipe: The recipe that :func:`trained_recipe` returned.
+        folder: The folder to make, as for :func:`export`.
+        base: The base that :func:`adapter_base` returned.
         scale: Multiplies what it adds to the base.
     """
     settings = adapted.peft_config["default"]

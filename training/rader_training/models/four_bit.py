@@ -25,8 +25,8 @@ def put_in_four_bit(model: Any, dtype: Any, *, besides: Collection[str] = ()) ->
     """Replace the weights of a model's linear layers by NF4 with doubly quantised constants, in place.
 
     Args:
-        model: Of transformers, on its device.
-        dtype: In which the layers compute.
+        model: A model of transformers, on its device.
+        dtype: Type in which the layers compute.
         besides: Last parts of the names of layers that stay as they are, as a head that is trained.
 
     Returns:

@@ -30,7 +30,7 @@ class RerankerBase:
     """A classifier to train.
 
     Args:
-        classifier: With its tokenizer.
+        classifier: The classifier to train, with its tokenizer.
         recipe: How pairs become token ids.
         heads: The modules of it that are trained in full, also where an adapter trains the rest.
         digest: Identity of base and recipe.

@@ -25,8 +25,8 @@ def trainer_arguments(
 
     Args:
         config: The hyper-parameters, none of them unstated.
-        steps: In all.
-        folder: Of the run.
+        steps: Number of optimiser steps of the training.
+        folder: Folder of the run.
         device: ``cpu``, ``cuda`` or ``mps``.
         report_to: Where figures are sent to as well.
     """

@@ -20,9 +20,9 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_step: int
     a dashed line.
 
     Args:
-        rows: With ``step`` and ``loss`` or ``nDCG@10``.
-        path: Of the PNG file.
-        best_step: Is marked.
+        rows: Rows of the log, with ``step`` and ``loss`` or ``nDCG@10``.
+        path: The PNG file to write.
+        best_step: The step that is marked as best.
 
     Returns:
         The path; None where matplotlib is not installed or there is nothing to draw.

@@ -37,7 +37,7 @@ class ModelKind(ABC):
     :class:`rader_training.run.run.TrainingRun` calls these methods in their order.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         config: The hyper-parameters, none of them unstated.
         plan: What is going to be done.
         model: The module that is trained, on its device.

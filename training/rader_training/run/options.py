@@ -45,8 +45,8 @@ class RunOptions:
         check_against: Evaluation sets that no sample may hold a query of: what
             :func:`rader_plugins.evaluation.overlap.load_evaluation_set` takes. ``evaluate_on`` is one by itself.
         allow_overlap: Train nevertheless. What was found is in ``overlap.json``, the report and the card.
-        device: As for ``load_encoder``.
-        name: Of the new model; default: that of the folder.
+        device: Device to train on, as for ``load_encoder``.
+        name: Name of the new model; default: that of the folder.
         keep_adapter: Write the adapter alone as well, into ``adapter``.
         export_anyway: Write the model also where it is worse than what it was trained from.
         report_to: Also send the figures to ``tensorboard``, ``wandb`` or ``trackio``, through the trainer.

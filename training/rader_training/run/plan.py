@@ -25,16 +25,16 @@ class TrainingPlan:
     """What is trained on what, for how long.
 
     Args:
-        kind: ``retriever`` or ``reranker``.
-        base: Its name.
-        parameters, trained: Of the model, and how many of them are trained.
+        kind: Kind of model, ``retriever`` or ``reranker``.
+        base: Name of the model that is trained.
+        parameters, trained: Number of the model's parameters, and how many of them are trained.
         how: ``adapter`` or ``all weights``, and where and in which precision.
         data: What is trained on.
         steps, queries_per_step, epochs: The epochs are those that the steps make.
         learning_rate, warmup_steps: Linear decay after the warm-up.
-        negatives: In words.
-        evaluation: In words: what on, how often.
-        minutes: Roughly; None where it cannot be told.
+        negatives: What is a negative of a query, in words.
+        evaluation: What is evaluated on and how often, in words.
+        minutes: How long it takes, roughly; None where it cannot be told.
         notes: What else should be known: kinds without samples, problems held out.
     """
 
@@ -84,7 +84,7 @@ def count_steps(config: TrainingConfig, samples: int, processes: int, *, epochs_
     """Return how many steps a training makes.
 
     Args:
-        config: With epochs, batch_size and accumulate.
+        config: The configuration, with epochs, batch_size and accumulate.
         samples: Seen in an epoch.
         processes: That train together; a last batch that is not full is left out where there are several.
         epochs_stated: Whether ``epochs`` bounds a run that has ``max_steps``.
@@ -132,7 +132,7 @@ class Work:
         texts_per_step: Texts of a step: their length is looked at.
         tokens_per_text: Limit of the recipe.
         passes: Forward passes that a step costs: 3 with the backward pass, more with checkpointing.
-        evaluated_texts: In all evaluations.
+        evaluated_texts: Texts that all evaluations encode together.
     """
 
     weights: int

@@ -62,7 +62,7 @@ class Record:
     """The folder of a training run.
 
     Args:
-        folder: The run's folder.
+        folder: Folder of the run.
         settings: What decides the result.
         writes: False in processes that leave the writing to another.
     """

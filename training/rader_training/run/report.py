@@ -30,7 +30,7 @@ class TrainingReport:
         curves: A picture of loss and evaluation, where matplotlib is installed.
         adapter: Directory of the adapter alone, if it was kept.
         verdict: How it compares with what it was trained from.
-        evaluated_on: In words; empty where nothing was.
+        evaluated_on: What was evaluated on, in words; empty where nothing was.
         exported: Whether ``model`` was written.
         resumed: ``finished`` where a run was resumed that had ended before, so that nothing was trained.
     """
@@ -56,7 +56,7 @@ class WorseThanBaseError(RaderError):
 
     Args:
         message: The verdict in words.
-        report: As it would have been returned; its ``model`` was not written.
+        report: The report as it would have been returned; its ``model`` was not written.
     """
 
     def __init__(self, message: str, report: TrainingReport) -> None:

@@ -29,10 +29,10 @@ class Verdict:
             0.05 (``worse`` also: less than half is left). ``unchanged``: the training moved nothing. ``not compared``:
             there was nothing to compare on.
         reference: What it is compared with: ``the base``, ``its first stage``.
-        queries, problems: Compared; several queries may come from one problem.
+        queries, problems: How many were compared; several queries may come from one problem.
         before, after: nDCG@10 of the reference and of the best weights.
         wins, losses: Problems where it is better, worse.
-        p: Two-sided.
+        p: The two-sided p-value of the permutation test.
         moved: Mean distance between what base and model give for the same texts: 1 - cosine of vectors, or the
             absolute difference of scores; None where it was not measured.
     """
@@ -89,7 +89,7 @@ def judge(
         reference: What ``before`` is of, in words.
         before, after: Query -> nDCG@10; ``after`` is the best evaluation of the training.
         problems: Query -> problem; the values of a problem's queries are averaged before they are compared.
-        moved: See :class:`Verdict`.
+        moved: Mean distance between what base and model give; see :class:`Verdict`.
 
     Example:
         >>> judge("the base", {"a": 1.0, "b": 0.5}, {"a": 1.0, "b": 0.6}).outcome

@@ -37,15 +37,16 @@ class RaderEmbedding(BaseEmbedding):
             embedding server, a :class:`~rader_plugins.Recipe`) or a loaded :class:`~rader_plugins.Encoder`.
         recipe: How the model of a directory, hub id or URL makes vectors, if it does not say so itself.
         query_instruction: Task instruction for queries; None takes the recipe's own.
-        served_model: For a URL: the name that the server knows the model by.
-        dtype: For a local model: ``"float32"``, ``"bfloat16"``, ``"float16"``.
+        served_model: Name under which the server at a URL knows the model.
+        dtype: Precision of a local model: ``"float32"``, ``"bfloat16"``, ``"float16"``.
         encoder_options: Further options of :func:`rader_plugins.load_encoder`; they can also be given as keywords:
             ``device``, ``batch_tokens``, ``trust_remote_code``, ``cache`` (file of an on-disk vector cache),
             ``dimension`` (cuts vectors to a length), ...
         embed_batch_size: Texts per call, 1 to 2048.
-        num_workers: As in :class:`~llama_index.core.base.embeddings.base.BaseEmbedding`; a local model works on one
-            batch at a time whatever it is.
-        callback_manager, rate_limiter: As in the base class.
+        num_workers: Number of tasks that run at once, as in
+            :class:`~llama_index.core.base.embeddings.base.BaseEmbedding`; a local model works on one batch at a time
+            whatever it is.
+        callback_manager, rate_limiter: Objects of LlamaIndex, as in the base class.
 
     Raises:
         InputError: The model cannot be found, an option is unknown, or ``embeddings_cache`` is given.

@@ -55,7 +55,7 @@ class EmbeddingEncoder(Encoder):
     them is stored.
 
     Args:
-        embed_model: The embedding model.
+        embed_model: The embedding model of LlamaIndex.
     """
 
     def __init__(self, embed_model: BaseEmbedding) -> None:
@@ -75,12 +75,12 @@ class EmbeddingEncoder(Encoder):
         return self._dimension or self.encode_documents(["dimension"]).shape[1]
 
     def encode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:
-        """Embed queries."""
+        """Return the vectors of queries, float32 array of shape (n, dimension)."""
         self.recipe.query_prefix(instruction)
         return self._rows([self.embed_model.get_query_embedding(text) for text in texts], len(texts))
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        """Embed documents."""
+        """Return the vectors of documents, float32 array of shape (n, dimension)."""
         return self._rows(self.embed_model.get_text_embedding_batch(list(texts)) if texts else [], len(texts))
 
     async def aencode_queries(self, texts: Sequence[str], *, instruction: str | None = None) -> Vectors:

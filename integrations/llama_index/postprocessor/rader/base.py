@@ -42,7 +42,7 @@ class RaderRerank(BaseNodePostprocessor):
         keep_retrieval_score: Put the score of the first stage into the metadata of a copy of each node, as
             ``retrieval_score``, hidden from language and embedding models.
         reranker_options: Options of :func:`~rader_plugins.reranking.load_reranker`: ``device``, ``dtype``, ...
-        callback_manager: As in LlamaIndex.
+        callback_manager: Callback manager of LlamaIndex, as in its base class.
 
     Raises:
         InputError: The model cannot be found or is no reranker, or an option is unknown. A query bundle is missing.

@@ -62,11 +62,11 @@ class RaderRetriever(BaseRetriever):
         similarity_top_k: How many nodes; 0 gives none, more than the index holds gives all.
         mode: ``hybrid``, ``dense`` or ``bm25``.
         alpha: Weight of the dense score in hybrid mode, 0 to 1.
-        filters: On metadata, applied before ranking: LlamaIndex's ``MetadataFilters`` (nested ones too), a dict
-            filter of rader-plugins, or a function from :class:`rader_plugins.Document` to bool.
-        node_ids: Only these nodes.
+        filters: Conditions on metadata, applied before ranking: LlamaIndex's ``MetadataFilters`` (nested ones too), a
+            dict filter of rader-plugins, or a function from :class:`rader_plugins.Document` to bool.
+        node_ids: Ids of the only nodes that may be returned.
         doc_ids: Only nodes of these source documents (``ref_doc_id``).
-        exclude_ids: Never these nodes.
+        exclude_ids: Ids of nodes that must not be returned.
         instruction: Task instruction for queries; None takes the recipe's own.
         candidates: How many nodes each side of a hybrid search contributes.
         use_query_embedding: False ignores the embedding of a query bundle. LlamaIndex's vector retrievers leave
@@ -78,11 +78,12 @@ class RaderRetriever(BaseRetriever):
         rerank_top: How many nodes the reranker sees; at least ``similarity_top_k`` of them.
         reasoning: Writes the text to search for from the question, such as ``ReasoningQuery(LlamaIndexChat(llm))``. An
             embedding that the bundle brings along is searched by as it is; BM25 reads the reasoning then.
-        callback_manager, object_map, objects, verbose: As in LlamaIndex's ``BaseRetriever``.
+        callback_manager, object_map, objects, verbose: Arguments of LlamaIndex's ``BaseRetriever``, as there.
 
     Attributes:
-        index: What is searched.
-        similarity_top_k, filters, node_ids, doc_ids, exclude_ids: As above; a change counts from the next search on.
+        index: The index that is searched.
+        similarity_top_k, filters, node_ids, doc_ids, exclude_ids: The arguments above; a change counts from the next
+            search on.
 
     Raises:
         InputError: An argument is outside its range, or there is no index.
@@ -191,12 +192,13 @@ class RaderRetriever(BaseRetriever):
             documents: Split by ``transformations`` into nodes.
             index: A LlamaIndex index, whose docstore's nodes are indexed, or a :class:`rader_plugins.RaderIndex` to
                 add to.
-            docstore: Its nodes are indexed.
+            docstore: A document store whose nodes are indexed.
             model: What makes the vectors: what :func:`rader_plugins.load_encoder` takes, an encoder, or an embedding
                 model of LlamaIndex. None takes what an existing index was built with, and ``"mini"`` for a new one.
             path: Folder of the index or its URL in an engine, made if there is none; None keeps it in memory.
             similarity_top_k: How many nodes a search gives.
-            transformations: For ``documents``; default: ``Settings.transformations`` (a sentence splitter).
+            transformations: Transformations of ``documents``; default: ``Settings.transformations`` (a sentence
+                splitter).
             show_progress: Show a bar while transformations run.
             **options: Further arguments of :class:`RaderRetriever`.
 
@@ -293,7 +295,7 @@ class RaderRetriever(BaseRetriever):
         """Open what :meth:`persist` wrote.
 
         Args:
-            path: The folder.
+            path: The folder that was written.
             model: What encodes queries, with the index's fingerprint; None loads the recorded recipe.
             **overrides: Arguments of :class:`RaderRetriever` that take the place of the recorded ones.
 

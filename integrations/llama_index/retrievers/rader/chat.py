@@ -32,7 +32,7 @@ class LlamaIndexChat(ByConstruction):
     :class:`~rader_plugins.errors.LLMError`.
 
     Args:
-        llm: The model.
+        llm: The language model of LlamaIndex.
         forward: Which of ``temperature``, ``top_p``, ``top_k``, ``max_tokens``, ``seed`` and ``stop`` are passed to
             the model at each call.
 

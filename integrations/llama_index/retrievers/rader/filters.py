@@ -46,8 +46,8 @@ def core_filter(
 
     Args:
         index: What will be searched; looked into for ``node_ids``.
-        filters: On the metadata of the nodes.
-        node_ids: Only these nodes.
+        filters: Conditions on the metadata of nodes.
+        node_ids: Ids of the only nodes that may be returned.
         doc_ids: Only nodes of these source documents.
 
     Raises:

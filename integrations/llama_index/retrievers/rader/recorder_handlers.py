@@ -42,7 +42,7 @@ class Spans(BaseSpanHandler[BaseSpan]):
 
     @classmethod
     def class_name(cls) -> str:
-        """Class name."""
+        """Return the name of the class, by which LlamaIndex tells handlers apart."""
         return "RaderTrajectorySpans"
 
     def new_span(
@@ -94,7 +94,7 @@ class Events(BaseEventHandler):
 
     @classmethod
     def class_name(cls) -> str:
-        """Class name."""
+        """Return the name of the class, by which LlamaIndex tells handlers apart."""
         return "RaderTrajectoryEvents"
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:

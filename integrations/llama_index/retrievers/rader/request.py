@@ -50,9 +50,9 @@ def read_request(
     """Check the settings and decide what to search by.
 
     Args:
-        bundle: The query.
-        k: How many nodes.
-        dimension: Of the index's vectors; None where they take no part in the search.
+        bundle: The query as LlamaIndex has it.
+        k: How many nodes to return.
+        dimension: Length of the index's vectors; None where they take no part in the search.
         use_embedding: Whether an embedding that the bundle carries counts.
         filters, node_ids, doc_ids, exclude_ids: What restricts the search.
 

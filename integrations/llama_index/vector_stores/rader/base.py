@@ -114,7 +114,7 @@ class RaderVectorStore(BasePydanticVectorStore):
 
     @property
     def client(self) -> Index:
-        """The index."""
+        """The index that holds the nodes."""
         return self._index
 
     # Adding and deleting
@@ -176,8 +176,9 @@ class RaderVectorStore(BasePydanticVectorStore):
         """Return the best nodes, as they were stored, with their scores.
 
         Args:
-            query: LlamaIndex's query.
-            **kwargs: In mode ``mmr``: ``mmr_threshold`` and ``mmr_prefetch_factor`` or ``mmr_prefetch_k``.
+            query: The query as LlamaIndex has it.
+            **kwargs: Further options of mode ``mmr``: ``mmr_threshold`` and ``mmr_prefetch_factor`` or
+                ``mmr_prefetch_k``.
 
         Raises:
             InputError: The mode is not known, or the query lacks what it needs.

@@ -26,7 +26,7 @@ class Checks:
     """What queries are checked with.
 
     Args:
-        config: Limits.
+        config: Parameters that hold the limits.
         retriever: Searches the corpus by BM25; None without a corpus.
     """
 
@@ -54,7 +54,7 @@ class Kind(ABC):
 
         Args:
             trajectory: One whose answer is right.
-            searches: Its retrievals that have a positive; at least one.
+            searches: Retrievals of the trajectory that have a positive; at least one.
             dropped: Counts, by reason, what gives nothing.
         """
 
@@ -77,7 +77,7 @@ class WrittenKind(Kind):
 
         Args:
             request: What is asked for.
-            document: As the model sees it.
+            document: The document as the model sees it.
             pack: How steps are written down.
         """
 
