@@ -74,7 +74,8 @@ class Hit:
         """
         if self.details is None:
             raise InputError("This hit has nothing to explain itself with. Search with explain=True.")
-        return Explanation(self.document.id, self.rank, self.score, self.scores, self.details)
+        words = self.details.words(self.document.text)
+        return Explanation(self.document.id, self.rank, self.score, self.scores, self.details, words)
 
 
 def check_text(text: object, what: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rader_plugins.analysis import Analyzer
 
 __all__ = ["Explanation", "HitDetails", "ListPlace", "TermScore"]
 
@@ -14,10 +17,10 @@ class TermScore:
     """What one term of the query adds to the BM25 score of a document.
 
     Args:
-        term: As the analysis has it: a stem in lower case.
+        term: The term as the analysis of words has it: a stem in lower case, such as ``theori``.
         frequency: How often the document holds it.
         documents: How many documents of the index hold it.
-        score: Its part of the BM25 score; the parts of all terms add up to it.
+        score: The term's part of the BM25 score; the parts of all terms add up to it.
     """
 
     term: str
@@ -60,6 +63,7 @@ class HitDetails:
         terms: Terms of the query that the document holds, the largest part first; empty unless ``terms`` were asked
             for.
         missing: The other terms of the query, in its order.
+        analyzer: The analysis that found the terms, by which their words are found; None where it is not known.
     """
 
     query: str
@@ -67,6 +71,18 @@ class HitDetails:
     lists: Mapping[str, ListPlace] = field(default_factory=dict)
     terms: tuple[TermScore, ...] = ()
     missing: tuple[str, ...] = ()
+    analyzer: Analyzer | None = field(default=None, repr=False)
+
+    def words(self, text: str) -> dict[str, str]:
+        """Return the words that terms stand for: as the document writes them or, where it lacks them, the query.
+
+        Args:
+            text: Text of the document.
+        """
+        if self.analyzer is None:
+            return {}
+        matches = {term.term for term in self.terms}
+        return self.analyzer.words(self.query, set(self.missing)) | self.analyzer.words(text, matches)
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,8 @@ class Explanation:
         score: The score that decided it.
         scores: The score of every stage.
         details: What the index knows.
+        words: The word that each term stands for: as the document writes it or, where it lacks it, the query. Without
+            one, as with a part of a name in code, the term itself is shown.
     """
 
     id: str
@@ -86,6 +104,7 @@ class Explanation:
     score: float
     scores: Mapping[str, float]
     details: HitDetails
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_reranked(self) -> bool:
@@ -93,39 +112,36 @@ class Explanation:
         return "rerank" in self.scores
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        details = asdict(self.details)
-        for name, place in self.details.lists.items():
-            details["lists"][name]["share"] = place.share
-        return {"rank": self.rank, "score": self.score, "scores": dict(self.scores), **_first_stage(details)}
+        """Return it as a JSON object; of a term, ``term`` is the stem and ``word`` the word that it stands for."""
+        details = {
+            "query": self.details.query,
+            "first_stage_rank": self.details.rank,
+            "lists": {name: {**asdict(place), "share": place.share} for name, place in self.details.lists.items()},
+            "terms": [{**asdict(term), "word": self._word(term.term)} for term in self.details.terms],
+            "missing": list(self.details.missing),
+            "missing_words": [self._word(term) for term in self.details.missing],
+        }
+        return {"rank": self.rank, "score": self.score, "scores": dict(self.scores), **details}
 
-    def lines(self, words: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-        """Return it as pairs of a heading and a text.
-
-        Args:
-            words: Term -> what to call it: the word of the query rather than its stem.
-        """
-        names = words or {}
+    def lines(self) -> list[tuple[str, str]]:
+        """Return it as pairs of a heading and a text."""
         pairs = [(name, _of_list(place)) for name, place in self.details.lists.items()]
         if any(place.share is not None for place in self.details.lists.values()) and "fused" in self.scores:
             pairs.append(("fused", f"{self.scores['fused']:+.3f}, rank {self.details.rank}"))
         if self.is_reranked:
             pairs.append(("rerank", f"{self.scores['rerank']:.3f}, {_moved(self.details.rank, self.rank)}"))
         if self.details.terms:
-            pairs.append(
-                ("terms", ", ".join(_of_term(term, names.get(term.term, term.term)) for term in self.details.terms))
-            )
+            pairs.append(("terms", ", ".join(_of_term(term, self._word(term.term)) for term in self.details.terms)))
         if self.details.missing:
-            pairs.append(("not in it", ", ".join(names.get(term, term) for term in self.details.missing)))
+            pairs.append(("not in it", ", ".join(map(self._word, self.details.missing))))
         return pairs
+
+    def _word(self, term: str) -> str:
+        return self.words.get(term, term)
 
     def __str__(self) -> str:
         lines = [f"{self.rank}. {self.id}  {self.score:.3f}"]
         return "\n".join([*lines, *(f"   {name:<9} {text}" for name, text in self.lines())])
-
-
-def _first_stage(details: dict[str, Any]) -> dict[str, Any]:
-    return {("first_stage_rank" if name == "rank" else name): value for name, value in details.items()}
 
 
 def _of_list(place: ListPlace) -> str:

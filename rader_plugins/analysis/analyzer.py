@@ -11,7 +11,7 @@ import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, groupby
 
 from rader_plugins.analysis.languages import elided, stem_words, stop_words
 from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words, word_spans
@@ -92,6 +92,18 @@ class Analyzer:
                 of_word[word] = tuple(dict.fromkeys(term for term in self.terms(word) if term in terms))
             for term in of_word[word]:
                 yield start, end, term
+
+    def words(self, text: str, terms: Container[str]) -> dict[str, str]:
+        """Return how a text first writes some terms: ``{"theori": "Theories"}``.
+
+        A word that holds several of them, as a name in code does, is the word of none.
+        """
+        words: dict[str, str] = {}
+        for (start, end), group in groupby(self.matches(text, terms), key=lambda match: match[:2]):
+            matches = list(group)
+            if len(matches) == 1 and matches[0][2] not in words:
+                words[matches[0][2]] = "".join(filter(str.isprintable, text[start:end]))
+        return words
 
     def _terms(self, text: str, *, letters: bool) -> list[str]:
         text = normalize(text, compatibility=self.compatibility)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import sys
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from rader_plugins.cli.output import cell_width, clip, clip_middle, facts, one_line, table, width, wrap
 
 if TYPE_CHECKING:
-    from rader_plugins.analysis import Analyzer
     from rader_plugins.documents import Hit
     from rader_plugins.index import Index
     from rader_plugins.retrieval.passages import Passage
@@ -50,35 +48,17 @@ class HitTexts:
 
     Args:
         index: Where neighbours come from.
-        analyzer: What finds the words that match; None for the default.
         context: How many neighbours on each side: chunks of a chunk, lines of a whole document.
     """
 
     index: Index
-    analyzer: Analyzer | None = None
     context: int = 0
 
     def passage(self, hit: Hit, size: int = _PASSAGE) -> Passage:
         """Return the passage of a hit that matches best."""
         from rader_plugins.retrieval.passages import passage_of
 
-        return passage_of(hit, size, self.analyzer)
-
-    def words(self, hit: Hit) -> dict[str, str]:
-        """Return what the query calls the terms of a hit: ``today`` where they have ``todai``."""
-        from rader_plugins.analysis import Analyzer
-
-        if hit.details is None:
-            return {}
-        query = hit.details.query
-        terms = {*(term.term for term in hit.details.terms), *hit.details.missing}
-        words: dict[str, str] = {}
-        matches = (self.analyzer or Analyzer()).matches(query, terms)
-        for (start, end), group in itertools.groupby(matches, key=lambda match: match[:2]):
-            terms_there = [term for _, _, term in group]
-            if len(terms_there) == 1:  # the parts of a name in code have names of their own
-                words.setdefault(terms_there[0], _flat(query[start:end]).casefold())
-        return words
+        return passage_of(hit, size)
 
     def neighbours(self, hit: Hit, passage: Passage) -> tuple[list[str], list[str]]:
         """Return what stands before and after: chunks, or lines where the hit is a whole document."""
@@ -214,7 +194,7 @@ def details(hits: Sequence[ShownHit], texts: HitTexts, *, explain: bool) -> list
         for text in after:
             lines += wrap(_flat(text), first="   | ", rest="   | ")
         if explain:
-            lines += facts(hit.explain().lines(texts.words(hit)), indent="   ")
+            lines += facts(hit.explain().lines(), indent="   ")
         if shown.folded:
             others = ", ".join(one_line(other.document.id) for other in shown.folded)
             lines += facts([("also", others)], indent="   ")

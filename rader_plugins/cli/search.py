@@ -31,7 +31,7 @@ from rader_plugins.text_files import read_lines
 
 if TYPE_CHECKING:
     from rader_plugins.documents import Hit
-    from rader_plugins.index import Bm25Config, Index
+    from rader_plugins.index import Index
     from rader_plugins.retrieval import RaderRetriever
 
 __all__ = ["HitOutput", "Stages", "search"]
@@ -186,8 +186,7 @@ def search(
         if output.explain and not options["explain"]:
             raise InputError("This index cannot explain its hits.")
         call = _Search(stages.retriever(index, mode.value, choice, llm), k, exclude or (), options, output.group)
-        config: Bm25Config | None = getattr(index, "bm25", None)
-        writer = _Writer(output, json, HitTexts(index, config.analyzer if config else None, output.context or 0))
+        writer = _Writer(output, json, HitTexts(index, output.context or 0))
         if query != "-":
             writer.write_single(call([query])[0])
             return

@@ -49,6 +49,7 @@ def with_details(
     """
     if not request.details:
         return answers
+    analyzer = None if weights is None else weights.config.analyzer
     explained = []
     for number, (query, hits) in enumerate(zip(request.queries, answers, strict=True)):
         texts = [hit.document.text for hit in hits]
@@ -61,6 +62,6 @@ def with_details(
             if "ranks" in request.details:
                 alone: Mapping[str, ListPlace] = {request.mode: ListPlace(hit.score, hit.rank)}
                 lists = alone if places is None else places[number][hit.document.id]
-            answer.append(replace(hit, details=HitDetails(query, hit.rank, lists, shares, missing)))
+            answer.append(replace(hit, details=HitDetails(query, hit.rank, lists, shares, missing, analyzer)))
         explained.append(answer)
     return explained

@@ -157,5 +157,5 @@ def hit_details(snapshot: Snapshot, request: SearchRequest, query: str, ranked: 
     details = []
     parts = snapshot.term_scores(query, ranked.rows) if "terms" in request.details else [((), ())] * len(ranked.rows)
     for rank, (places, (terms, missing)) in enumerate(zip(lists, parts, strict=True), start=1):
-        details.append(HitDetails(query, rank, places, terms, missing))
+        details.append(HitDetails(query, rank, places, terms, missing, snapshot.lexical.config.analyzer))
     return details

@@ -76,15 +76,18 @@ def passage_of(hit: Hit, size: int = 300, analyzer: Analyzer | None = None) -> P
     Args:
         hit: A hit of a search with ``explain=True``; of any other, the beginning of its text is returned.
         size: Greatest length of the passage, in characters.
-        analyzer: What finds words; None is that of English, the default of an index.
+        analyzer: What finds words; None takes the analysis of the index that gave the hit.
 
     Example:
         >>> hits = retriever.search("How many guests must I invite?", explain=True)  # doctest: +SKIP
         >>> passage = passage_of(hits[0])  # doctest: +SKIP
         >>> hits[0].document.text[passage.start : passage.end]  # doctest: +SKIP
     """
-    weights = {} if hit.details is None else {term.term: term.score / term.frequency for term in hit.details.terms}
-    matches = (analyzer or Analyzer()).matches(hit.document.text, weights) if weights else ()
+    details = hit.details
+    if details is None or not details.terms:
+        return best_passage(hit.document.text, (), {}, size)
+    weights = {term.term: term.score / term.frequency for term in details.terms}
+    matches = (analyzer or details.analyzer or Analyzer()).matches(hit.document.text, weights)
     return best_passage(hit.document.text, matches, weights, size)
 
 

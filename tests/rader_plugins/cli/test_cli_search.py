@@ -186,13 +186,13 @@ def test_the_passage_that_matches_is_shown_and_not_front_matter(rader: Rader, tm
     assert first["passage"]["terms"] == ["birth"]
 
 
-def test_terms_are_called_by_the_words_of_the_query(rader: Rader, tmp_path: Path) -> None:
+def test_terms_are_called_by_their_words(rader: Rader, tmp_path: Path) -> None:
     rader("index", "build", _notes(tmp_path), "--out", tmp_path / "index")
     search = ("search", tmp_path / "index", "What is Today's parental leave?", "--mode", "bm25", "--explain")
     lines = {line.split()[0]: line for line in rader(*search).stdout.splitlines() if line.strip()}
-    assert "leave" in lines["terms"]
+    assert "Leave " in lines["terms"]
     assert "leav " not in lines["terms"]
-    assert "today" in lines["not"]
+    assert "Today" in lines["not"]
     assert "todai" not in lines["not"]
 
 
@@ -212,6 +212,7 @@ def test_explanations_are_shown(rader: Rader, tmp_path: Path) -> None:
         assert any(line.split("  ")[1].strip() == heading for line in lines if line.startswith("   ")), heading
     [hit, _] = json.loads(rader("search", tmp_path / "index", "weeks of zebras", "--explain", "--json").stdout)
     assert hit["explanation"]["missing"] == ["zebra"]
+    assert hit["explanation"]["missing_words"] == ["zebras"]
     assert sum(entry["share"] for entry in hit["explanation"]["lists"].values()) == pytest.approx(hit["score"])
 
 

@@ -133,6 +133,7 @@ def assert_explained_alike(explanations: Sequence[Explanation], others: dict[str
             assert place.weight == expected.weight
             assert place.z == (None if expected.z is None else pytest.approx(expected.z, abs=1e-3))
         assert other.details.missing == details.missing
+        assert other.words == explanation.words
         shares = {term.term: (term.frequency, term.documents, term.score) for term in details.terms}
         expected_shares = {term.term: (term.frequency, term.documents, term.score) for term in other.details.terms}
         assert shares.keys() == expected_shares.keys()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rader_plugins import Document, Hit, RaderIndex, RaderRetriever
 from rader_plugins.analysis import Analyzer
 from rader_plugins.errors import InputError
+from rader_plugins.index import Bm25Config
 from rader_plugins.reranking import Reranker
 from rader_plugins.reranking.base import reordered
 from rader_plugins.retrieval.passages import best_passage, passage_of
@@ -95,6 +96,38 @@ def test_what_a_reranker_changed(index: Any) -> None:
     hits = RaderRetriever(index, reranker=Backwards(), rerank_top=6).search(QUERY, k=3, explain=True)
     assert [hit.explain().details.rank for hit in hits] == [6, 5, 4]
     assert "up from rank 6 to 1" in str(hits[0].explain())
+
+
+def test_terms_are_shown_as_the_words_of_the_document_and_missing_ones_as_those_of_the_query() -> None:
+    index = RaderIndex.create(None, encoder=None)
+    index.add([Document("cell", "Theories of sugars.\nA THEORY is tested."), Document("other", "A wall.")])
+    [hit] = RaderRetriever(index, mode="bm25").search("theory sugar batteries", explain=True)
+    shown, data = str(hit.explain()), hit.explain().as_json()
+    assert "Theories " in shown
+    assert "(2 times)" in shown
+    assert "sugars " in shown
+    assert shown.endswith("batteries")
+    words = {term["term"]: term["word"] for term in data["terms"]}
+    assert words == {"theori": "Theories", "sugar": "sugars"}
+    assert (data["missing"], data["missing_words"]) == (["batteri"], ["batteries"])
+
+
+def test_words_and_passages_follow_the_language_of_the_index() -> None:
+    index = RaderIndex.create(None, encoder=None, bm25=Bm25Config(language="german"))
+    index.add([Document("dorf", "Am Rande standen HÄUSER."), Document("stadt", "Eine Mauer.")])
+    [hit] = RaderRetriever(index, mode="bm25").search("ein Haus", explain=True)
+    assert [term["word"] for term in hit.explain().as_json()["terms"]] == ["HÄUSER"]
+    [(start, end)] = passage_of(hit).marks
+    assert hit.document.text[start:end] == "HÄUSER"
+
+
+def test_a_word_of_several_terms_names_none_of_them() -> None:
+    index = RaderIndex.create(None, encoder=None, bm25=Bm25Config(identifiers=True))
+    index.add([Document("code", "def load_encoder(): ..."), Document("prose", "The encoder is a wall.")])
+    for hit in RaderRetriever(index, mode="bm25").search("load an encoder", explain=True):
+        assert {term.term for term in hit.explain().details.terms} <= {"load", "encod"}
+        expected = [] if hit.document.id == "code" else ["encoder"]
+        assert [term["word"] for term in hit.explain().as_json()["terms"] if term["word"] != term["term"]] == expected
 
 
 def test_an_index_that_cannot_explain_says_so() -> None:
