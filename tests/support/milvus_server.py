@@ -34,14 +34,22 @@ class MilvusServer:
         self.start()
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers.
+
+        Raises:
+            RuntimeError: It ends instead; the message has its last words.
+        """
         command = [sys.executable, "-c", _PROGRAM, str(self.folder), str(self.port)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        with tempfile.TemporaryFile("w+") as errors:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+            assert self._process.stdout is not None
+            answer = self._process.stdout.readline()
+            if not answer:
+                self.kill()
+                errors.seek(0)
+                raise RuntimeError(f"Milvus Lite does not start: {errors.read()[-2000:]}")
+        self.port = int(answer)
 
     def url(self, name: str, **options: str) -> str:
         """URL of a collection."""
