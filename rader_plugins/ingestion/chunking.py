@@ -62,6 +62,8 @@ class Chunking:
     ) -> Iterator[Document]:
         """Yield the chunks of a document, ``<id>#<n>``, with its metadata and where they were cut.
 
+        Where the document has a key of a chunk itself, such as ``parent_id``, it becomes ``document parent_id``.
+
         Args:
             document: The document to split.
             markdown: Whether its text is Markdown.
@@ -86,7 +88,8 @@ class Chunking:
                 origin["chunk_line"] = line
             if structure is not None and (section := structure.name_of(start, start + len(chunk))) is not None:
                 origin["section"] = section
-            yield Document(f"{document.id}#{number}", chunk, {**document.metadata, **origin})
+            own = {f"document {key}" if key in origin else key: value for key, value in document.metadata.items()}
+            yield Document(f"{document.id}#{number}", chunk, {**own, **origin})
 
 
 def _without_endless_lines(text: str, longest: int) -> Iterator[tuple[int, str]]:

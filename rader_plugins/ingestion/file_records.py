@@ -73,6 +73,7 @@ class FileRecord:
         digest: Digest of its documents; see :func:`documents_digest`.
         findings: Kind -> name -> detail of what is wrong with it.
         replaced: Characters that became U+FFFD.
+        name: What it was called in its source, which is in the ids; as part of another source it has another name.
     """
 
     state: FileState
@@ -81,14 +82,15 @@ class FileRecord:
     digest: str = ""
     findings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     replaced: int = 0
+    name: str = ""
 
     @classmethod
-    def of(cls, state: FileState, content: FileContent) -> FileRecord:
+    def of(cls, name: str, state: FileState, content: FileContent) -> FileRecord:
         """Return the record of a file that was just read."""
         ids = tuple(document.id for document in content.documents)
         digest = _digest({document.id: document_digest(document) for document in content.documents})
         findings = content.findings
-        return cls(state, content.sha256, ids, digest, findings.to_dict(empty=False), findings.replaced)
+        return cls(state, content.sha256, ids, digest, findings.to_dict(empty=False), findings.replaced, name)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> FileRecord:

@@ -157,19 +157,21 @@ class _FileSurvey:
             name = self._source.name_of(file)
             try:
                 state = FileState.of(file)
-                is_read = not self._is_known(number, file, state)
+                is_read = not self._is_known(number, file, name, state)
             except OSError as error:
                 self.result.findings.add("unreadable", name, error.strerror or str(error))
                 continue
             self._states[number] = state
             yield number, file if is_read else None, name
 
-    def _is_known(self, number: int, file: Path, state: FileState) -> bool:
+    def _is_known(self, number: int, file: Path, name: str, state: FileState) -> bool:
         """Whether a file need not be read: the index has its documents, or an earlier reading has left them."""
         path = self._path(number)
         for records in (self._reading.records, self._spool.records):
             record = records.get(path)
-            if record is not None and record.is_of(file, state, check_content=self._reading.check_content):
+            if record is None or record.name != name:
+                continue
+            if record.is_of(file, state, check_content=self._reading.check_content):
                 self.result.records[path] = replace(record, state=state)
                 if records is self._reading.records:
                     self._stored.add(number)
@@ -178,6 +180,7 @@ class _FileSurvey:
 
     def _take(self, number: int, content: FileContent | None) -> None:
         result, path = self.result, self._path(number)
+        name = self._source.name_of(self._source.files[number])
         if content is None:
             result.findings.take(result.records[path].as_findings())
             if number in self._stored:
@@ -189,7 +192,7 @@ class _FileSurvey:
             result.findings.take(content.findings)
             if not content.sha256:
                 return
-            result.records[path] = FileRecord.of(self._states[number], content)
+            result.records[path] = FileRecord.of(name, self._states[number], content)
             self._spool.add(path, result.records[path], content)
         result._files.append(path)
         for document in self._spool.documents(path) if content is None else content.documents:

@@ -182,6 +182,17 @@ def test_sources_keep_their_records_beside_each_other(folder: Path, tmp_path: Pa
     assert not reads
 
 
+def test_a_file_has_the_name_that_it_has_in_its_source(folder: Path, tmp_path: Path) -> None:
+    (folder.parent / "a.md").write_text("another of that name")
+    build(folder, tmp_path / "index")
+    build(folder.parent, tmp_path / "index")
+    build(folder.parent, tmp_path / "new")
+    assert stored(tmp_path / "index") == stored(tmp_path / "new")
+    assert {"a.md", "notes/a.md"} <= {document.id for document in stored(tmp_path / "index")}
+    build(folder, tmp_path / "index")
+    assert {document.id for document in stored(tmp_path / "index")} == {"a.md", "b.txt", "sub/c.md"}
+
+
 def mixed(folder: Path, copies: int) -> None:
     for number in range(copies):
         (folder / f"{number}.pdf").write_bytes(files.pdf([f"page {number}", "", "last"]))

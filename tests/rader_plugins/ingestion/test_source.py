@@ -394,3 +394,14 @@ def test_chunks_lie_where_they_say(tmp_path: Path) -> None:
 def test_chunk_sizes_that_do_not_work(size: int, overlap: int) -> None:
     with pytest.raises(InputError, match="chunk (size|overlap)"):
         Chunking(size, overlap)
+
+
+def test_keys_that_a_chunk_has_too_are_kept_under_another_name(tmp_path: Path) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    path = write_rows(
+        tmp_path / "rows.jsonl", {"id": "c1", "text": "one. two.", "parent_id": "post", "chunk": 9, "n": 1}
+    )
+    documents, _ = read(open_source(path, chunking=Chunking(5)))
+    for number, document in enumerate(documents.values()):
+        own = {"document parent_id": "post", "document chunk": 9, "n": 1}
+        assert document.metadata.items() >= {**own, "parent_id": "c1", "chunk": number}.items()
