@@ -105,6 +105,7 @@ def _findings_facts(survey: Survey, limit: int | None) -> list[tuple[str, str]]:
         "empty": ("skipped", count(findings.count("empty"), "empty text")),
         "unnamed": ("no id", f"{number['unnamed']} left out"),
         "repeated": ("repeated", f"{number['repeated']} left out, as the first with an id stays"),
+        "partial": ("partial", f"{count(findings.count('partial'), 'file')} or parts that are not read to the full"),
         "front_matter": ("as it is", f"front matter of {number['front_matter']} that cannot be read, left in the text"),
         "unstructured": ("unstructured", f"{number['unstructured']} split as plain text"),
     }

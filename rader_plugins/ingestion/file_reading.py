@@ -94,8 +94,10 @@ class FileReader:
         title = first_heading(parts[0].text, ".md" if parts[0].markdown else suffix) if parts else None
         number = 0
         for part in parts:
+            if part.missing or not part.text.strip():
+                label = ", ".join([name, *(f"{kind} {place}" for kind, place in part.metadata.items())])
+                findings.add("partial" if part.missing else "empty", label, part.missing)
             if not part.text.strip():
-                findings.add("empty", ", ".join([name, *(f"{kind} {place}" for kind, place in part.metadata.items())]))
                 continue
             metadata = {**({"title": title} if title else {}), **part.metadata, "path": name}
             if self.chunking is None and part.line not in (None, 1):
@@ -110,7 +112,9 @@ class FileReader:
 
     def _parts(self, raw: bytes, name: str, suffix: str, findings: Findings) -> list[Part]:
         if suffix in DOCUMENT_SUFFIXES:
-            return [replace(part, text=findings.clean(part.text)) for part in read_parts(suffix, raw)]
+            parts = [replace(part, text=findings.clean(part.text)) for part in read_parts(suffix, raw)]
+            findings.replaced += sum(part.text.count("\ufffd") for part in parts)
+            return parts
         text = self._text(raw, name, findings)
         is_markdown = suffix in MARKDOWN_SUFFIXES
         language = language_of(suffix)
@@ -146,6 +150,9 @@ class FileReader:
                 detail = "the same" if same else "with something else, which stays"
                 findings.add("repeated", label, f"the id {id!r} is that of row {namesake.number}, {detail}")
                 continue
+            if row.surplus:
+                detail = f"cells beyond the last column, {row.surplus} of them: are quotes missing?"
+                findings.add("partial", label, detail)
             metadata = {f"column {key}" if key in _OWN_KEYS else key: value for key, value in row.metadata.items()}
             document = Document(id, row.text, {**metadata, "path": name, "row": row.number})
             try:

@@ -25,8 +25,8 @@ __all__ = ["FileRecord", "FileState", "intact_records", "read_records", "reading
 _FILE = "files.jsonl"
 _SCHEMA = "rader-files/1"
 _SETTLED = 2.0  # seconds after which a file that is written once more has another time
-_LIBRARIES = ("pypdf", "markitdown", "semantic-text-splitter", "tree-sitter", "PyYAML")
-_VERSION = 3
+_LIBRARIES = ("pypdf", "markitdown", "openpyxl", "semantic-text-splitter", "tree-sitter", "PyYAML")
+_VERSION = 4
 """Of what this library itself makes of a file; another one has files read again."""
 
 

@@ -11,7 +11,7 @@ __all__ = ["DANGLING", "KINDS", "Findings", "Kind", "printable"]
 
 Kind = Literal[
     "unreadable", "faulty", "left_out", "needs_extra", "links", "hidden", "binary", "guessed", "mended", "empty",
-    "unnamed", "repeated", "front_matter", "unstructured",
+    "unnamed", "repeated", "partial", "front_matter", "unstructured",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What may happen to a file or a row.
@@ -22,7 +22,8 @@ kind that the extra ``documents`` reads, which is not installed. ``links``: a li
 ``hidden``: its name begins with a full stop. ``binary``: its content is no text, or in an encoding that cannot be
 told. ``guessed``: read in an encoding that it does not state. ``mended``: characters became U+FFFD. ``empty``: it
 holds no text. ``unnamed``: a row without the id that it should have. ``repeated``: a row with the id of an earlier row
-of its file, which stays. ``front_matter``: it could not be read, and stays in the text. ``unstructured``: split without
+of its file, which stays. ``partial``: a part of it is not in its text, such as the attachments of a message.
+``front_matter``: it could not be read, and stays in the text. ``unstructured``: split without
 regard to its structure, as what knows it is not installed.
 """
 
@@ -35,6 +36,7 @@ _LOSSES: dict[Kind, str] = {
     "binary": "no text",
     "unnamed": "without an id",
     "repeated": "with the id of an earlier row",
+    "partial": "without all that belongs to them",
 }
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -1,7 +1,8 @@
 """What files hold that are no plain text: PDF, Office, web pages, books, notebooks, messages.
 
-PDF is read page by page with pypdf, so that a passage can be cited by its page; messages with Python's own parser;
-everything else with markitdown, which makes Markdown of it. The three read what they get in memory and change nothing.
+PDF is read page by page with pypdf, so that a passage can be cited by its page; workbooks with openpyxl; messages with
+Python's own parser; everything else with markitdown, which makes Markdown of it. All read what they get in memory and
+change nothing.
 """
 
 from __future__ import annotations
@@ -14,40 +15,19 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from typing import Any
 
 from rader_plugins.errors import MissingExtraError, import_extra
-from rader_plugins.text_files import binary_kind, detect_encoding
+from rader_plugins.ingestion.books import missing_chapters
+from rader_plugins.ingestion.messages import read_message
+from rader_plugins.ingestion.pages import page_text
+from rader_plugins.ingestion.parts import Part, UnusableFileError
+from rader_plugins.ingestion.pdf import read_pages
+from rader_plugins.ingestion.sheets import read_sheets
 
 __all__ = ["DOCUMENT_SUFFIXES", "Part", "UnusableFileError", "read_parts"]
 
 _SLIDE = re.compile(r"^<!-- Slide number: (\d+) -->$", re.MULTILINE)
-_SHEET = re.compile(r"^## (.+)$", re.MULTILINE)
-_LIBRARIES = ("pypdf", "pdfminer", "markitdown", "openpyxl", "mammoth", "fontTools")
-
-
-class UnusableFileError(Exception):
-    """A file of a known kind that gives no text; the message is the reason, to stand behind the file's name."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A page, slide or sheet of a file, or all of it.
-
-    Args:
-        text: Text of the part.
-        metadata: Number or name of the part: ``page``, ``slide`` or ``sheet``.
-        markdown: Whether the text is Markdown.
-        line: Line of the file in which the text begins; None where the file has no lines.
-    """
-
-    text: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    markdown: bool = True
-    line: int | None = None
+_LIBRARIES = ("pypdf", "pdfminer", "markitdown", "openpyxl", "mammoth", "fontTools", "bs4")
 
 
 def read_parts(suffix: str, raw: bytes) -> list[Part]:
@@ -73,102 +53,93 @@ def read_parts(suffix: str, raw: bytes) -> list[Part]:
         except Exception as error:  # of whatever library reads it: one file is never the end of a run
             raise UnusableFileError(f"damaged, or not what its name says ({_first_line(error)})") from error
     if not any(part.text.strip() for part in parts):
-        raise UnusableFileError("no text; pictures and scans are not read")
+        reasons = [part.missing for part in parts if part.missing]
+        raise UnusableFileError(f"no text; {reasons[0] if reasons else 'pictures and scans are not read'}")
     return parts
 
 
 def _pdf(raw: bytes, suffix: str) -> list[Part]:
-    pypdf = import_extra("pypdf", "documents")
-    reader = pypdf.PdfReader(io.BytesIO(raw))
-    if reader.is_encrypted and not reader.decrypt(""):
-        raise UnusableFileError("encrypted with a password")
-    return [
-        Part(page.extract_text() or "", {"page": number}, markdown=False)
-        for number, page in enumerate(reader.pages, start=1)
-    ]
+    return read_pages(raw)
 
 
 def _converted(raw: bytes, suffix: str) -> str:
     converters = import_extra("markitdown.converters", "documents")
-    if raw.startswith(b"\xd0\xcf\x11\xe0") and suffix in (".docx", ".pptx", ".xlsx"):
-        raise UnusableFileError("encrypted with a password, or of an old format under a new name")
-    if suffix in _ZIPPED and not zipfile.is_zipfile(io.BytesIO(raw)):
-        raise UnusableFileError("damaged, or not what its name says")
-    if suffix == ".ipynb":
-        json.loads(raw)
+    _check_archive(raw, suffix)
     # By the converter of this kind alone: markitdown itself would take what is damaged for plain text.
     library = import_extra("markitdown", "documents")
-    about = library.StreamInfo(extension=suffix, charset=_charset_of_page(raw) if suffix in _PAGES else None)
+    about = library.StreamInfo(extension=suffix)
     text: str = getattr(converters, _CONVERTERS[suffix])().convert(io.BytesIO(raw), about).markdown
     return text
 
 
-def _charset_of_page(raw: bytes) -> str | None:
-    """Return the encoding of a page that does not state it, by a guess; None where it states it."""
-    if kind := binary_kind(raw):
-        raise UnusableFileError(kind)
-    if b"<" not in raw:
-        raise UnusableFileError("no page: it has no tags")
-    if re.search(rb"charset", raw[:2048], re.IGNORECASE):
-        return None
-    detected = detect_encoding(raw)
-    if detected.name is None:
-        raise UnusableFileError(detected.reason)
-    return detected.name
+def _check_archive(raw: bytes, suffix: str) -> None:
+    if raw.startswith(b"\xd0\xcf\x11\xe0") and suffix in (".docx", ".pptx", ".xlsx"):
+        raise UnusableFileError("encrypted with a password, or of an old format under a new name")
+    if suffix in _ZIPPED and not zipfile.is_zipfile(io.BytesIO(raw)):
+        raise UnusableFileError("damaged, or not what its name says")
 
 
 def _whole(raw: bytes, suffix: str) -> list[Part]:
     return [Part(_converted(raw, suffix))]
 
 
-def _slides(raw: bytes, suffix: str) -> list[Part]:
-    return [Part(text, {} if name is None else {"slide": int(name)}) for name, text in _split(_SLIDE, raw, suffix)]
+def _notebook(raw: bytes, suffix: str) -> list[Part]:
+    notebook = json.loads(raw)
+    if sheets := notebook.get("worksheets"):  # before version 4
+        cells = [cell for sheet in sheets for cell in sheet["cells"]]
+        notebook["cells"] = [{**cell, "source": cell.get("source", cell.get("input", ""))} for cell in cells]
+    return _whole(json.dumps(notebook).encode(), suffix)
 
 
-def _sheets(raw: bytes, suffix: str) -> list[Part]:
-    return [Part(text, {} if name is None else {"sheet": name}) for name, text in _split(_SHEET, raw, suffix)]
-
-
-def _split(heading: re.Pattern[str], raw: bytes, suffix: str) -> Iterator[tuple[str | None, str]]:
-    before, *pieces = heading.split(_converted(raw, suffix))
-    if before.strip():
-        yield None, before.strip()
-    for name, text in zip(pieces[::2], pieces[1::2], strict=True):
-        yield name, text.strip()
+def _page(raw: bytes, suffix: str) -> list[Part]:
+    return [Part(page_text(raw))]
 
 
 def _message(raw: bytes, suffix: str) -> list[Part]:
-    message = message_from_bytes(raw, policy=policy.default)
-    if not isinstance(message, EmailMessage) or not message.keys():
-        raise UnusableFileError("no message: it has no headers")
-    body = message.get_body(preferencelist=("plain", "html"))
-    text = "" if body is None else str(body.get_content())
-    if body is not None and body.get_content_subtype() == "html":
-        text = _converted(text.encode(), ".html")
-    heads = [f"{name}: {message[name]}" for name in ("Subject", "From", "To", "Date") if message[name]]
-    return [Part("\n".join(heads) + f"\n\n{text}", markdown=False)]
+    return [read_message(raw)]
+
+
+def _sheets(raw: bytes, suffix: str) -> list[Part]:
+    import_extra("markitdown.converters", "documents")
+    _check_archive(raw, suffix)
+    return read_sheets(raw)
+
+
+def _slides(raw: bytes, suffix: str) -> list[Part]:
+    text = _converted(raw, suffix)
+    # Marks count up from 1; others are what a slide says.
+    marks: list[re.Match[str]] = []
+    for mark in _SLIDE.finditer(text):
+        if int(mark[1]) == len(marks) + 1:
+            marks.append(mark)
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    return [
+        Part(text[mark.end() : end].strip(), {"slide": number})
+        for number, (mark, end) in enumerate(zip(marks, ends, strict=True), start=1)
+    ]
+
+
+def _book(raw: bytes, suffix: str) -> list[Part]:
+    text = _converted(raw, suffix)
+    return [Part(text, missing=missing_chapters(raw))]
 
 
 _CONVERTERS = {
     ".docx": "DocxConverter",
     ".pptx": "PptxConverter",
-    ".xlsx": "XlsxConverter",
-    ".html": "HtmlConverter",
-    ".htm": "HtmlConverter",
     ".epub": "EpubConverter",
     ".ipynb": "IpynbConverter",
 }
-_PAGES = (".html", ".htm")
 _ZIPPED = (".docx", ".pptx", ".xlsx", ".epub")
 _READERS: Mapping[str, Callable[[bytes, str], list[Part]]] = {
     ".pdf": _pdf,
     ".docx": _whole,
     ".pptx": _slides,
     ".xlsx": _sheets,
-    ".html": _whole,
-    ".htm": _whole,
-    ".epub": _whole,
-    ".ipynb": _whole,
+    ".html": _page,
+    ".htm": _page,
+    ".epub": _book,
+    ".ipynb": _notebook,
     ".eml": _message,
 }
 DOCUMENT_SUFFIXES = tuple(_READERS)

@@ -17,6 +17,7 @@ __all__ = ["TABLE_SUFFIXES", "Row", "TableColumns", "read_table"]
 TABLE_SUFFIXES = (".csv", ".tsv")
 _DELIMITERS = ",;\t|"
 _LARGEST_CELL = 2**31 - 1
+_LONG = re.compile(r"-?\d{19,}")
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,3})?")
 
@@ -50,6 +51,7 @@ class Row:
         text: What the columns of the text say, a line each.
         metadata: The other columns: a number where all rows of the column have numbers; empty cells are left out.
         is_open: A cell of it begins with quotes that do not end, so that it holds all rows that follow.
+        surplus: How many cells that say something it has beyond the last column with a name.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Row:
     text: str
     metadata: Mapping[str, Any]
     is_open: bool = False
+    surplus: int = 0
 
 
 def read_table(text: str, suffix: str, columns: TableColumns) -> list[Row]:
@@ -83,11 +86,15 @@ def read_table(text: str, suffix: str, columns: TableColumns) -> list[Row]:
     required = dict.fromkeys(columns.text if columns.id is None else (*columns.text, columns.id))
     if missing := [name for name in required if name not in names]:
         raise UnusableFileError(f"it has no column {', '.join(map(repr, missing))}; it has {', '.join(names)}")
+    width = len(names)
     for number in range(len(names) + 1, max(map(len, lines)) + 1):
         names.append(f"column {number}")
     rows = [dict(zip(names, line, strict=False)) for line in lines[1:]]
     kinds = {name: _kind([row[name] for row in rows if row.get(name)]) for name in names if name not in required}
-    table = [_row(number, row, columns, kinds) for number, row in enumerate(rows, start=1)]
+    table = [
+        replace(_row(number, row, columns, kinds), surplus=len([cell for cell in line[width:] if cell.strip()]))
+        for number, (row, line) in enumerate(zip(rows, lines[1:], strict=True), start=1)
+    ]
     if table and lines[-1][-1].endswith(("\n", "\r")) and not text.rstrip().endswith('"'):
         table[-1] = replace(table[-1], is_open=True)
     return table
@@ -119,4 +126,9 @@ def _kind(cells: Sequence[str]) -> type:
     """Return what the cells of a column are; numbers only where that loses nothing, as it would of 007."""
     if all(_WHOLE.fullmatch(cell) for cell in cells):
         return int
-    return float if all(_NUMBER.fullmatch(cell) and abs(float(cell)) < float("inf") for cell in cells) else str
+    return float if all(_NUMBER.fullmatch(cell) and _is_exact(cell) for cell in cells) else str
+
+
+def _is_exact(cell: str) -> bool:
+    """Whether a float tells a number from others: of an account of 22 digits it loses the last."""
+    return not _LONG.fullmatch(cell) and abs(float(cell)) < float("inf")

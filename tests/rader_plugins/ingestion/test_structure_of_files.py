@@ -92,7 +92,8 @@ def test_a_row_is_a_document(tmp_path: Path) -> None:
     )
     assert dict(documents["a.csv:2"].metadata) == {"key": "x2", "code": "010", "price": 2.0, "path": "a.csv", "row": 2}
     assert dict(documents["b.tsv:1"].metadata) == {"x,y": 1, "column 4": 2, "path": "b.tsv", "row": 1}
-    assert findings.names == {"empty": {"a.csv, row 3": ""}}
+    assert findings.names["empty"] == {"a.csv, row 3": ""}
+    assert set(findings.names["partial"]) == {"b.tsv, row 1"}  # a cell without a name may be the end of another
     documents, findings = read(tmp_path, columns=TableColumns(("body",), id="key"))
     assert list(documents) == ["x1", "x2"]
     assert findings.names["binary"] == {"b.tsv": "it has no column 'key'; it has body, title, x,y"}
