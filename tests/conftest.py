@@ -10,15 +10,16 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # While modules are imported, nothing becomes garbage: looking for it took a quarter of the time of collecting tests.
 gc.disable()
 
 # The gate draws the same examples each time, `make quick` a few of them; HYPOTHESIS_PROFILE=search looks for others.
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("quick", derandomize=True, max_examples=20)
-settings.register_profile("search", derandomize=False)
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the load of a machine fails no test
+settings.register_profile("repeatable", _PATIENT, derandomize=True)
+settings.register_profile("quick", _PATIENT, derandomize=True, max_examples=20)
+settings.register_profile("search", _PATIENT, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # No test may wait for a hub; what a test needs is installed, made by it or skipped.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

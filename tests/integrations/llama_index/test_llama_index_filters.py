@@ -96,7 +96,11 @@ def _check(encoder: HashEncoder, rows: list[dict[str, Any]], filters: MetadataFi
     assert passing == [str(number) for number, row in enumerate(rows) if _expected(filters, row)]
 
 
-@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows=st.lists(METADATA, min_size=1, max_size=6), filters=FLAT)
 @pytest.mark.filterwarnings("ignore::rader_plugins.errors.FilterWarning")
 def test_filters_pass_what_llama_index_lets_pass(
@@ -105,7 +109,11 @@ def test_filters_pass_what_llama_index_lets_pass(
     _check(encoder, rows, filters)
 
 
-@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     rows=st.lists(METADATA, min_size=1, max_size=6),
     filters=st.builds(

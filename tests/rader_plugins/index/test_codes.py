@@ -28,7 +28,11 @@ from tests.support.encoders import HashEncoder
 from tests.support.examples import examples
 
 Array = npt.NDArray[Any]
-FEW = settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 def plain_products(queries: Array) -> Callable[[Array], Array]:
@@ -193,7 +197,11 @@ def test_results_are_those_of_scoring_every_row(
         ]
 
 
-@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.integers(0, 2**16), st.sampled_from([16, 100, 384]), st.integers(1, 3))
 @pytest.mark.usefixtures("kernel")
 def test_a_best_row_that_rounding_hides_is_found(seed: int, dimension: int, k: int) -> None:

@@ -25,7 +25,11 @@ def read(path: Path) -> tuple[list[Trajectory], MergeReport]:
     return list(read_recorded(path, report)), report
 
 
-@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(order=st.permutations([*range(4), *range(4)]), extra=st.booleans())
 def test_a_run_that_several_recorders_wrote_counts_once(tmp_path_factory: Any, order: list[int], extra: bool) -> None:
     path = tmp_path_factory.mktemp("recording") / "runs.jsonl"

@@ -232,7 +232,11 @@ def small_index() -> RaderIndex:
 
 
 @given(runs=runs, mine=st.sampled_from(["always", "auto", "never"]), positives=st.sampled_from(["kept", "relevant"]))
-@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_no_positive_is_among_the_negatives(
     tmp_path_factory: pytest.TempPathFactory, small_index: RaderIndex, runs: Any, mine: Any, positives: Any
 ) -> None:
