@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-__all__ = ["computes_bfloat16", "processor_features", "shown_features", "threads"]
+__all__ = ["computes_bfloat16", "cores", "processor_features", "shown_features", "threads"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MATRIX_UNIT = {"amx_tile", "amx_bf16"}
@@ -54,4 +54,9 @@ def threads() -> int:
     stated = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if stated.isdecimal() and int(stated) > 0:
         return int(stated)
+    return cores()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

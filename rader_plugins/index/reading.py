@@ -21,6 +21,7 @@ from rader_plugins.index.dense import gather
 from rader_plugins.index.fields import FieldColumns, StaleSnapshotError
 from rader_plugins.index.filters import Filter, parse_filter
 from rader_plugins.index.home import Home, outdated_analysis
+from rader_plugins.index.lane import SearchLane, unhindered
 from rader_plugins.index.lexical import Bm25Config
 from rader_plugins.index.loader import load_snapshot
 from rader_plugins.index.maintenance import damaged_rows
@@ -28,6 +29,7 @@ from rader_plugins.index.ranking import check_vectors, hit_details, rank, to_hit
 from rader_plugins.index.request import SearchRequest, Vector
 from rader_plugins.index.snapshot import Snapshot
 from rader_plugins.index.statistics import describe
+from rader_plugins.processor import cores
 from rader_plugins.recipes import Recipe
 
 __all__ = ["IndexReader"]
@@ -49,6 +51,9 @@ class IndexReader:
         self._snapshot: Snapshot | None = None
         self._fields = FieldColumns(home.store)
         self._knows_terms = False  # whether the analysis of the stored terms was looked at
+        # The products of one search occupy more than one core, without Python's lock; finding words holds it.
+        self._vector_lane = SearchLane(max(1, cores() // 2))
+        self._word_lane = SearchLane(1)
         self._start_anew()
         after_fork(self._start_anew)
 
@@ -124,7 +129,8 @@ class IndexReader:
     def frozen(self) -> Iterator[Snapshot]:
         """Give the newest snapshot and keep every writer waiting until the block ends."""
         # In this order: another thread may hold the snapshot's lock and wait for the database.
-        with self._snapshot_lock, self._home.store.reading():
+        # And a search in the block must not wait for searches that wait for the database.
+        with unhindered(), self._snapshot_lock, self._home.store.reading():
             self._snapshot = load_snapshot(self._home, self._snapshot)
             yield self._snapshot
 
@@ -146,6 +152,14 @@ class IndexReader:
         vectors = check_vectors(request, self.dimension)
         if request.mode != "dense":
             self._warn_of_old_terms()
+        lane = self._word_lane if vectors is None else self._vector_lane
+        return lane.search(request, vectors, self._search_newest)
+
+    async def asearch(self, request: SearchRequest) -> list[list[Hit]]:
+        """As :meth:`search`, without blocking the event loop."""
+        return await in_thread(self.search, request)
+
+    def _search_newest(self, request: SearchRequest, vectors: Vector | None) -> list[list[Hit]]:
         # A single BM25 search is so short that asking for a newer commit first would show; `fetch` finds it out too.
         brief = request.mode == "bm25" and len(request.queries) == 1 and request.filter is None
         for attempt in range(_ATTEMPTS):
@@ -155,10 +169,6 @@ class IndexReader:
         # Commits come faster than searches end: let the writer wait for this one.
         with self.frozen() as snapshot:
             return self._search_once(snapshot, request, vectors) or []
-
-    async def asearch(self, request: SearchRequest) -> list[list[Hit]]:
-        """As :meth:`search`, without blocking the event loop."""
-        return await in_thread(self.search, request)
 
     def _warn_of_old_terms(self) -> None:
         """Say, once, if the terms of the documents were found otherwise than those of a query are."""

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.processor import cores
+
 __all__ = ["inner_products", "share"]
 
 Array = npt.NDArray[Any]
@@ -99,6 +101,5 @@ if hasattr(os, "register_at_fork"):
 
 def _threads() -> int:
     """Return how many threads may work: the cores of this process, or OMP_NUM_THREADS if that is fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     setting = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, _MOST_THREADS, int(setting) if setting.isdigit() and int(setting) else cores)
+    return min(cores(), _MOST_THREADS, int(setting) if setting.isdigit() and int(setting) else _MOST_THREADS)
