@@ -310,5 +310,5 @@ def _extra_text(state: dict[str, Any]) -> str:
     if state["installed"]:
         return "installed"
     if state["not_needed"]:
-        return "not installed, and not needed: its alternative is"
+        return "not needed: its alternative is installed"
     return f"{'; '.join(state['missing'])}. To mend it: {state['install']}"
