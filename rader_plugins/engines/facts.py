@@ -33,6 +33,7 @@ BoundKind = Literal["number", "string", "date"]
 Path = tuple[str, ...]
 
 _LONGEST = 96  # bytes of a token that is kept as it reads; longer ones are digests
+_INEXACT = 2**53  # from here on a float stands for several whole numbers
 _PREFIX = 256  # characters of a string that count for its order
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FLIPPED = {"$gt": "$lte", "$gte": "$lt", "$lt": "$gte", "$lte": "$gt"}
@@ -131,7 +132,7 @@ def translate(node: Node) -> Condition:
         node: A filter in which every key leads where :func:`~rader_plugins.index.filters.path_of` says.
 
     Raises:
-        InputError: It compares the order of strings longer than 256 characters.
+        InputError: It compares the order of strings longer than 256 characters, or of whole numbers from 2**53 on.
     """
     return _condition(node, holds=True)
 
@@ -210,6 +211,11 @@ def _range(path: Path, operator: str, operand: Any, *, holds: bool) -> Condition
             raise InputError(f"{operator} compares strings of at most {_PREFIX} characters, not of {len(operand)}.")
         kind, point = "string", operand
     else:
+        if isinstance(operand, int) and abs(operand) >= _INEXACT:
+            raise InputError(
+                f"{operator} compares whole numbers below 2**53 here: Milvus and Qdrant order numbers as floats, which "
+                "do not tell larger ones from their neighbours. Store dates as dates, others divided, or use $eq or $in."
+            )
         kind, point = "number", _float(operand)
     has_values = _token("<", path, kind)
     bound = Bound(bound_name(path), kind, end, operator if holds else _FLIPPED[operator], point)

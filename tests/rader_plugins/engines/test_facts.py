@@ -65,7 +65,7 @@ NOON = dt.datetime(2024, 5, 1, 12, tzinfo=dt.timezone.utc)
         {"authors.born": {"$gt": 1950, "$lt": 1920}}, {"at": {"$gte": NOON}},
         {"at": dt.date(2024, 5, 1)}, {"at": {"$lt": dt.date(2024, 5, 2)}}, {"at": {"$contains": dt.date(2024, 5, 3)}},
         {"at": {"$ne": dt.date(2024, 5, 1)}}, {"long": {"$gt": LONG}}, {"long": {"$lte": LONG}}, {"long": LONG + "y"},
-        {"n": {"$gt": 2**60}}, {"n": 2**53 + 1}, {"n": 2**53}, {"nest": [[1], {"b": 2}]}, {"nest.b": 2},
+        {"n": {"$gt": 2**53 - 1}}, {"n": 2**53 + 1}, {"n": 2**53}, {"nest": [[1], {"b": 2}]}, {"nest.b": 2},
         {"n": {"$type": "number"}},
         {"nest": {"b": 2}}, {"authors": {"name": "Ann", "born": 1900}}, {"": {"$exists": True}}, {'q"\\ü': 1},
         {"long": {"$gt": "x"}},
@@ -104,3 +104,8 @@ def test_facts_are_small_and_say_nothing_twice() -> None:
 def test_an_order_that_is_not_kept_is_refused() -> None:
     with pytest.raises(InputError, match="256 characters"):
         translate(parse_filter({"a": {"$gt": "x" * 257}}))
+    for operand in (2**53, -(2**60), 10**400):
+        with pytest.raises(InputError, match=r"2\*\*53"):
+            translate(parse_filter({"a": {"$lte": operand}}))
+    assert admitted([{"a": 2**53}, {"a": 2**53 + 1}, {"a": 5}], {"a": 2**53 + 1}) == ["d1"]
+    assert admitted([{"a": 2**53 + 1}, {"a": 5}], {"a": {"$gt": 2**53 - 1}}) == ["d0"]
