@@ -214,7 +214,7 @@ def _range(path: Path, operator: str, operand: Any, *, holds: bool) -> Condition
         if isinstance(operand, int) and abs(operand) >= _INEXACT:
             raise InputError(
                 f"{operator} compares whole numbers below 2**53 here: Milvus and Qdrant order numbers as floats, which "
-                "do not tell larger ones from their neighbours. Store dates as dates, others divided, or use $eq or $in."
+                "do not tell larger ones from their neighbours. Store dates as dates, others divided, or use $eq, $in."
             )
         kind, point = "number", _float(operand)
     has_values = _token("<", path, kind)
