@@ -9,12 +9,15 @@ from typing import Any, Literal, TypeVar, get_args
 
 from rader_plugins.errors import InputError
 
-__all__ = ["PromptStyle", "Schedule", "SearchConfig", "from_table"]
+__all__ = ["MOST_ROLLOUTS", "PromptStyle", "Schedule", "SearchConfig", "from_table"]
 
 T = TypeVar("T")
 
 Schedule = Literal["constant", "linear", "exponential"]
 PromptStyle = Literal["chat", "completion"]
+
+MOST_ROLLOUTS = 10_000
+"""Rollouts per problem beyond which nothing is to be found any more."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class SearchConfig:
     """How a problem is searched. The defaults are those of RaDeR (section 3 and appendix of the paper).
 
     Args:
-        rollouts: Rollouts per problem; there is no early stop.
+        rollouts: Rollouts per problem, at most 10,000; there is no early stop.
         depth: A node this many edges below the root is terminal, whatever it is.
         steps: One-step thoughts (OST) that a node branches into.
         queries: Queries (QG) that the root or a thought branches into.
@@ -74,6 +77,9 @@ class SearchConfig:
         }
         for name, bound in lower_bounds.items():
             _whole(name, getattr(self, name), bound)
+        if self.rollouts > MOST_ROLLOUTS:
+            # A tree of which all is known is walked through without a call: only memory grows.
+            raise InputError(f"rollouts must be at most {MOST_ROLLOUTS:,}, not {self.rollouts:,} (the paper's are 16).")
         if self.queries_per_path is not None:
             _whole("queries_per_path", self.queries_per_path, 0)
         for name in ("exploration", "temperature"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import random
@@ -49,6 +50,7 @@ async def search(
             node = rng.choice(tree.children(node))
         tree.record(node, selected)
         on_rollout()
+        await asyncio.sleep(0)  # where all is known already nothing waits: other problems and Ctrl-C have their turn
     return tree
 
 

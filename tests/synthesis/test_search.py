@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -78,6 +79,21 @@ async def test_all_rollouts_are_made_even_if_the_first_is_right():
     tree = await search(Tree.start("p", "?", "1"), Branches(root=[("crs", 1.0)]), SearchConfig())
     assert len(tree.rollouts) == 16
     assert (tree.root.n, tree.root.q) == (16, 16.0)
+
+
+async def test_a_search_in_which_all_is_known_lets_others_work_and_can_be_interrupted():
+    tree = Tree.start("p", "?", "1")
+    searching = asyncio.create_task(search(tree, Branches(root=[("crs", 1.0)]), SearchConfig(rollouts=10_000)))
+    await asyncio.sleep(0)
+    searching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await searching
+    assert len(tree.rollouts) < 10_000
+
+
+def test_rollouts_without_number_are_refused():
+    with pytest.raises(InputError, match="at most 10,000"):
+        SearchConfig(rollouts=2**31)
 
 
 async def test_the_seed_decides_and_each_problem_has_its_own_dice():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class QdrantConnection:
     def _start_anew(self) -> None:
         self._lock = threading.RLock()
         self._client: Any = None
+        self._turn = threading.RLock()  # that of the client, where others use it as well
 
     @classmethod
     def local(cls, folder: Path) -> QdrantConnection:
@@ -86,9 +88,11 @@ class QdrantConnection:
             InputError: There is no such collection.
         """
         try:
-            if self.is_local:  # its client is for one thread
+            if self.is_local:  # its client is for one thread, and all indexes in the folder have the same one
                 with self._lock:
-                    return getattr(self._connected(), method)(*arguments, **options)
+                    client = self._connected()
+                    with self._turn:
+                        return getattr(client, method)(*arguments, **options)
             return getattr(self._connected(), method)(*arguments, **options)
         except (EngineError, InputError):
             raise
@@ -108,9 +112,10 @@ class QdrantConnection:
         with self._lock:
             if self._client is None:
                 make = self.library.QdrantClient
-                self._client = (
-                    _local_clients.take(make, self._options["path"]) if self.is_local else make(**self._options)
-                )
+                if self.is_local:
+                    self._client, self._turn = _local_clients.take(make, self._options["path"])
+                else:
+                    self._client = make(**self._options)
             return self._client
 
     def _translated(self, error: Exception) -> EngineError | InputError:
@@ -148,11 +153,18 @@ def _is_theirs(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in ("grpc", "qdrant_client", "httpx", "pydantic", "portalocker")
 
 
+@dataclass
+class _LocalClient:
+    client: Any
+    users: int = 0
+    turn: threading.RLock = field(default_factory=threading.RLock)
+
+
 class _LocalClients:
     """The clients of folders that are open in this process: one for each folder, however many indexes use it."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, tuple[Any, int]] = {}
+        self._clients: dict[str, _LocalClient] = {}
         self._forks = forks()
         self._start_anew()
         after_fork(self._start_anew)
@@ -164,11 +176,12 @@ class _LocalClients:
     def _close_all(self) -> None:
         """Close what was left open: at the very end of the process the clients could not any more."""
         if self._forks == forks():
-            for client, _ in self._clients.values():
-                client.close()
+            for shared in self._clients.values():
+                shared.client.close()
             self._clients.clear()
 
-    def take(self, make: Any, path: str) -> Any:
+    def take(self, make: Any, path: str) -> tuple[Any, threading.RLock]:
+        """Return the client of a folder, and the lock to hold during each of its calls."""
         if self._forks != forks():
             raise EngineError(
                 "A folder of Qdrant cannot be used by a forked process: the one that opened it still has it. Use a "
@@ -176,18 +189,18 @@ class _LocalClients:
             )
         with self._lock:
             key = os.path.realpath(path)
-            client, users = self._clients.get(key, (None, 0))
-            client = client or make(path=path, force_disable_check_same_thread=True)
-            self._clients[key] = client, users + 1
-            return client
+            if key not in self._clients:
+                self._clients[key] = _LocalClient(make(path=path, force_disable_check_same_thread=True))
+            shared = self._clients[key]
+            shared.users += 1
+            return shared.client, shared.turn
 
     def release(self, client: Any) -> None:
         with self._lock:
-            for key, (other, users) in list(self._clients.items()):
-                if other is client:
-                    if users > 1:
-                        self._clients[key] = client, users - 1
-                    else:
+            for key, shared in list(self._clients.items()):
+                if shared.client is client:
+                    shared.users -= 1
+                    if not shared.users:
                         del self._clients[key]
                         client.close()
 

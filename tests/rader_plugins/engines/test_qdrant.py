@@ -41,6 +41,29 @@ def test_a_folder_is_opened_by_many_objects_of_one_process(folder: QdrantFolder)
     assert len(open_index(folder.url("docs"))) == 1
 
 
+def test_indexes_of_one_folder_take_turns_in_its_client(folder: QdrantFolder) -> None:
+    """The client of a folder does not stand two calls at once, whichever index makes them."""
+    one = create_index(folder.url("docs"), None)
+    two = open_index(folder.url("docs"))
+    len(two)
+    connections = [index._collection._connection for index in (one, two)]
+    assert connections[0]._connected() is connections[1]._connected()
+    free: list[bool] = []
+
+    class Client:
+        def count(self) -> None:
+            other = threading.Thread(target=lambda: free.append(connections[1]._turn.acquire(blocking=False)))
+            other.start()
+            other.join()
+
+    original, connections[0]._client = connections[0]._client, Client()
+    connections[0].call("count")
+    connections[0]._client = original
+    assert free == [False]
+    one.close()
+    two.close()
+
+
 def test_a_folder_that_another_process_has_open_says_so(folder: QdrantFolder) -> None:
     index = create_index(folder.url("docs"), None)
     program = f"from rader_plugins import open_index; open_index({folder.url('docs')!r})"
