@@ -303,5 +303,9 @@ def _lines() -> Iterator[list[str]]:
     """Yield the queries on the standard input in batches; blank lines are skipped."""
     lines = (line.strip() for _, line in read_lines(sys.stdin.buffer))
     queries = (line for line in lines if line)
-    while batch := list(itertools.islice(queries, _BATCH)):
+    first = next(queries, None)
+    if first is None:
+        raise InputError("No query came on the standard input: QUERY - takes one a line.")
+    batches = itertools.chain([first], queries)
+    while batch := list(itertools.islice(batches, _BATCH)):
         yield batch

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -32,6 +32,10 @@ PATIENCE = 0.25
 """Seconds that a search waits for its turn at most: longer than searches take, hardly longer than a caller notices."""
 
 _MOST_QUERIES = 32  # searched for together
+# All that a request asks but what it asks for each query; a filter is its caller's own, and asked alone.
+_SHARED = tuple(
+    field.name for field in fields(SearchRequest) if field.name not in ("queries", "vectors", "exclude_ids", "filter")
+)
 
 
 class _Thread(threading.local):
@@ -64,11 +68,7 @@ class _Call:
     def __init__(self, request: SearchRequest, vectors: Vector | None) -> None:
         self.request = request
         self.vectors = vectors
-        self.kind = (
-            (request.mode, request.k, request.alpha, request.candidates, request.details, request.partition)
-            if request.filter is None
-            else None
-        )
+        self.kind = None if request.filter is not None else [getattr(request, name) for name in _SHARED]
         self.turn = threading.Lock()
         self.turn.acquire()
         self.batch: list[_Call] = []

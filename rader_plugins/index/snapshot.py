@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.explanation import TermScore
-from rader_plugins.index.dense import Approximate, CodedQueries, exact_scores, float_error, gather, gather_scores
-from rader_plugins.index.dense.products import share
+from rader_plugins.index.dense import Approximate, CodedQueries, exact_scores, float_error, gather_scores
 from rader_plugins.index.lexical import LexicalView, Postings, WeightedQuery, promising
 from rader_plugins.index.quantised import QuantisedRows
 from rader_plugins.index.selection import Ranking, best_rows, kth_largest, top_places
@@ -23,7 +22,6 @@ Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 _SCORE_BLOCK = 64 << 20  # bytes of scores held at once while a batch of queries is searched
 _SCORED_AT_ONCE = 64  # rows beyond which double precision is worth avoiding
-_GATHERED_AT_ONCE = 512  # rows: they stay in the cache of a core
 _LOWEST = np.finfo(np.float32).min  # rows that may not be found have the score minus infinity
 
 
@@ -191,14 +189,7 @@ class Snapshot:
     def _among(self, query: Array, rows: Array, k: int) -> Ranking:
         """The ``k`` best of some rows: by single precision first, so that few are scored in double precision."""
         if len(rows) > _SCORED_AT_ONCE + k:
-            scores = np.empty(len(rows), dtype=np.float32)
-
-            def score(first: int) -> None:
-                part = slice(first, first + _GATHERED_AT_ONCE)
-                vectors = gather(self.shards, self.starts, rows[part])
-                np.einsum("ij,j->i", vectors.astype(query.dtype, copy=False), query, out=scores[part])
-
-            share(score, range(0, len(rows), _GATHERED_AT_ONCE))
+            scores = gather_scores(self.shards, self.starts, query, rows, np.float32)
             rows = rows[_promising(scores, query, k)]
         return best_rows(rows, self.dense_scores(query, rows), k, self.ids)
 

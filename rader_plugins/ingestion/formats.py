@@ -92,7 +92,7 @@ def _notebook(raw: bytes, suffix: str) -> list[Part]:
 
 
 def _page(raw: bytes, suffix: str) -> list[Part]:
-    return [Part(page_text(raw))]
+    return [Part(page_text(raw, titled=True))]
 
 
 def _message(raw: bytes, suffix: str) -> list[Part]:

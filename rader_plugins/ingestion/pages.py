@@ -7,6 +7,7 @@ import io
 import re
 
 from rader_plugins.errors import import_extra
+from rader_plugins.ingestion.headings import first_heading
 from rader_plugins.ingestion.parts import UnusableFileError
 from rader_plugins.text_files import binary_kind, decode, detect_encoding, has_byte_lines
 
@@ -19,8 +20,12 @@ _HEAD = 2048
 _AS_BROWSERS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030"}
 
 
-def page_text(raw: bytes) -> str:
+def page_text(raw: bytes, *, titled: bool = False) -> str:
     """Return what a page says.
+
+    Args:
+        raw: The page, in whatever encoding.
+        titled: Put its title above it where it has no heading of its own.
 
     Raises:
         UnusableFileError: It is no page, or in an encoding that cannot be told.
@@ -35,8 +40,11 @@ def page_text(raw: bytes) -> str:
     if "<" not in page:
         raise UnusableFileError("no page: it has no tags")
     about = library.StreamInfo(extension=".html", charset="utf-8")
-    text: str = converters.HtmlConverter().convert(io.BytesIO(page.encode("utf-8", "replace")), about).markdown
-    return text
+    converted = converters.HtmlConverter().convert(io.BytesIO(page.encode("utf-8", "replace")), about)
+    text: str = converted.markdown
+    title = " ".join((converted.title or "").split())
+    is_wanted = titled and title and text.strip() and first_heading(text, ".md") is None
+    return f"# {title}\n\n{text}" if is_wanted else text
 
 
 def _encoding(raw: bytes) -> str:

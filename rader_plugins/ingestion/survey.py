@@ -142,7 +142,7 @@ class _FileSurvey:
         self.result.findings.take(source.listed)
 
     def run(self, advance: Callable[[int], Any]) -> None:
-        """Read the source and return what it holds."""
+        """Read the files of the source that are not known, and note what each holds."""
         reading = self._reading
         with ReaderProcesses[int](self._source.reader, reading.jobs, reading.limits) as processes:
             for number, content in processes.read(self._tasks()):

@@ -88,16 +88,31 @@ def _picked(vectors: Array, rows: Array) -> Array:
     return np.asarray(vectors[rows])
 
 
-def gather_scores(shards: Sequence[Array], starts: Sequence[int], query: Array, rows: Array) -> Array:
-    """Inner product of one query with some rows, summed in double precision; float32 array of shape (len(rows),)."""
+def gather_scores(
+    shards: Sequence[Array],
+    starts: Sequence[int],
+    query: Array,
+    rows: Array,
+    precision: type[np.floating[Any]] = np.float64,
+) -> Array:
+    """Inner product of one query with some rows; float32 array of shape (len(rows),).
+
+    Args:
+        shards: Arrays of shape (n_i, dimension), float32 or float16.
+        starts: First row of each shard.
+        query: float32 array of shape (dimension,).
+        rows: Which rows, in any order.
+        precision: In which it is summed: double defines a score, single is exact to :func:`float_error`.
+    """
     scores = np.empty(len(rows), dtype=np.float32)
-    wide = query.astype(np.float64)
+    wide = query.astype(precision)
     order = np.argsort(rows)  # neighbours share pages
 
     def score(first: int) -> None:
         positions = order[first : first + _GATHER]
         # Not by BLAS: see rader_plugins.index.dense.products.
-        scores[positions] = np.einsum("ij,j->i", gather(shards, starts, rows[positions]).astype(np.float64), wide)
+        vectors = gather(shards, starts, rows[positions]).astype(precision, copy=False)
+        scores[positions] = np.einsum("ij,j->i", vectors, wide)
 
     share(score, range(0, len(rows), _GATHER))
     return scores

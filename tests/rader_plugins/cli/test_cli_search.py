@@ -108,7 +108,10 @@ def test_queries_from_the_standard_input(
         "> stars and bars",
         "> pigeons",
     ]
-    assert rader("search", built, "-", "--json", input="").stdout == ""
+    for nothing in ("", "\n \n"):
+        result = rader("search", built, "-", "--json", input=nothing, code=2)
+        assert result.stdout == ""
+        assert "No query came on the standard input" in result.stderr
 
 
 def test_queries_that_are_not_utf8_are_not_searched_for_with_holes(rader: Rader, built: Path) -> None:

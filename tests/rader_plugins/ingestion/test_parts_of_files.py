@@ -134,6 +134,15 @@ def test_messages_of_careless_programs(raw: bytes) -> None:
     assert part.missing == ""
 
 
+def test_a_page_without_a_heading_begins_with_its_title() -> None:
+    [part] = read_parts(".html", b"<title>Field \n guide</title><body><p>Owls hunt.</p></body>")
+    assert part.text.split("\n\n") == ["# Field guide", "Owls hunt."]
+    [part] = read_parts(".html", b"<title>Owls</title><body><h2>Owls</h2><p>They hunt.</p></body>")
+    assert part.text.count("Owls") == 1
+    with pytest.raises(UnusableFileError, match="no text"):
+        read_parts(".html", b"<title>Untitled</title><body></body>")
+
+
 def test_a_page_of_seven_bits_is_in_the_encoding_that_it_states() -> None:
     page = '<meta charset="{}"><p>日本語の文章</p>'
     [part] = read_parts(".html", page.format("iso-2022-jp").encode("iso-2022-jp"))
