@@ -85,7 +85,7 @@ class QdrantConnection:
 
         Raises:
             EngineError: Qdrant cannot be reached, is slow, refuses the key or fails.
-            InputError: There is no such collection.
+            InputError: There is no such collection, or no such point any more.
         """
         try:
             if self.is_local:  # its client is for one thread, and all indexes in the folder have the same one
@@ -97,6 +97,8 @@ class QdrantConnection:
         except (EngineError, InputError):
             raise
         except Exception as error:
+            if self.is_local and isinstance(error, KeyError):  # a server answers "not found"
+                raise InputError(f"{self.shown} has no such point (any more): {error}") from error
             if isinstance(error, OSError | ValueError | RuntimeError) or _is_theirs(error):
                 raise self._translated(error) from error
             raise

@@ -64,6 +64,31 @@ def test_indexes_of_one_folder_take_turns_in_its_client(folder: QdrantFolder) ->
     two.close()
 
 
+def test_what_is_deleted_while_statistics_are_renewed_stays_deleted(
+    folder: QdrantFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = create_index(folder.url("docs"), None)
+    one.add([Document(f"d{n}", f"prime heat w{n}") for n in range(6)])
+    two = open_index(folder.url("docs"))
+    two.delete(["d0"])
+    connection = one._collection._connection
+    call = connection.call
+    left = ["d1"]
+
+    def interrupted(method: str, *arguments: Any, **options: Any) -> Any:
+        if method == "update_vectors" and left:
+            two.delete([left.pop()])
+        return call(method, *arguments, **options)
+
+    monkeypatch.setattr(connection, "call", interrupted)
+    one.optimize()
+    assert not left
+    assert sorted(one.ids()) == ["d2", "d3", "d4", "d5"]
+    assert one.stats()["statistics"]["gone_since"] <= 1
+    one.close()
+    two.close()
+
+
 def test_a_folder_that_another_process_has_open_says_so(folder: QdrantFolder) -> None:
     index = create_index(folder.url("docs"), None)
     program = f"from rader_plugins import open_index; open_index({folder.url('docs')!r})"
