@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import queue
 import re
 
@@ -22,6 +21,7 @@ from rader_plugins.answers.latex import as_text, tidy_formula
 from rader_plugins.answers.math_worker import MathWorker
 from rader_plugins.answers.numbers import same_number
 from rader_plugins.errors import InputError, MissingExtraError
+from rader_plugins.processor import cores
 
 __all__ = ["MathChecker"]
 
@@ -64,7 +64,7 @@ class MathChecker:
         self.timeout = timeout
         # Several, so that one expression that takes its time does not hold up all others; the last used first.
         self._workers: queue.LifoQueue[MathWorker] = queue.LifoQueue()
-        for _ in range(min(_MOST_WORKERS, os.cpu_count() or 1)):
+        for _ in range(min(_MOST_WORKERS, cores())):
             self._workers.put(MathWorker())
         self._compare = functools.lru_cache(_KEPT)(self._compared)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rader_plugins.processor import cores
+from rader_plugins.processor import cores, threads
 
 __all__ = ["inner_products", "share"]
 
@@ -101,5 +101,4 @@ if hasattr(os, "register_at_fork"):
 
 def _threads() -> int:
     """Return how many threads may work: the cores of this process, or OMP_NUM_THREADS if that is fewer."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores(), _MOST_THREADS, int(setting) if setting.isdigit() and int(setting) else _MOST_THREADS)
+    return min(cores(), threads(), _MOST_THREADS)
