@@ -1,4 +1,4 @@
-"""`LocalEncoder`: vectors from a checkpoint on this machine, through sentence-transformers."""
+"""`LocalEncoder`: vectors from a checkpoint on this machine, by sentence-transformers or, for BERT, torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from rader_plugins.encoding.base import Vectors
 from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, pad_id, padded
+from rader_plugins.encoding.bert import PlainBert, read_bert
 from rader_plugins.encoding.lane import LoadedModel, shared_model
 from rader_plugins.encoding.model_encoder import ModelEncoder
-from rader_plugins.encoding.models import LoadOptions, build_model, pick_device, pick_dtype
+from rader_plugins.encoding.models import LoadOptions, build_model, local_folder, pick_device, pick_dtype
 from rader_plugins.encoding.texts import wants_progress
 from rader_plugins.encoding.tokens import format_texts
 from rader_plugins.errors import InputError, import_extra
@@ -103,11 +104,25 @@ class LocalEncoder(ModelEncoder):
         """The model. Whoever takes it may change it, so that it is not shared with encoders that are loaded later."""
         self._loaded.take_off_the_shelf()
         self._changed = True
-        return self._model
+        return self._whole()
 
     @property
-    def _model(self) -> SentenceTransformer:
-        return self._loaded.model  # type: ignore[no-any-return]
+    def _model(self) -> Any:
+        return self._loaded.model
+
+    def _whole(self) -> SentenceTransformer:
+        """Return the model as sentence-transformers has it, which is loaded now where it was not needed until now."""
+        if isinstance(self._model, PlainBert):
+            self._loaded.run(self._load_whole)
+        return self._model  # type: ignore[no-any-return]
+
+    def _load_whole(self) -> None:
+        plain = self._model
+        if isinstance(plain, PlainBert):
+            model: Any = build_model(self.recipe, self.location, plain.options)
+            # Those that vectors were made with, whatever the directory holds by now.
+            model[0].model.load_state_dict(plain.weights, strict=False)
+            self._loaded.model = model
 
     @property
     def variant(self) -> str:
@@ -121,7 +136,11 @@ class LocalEncoder(ModelEncoder):
 
     @property
     def tokenizer(self) -> Any:
-        """The checkpoint's tokenizer."""
+        """The checkpoint's tokenizer, as transformers has it."""
+        return self._whole().tokenizer
+
+    @property
+    def _reader(self) -> Any:
         return self._model.tokenizer
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -147,6 +166,8 @@ class LocalEncoder(ModelEncoder):
     @property
     def reads_tokens(self) -> bool:
         """Whether the model takes token ids of plain text; static embeddings, routers and chat inputs do not."""
+        if isinstance(self._model, PlainBert):
+            return True
         first: Any = self._model[0]
         return (
             type(first).__name__ == "Transformer"
@@ -157,7 +178,7 @@ class LocalEncoder(ModelEncoder):
     def _forward(self, batch: Sequence[list[int]], prompt: int) -> Vectors:
         """Run the model, in its thread."""
         torch = self._torch
-        ids, mask = padded(batch, pad_id(self.tokenizer))
+        ids, mask = padded(batch, pad_id(self._reader))
         features: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(self._model.device)}
         if mask is not None:
             features["attention_mask"] = torch.from_numpy(mask).to(self._model.device)
@@ -186,13 +207,20 @@ class LocalEncoder(ModelEncoder):
 
 def _load(recipe: Recipe, location: str, options: LoadOptions, *, shared: bool) -> LoadedModel:
     def load() -> LoadedModel:
-        model = build_model(recipe, location, options)
+        model = _plain(recipe, location, options) or build_model(recipe, location, options)
         return LoadedModel(model, model.device.type)
 
     if not shared:
         return load()
     # Of a directory the recipe's fingerprint holds the content.
     return shared_model(("encoder", recipe.fingerprint, str(Path(location).absolute()), options), load)
+
+
+def _plain(recipe: Recipe, location: str, options: LoadOptions) -> PlainBert | None:
+    if recipe.needs_remote_code and not options.trust_remote_code:
+        return None
+    folder = local_folder(location, recipe.revision, remote_code=options.trust_remote_code)
+    return read_bert(recipe, folder, options)
 
 
 def _dimension_of(model: Any, location: str) -> int:

@@ -77,6 +77,11 @@ class ModelEncoder(Encoder):
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer."""
 
+    @property
+    def _reader(self) -> Any:
+        """The tokenizer that texts are read with: it gives the ids of the checkpoint's."""
+        return self.tokenizer
+
     @abstractmethod
     def _forward(self, batch: Sequence[list[int]], prompt: int) -> Vectors:
         """Run the model on token ids, in its thread; the first ``prompt`` tokens are not pooled."""
@@ -124,7 +129,7 @@ class ModelEncoder(Encoder):
         return self._encode_tokens(role, texts, instruction)
 
     def _encode_tokens(self, role: Role, texts: list[str], instruction: str | None) -> Vectors:
-        tokens = tokenize(self.tokenizer, self.recipe, role, texts, instruction=instruction)
+        tokens = tokenize(self._reader, self.recipe, role, texts, instruction=instruction)
         if tokens.truncated:
             self._report_truncated([texts[position] for position in tokens.truncated], role)
         skipped = self._prompt_tokens(role, instruction)
@@ -174,7 +179,7 @@ class ModelEncoder(Encoder):
             prefix = self.recipe.query_prefix(instruction)
         else:
             prefix = self.recipe.document_template.partition("{text}")[0]
-        return prompt_length(self.tokenizer, self.recipe, prefix) if prefix else 0
+        return prompt_length(self._reader, self.recipe, prefix) if prefix else 0
 
     def _report_truncated(self, texts: Sequence[str], role: Role) -> None:
         report_truncated(texts)

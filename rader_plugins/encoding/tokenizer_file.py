@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError, import_extra
 
-__all__ = ["FileTokenizer", "read_tokenizer"]
+__all__ = ["FileTokenizer", "agrees", "holds_bert_tokenizer", "read_tokenizer"]
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _FURTHER = ("additional_special_tokens", "extra_special_tokens")
+# Settings under which transformers makes of a directory BERT's tokenizer; one that is absent has the first value.
+_BERT_SETTINGS: dict[str, tuple[Any, ...]] = {
+    "tokenizer_class": ("BertTokenizer", "BertTokenizerFast", "TokenizersBackend", "PreTrainedTokenizerFast"),
+    "truncation_side": ("right",),
+    "padding_side": ("right",),
+    "split_special_tokens": (False,),
+    "add_bos_token": (False,),
+    "add_eos_token": (False,),
+    "additional_special_tokens": (None, []),
+    "extra_special_tokens": (None, [], {}),
+    "auto_map": (None,),
+    "chat_template": (None,),
+}
 
 
 class FileTokenizer:
@@ -120,6 +133,58 @@ def read_tokenizer(folder: Path) -> FileTokenizer:
     backend.no_padding()
     backend.no_truncation()
     return FileTokenizer(backend, {**_settings(folder / "special_tokens_map.json"), **_stated(folder)})
+
+
+def agrees(settings: Mapping[str, Any], expected: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether every setting has one of the values expected of it; one that is absent has the first of them."""
+    return all(settings.get(name, values[0]) in values for name, values in expected.items())
+
+
+def holds_bert_tokenizer(folder: Path) -> bool:
+    """Whether transformers makes of a directory's tokenizer the one that its ``tokenizer.json`` describes.
+
+    It builds that of BERT anew from the vocabulary and a few settings, and adds the tokens that the settings name.
+    """
+    settings = {**_settings(folder / "special_tokens_map.json"), **_stated(folder)}
+    stored = _settings(folder / "tokenizer.json")
+    names = ("cls", "sep", "unk", "pad", "mask")
+    special = [_content(settings.get(f"{name}_token", f"[{name.upper()}]")) for name in names]
+    first, last, unknown = special[:3]
+    template = [*_part("SpecialToken", first), *_part("Sequence", "A"), *_part("SpecialToken", last)]
+    model, tokens = stored.get("model") or {}, stored.get("added_tokens") or []
+    parts = {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": settings.get("tokenize_chinese_chars", True),
+            "strip_accents": settings.get("strip_accents"),
+            "lowercase": settings.get("do_lower_case", True),
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+    }
+    words = {
+        "type": "WordPiece",
+        "unk_token": unknown,
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+    }
+    return (
+        agrees(settings, _BERT_SETTINGS)
+        and all(stored.get(name) == part for name, part in parts.items())
+        and all(model.get(name) == value for name, value in words.items())
+        and (stored.get("post_processor") or {}).get("single") == template
+        and {token.get("content") for token in tokens} == set(special)
+        and all(_is_plain(token, model.get("vocab") or {}) for token in tokens)
+    )
+
+
+def _part(kind: str, name: str | None) -> list[dict[str, Any]]:
+    return [{kind: {"id": name, "type_id": 0}}]
+
+
+def _is_plain(token: Mapping[str, Any], vocabulary: Mapping[str, int]) -> bool:
+    marks = any(token.get(name) for name in ("single_word", "lstrip", "rstrip", "normalized"))
+    return not marks and token.get("special") is True and vocabulary.get(str(token.get("content"))) == token.get("id")
 
 
 def _stated(folder: Path) -> dict[str, Any]:
