@@ -23,6 +23,9 @@ __all__ = [
     "text_list",
 ]  # fmt: skip
 
+_PLAIN = frozenset({str, int, bool})  # the most frequent types of metadata are their own form
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 @dataclass(frozen=True)
 class Document:
@@ -141,7 +144,7 @@ def json_form(value: object) -> Any:
     Raises:
         ValueError: It has no form that JSON would give back: a tuple, a set, bytes, NaN, a key that is no string ...
     """
-    if value is None or isinstance(value, bool):
+    if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, enum.Enum):
         return json_form(value.value)
@@ -184,7 +187,7 @@ def metadata_json(metadata: object, what: str) -> str:
     if not metadata:
         return "{}"
     try:
-        encoded = json.dumps(json_form(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        encoded = _ENCODER.encode(json_form(metadata))
         encoded.encode("utf-8")
     except (TypeError, ValueError, RecursionError, OverflowError):
         fault = _first_fault(metadata)

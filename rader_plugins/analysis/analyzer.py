@@ -8,13 +8,14 @@ which a query takes the pairs, as Lucene's CJKAnalyzer does.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 
+from rader_plugins.analysis.counting import TermCounts, count_terms
 from rader_plugins.analysis.languages import elided, stem_words, stop_words
-from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_words, word_spans
+from rader_plugins.analysis.tokens import BLANKLESS, clusters, normalize, split_texts, split_words, word_spans
 from rader_plugins.arguments import check_flag, check_string
 
 __all__ = ["ANALYZER", "Analyzer", "analyze"]
@@ -74,6 +75,10 @@ class Analyzer:
         """Return the terms of a query: as those of a document, without single letters of scripts without blanks."""
         return self._terms(text, letters=False)
 
+    def count(self, texts: Iterable[str]) -> TermCounts:
+        """Return how often the terms of documents stand in them; the same as counting :meth:`terms` of each."""
+        return count_terms(texts, self._words_of_all, _terms_of_words(self, True).of_words)
+
     def matches(self, text: str, terms: Container[str]) -> Iterator[tuple[int, int, str]]:
         """Yield where a text holds some terms: first character, one after the last, and the term.
 
@@ -105,24 +110,33 @@ class Analyzer:
                 words[matches[0][2]] = "".join(filter(str.isprintable, text[start:end]))
         return words
 
+    def _words_of_all(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        normalized = [normalize(text, compatibility=self.compatibility) for text in texts]
+        return split_texts(normalized, identifiers=self.identifiers)
+
     def _terms(self, text: str, *, letters: bool) -> list[str]:
         text = normalize(text, compatibility=self.compatibility)
         words = split_words(text, identifiers=self.identifiers)
         return list(chain.from_iterable(map(_terms_of_words(self, letters).__getitem__, words)))
 
-    def _word_terms(self, word: str) -> list[str]:
-        """Return the terms of a word of a script with blanks: one, none for a stop word, more of an identifier."""
-        words: list[str] = []
+    def _word_terms(self, words: Sequence[str]) -> list[list[str]]:
+        """Return the terms of words of scripts with blanks: one, none for a stop word, more of an identifier."""
+        unstemmed = [self._unstemmed(word) for word in words]
+        stems = iter(stem_words(list(chain.from_iterable(unstemmed)), self.language))
+        return [list(islice(stems, len(terms))) for terms in unstemmed]
+
+    def _unstemmed(self, word: str) -> list[str]:
+        terms: list[str] = []
         term = word.lower()
         if self.language == "english" and term.endswith(("'s", "\u2019s")):
             term = term[:-2]
         elif self.language != "english":
             term = elided(term, self.language)
         if term and term not in self._stop_words:
-            words.append(term[:_MAX_TERM])
+            terms.append(term[:_MAX_TERM])
         if self.identifiers:
-            words += self._parts(word)
-        return stem_words(words, self.language)
+            terms += self._parts(word)
+        return terms
 
     def _parts(self, word: str) -> list[str]:
         parts = [part.lower() for part in _PARTS.findall(word)]
@@ -139,19 +153,38 @@ class _TermsOfWords(dict[str, list[str]]):
         self._letters = letters
 
     def __missing__(self, word: str) -> list[str]:
-        if word[0] > "\x7f" and BLANKLESS.match(word):
+        if _is_blankless(word):
             return stem_words(_letters_and_pairs(word, self._letters), self._analyzer.language)
-        terms = self._analyzer._word_terms(word)
+        [terms] = self._analyzer._word_terms([word])
+        self._remember(word, terms)
+        return terms
+
+    def of_words(self, words: Sequence[str]) -> list[list[str]]:
+        """Return the terms of different words; those that are met for the first time are stemmed together."""
+        terms = list(map(self.get, words))
+        fresh = [word for word, there in zip(words, terms, strict=True) if there is None and not _is_blankless(word)]
+        fresh_terms = dict(zip(fresh, self._analyzer._word_terms(fresh), strict=True))
+        for word in fresh:
+            self._remember(word, fresh_terms[word])
+        return [
+            (fresh_terms[word] if word in fresh_terms else self[word]) if there is None else there
+            for word, there in zip(words, terms, strict=True)
+        ]
+
+    def _remember(self, word: str, terms: list[str]) -> None:
         if len(word) <= _REMEMBERED_LENGTH:
             if len(self) >= _REMEMBERED_WORDS:
                 self.clear()
             self[word] = terms
-        return terms
 
 
 @lru_cache(maxsize=32)
 def _terms_of_words(analyzer: Analyzer, letters: bool) -> _TermsOfWords:
     return _TermsOfWords(analyzer, letters)
+
+
+def _is_blankless(word: str) -> bool:
+    return word[0] > "\x7f" and BLANKLESS.match(word) is not None
 
 
 def _letters_and_pairs(run: str, letters: bool) -> list[str]:

@@ -30,7 +30,7 @@ _ELISIONS = {
     "catalan": "d l m n s t",
     "irish": "d m b",
 }
-_local = threading.local()  # a Snowball stemmer keeps a cache that is not safe to share
+_local = threading.local()  # a Snowball stemmer keeps the word that it works on, which is not safe to share
 
 
 def stem_words(words: list[str], language: str) -> list[str]:
@@ -40,7 +40,7 @@ def stem_words(words: list[str], language: str) -> list[str]:
     name = "porter" if language == "english" else language
     stemmers: dict[str, Stemmer.Stemmer] = _local.__dict__.setdefault("stemmers", {})
     if name not in stemmers:
-        stemmers[name] = Stemmer.Stemmer(name)
+        stemmers[name] = Stemmer.Stemmer(name, 0)  # its cache of words takes longer than the stem
     # Porter leaves nothing of a lone "s".
     return [stem or word for stem, word in zip(stemmers[name].stemWords(words), words, strict=True)]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Literal
 
-__all__ = ["BLANKLESS", "clusters", "normalize", "split_words", "word_spans"]
+__all__ = ["BLANKLESS", "clusters", "normalize", "split_texts", "split_words", "word_spans"]
 
 # Scripts written without blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer and others. One of their
 # letters is no word, and a whole run is a sentence.
@@ -98,6 +99,13 @@ def _ascii_pattern(identifiers: bool) -> re.Pattern[str]:
     return re.compile(f"{names}{joined}", re.ASCII)
 
 
+# What joins letters or digits here and separates words there, and a table that makes blanks of all other signs.
+_JOINTS = "'.:,;"
+_BETWEEN_TEXTS = "\x00"
+_BLANKS = {code: " " for code in range(1, 128) if not (chr(code).isalnum() or chr(code) in "_" + _JOINTS)}
+_LOOSE_JOINTS = re.compile(rf"[{_JOINTS}](?!(?<=[A-Za-z]['.:])[A-Za-z])(?!(?<=[0-9][.,;'])[0-9])")
+
+
 @lru_cache(maxsize=8)
 def _pattern(blankless: bool, marks: bool, identifiers: bool) -> re.Pattern[str]:
     letter = rf"(?:(?![{_BLANKLESS_RANGES}])\w)" if blankless else r"\w"
@@ -112,6 +120,21 @@ def split_words(text: str, *, identifiers: bool = False) -> list[str]:
         identifiers: Take ``C++``, ``C#`` and ``.NET`` for words.
     """
     return _pattern_of(text, identifiers).findall(text)
+
+
+def split_texts(texts: Sequence[str], *, identifiers: bool = False) -> Iterator[list[str]]:
+    """Yield the words of each of many texts: the same as :func:`split_words` returns, sooner.
+
+    Args:
+        texts: Texts that :func:`normalize` returned.
+        identifiers: Take ``C++``, ``C#`` and ``.NET`` for words.
+    """
+    # Texts within ASCII together: what is no word becomes a blank, and Python's own functions find the blanks.
+    is_plain = [not identifiers and text.isascii() and _BETWEEN_TEXTS not in text for text in texts]
+    joined = _BETWEEN_TEXTS.join(compress(texts, is_plain)).translate(_BLANKS)
+    plain = iter(_LOOSE_JOINTS.sub(" ", joined).split(_BETWEEN_TEXTS))
+    for text, has_blanks in zip(texts, is_plain, strict=True):
+        yield next(plain).split() if has_blanks else split_words(text, identifiers=identifiers)
 
 
 def word_spans(text: str, *, identifiers: bool = False) -> Iterator[tuple[int, int]]:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from rader_plugins.engines.sparse import Counts
 from rader_plugins.engines.statistics import StatisticsBuilder
 
-__all__ = ["CountedTexts", "Counts", "FirstAdd"]
-
-Counts: TypeAlias = "tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]"
-"""The dimensions of some terms, ascending, and how often each occurs."""
+__all__ = ["CountedTexts", "FirstAdd"]
 
 _REMEMBERED, _OVERHEAD = 1 << 22, 32  # terms that are remembered (some 50 MB), and what a document takes beside
 

@@ -58,7 +58,9 @@ def check_limits(batch: Sequence[Prepared], limits: Limits, engine: str) -> None
             ("metadata", item.metadata, limits.metadata_bytes),
         )
         for name, value, most in parts:
-            if most is not None and (size := len(value.encode("utf-8"))) > most:
+            if most is None or 4 * len(value) <= most:
+                continue
+            if (size := len(value.encode("utf-8"))) > most:
                 raise InputError(
                     f"The {name} of document {document.id[:80]!r} has {size:,} bytes, and {engine} stores {most:,} at "
                     "most. Split or shorten it; nothing of this part was stored."

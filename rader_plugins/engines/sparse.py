@@ -13,18 +13,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.analysis import Analyzer
 from rader_plugins.engines.statistics import Statistics
 from rader_plugins.explanation import TermScore
 from rader_plugins.index.lexical import Bm25Config
 
-__all__ = ["Sparse", "TermWeights", "dimension_of", "term_counts"]
+__all__ = ["Counts", "Sparse", "TermWeights", "count_terms", "dimension_of", "term_counts"]
 
 Array = npt.NDArray[Any]
+Counts: TypeAlias = "tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]"
+"""The dimensions of some terms, ascending, and how often each occurs."""
+
 _TINY = 1e-30
 _CACHED = 1 << 16
 
@@ -71,6 +76,14 @@ def term_counts(terms: Iterable[str], dimensions: int) -> tuple[npt.NDArray[np.u
     return np.array(names, dtype=np.uint32), np.array([counts[name] for name in names], dtype=np.int64)
 
 
+def count_terms(texts: Sequence[str], analyzer: Analyzer, dimensions: int) -> list[Counts]:
+    """Return what :func:`term_counts` does of the terms of each of many documents, sooner."""
+    counts = analyzer.count(texts)
+    numbers = np.array([dimension_of(name, dimensions) for name in counts.names], dtype=np.uint32)
+    starts, names, repeats = counts.numbered(numbers)
+    return [(names[first:last], repeats[first:last]) for first, last in pairwise(starts.tolist())]
+
+
 @dataclass(frozen=True)
 class TermWeights:
     """Turns texts into sparse vectors, by the statistics of one moment.
@@ -95,9 +108,20 @@ class TermWeights:
 
     def of_counts(self, names: npt.NDArray[np.uint32], counts: npt.NDArray[np.int64]) -> Sparse:
         """Return the vector of a document whose terms were counted already; see :func:`term_counts`."""
-        norm = np.float32(max(self._norm(int(counts.sum())), _TINY))
+        [vector] = self.of_all_counts([(names, counts)])
+        return vector
+
+    def of_all_counts(self, counted: Sequence[Counts]) -> list[Sparse]:
+        """Return the vectors of documents whose terms were counted already; see :func:`count_terms`."""
+        sizes = [len(counts) for _, counts in counted]
+        document = np.repeat(np.arange(len(counted)), sizes)
+        counts = np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in counted)])
+        lengths = np.bincount(document, weights=counts, minlength=len(counted))
+        norms = np.maximum(self._norm(lengths), _TINY).astype(np.float32)
         frequencies = counts.astype(np.float32)
-        return Sparse(names, frequencies / (frequencies + norm))
+        values = frequencies / (frequencies + norms[document])
+        ends = pairwise(accumulate(sizes, initial=0))
+        return [Sparse(names, values[first:last]) for (names, _), (first, last) in zip(counted, ends, strict=True)]
 
     def query(self, text: str) -> Sparse:
         """Return the vector of a query."""
@@ -141,6 +165,6 @@ class TermWeights:
             answers.append((tuple(shares), missing))
         return answers
 
-    def _norm(self, length: int) -> float:
+    def _norm(self, length: Any) -> Any:
         k1, b = self.config.k1, self.config.b
         return k1 * (1 - b + b * length / self.statistics.mean_length)

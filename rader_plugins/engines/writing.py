@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from rader_plugins.background import Workers
 from rader_plugins.engines.collection import Collection, Row
-from rader_plugins.engines.counting import CountedTexts, Counts, FirstAdd
+from rader_plugins.engines.counting import CountedTexts, FirstAdd
 from rader_plugins.engines.header import Header, fresh_stamp, remove_orphans, write_statistics
 from rader_plugins.engines.moments import MOST_DRIFT, Moments
 from rader_plugins.engines.row_making import check_limits, check_terms, digest_of, metadata_digest, row_of
-from rader_plugins.engines.sparse import TermWeights, term_counts
+from rader_plugins.engines.sparse import Counts, TermWeights, count_terms, term_counts
 from rader_plugins.engines.statistics import Statistics, StatisticsBuilder
 from rader_plugins.errors import EngineError
 from rader_plugins.index.adding import Prepared, encode_texts
@@ -136,7 +136,11 @@ class Writing:
         encoded, count = self._encoded(batch, difference, vectors, refused)
         stored_vectors = self._stored_vectors(batch, difference, vectors)
         changed = [position for position in changed if batch[position].document.id not in refused]
-        counts = [self._counts(batch[position].document.text) for position in changed]
+        counts = count_terms(
+            [batch[position].document.text for position in changed],
+            self._moments.header.settings.bm25.analyzer,
+            self._collection.term_dimensions,
+        )
         check_terms(
             [(batch[position].document.id, len(names)) for position, (names, _) in zip(changed, counts, strict=True)],
             self._collection,
@@ -145,13 +149,13 @@ class Writing:
         header = self._moments.header
         stamp = header.stamp if first is not None and first.stamp == header.stamp else header.stamp + 1
         rows = []
-        for position, counted in zip(changed, counts, strict=True):
+        for position, terms in zip(changed, weights.of_all_counts(counts), strict=True):
             document = batch[position].document
             vector = None
             if self._moments.header.settings.dimension is not None:
                 vector = vectors[position] if vectors is not None else stored_vectors.get(document.id)
                 vector = encoded[document.text] if vector is None else vector
-            rows.append(row_of(batch[position], vector, weights.of_counts(*counted), stamp))
+            rows.append(row_of(batch[position], vector, terms, stamp))
         missing = sum(batch[position].document.id in refused for position in difference.rewritten)
         # Which of the refused were stored before does not matter: they are no part of the report but as skipped.
         added = max(0, difference.added - missing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -192,7 +191,7 @@ class Adder:
         home = self._home
         items = [batch[position] for position in difference.rewritten]
         renew_terms(home)  # terms of another analysis must not stand beside those of this one
-        terms = [Counter(home.settings.bm25.analyzer.terms(item.document.text)) for item in items]
+        terms = home.settings.bm25.analyzer.count([item.document.text for item in items])
         first: int = home.store.meta("rows")
         shards = home.store.shards()
         if home.shards is not None and vectors is not None:

@@ -228,7 +228,7 @@ def renew_terms(home: Home) -> bool:
         return False
     with home.store.writing() as changes:
         changes.next_generation()
-        changes.renew_terms(analyzer.terms)
+        changes.renew_terms(analyzer.count)
         # Another epoch, so that nobody takes over what he has read before.
         changes.set_meta({"analyzer": analyzer.name, "epoch": home.store.meta("epoch") + 1})
     return True

@@ -149,15 +149,13 @@ class PostgresCollection(Collection):
             "metadata": [row.metadata for row in rows],
             "digest": [row.digest for row in rows],
             "metadata_digest": [row.metadata_digest for row in rows],
-            "terms": [PackedTerms.of(row.terms, self.term_dimensions) for row in rows],
+            "terms": PackedTerms.of_all([row.terms for row in rows], self.term_dimensions),
             "stamp": [row.stamp for row in rows],
         }
         if self._has_vectors:
-            columns["vector"] = [self._packed(row.vector) for row in rows if row.vector is not None]
+            packed = PackedHalf if self._half else PackedVector
+            columns["vector"] = packed.of_all([row.vector for row in rows if row.vector is not None])
         self._change(self._sql.upsert(vectors=self._has_vectors), partition=partition, **columns)
-
-    def _packed(self, vector: Vector) -> PackedVector | PackedHalf:
-        return PackedHalf.of(vector) if self._half else PackedVector.of(vector)
 
     def put_terms(self, rows: Sequence[tuple[str, str, Sparse]], stamp: int) -> None:
         """Replace terms and stamps."""
@@ -166,7 +164,7 @@ class PostgresCollection(Collection):
             stamp=stamp,
             partitions=[partition for partition, _, _ in rows],
             ids=[id for _, id, _ in rows],
-            terms=[PackedTerms.of(terms, self.term_dimensions) for _, _, terms in rows],
+            terms=PackedTerms.of_all([terms for _, _, terms in rows], self.term_dimensions),
         )
 
     def delete(self, partition: str, ids: Sequence[str]) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from rader_plugins.engines.sparse import Sparse
 
@@ -15,19 +18,28 @@ __all__ = ["PackedHalf", "PackedTerms", "PackedVector", "register", "unpack"]
 class PackedVector(bytes):
     """A ``vector``: its length as 16 bits, 16 bits that are 0, its values as 32-bit floats."""
 
+    values = ">f4"
+
     @classmethod
-    def of(cls, vector: npt.NDArray[np.float32]) -> PackedVector:
+    def of(cls, vector: npt.NDArray[np.float32]) -> Self:
         """Pack a vector."""
-        return cls(np.array([len(vector), 0], dtype=">u2").tobytes() + vector.astype(">f4").tobytes())
+        [packed] = cls.of_all([vector])
+        return packed
+
+    @classmethod
+    def of_all(cls, vectors: Sequence[npt.NDArray[np.float32]]) -> list[Self]:
+        """Pack vectors of one length."""
+        if not vectors:
+            return []
+        matrix = np.stack(vectors).astype(cls.values)
+        head, data, size = np.array([matrix.shape[1], 0], dtype=">u2").tobytes(), matrix.tobytes(), matrix[0].nbytes
+        return [cls(head + data[first : first + size]) for first in range(0, len(data), size)]
 
 
-class PackedHalf(bytes):
+class PackedHalf(PackedVector):
     """A ``halfvec``: as a ``vector``, with 16-bit floats."""
 
-    @classmethod
-    def of(cls, vector: npt.NDArray[np.float32]) -> PackedHalf:
-        """Pack a vector."""
-        return cls(np.array([len(vector), 0], dtype=">u2").tobytes() + vector.astype(">f2").tobytes())
+    values = ">f2"
 
 
 class PackedTerms(bytes):
@@ -35,11 +47,27 @@ class PackedTerms(bytes):
 
     @classmethod
     def of(cls, terms: Sparse, dimensions: int) -> PackedTerms:
-        """Pack a sparse vector; values that are 0 are left out, as the server wants it."""
-        keep = terms.values != 0
-        numbers, values = terms.dimensions[keep], terms.values[keep]
-        head = np.array([dimensions, len(values), 0], dtype=">i4").tobytes()
-        return cls(head + numbers.astype(">i4").tobytes() + values.astype(">f4").tobytes())
+        """Pack a sparse vector; see :meth:`of_all`."""
+        [packed] = cls.of_all([terms], dimensions)
+        return packed
+
+    @classmethod
+    def of_all(cls, vectors: Sequence[Sparse], dimensions: int) -> list[PackedTerms]:
+        """Pack sparse vectors; values that are 0 are left out, as the server wants it."""
+        numbers = np.concatenate([np.zeros(0, np.uint32), *(terms.dimensions for terms in vectors)])
+        values = np.concatenate([np.zeros(0, np.float32), *(terms.values for terms in vectors)])
+        kept = values != 0
+        row = np.repeat(np.arange(len(vectors)), [len(terms) for terms in vectors])
+        counts = np.bincount(row[kept], minlength=len(vectors))
+        heads = np.stack([np.full_like(counts, dimensions), counts, np.zeros_like(counts)], axis=1)
+        head, number, value = (
+            array.tobytes() for array in (heads.astype(">i4"), numbers[kept].astype(">i4"), values[kept].astype(">f4"))
+        )
+        ends = pairwise([0, *(4 * np.cumsum(counts)).tolist()])
+        return [
+            cls(head[12 * nth : 12 * nth + 12] + number[first:last] + value[first:last])
+            for nth, (first, last) in enumerate(ends)
+        ]
 
 
 def unpack(data: bytes | memoryview, *, half: bool) -> npt.NDArray[np.float32]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, pairwise
+from itertools import pairwise
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from rader_plugins.analysis import TermCounts
 
 __all__ = ["Postings", "pack_counts", "pack_terms", "unpack_terms"]
 
@@ -21,21 +23,16 @@ def pack_terms(counts: Mapping[int, int]) -> bytes:
     return np.array(sorted(counts.items()), dtype="<u4").tobytes()
 
 
-def pack_counts(counts: Sequence[Mapping[str, int]], ids: Mapping[str, int]) -> list[bytes]:
+def pack_counts(counts: TermCounts, numbers: npt.NDArray[np.uint32]) -> list[bytes]:
     """Serialise the frequencies of the terms of documents, each as :func:`pack_terms` does.
 
     Args:
-        counts: Term -> frequency of every document.
-        ids: Id of each term.
+        counts: What the documents hold.
+        numbers: Id of each term, in the order of their names: different ones, shape (t,).
     """
-    sizes = [len(count) for count in counts]
-    total = sum(sizes)
-    terms = np.fromiter(map(ids.__getitem__, chain.from_iterable(counts)), dtype="<u4", count=total)
-    frequencies = np.fromiter(chain.from_iterable(count.values() for count in counts), dtype="<u4", count=total)
-    order = np.lexsort((terms, np.repeat(np.arange(len(counts)), sizes)))
-    packed = np.stack([terms[order], frequencies[order]], axis=1).astype("<u4").tobytes()
-    ends = [8 * end for end in accumulate(sizes, initial=0)]
-    return [packed[first:last] for first, last in pairwise(ends)]
+    starts, terms, frequencies = counts.numbered(numbers)
+    packed = np.stack([terms, frequencies], axis=1).astype("<u4").tobytes()
+    return [packed[first:last] for first, last in pairwise((8 * starts).tolist())]
 
 
 def unpack_terms(packed: bytes) -> list[int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
+from rader_plugins.analysis import TermCounts
 from rader_plugins.errors import InputError
 from rader_plugins.index.lexical.postings import pack_counts, unpack_terms
 from rader_plugins.index.storage.shards import Shard
@@ -47,15 +49,14 @@ class Changes:
         self.set_meta({"generation": int(current) + 1})
         return int(current) + 1
 
-    def insert(self, first: int, documents: Sequence[tuple[str, str, str]], terms: Sequence[Counter[str]]) -> None:
+    def insert(self, first: int, documents: Sequence[tuple[str, str, str]], terms: TermCounts) -> None:
         """Store documents in new rows.
 
         Args:
             first: Row of the first of them.
             documents: Id, text and metadata as JSON of each.
-            terms: Frequencies of the terms of each.
+            terms: Those of each.
         """
-        numbers = self._number_terms(chain.from_iterable(terms))
         rows = range(first, first + len(documents))
         self._database.executemany(
             "INSERT INTO documents (row, id, text) VALUES (?, ?, ?)",
@@ -67,16 +68,17 @@ class Changes:
         )
         self._database.executemany(
             "INSERT INTO lexical (row, length, terms) VALUES (?, ?, ?)",
-            [
-                (row, count.total(), packed)
-                for row, count, packed in zip(rows, terms, pack_counts(terms, numbers), strict=True)
-            ],
+            zip(rows, terms.lengths().tolist(), self._packed(terms), strict=True),
         )
         self.set_meta({"rows": first + len(documents)})
 
-    def _number_terms(self, terms: Iterable[str]) -> dict[str, int]:
-        """Return term -> id for all terms, numbering new ones in order."""
-        names = list(dict.fromkeys(terms))
+    def _packed(self, counts: TermCounts) -> list[bytes]:
+        """Return what is stored of the terms of each document; new ones are numbered."""
+        numbers = self._number_terms(counts.names)
+        return pack_counts(counts, np.fromiter(map(numbers.__getitem__, counts.names), dtype=np.uint32))
+
+    def _number_terms(self, names: Sequence[str]) -> dict[str, int]:
+        """Return term -> id for different terms, numbering new ones in order."""
         numbers: dict[str, int] = dict(select_in(self._database, "SELECT term, id FROM terms WHERE term", names))
         # Never the number of a term that was dropped: somebody may still remember it.
         following = self._database.execute(
@@ -88,23 +90,19 @@ class Changes:
         numbers.update({term: id for id, term in fresh})
         return numbers
 
-    def renew_terms(self, terms_of: Callable[[str], Iterable[str]]) -> None:
+    def renew_terms(self, count: Callable[[Sequence[str]], TermCounts]) -> None:
         """Count the terms of every document anew.
 
         Args:
-            terms_of: Returns the terms of a text.
+            count: Counts those of some texts.
         """
         last = -1
         query = "SELECT row, text FROM documents WHERE row > ? ORDER BY row LIMIT ?"
         while part := self._database.execute(query, (last, _BATCH)).fetchall():
-            counts = [Counter(terms_of(text)) for _, text in part]
-            numbers = self._number_terms(chain.from_iterable(counts))
+            counts = count([text for _, text in part])
             self._database.executemany(
                 "UPDATE lexical SET length = ?, terms = ? WHERE row = ?",
-                [
-                    (count.total(), packed, row)
-                    for (row, _), count, packed in zip(part, counts, pack_counts(counts, numbers), strict=True)
-                ],
+                zip(counts.lengths().tolist(), self._packed(counts), [row for row, _ in part], strict=True),
             )
             last = part[-1][0]
         self._database.execute("DELETE FROM derived WHERE kind = 'lexical'")
@@ -168,14 +166,20 @@ class Changes:
 
 
 def select_in(database: sqlite3.Connection, query: str, values: Sequence[str] | Sequence[int]) -> Iterator[Any]:
-    """Yield the rows of a query that ends before ``IN (...)``.
+    """Return the rows of a query that ends before ``IN (...)``, one by one.
 
     Raises:
         InputError: A value is no valid Unicode.
     """
+    return chain.from_iterable(_selections(database, query, values))
+
+
+def _selections(
+    database: sqlite3.Connection, query: str, values: Sequence[str] | Sequence[int]
+) -> Iterator[sqlite3.Cursor]:
     for start in range(0, len(values), _BATCH):
         part = values[start : start + _BATCH]
         try:
-            yield from database.execute(f"{query} IN ({','.join('?' * len(part))})", part)
+            yield database.execute(f"{query} IN ({','.join('?' * len(part))})", part)
         except UnicodeEncodeError as error:
             raise InputError(f"An id holds a lone surrogate, which no stored id can: {error.object!r}.") from None

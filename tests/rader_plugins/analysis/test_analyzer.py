@@ -128,6 +128,13 @@ def test_ascii_text_has_the_words_of_the_expression_for_all_scripts(text: str, i
 
 
 @settings(deadline=None)
+@given(st.lists(TEXTS | st.text(st.sampled_from("aZ9_ .,;:'-+#\t\n\x1c\x00"), max_size=40)), st.booleans())
+def test_texts_split_together_are_as_split_alone(texts: list[str], identifiers: bool) -> None:
+    alone = [tokens.split_words(text, identifiers=identifiers) for text in texts]
+    assert list(tokens.split_texts(texts, identifiers=identifiers)) == alone
+
+
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=20), st.booleans(), st.sampled_from(["english", "french", "german"]))
 def test_words_that_were_met_before_have_the_same_terms(texts: list[str], identifiers: bool, language: str) -> None:
     analyzer = Analyzer(language, identifiers=identifiers)
