@@ -29,6 +29,7 @@ __all__ = [
     "RaderWarning",
     "RefusedDocumentsError",
     "RefusedTextsError",
+    "SourceError",
     "TruncationWarning",
     "import_extra",
 ]
@@ -93,6 +94,10 @@ class LLMError(RaderError):
 
 class AlreadyExistsError(InputError):
     """There is something already where a new index was to be made; nothing of it was touched."""
+
+
+class SourceError(RaderError):
+    """A store that documents are read from does not answer (any more); what was stored until then stays."""
 
 
 class NoIndexError(InputError):

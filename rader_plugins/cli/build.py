@@ -36,12 +36,11 @@ from rader_plugins.cli.summary import ingested_facts, ingested_object
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rader_plugins.cli.index_place import IndexPlace
     from rader_plugins.index import Index
     from rader_plugins.ingestion import Outcome, Source, Survey
     from rader_plugins.ingestion.build_record import BuildRecord
+    from rader_plugins.ingestion.stores import Location
 
 __all__ = ["add", "build"]
 
@@ -106,7 +105,7 @@ def build(
 def _build_by_workers(
     out: IndexPlace,
     plan: BuildRecord,
-    path: Path,
+    path: Location,
     open_or_create: Callable[[], Index],
     workers: RayWorkers,
     *,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from rader_plugins.index import Index
     from rader_plugins.ingestion import Chunking, Source, Survey
     from rader_plugins.ingestion.build_record import BuildRecord
+    from rader_plugins.ingestion.stores import Location
     from rader_plugins.ingestion.tables import TableColumns
 
 __all__ = ["AS_BEFORE", "DEFAULT_FORM", "Form", "Reading"]
@@ -108,7 +107,7 @@ class Reading:
         ),
     ] = False
 
-    def plan(self, place: IndexPlace, path: Path) -> tuple[BuildRecord, bool]:
+    def plan(self, place: IndexPlace, path: Location) -> tuple[BuildRecord, bool]:
         """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before,
 
         and read as before: other patterns, linked folders or columns make another source of a folder.
@@ -118,6 +117,7 @@ class Reading:
         """
         from rader_plugins.index import read_documents
         from rader_plugins.ingestion.build_record import BuildRecord, resolve_chunking
+        from rader_plugins.ingestion.stores import absolute
 
         record = place.read_record()
         requested = self._chunking()
@@ -128,7 +128,7 @@ class Reading:
             chunking = requested
         else:
             chunking = resolve_chunking(record, (), requested, rechunk=self.rechunk)
-        source = os.path.abspath(path)  # noqa: PTH100 - a link that is pointed elsewhere stays the same source
+        source = absolute(path)
         same = record is not None and record.source == source
         before = record if record is not None and same else BuildRecord()
         plan = BuildRecord(

@@ -6,16 +6,15 @@ import contextlib
 import json
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rader_plugins.arguments import expand_path
 from rader_plugins.cli.index_place import IndexPlace
 from rader_plugins.cli.llm_choice import parse_fields
 from rader_plugins.errors import InputError
 from rader_plugins.http_urls import is_url, shown_url
+from rader_plugins.ingestion.stores import read_location
 
 if TYPE_CHECKING:
     from rader_plugins.encoding import Encoder
@@ -68,12 +67,14 @@ OutFolder = Annotated[
     ),
 ]
 SourcePath = Annotated[
-    Path,
+    Any,  # a Location: typer takes no union
     typer.Argument(
         metavar="PATH",
-        callback=expand_path,
+        parser=str,
+        callback=read_location,
         help="Folder of texts (.txt, .md, .rst), documents (PDF, Office, HTML, ...), tables (.csv, .tsv) and source "
-        "code; a BEIR folder (corpus.jsonl); a .jsonl file with 'text' in every row; or a single file.",
+        "code; a BEIR folder (corpus.jsonl); a .jsonl or .parquet file with 'text' in every row, or a folder of such "
+        "Parquet files; or a single file. Also the URL of these in a store: s3://bucket/folder/.",
         show_default=False,
     ),
 ]

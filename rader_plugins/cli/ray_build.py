@@ -14,13 +14,12 @@ from rader_plugins.cli.output import progress
 from rader_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rader_plugins.cli.index_place import IndexPlace
     from rader_plugins.distributed import Building
     from rader_plugins.index import Index
     from rader_plugins.ingestion import Source
     from rader_plugins.ingestion.build_record import BuildRecord
+    from rader_plugins.ingestion.stores import Location
 
 __all__ = ["ONE_PROCESS", "RayWorkers", "build_by_workers", "check_options", "open_source", "repeated_message"]
 
@@ -80,7 +79,7 @@ def check_options(workers: RayWorkers, out: IndexPlace, reading: Reading, *, pru
         raise InputError(f"With --ray there is no {', '.join(names)}: leave {'it' if len(names) == 1 else 'them'} out.")
 
 
-def open_source(path: Path, plan: BuildRecord) -> Source:
+def open_source(path: Location, plan: BuildRecord) -> Source:
     """Open what is to be built from, Parquet too.
 
     Raises:

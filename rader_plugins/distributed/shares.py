@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rader_plugins.documents import Document
-from rader_plugins.errors import InputError, import_extra
+from rader_plugins.errors import InputError
 from rader_plugins.ingestion.chunking import Chunking
 from rader_plugins.ingestion.findings import Findings
+from rader_plugins.ingestion.parquet import PARQUET_SUFFIX, group_count, noting_faults, read_parquet
 from rader_plugins.ingestion.rows import parse_row, row_fault
 from rader_plugins.ingestion.source import Source, open_source
+from rader_plugins.ingestion.store_urls import WEB
+from rader_plugins.ingestion.stores import Location, StorePath
 
 __all__ = ["Share", "open_shared_source", "shares_of"]
 
 _FILES = 16  # of a folder
 _BYTES = 4 << 20  # of a JSONL file
 _EACH = 4  # shares for each worker, if they are not larger than that
-_PARQUET = ".parquet"
+_ALL = sys.maxsize
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -42,9 +45,10 @@ class Share:
     def documents(self, findings: Findings) -> Iterator[Document]:
         """Yield the documents, or their chunks.
 
-        A row that is unusable or has no id is noted and left out.
+        A row that is unusable or has no id is noted and left out; so is what of a file cannot be read.
 
         Raises:
+            SourceError: The store that it is in is not reached.
             InputError: A row is not UTF-8; the message names the file and where.
         """
         if self.source.kind == "text":
@@ -61,83 +65,94 @@ class Share:
 
     def _lines(self, findings: Findings) -> Iterator[Document]:
         [file] = self.source.files
-        with file.open("rb") as stream:
-            if self.start:
-                stream.seek(self.start - 1)
-                stream.readline()  # the rest of a row that begins in the share before
-            while (position := stream.tell()) < self.end and (line := stream.readline()):
-                if not line.strip():
-                    continue
-                try:
-                    text = line.removeprefix(_MARK if position == 0 else b"").decode("utf-8")
-                except UnicodeDecodeError:
-                    raise InputError(
-                        f"{file}, byte {position:,}: it is not UTF-8, and --ray reads no other rows."
-                    ) from None
-                yield from self._row(text, findings, f"byte {position:,}")
+        with noting_faults(file, self.source.name_of(file), findings):
+            _check_unchanged(file)
+            with file.open("rb") as stream:
+                yield from self._lines_of(stream, findings)
+
+    def _lines_of(self, stream: IO[bytes], findings: Findings) -> Iterator[Document]:
+        [file] = self.source.files
+        if self.start:
+            stream.seek(self.start - 1)
+            stream.readline()  # the rest of a row that begins in the share before
+        while (position := stream.tell()) < self.end and (line := stream.readline()):
+            if not line.strip():
+                continue
+            try:
+                text = line.removeprefix(_MARK if position == 0 else b"").decode("utf-8")
+            except UnicodeDecodeError:
+                raise InputError(
+                    f"{file}, byte {position:,}: it is not UTF-8, and --ray reads no other rows."
+                ) from None
+            label, of_row = f"{self.source.name_of(file)}, byte {position:,}", Findings()
+            try:
+                document = parse_row(text, self.source.id_keys, None, of_row)
+            except (ValueError, TypeError, RecursionError) as error:
+                findings.add("faulty", label, row_fault(error))
+                continue
+            findings.take(of_row)
+            yield document
 
     def _groups(self, findings: Findings) -> Iterator[Document]:
         [file] = self.source.files
-        parquet = import_extra("pyarrow.parquet", "ray").ParquetFile(file)
-        for group in range(self.start, self.end):
-            for number, row in enumerate(parquet.read_row_group(group).to_pylist(), start=1):
-                values = {name: value for name, value in row.items() if value is not None}
-                yield from self._row(values, findings, f"row {number:,} of group {group:,}")
-
-    def _row(self, row: str | dict[str, Any], findings: Findings, position: str) -> Iterator[Document]:
-        """Yield the document of a row, or note what is wrong with it."""
-        of_row = Findings()
-        try:
-            text = row if isinstance(row, str) else json.dumps(row, allow_nan=False)
-            document = parse_row(text, self.source.id_keys, None, of_row)
-        except (ValueError, TypeError, RecursionError) as error:
-            findings.add("faulty", f"{self.source.name_of(self.source.files[0])}, {position}", row_fault(error))
-            return
-        findings.take(of_row)
-        yield document
+        name = self.source.name_of(file)
+        with noting_faults(file, name, findings):
+            _check_unchanged(file)
+            rows = read_parquet(file, name, self.source.id_keys, findings, range(self.start, self.end))
+            yield from (document for _, document in rows)
 
 
-def open_shared_source(path: Path, globs: Sequence[str], chunking: Chunking | None, **options: Any) -> Source:
-    """Find out what ``path`` is, as :func:`~rader_plugins.ingestion.open_source` does; also Parquet files.
+def _check_unchanged(file: Location) -> None:
+    """Refuse an object that is another one than when shares of it were made.
 
     Raises:
-        InputError: It is none of what can be read.
+        OSError: It is, or it is gone.
     """
-    is_folder = path.is_dir()
-    files = sorted(path.glob(f"*{_PARQUET}")) if is_folder and not globs else [path] if path.suffix == _PARQUET else []
-    if not files or not files[0].is_file():
-        source = open_source(path, globs, chunking, **options)
-        chosen = [file for file in source.files if file.suffix == _PARQUET]
-        if not chosen:
-            return source
-        if len(chosen) < len(source.files):
-            raise InputError(f"--glob chooses Parquet files and others in {path}: they are read one kind at a time.")
-        return replace(source, kind="parquet")
-    if not is_folder and globs:
-        raise InputError(f"--glob chooses files in a folder, but {path} is a file.")
-    if options.get("columns") is not None:
-        raise InputError(f"{path} holds no CSV or TSV files, whose rows --rows would read. Leave it out.")
-    if is_folder and (others := sorted(file.name for file in path.iterdir() if file not in files and file.is_file())):
-        raise InputError(f"{path} holds Parquet files and others ({', '.join(others[:3])}): choose some with --glob.")
-    return Source(path, "parquet", tuple(files), chunking)
+    if isinstance(file, StorePath) and file.store.protocol not in WEB and file.with_state() != file:
+        raise OSError("it has changed since it was listed: run the command again")
+
+
+def open_shared_source(
+    path: str | os.PathLike[str] | StorePath, globs: Sequence[str], chunking: Chunking | None, **options: Any
+) -> Source:
+    """Find out what ``path`` is, as :func:`~rader_plugins.ingestion.open_source` does.
+
+    Raises:
+        InputError: It is none of what can be read, or holds Parquet files and others.
+    """
+    source = open_source(path, globs, chunking, **options)
+    names = source.listed.names.get("left_out", {})
+    if source.kind == "text" and not globs and any(name.endswith(PARQUET_SUFFIX) and "/" not in name for name in names):
+        others = ", ".join(source.name_of(file) for file in source.files[:3])
+        raise InputError(f"{source.path} holds Parquet files and others ({others}): choose some with --glob.")
+    return source
 
 
 def shares_of(source: Source, workers: int = 1) -> list[Share]:
     """Cut a source into shares: some for each worker, also of a small source."""
     least = workers * _EACH
+    # What lies beside the files is known already: no share need repeat it.
+    source = replace(source, listed=Findings())
     if source.kind == "text":
         files = source.files
         step = max(1, min(_FILES, len(files) // least))
         return [Share(replace(source, files=files[n : n + step])) for n in range(0, len(files), step)]
-    if source.kind == "parquet":
-        library = import_extra("pyarrow.parquet", "ray")
-        groups = {file: library.ParquetFile(file).metadata.num_row_groups for file in source.files}
-        return [
-            Share(replace(source, files=(file,)), group, group + 1)
-            for file, count in groups.items()
-            for group in range(count)
-        ]
+    return [share for file in source.files for share in _shares_of_rows(replace(source, files=(file,)), least)]
+
+
+def _shares_of_rows(source: Source, least: int) -> list[Share]:
     [file] = source.files
-    size = os.stat(file).st_size  # noqa: PTH116 - of the file, also behind a link
+    if isinstance(file, StorePath):
+        file = replace(file, copy=None)
+        source = replace(source, files=(file,))
+        if file.store.protocol in WEB:  # not every server gives parts of a file
+            return [Share(source, 0, _ALL)]
+        with contextlib.suppress(OSError):  # which its reader will say
+            file = file.with_state()
+        source = replace(source, files=(file,))
+    if source.kind == "parquet":
+        count = group_count(file)
+        return [Share(source, group, group + 1) for group in range(count)] if count else [Share(source, 0, _ALL)]
+    size = file.size or 0 if isinstance(file, StorePath) else file.stat().st_size
     step = max(1, min(_BYTES, size // least))
     return [Share(source, start, min(start + step, size)) for start in range(0, size, step)]

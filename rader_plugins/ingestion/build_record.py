@@ -14,6 +14,7 @@ from rader_plugins.files import atomic_write, read_text
 from rader_plugins.index.home import BUILD_RECORD
 from rader_plugins.ingestion.chunking import Chunking, parent_id
 from rader_plugins.ingestion.source import Source, open_source
+from rader_plugins.ingestion.stores import Location, StorePath
 from rader_plugins.ingestion.tables import TableColumns
 
 __all__ = ["BuildRecord", "resolve_chunking"]
@@ -27,7 +28,8 @@ class BuildRecord:
 
     Args:
         chunking: How its texts were split; None if they are whole.
-        source: Absolute path of what it was built from; None if it was only added to.
+        source: Absolute path of what it was built from, or its URL without what is secret in it; None if it was only
+            added to.
         globs, encoding, follow_links: How that was read.
         mounts: Folders below the source, relative, on which other file systems were mounted.
         columns: What the columns of its tables are for; None if tables are texts.
@@ -84,7 +86,7 @@ class BuildRecord:
         row = {"schema": _SCHEMA, **asdict(self)}
         return json.dumps(row, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
-    def open_source(self, path: Path, opener: Callable[..., Source] = open_source) -> Source:
+    def open_source(self, path: Location, opener: Callable[..., Source] = open_source) -> Source:
         """Find out what a path is, to be read in this way."""
         return opener(
             path,
@@ -95,8 +97,10 @@ class BuildRecord:
             columns=self.columns,
         )
 
-    def lost_mounts(self, source: Path) -> list[str]:
+    def lost_mounts(self, source: Location) -> list[str]:
         """Return the folders of the source that were mounted when the index was built, and are no longer."""
+        if isinstance(source, StorePath):
+            return []
         return [mount for mount in self.mounts if not os.path.ismount(source / mount)]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from rader_plugins.documents import Document
@@ -17,6 +16,7 @@ from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES, Part, UnusableFil
 from rader_plugins.ingestion.front_matter import split_front_matter
 from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES, first_heading
 from rader_plugins.ingestion.rows import row_fault
+from rader_plugins.ingestion.stores import Location
 from rader_plugins.ingestion.tables import TABLE_SUFFIXES, Row, TableColumns, read_table
 from rader_plugins.text_files import binary_kind, decode, detect_encoding, encoding_of_mark, has_byte_lines
 
@@ -57,7 +57,7 @@ class FileReader:
     encoding: str | None = None
     columns: TableColumns | None = None
 
-    def read(self, file: Path, name: str) -> FileContent:
+    def read(self, file: Location, name: str) -> FileContent:
         """Return what a file holds; nothing, which is noted, if it cannot be read or is no text.
 
         Args:

@@ -16,6 +16,7 @@ from rader_plugins.documents import Document, document_digest
 from rader_plugins.files import atomic_write, fingerprint, sha256_file
 from rader_plugins.ingestion.file_reading import FileContent, FileReader
 from rader_plugins.ingestion.findings import Findings
+from rader_plugins.ingestion.stores import Location, StorePath, absolute
 
 if TYPE_CHECKING:
     from rader_plugins.index import Index
@@ -39,19 +40,23 @@ class FileState:
         mtime_ns: When it was written; None if that was so shortly before it was read that it says nothing.
         ctime_ns: When the system last noted a change of it, its name and its times included, which no tool can put
             back; None as before. On Windows, when it was made, which says nothing.
+        tag: What a store has of an object that is another one once its content is; None where there is none.
     """
 
     size: int
     mtime_ns: int | None
     ctime_ns: int | None = None
+    tag: str | None = None
 
     @classmethod
-    def of(cls, file: Path) -> FileState:
+    def of(cls, file: Location) -> FileState:
         """Return the state of a file.
 
         Raises:
             OSError: It is not there.
         """
+        if isinstance(file, StorePath):  # as it was listed: what has changed since is another one next time
+            return cls(-1 if file.size is None else file.size, None, None, file.tag)
         status, now = file.stat(), time.time()
         written = status.st_mtime_ns if abs(now - status.st_mtime) > _SETTLED else None
         return cls(status.st_size, written, status.st_ctime_ns if abs(now - status.st_ctime) > _SETTLED else None)
@@ -59,7 +64,7 @@ class FileState:
     def is_unchanged(self, before: FileState) -> bool:
         """Whether a file of this state is sure to hold what it held in the state of before."""
         times = self.mtime_ns, self.ctime_ns
-        return self == before and None not in times
+        return self == before and (self.tag is not None or None not in times)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class FileRecord:
         values = dict(row)
         return cls(**{**values, "state": FileState(**values["state"]), "ids": tuple(values["ids"])})
 
-    def is_of(self, file: Path, state: FileState, *, check_content: bool = False) -> bool:
+    def is_of(self, file: Location, state: FileState, *, check_content: bool = False) -> bool:
         """Whether a file is what it was: the same size and times, or else the same content.
 
         Args:
@@ -111,11 +116,15 @@ class FileRecord:
         """
         if state.size != self.state.size:
             return False
-        return (state.is_unchanged(self.state) and not check_content) or sha256_file(file) == self.sha256
+        return (state.is_unchanged(self.state) and not check_content) or _sha256(file) == self.sha256
 
     def as_findings(self) -> Findings:
         """Return what is wrong with the file."""
         return Findings({kind: dict(names) for kind, names in self.findings.items()}, self.replaced)  # type: ignore[misc]
+
+
+def _sha256(file: Location) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if isinstance(file, StorePath) else sha256_file(file)
 
 
 def reading_fingerprint(reader: FileReader) -> str:
@@ -153,19 +162,18 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     return rows if is_usable else []
 
 
-def write_records(folder: Path, reading: str, source: Path, records: Mapping[str, FileRecord]) -> None:
+def write_records(folder: Path, reading: str, source: Location, records: Mapping[str, FileRecord]) -> None:
     """Store the records of a source, in place of those that the index had of it; those of others stay.
 
     Args:
         folder: Folder of the index.
         reading: How the files were read, as :func:`reading_fingerprint` says it.
         source: Folder or file that the records are of.
-        records: Absolute path -> record.
+        records: Absolute path, or URL, -> record.
     """
-    root = os.path.abspath(source)  # noqa: PTH100 - a link that is pointed elsewhere stays the same source
-    rows = [
-        row for row in _rows(folder) if row["file"] != root and not row["file"].startswith(root.rstrip(os.sep) + os.sep)
-    ]
+    root = absolute(source)
+    prefix = root.rstrip("/") + "/" if isinstance(source, StorePath) else root.rstrip(os.sep) + os.sep
+    rows = [row for row in _rows(folder) if row["file"] != root and not row["file"].startswith(prefix)]
     rows += [{"file": file, "reading": reading, "record": asdict(record)} for file, record in records.items()]
     with atomic_write(folder / _FILE) as stream:
         for row in ({"schema": _SCHEMA}, *rows):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion.findings import DANGLING, Findings
+from rader_plugins.ingestion.stores import Location
 
 __all__ = ["Listing", "glob_matcher", "list_folder"]
 
@@ -25,7 +26,7 @@ class Listing:
         findings: What is not read, and why.
     """
 
-    files: list[Path] = field(default_factory=list)
+    files: list[Location] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
 
@@ -46,6 +47,7 @@ def list_folder(root: Path, chosen: Callable[[str], bool], *, follow_links: bool
     device = root.stat().st_dev
     entered: set[tuple[int, int]] = set()
     folders = [""]  # relative, ending in "/"
+    files: list[Path] = []
     links: list[str] = []  # wait until all that lies in the folder itself was read
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
@@ -69,10 +71,10 @@ def list_folder(root: Path, chosen: Callable[[str], bool], *, follow_links: bool
                 dangling = entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - Path.exists may raise
                 findings.add(*(("links", name, DANGLING) if dangling else ("left_out", name, "not a file")))
             elif chosen(name):
-                listing.files.append(root / name)
+                files.append(root / name)
             else:
                 findings.add("left_out", name)
-    listing.files.sort()
+    listing.files.extend(sorted(files))
     return listing
 
 

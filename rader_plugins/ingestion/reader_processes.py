@@ -23,6 +23,7 @@ from rader_plugins.documents import Document
 from rader_plugins.ingestion.file_reading import FileContent, FileReader
 from rader_plugins.ingestion.findings import Findings, printable
 from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES
+from rader_plugins.ingestion.stores import LocalCopy, Location
 
 __all__ = ["ReadingLimits", "ReaderProcesses"]
 
@@ -76,7 +77,7 @@ class ReaderProcesses(Generic[T]):
         for process in self._processes:
             process.end()
 
-    def read(self, tasks: Iterable[tuple[T, Path | None, str]]) -> Iterator[tuple[T, FileContent | None]]:
+    def read(self, tasks: Iterable[tuple[T, Location | None, str]]) -> Iterator[tuple[T, FileContent | None]]:
         """Yield each task's key with what its file holds; None for a task without a file, which keeps its turn.
 
         Args:
@@ -90,12 +91,22 @@ class ReaderProcesses(Generic[T]):
         while pending:
             yield _finished(*pending.popleft())
 
-    def _begin(self, file: Path, name: str) -> Future[FileContent] | FileContent:
+    def _begin(self, file: Location, name: str) -> Future[FileContent] | FileContent:
         if self._jobs == 1 and file.suffix.lower() not in DOCUMENT_SUFFIXES:
             return self._reader.read(file, name)
         return self._threads.submit(self._read_apart, file, name)
 
-    def _read_apart(self, file: Path, name: str) -> FileContent:
+    def _read_apart(self, location: Location, name: str) -> FileContent:
+        if isinstance(location, Path):
+            return self._read_file(location, name)
+        copy = LocalCopy()  # the other process has no need of the store
+        try:
+            file = copy.path(location)
+        except OSError as error:
+            return FileContent([], Findings({"unreadable": {printable(name): str(error)}}), "")
+        return self._read_file(file, name)
+
+    def _read_file(self, file: Path, name: str) -> FileContent:
         try:
             process = self._idle.get_nowait()
         except queue.Empty:

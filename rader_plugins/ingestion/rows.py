@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from rader_plugins.documents import Document, document_digest
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion.findings import Findings
+from rader_plugins.ingestion.stores import Location
 from rader_plugins.text_files import decode, detect_encoding, encoding_of_mark, has_byte_lines, read_lines
 
 __all__ = ["encoding_of_rows", "parse_row", "read_rows", "row_fault"]
@@ -18,7 +18,7 @@ _SAMPLE = 4 << 20  # bytes of lines beyond ASCII that an encoding is told from
 _LONGEST_FAULT = 200  # characters
 
 
-def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> str:
+def encoding_of_rows(path: Location, encoding: str | None, findings: Findings) -> str:
     """Return the encoding of a JSONL file, and note it where it is a guess.
 
     Args:
@@ -60,7 +60,9 @@ def encoding_of_rows(path: Path, encoding: str | None, findings: Findings) -> st
     return guess.name
 
 
-def read_rows(path: Path, encoding: str, id_keys: Sequence[str], findings: Findings) -> Iterator[tuple[int, Document]]:
+def read_rows(
+    path: Location, encoding: str, id_keys: Sequence[str], findings: Findings
+) -> Iterator[tuple[int, Document]]:
     """Yield the number of the line and the document of every row that can be used.
 
     Of the others it is noted that they are faulty, without text, or have the id of an earlier row; the first stays.
@@ -100,10 +102,11 @@ def row_fault(error: Exception) -> str:
     return fault if len(fault) <= _LONGEST_FAULT else fault[: _LONGEST_FAULT - 3] + "..."
 
 
-def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str, int]]:
+def _lines(path: Location, encoding: str) -> Iterator[tuple[int, str, int]]:
     if not has_byte_lines(encoding):
-        for number, text in read_lines(path, encoding):
-            yield number, text, 0
+        with path.open("rb") as stream:
+            for number, text in read_lines(stream, encoding):
+                yield number, text, 0
         return
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):

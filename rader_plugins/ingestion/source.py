@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from rader_plugins.arguments import check_flag, check_path, check_string, expand_path, iterate, shown
-from rader_plugins.documents import Document
+from rader_plugins.arguments import check_flag, check_string, iterate, shown
+from rader_plugins.documents import Document, document_digest
 from rader_plugins.errors import IncompleteSourceWarning, InputError
 from rader_plugins.ingestion.chunking import Chunking
 from rader_plugins.ingestion.code import CODE_SUFFIXES
@@ -20,7 +20,10 @@ from rader_plugins.ingestion.findings import KINDS, Findings
 from rader_plugins.ingestion.formats import DOCUMENT_SUFFIXES
 from rader_plugins.ingestion.headings import MARKDOWN_SUFFIXES
 from rader_plugins.ingestion.listing import Listing, glob_matcher, list_folder
+from rader_plugins.ingestion.parquet import PARQUET_SUFFIX, read_parquet
 from rader_plugins.ingestion.rows import encoding_of_rows, read_rows
+from rader_plugins.ingestion.store_listing import StoredFolder, list_store, single_object
+from rader_plugins.ingestion.stores import Location, StorePath, read_location
 from rader_plugins.ingestion.tables import TABLE_SUFFIXES, TableColumns
 from rader_plugins.text_files import check_encoding
 
@@ -38,9 +41,8 @@ class Source:
     """Documents that can be read more than once, so that all is checked before anything is encoded.
 
     Args:
-        path: What the user named.
-        kind: ``text`` (files, each a document), ``jsonl`` or ``beir`` (rows, each a document); ``parquet`` is read by
-            workers of Ray alone.
+        path: What the user named: a path, or the URL of a store.
+        kind: ``text`` (files, each a document), ``jsonl``, ``beir`` or ``parquet`` (rows, each a document).
         files: The files to read.
         chunking: How to split documents; None leaves them whole.
         encoding: Encoding of files that are not UTF-8 and bear no byte order mark; None guesses.
@@ -49,9 +51,9 @@ class Source:
         columns: What the columns of CSV and TSV files are for; None reads such files as texts.
     """
 
-    path: Path
+    path: Location
     kind: Literal["text", "jsonl", "beir", "parquet"]
-    files: tuple[Path, ...]
+    files: tuple[Location, ...]
     chunking: Chunking | None = None
     encoding: str | None = None
     mounts: tuple[str, ...] = ()
@@ -94,9 +96,12 @@ class Source:
         """What reads the files of a folder."""
         return FileReader(self.chunking, self.encoding, self.columns)
 
-    def name_of(self, file: Path) -> str:
+    def name_of(self, file: Location) -> str:
         """Return what a file is called in ids: its path in the folder, with ``/``; may hold lone surrogates."""
-        return file.relative_to(self.path if self.path.is_dir() else self.path.parent).as_posix()
+        if isinstance(file, StorePath):
+            return file.inner
+        root = Path(str(self.path))
+        return file.relative_to(root if root.is_dir() else root.parent).as_posix()
 
     @property
     def id_keys(self) -> tuple[str, ...]:
@@ -105,7 +110,9 @@ class Source:
 
     def origin(self, number: int) -> str:
         """Say where a document came from."""
-        return str(self.files[number]) if self.kind == "text" else f"{self.files[0]}, line {number}"
+        if self.kind == "text":
+            return str(self.files[number])
+        return f"{self.files[0]}, line {number}" if self.kind != "parquet" else f"{self.path}, row {number}"
 
     def _chunks(self, document: Document) -> Iterator[Document]:
         if self.chunking is None:
@@ -114,13 +121,36 @@ class Source:
             yield from self.chunking.split(document, markdown=False)
 
     def _rows(self, findings: Findings) -> Iterator[tuple[int, Document]]:
+        if self.kind == "parquet":
+            yield from enumerate(self._parquet_rows(findings), start=1)
+            return
         [file] = self.files
-        encoding = encoding_of_rows(file, self.encoding, findings)
+        try:
+            encoding = encoding_of_rows(file, self.encoding, findings)
+        except OSError as error:
+            if isinstance(file, StorePath):  # all of it was to be copied here
+                raise InputError(f"{file} cannot be read: {error}.") from None
+            raise
         yield from read_rows(file, encoding, self.id_keys, findings)
+
+    def _parquet_rows(self, findings: Findings) -> Iterator[Document]:
+        first: dict[str, tuple[str, int]] = {}  # id -> where it stands, and what tells documents of that id apart
+        for file in self.files:
+            name = self.name_of(file)
+            for label, document in read_parquet(file, name, self.id_keys, findings):
+                if not document.text.strip():
+                    findings.add("empty", document.id)
+                    continue
+                row = f"{name}, {label}", hash(document_digest(document))
+                if (earlier := first.setdefault(document.id, row)) is not row:
+                    detail = "the same" if earlier[1] == row[1] else "with something else, which stays"
+                    findings.add("repeated", row[0], f"the id {document.id!r} is that of {earlier[0]}, {detail}")
+                    continue
+                yield document
 
 
 def open_source(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | StorePath,
     globs: Sequence[str] = (),
     chunking: Chunking | None = None,
     *,
@@ -131,8 +161,9 @@ def open_source(
     """Find out what ``path`` is.
 
     Args:
-        path: A folder with texts, a BEIR folder, a JSONL file or a single text file. ``~`` and environment variables
-            are replaced.
+        path: A folder with texts, a BEIR folder, a JSONL or Parquet file, a folder of Parquet files or a single text
+            file; or the URL of such in a store that fsspec knows (``s3://bucket/folder/``). ``~`` and environment
+            variables of a path are replaced.
         globs: Which files of a folder to read, in place of texts, documents, tables and source code by their endings.
         chunking: How to split documents.
         encoding: Encoding of files that are not UTF-8 and bear no byte order mark; None guesses.
@@ -141,8 +172,10 @@ def open_source(
 
     Raises:
         InputError: It is none of these, or holds no such file.
+        SourceError: The store is not reached.
+        MissingExtraError: A package that a store needs is not installed.
     """
-    path = expand_path(check_path(path, "path"))
+    path = read_location(path)
     globs = [check_string(pattern, "a pattern of globs") for pattern in iterate(globs, "globs")]
     if chunking is not None and not isinstance(chunking, Chunking):
         raise InputError(f"chunking must be a Chunking, not {shown(chunking)}.")
@@ -158,49 +191,108 @@ def open_source(
 
 
 def _opened(
-    path: Path, globs: Sequence[str], chunking: Chunking | None, encoding: str | None, *, follow_links: bool
+    path: Location, globs: Sequence[str], chunking: Chunking | None, encoding: str | None, *, follow_links: bool
 ) -> Source:
+    if isinstance(path, StorePath):
+        if follow_links:
+            raise InputError(f"--follow-links has no effect on {path}: a store has no linked folders. Leave it out.")
+        if (file := single_object(path)) is None:
+            return _of_store(path, list_store(path), globs, chunking, encoding)
+        return _of_file(file, globs, chunking, encoding)
     try:
         is_folder = path.is_dir()
     except OSError as error:
         raise InputError(f"{shown(str(path))} cannot be looked at: {error.strerror}.") from None
     if is_folder:
         if not globs and (path / "corpus.jsonl").is_file():
-            return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding, listed=_beside(path))
-        matcher = glob_matcher(globs) if globs else lambda name: name.lower().endswith(_FOLDER_SUFFIXES)
-        listing = list_folder(path, matcher, follow_links=follow_links)
-        if not listing.files:
-            raise _nothing_to_read(path, globs, listing)
-        mounts = tuple(sorted(listing.mounts))
-        return Source(path, "text", tuple(listing.files), chunking, encoding, mounts, listing.findings)
+            beside = _beside(file.name for file in path.iterdir())
+            return Source(path, "beir", (path / "corpus.jsonl",), chunking, encoding, listed=beside)
+
+        def choose(chosen: Callable[[str], bool]) -> Listing:
+            return list_folder(path, chosen, follow_links=follow_links)
+
+        return _of_folder(path, choose, globs, chunking, encoding, has_parquet=any(path.glob(f"*{PARQUET_SUFFIX}")))
     if not path.exists():
         raise InputError(f"{path} does not exist.")
+    if not path.is_file() and not globs:
+        raise InputError(f"{path} is no ordinary file: it is read twice, so write it to a file first.")
+    return _of_file(path, globs, chunking, encoding)
+
+
+def _of_store(
+    path: StorePath, folder: StoredFolder, globs: Sequence[str], chunking: Chunking | None, encoding: str | None
+) -> Source:
+    if not globs and (rows := folder.objects.get("corpus.jsonl")):
+        beside = _beside(name for name in folder.objects if "/" not in name)
+        return Source(path, "beir", (rows.copied(),), chunking, encoding, listed=beside)
+    has_parquet = any(map(_is_top_parquet, folder.objects))
+    return _of_folder(path, folder.choose, globs, chunking, encoding, has_parquet=has_parquet)
+
+
+def _of_folder(
+    path: Location,
+    choose: Callable[[Callable[[str], bool]], Listing],
+    globs: Sequence[str],
+    chunking: Chunking | None,
+    encoding: str | None,
+    *,
+    has_parquet: bool,
+) -> Source:
+    if has_parquet and not globs:
+        listing = choose(_is_top_parquet)
+        if not any("/" not in name for name in listing.findings.names.get("left_out", {})):
+            return _of_parquet(path, listing, chunking, encoding)
+    matcher = glob_matcher(globs) if globs else lambda name: name.lower().endswith(_FOLDER_SUFFIXES)
+    listing = choose(matcher)
+    if not listing.files:
+        raise _nothing_to_read(path, globs, listing)
+    parquet = [file for file in listing.files if file.suffix == PARQUET_SUFFIX]
+    if parquet and len(parquet) < len(listing.files):
+        raise InputError(f"--glob chooses Parquet files and others in {path}: they are read one kind at a time.")
+    if parquet:
+        return _of_parquet(path, listing, chunking, encoding)
+    mounts = tuple(sorted(listing.mounts))
+    return Source(path, "text", tuple(listing.files), chunking, encoding, mounts, listing.findings)
+
+
+def _of_parquet(path: Location, listing: Listing, chunking: Chunking | None, encoding: str | None) -> Source:
+    if encoding is not None:
+        raise InputError(f"--encoding has no effect on the Parquet files of {path}. Leave it out.")
+    return Source(path, "parquet", tuple(listing.files), chunking, listed=listing.findings)
+
+
+def _is_top_parquet(name: str) -> bool:
+    return name.endswith(PARQUET_SUFFIX) and "/" not in name
+
+
+def _of_file(path: Location, globs: Sequence[str], chunking: Chunking | None, encoding: str | None) -> Source:
     if globs:
         raise InputError(f"--glob chooses files in a folder, but {path} is a file.")
-    if not path.is_file():
-        raise InputError(f"{path} is no ordinary file: it is read twice, so write it to a file first.")
     suffix = path.suffix.lower()
     if suffix in JSONL_SUFFIXES:
-        return Source(path, "jsonl", (path,), chunking, encoding)
+        return Source(path, "jsonl", (path.copied() if isinstance(path, StorePath) else path,), chunking, encoding)
+    if path.suffix == PARQUET_SUFFIX:
+        return _of_parquet(path, Listing([path.copied() if isinstance(path, StorePath) else path]), chunking, encoding)
     if suffix in _FOLDER_SUFFIXES:
         return Source(path, "text", (path,), chunking, encoding)
+    hint = " (a URL that ends in / is a folder)" if isinstance(path, StorePath) else ""
     raise InputError(
-        f"{path} has none of the known endings: {' '.join(TEXT_SUFFIXES)} (a text), {' '.join(DOCUMENT_SUFFIXES)} (a "
-        f"document), {' '.join(TABLE_SUFFIXES)} (a table), {' '.join(CODE_SUFFIXES)} (source code) or "
-        f"{' '.join(JSONL_SUFFIXES)} (one JSON object with 'text' per line)."
+        f"{path} has none of the known endings{hint}: {' '.join(TEXT_SUFFIXES)} (a text), "
+        f"{' '.join(DOCUMENT_SUFFIXES)} (a document), {' '.join(TABLE_SUFFIXES)} (a table), {' '.join(CODE_SUFFIXES)} "
+        f"(source code), {' '.join(JSONL_SUFFIXES)} (one JSON object with 'text' per line) or {PARQUET_SUFFIX}."
     )
 
 
-def _beside(folder: Path) -> Findings:
+def _beside(names: Iterable[str]) -> Findings:
     """Return the files of a BEIR folder that would be read if it were none."""
     findings = Findings()
-    for file in sorted(folder.iterdir()):
+    for file in sorted(map(PurePosixPath, names)):
         if file.suffix.lower() in _FOLDER_SUFFIXES and file.stem.lower() != "readme":
             findings.add("left_out", file.name, "corpus.jsonl alone is read, where there is one")
     return findings
 
 
-def _nothing_to_read(path: Path, globs: Sequence[str], listing: Listing) -> InputError:
+def _nothing_to_read(path: Location, globs: Sequence[str], listing: Listing) -> InputError:
     patterns = " ".join(globs) or " ".join(f"*{suffix}" for suffix in _FOLDER_SUFFIXES)
     if unreadable := listing.findings.names.get("unreadable"):
         name, reason = next(iter(unreadable.items()))

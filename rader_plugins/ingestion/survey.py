@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from rader_plugins.ingestion.findings import Findings, Kind, printable
 from rader_plugins.ingestion.reader_processes import ReaderProcesses, ReadingLimits
 from rader_plugins.ingestion.source import Source
 from rader_plugins.ingestion.spool import Spool
+from rader_plugins.ingestion.stores import Location, absolute
 from rader_plugins.ingestion.tables import TABLE_SUFFIXES
 
 __all__ = ["FileReading", "Progress", "Survey", "no_progress", "survey"]
@@ -150,9 +150,9 @@ class _FileSurvey:
                 advance(1)
 
     def _path(self, number: int) -> str:
-        return os.path.abspath(self._source.files[number])  # noqa: PTH100 - links stay what they are
+        return absolute(self._source.files[number])
 
-    def _tasks(self) -> Iterator[tuple[int, Path | None, str]]:
+    def _tasks(self) -> Iterator[tuple[int, Location | None, str]]:
         for number, file in enumerate(self._source.files):
             name = self._source.name_of(file)
             try:
@@ -164,7 +164,7 @@ class _FileSurvey:
             self._states[number] = state
             yield number, file if is_read else None, name
 
-    def _is_known(self, number: int, file: Path, name: str, state: FileState) -> bool:
+    def _is_known(self, number: int, file: Location, name: str, state: FileState) -> bool:
         """Whether a file need not be read: the index has its documents, or an earlier reading has left them."""
         path = self._path(number)
         for records in (self._reading.records, self._spool.records):
@@ -231,7 +231,7 @@ def _check_tables(result: Survey) -> None:
     kinds: tuple[Kind, ...] = ("unreadable", "faulty", "binary", "empty", "unnamed")
     reasons = {name: detail for kind in kinds for name, detail in result.findings.names.get(kind, {}).items()}
     tables = [file for file in source.files if file.suffix.lower() in TABLE_SUFFIXES]
-    if any((record := result.records.get(os.path.abspath(file))) and record.ids for file in tables):  # noqa: PTH100
+    if any((record := result.records.get(absolute(file))) and record.ids for file in tables):
         return
     name = printable(source.name_of(tables[0]))
     reason = next((f"{of}: {detail or 'no text'}" for of, detail in reasons.items() if of.startswith(name)), name)

@@ -20,6 +20,7 @@ from rader_plugins.ingestion import Chunking, Findings
 from rader_plugins.ingestion.tables import TableColumns
 from tests.rader_plugins.cli.conftest import write_rows
 from tests.support.encoders import WORDS
+from tests.support.folder_server import FolderServer
 from tests.support.kill import ROOT
 from tests.support.postgres_server import PostgresServer
 
@@ -92,6 +93,50 @@ def test_a_driver_and_a_worker_are_killed_and_nothing_is_lost_or_doubled(
     statistics = index.stats()["statistics"]
     assert (statistics["documents"], statistics["drift"]) == (COUNT, 0)
     index.close()
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.timeout(1200)  # two starts of Ray, as above
+def test_a_store_with_faulty_files_is_built_twice_as_the_embedded_build_has_its_folder(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray.data", reason="needs ray (extra ray)")
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
+    folder = tmp_path / "notes"
+    (folder / "deep").mkdir(parents=True)
+    for row in rows(40):
+        (folder / f"deep/{row['id']} %.md").write_text(f"# {row['id']}\n\n{row['text']}")
+    for name, content in {"zeros.txt": bytes(9), "empty.txt": b"", "odd.xyz": b"?", ".hidden.txt": b"x"}.items():
+        (folder / name).write_bytes(content)
+    url = postgres.url("by_ray_from_a_store")
+    with FolderServer(folder) as server:
+        server.statuses["/gone.txt"] = 404
+        (folder / "gone.txt").write_text("in the listing alone")
+        by_ray = ("index", "build", server.url, "--out", url, "--ray", "local", "--model", "mini", "--json")
+        summaries = [finished(started(tmp_path, *by_ray), code=1) for _ in range(2)]
+    (folder / "gone.txt").unlink()
+    expected = finished(
+        started(tmp_path, "index", "build", folder, "--out", tmp_path / "index", "--model", "mini", "--json"), code=0
+    )
+    first, second = summaries
+    assert first["findings"].pop("unreadable") == {"gone.txt": "it is not there"}
+    assert second["findings"].pop("unreadable") == {"gone.txt": "it is not there"}
+    expected["findings"].pop("unreadable")
+    assert first["findings"] == second["findings"] == expected["findings"]
+    assert first["encoded"] == first["added"] == expected["added"] == 40
+    assert (second["encoded"], second["added"], second["unchanged"]) == (0, 0, 40)
+    stored = []
+    for place in (url, str(tmp_path / "index")):
+        with contextlib.closing(open_index(place)) as index:
+            stored.append({document.id: document for document in index.get(sorted(index.ids()))})
+    assert stored[0] == stored[1]
+
+
+def finished(process: subprocess.Popen[str], code: int) -> Any:
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == code, errors
+    return json.loads(out)
 
 
 def _stored(url: str) -> int:

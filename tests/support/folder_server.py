@@ -1,0 +1,56 @@
+"""A web server of a folder, as `python -m http.server` is one: pages of links, no parts of files."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+class FolderServer:
+    """Serves a folder on 127.0.0.1.
+
+    Attributes:
+        statuses: Path of a request, as it is sent -> the status with which it is refused.
+        requests: Path with query of each request, in order.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.statuses: dict[str, int] = {}
+        self.requests: list[str] = []
+        server = self
+
+        class Handler(SimpleHTTPRequestHandler):
+            def send_head(self) -> Any:
+                server.requests.append(self.path)
+                if status := server.statuses.get(self.path.partition("?")[0]):
+                    self.send_error(status)
+                    return None
+                return super().send_head()
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A client that went away is no failure of the server."""
+
+        self._http = Quiet(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self.host = f"127.0.0.1:{self._http.server_address[1]}"
+        self.url = f"http://{self.host}/"
+
+    def __enter__(self) -> FolderServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
