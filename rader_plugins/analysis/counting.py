@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rader_plugins.sorting import stable_order
+
 __all__ = ["TermCounts", "count_terms"]
 
 Array = npt.NDArray[Any]
@@ -50,16 +52,17 @@ class TermCounts:
             Where the entries of each text begin and the last ones end, shape (texts + 1,); number and count of each
             entry, shape (q,).
         """
-        keys = self.text.astype(np.uint64) << np.uint64(32) | numbers[self.term]
-        order = np.argsort(keys)
-        keys, counts = keys[order], self.count[order]
-        is_first = np.ones(len(keys), dtype=bool)
-        is_first[1:] = keys[1:] != keys[:-1]
+        number = numbers[self.term]
+        order = stable_order(number)
+        order = order[stable_order(self.text[order])]
+        number, text, count = number[order], self.text[order], self.count[order]
+        is_first = np.ones(len(order), dtype=bool)
+        is_first[1:] = (number[1:] != number[:-1]) | (text[1:] != text[:-1])
         if not is_first.all():
-            places = np.flatnonzero(is_first)
-            keys, counts = keys[places], np.add.reduceat(counts, places)
-        starts = np.searchsorted(keys >> np.uint64(32), np.arange(self.texts + 1, dtype=np.uint64)).astype(np.int64)
-        return starts, keys.astype(np.uint32), counts
+            first = np.flatnonzero(is_first)
+            number, text, count = number[first], text[first], np.add.reduceat(count, first)
+        starts = np.searchsorted(text, np.arange(self.texts + 1)).astype(np.int64)
+        return starts, number, count
 
 
 class _Numbers(dict[str, int]):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rader_plugins.analysis import TermCounts
+from rader_plugins.sorting import stable_order
 
 __all__ = ["Postings", "pack_counts", "pack_terms", "unpack_terms"]
 
@@ -77,11 +78,12 @@ class Postings:
 
     @classmethod
     def _sorted(cls, terms: Array, rows: Array, frequencies: Array) -> Postings:
-        order = np.argsort(terms, kind="stable")  # stable: rows stay ascending within a term
-        unique, first = np.unique(terms[order], return_index=True)
+        order = stable_order(terms)  # rows stay ascending within a term
+        terms = terms[order]
+        first = np.flatnonzero(np.diff(terms, prepend=-1))
         smallest = np.uint16 if frequencies.size == 0 or frequencies.max() < 2**16 else np.uint32
         return cls(
-            terms=unique.astype(np.int32),
+            terms=terms[first].astype(np.int32),
             starts=np.append(first, len(terms)).astype(np.int64),
             rows=rows[order],
             frequencies=frequencies[order].astype(smallest),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from rader_plugins.analysis import TermCounts
-from rader_plugins.errors import InputError
 from rader_plugins.index.lexical.postings import pack_counts, unpack_terms
+from rader_plugins.index.storage.selection import select_in
 from rader_plugins.index.storage.shards import Shard
+from rader_plugins.index.storage.term_ids import TermIds
 
-__all__ = ["Changes", "Derived", "select_in"]
+__all__ = ["Changes", "Derived"]
 
-_BATCH = 500  # names per IN (...) list; SQLite's own limit was 999 for long
+_BATCH = 500  # documents that are read at once
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Derived:
 class Changes:
     """Changes of an index that are committed together; :meth:`rader_plugins.index.storage.Store.writing` gives one."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, term_ids: TermIds) -> None:
         self._database = database
+        self._term_ids = term_ids
 
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Write values of the meta table."""
@@ -74,21 +75,8 @@ class Changes:
 
     def _packed(self, counts: TermCounts) -> list[bytes]:
         """Return what is stored of the terms of each document; new ones are numbered."""
-        numbers = self._number_terms(counts.names)
-        return pack_counts(counts, np.fromiter(map(numbers.__getitem__, counts.names), dtype=np.uint32))
-
-    def _number_terms(self, names: Sequence[str]) -> dict[str, int]:
-        """Return term -> id for different terms, numbering new ones in order."""
-        numbers: dict[str, int] = dict(select_in(self._database, "SELECT term, id FROM terms WHERE term", names))
-        # Never the number of a term that was dropped: somebody may still remember it.
-        following = self._database.execute(
-            "SELECT MAX(COALESCE((SELECT MAX(id) + 1 FROM terms), 0),"
-            " COALESCE((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'next_term'), 0))"
-        ).fetchone()[0]
-        fresh = [(following + n, term) for n, term in enumerate(term for term in names if term not in numbers)]
-        self._database.executemany("INSERT INTO terms (id, term) VALUES (?, ?)", fresh)
-        numbers.update({term: id for id, term in fresh})
-        return numbers
+        ids = self._term_ids.of(self._database, counts.names)
+        return pack_counts(counts, np.fromiter(map(ids.__getitem__, counts.names), dtype=np.uint32))
 
     def renew_terms(self, count: Callable[[Sequence[str]], TermCounts]) -> None:
         """Count the terms of every document anew.
@@ -163,23 +151,3 @@ class Changes:
         """Record a file that can be rebuilt."""
         row = kind, derived.file, derived.rows, derived.check
         self._database.execute("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", row)
-
-
-def select_in(database: sqlite3.Connection, query: str, values: Sequence[str] | Sequence[int]) -> Iterator[Any]:
-    """Return the rows of a query that ends before ``IN (...)``, one by one.
-
-    Raises:
-        InputError: A value is no valid Unicode.
-    """
-    return chain.from_iterable(_selections(database, query, values))
-
-
-def _selections(
-    database: sqlite3.Connection, query: str, values: Sequence[str] | Sequence[int]
-) -> Iterator[sqlite3.Cursor]:
-    for start in range(0, len(values), _BATCH):
-        part = values[start : start + _BATCH]
-        try:
-            yield database.execute(f"{query} IN ({','.join('?' * len(part))})", part)
-        except UnicodeEncodeError as error:
-            raise InputError(f"An id holds a lone surrogate, which no stored id can: {error.object!r}.") from None

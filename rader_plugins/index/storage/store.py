@@ -23,7 +23,7 @@ from rader_plugins.errors import (
     IndexWriteError,
     RaderError,
 )
-from rader_plugins.index.storage.changes import Changes, Derived, select_in
+from rader_plugins.index.storage.changes import Changes, Derived
 from rader_plugins.index.storage.schema import (
     FORMAT_VERSION,
     check_format,
@@ -32,7 +32,9 @@ from rader_plugins.index.storage.schema import (
     database_uri,
     read_version,
 )
+from rader_plugins.index.storage.selection import select_in
 from rader_plugins.index.storage.shards import Shard
+from rader_plugins.index.storage.term_ids import TermIds
 
 __all__ = ["IndexState", "Store", "StoredText"]
 
@@ -96,6 +98,7 @@ class Store:
         self._writer: sqlite3.Connection | None = None
         self._version = FORMAT_VERSION if create else 0
         self._terms: dict[str, int] = {}
+        self._term_ids = TermIds()
         after_fork(self._forget_connections)
         if create:
             connection = self._connect("rwc")
@@ -191,8 +194,11 @@ class Store:
             try:
                 if read_version(database) < FORMAT_VERSION:
                     convert(database)
-                yield Changes(database)
+                self._term_ids.begin(database)
+                yield Changes(database, self._term_ids)
+                state = self._term_ids.state(database)
                 database.execute("COMMIT")
+                self._term_ids.end(state)
             except BaseException:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
