@@ -194,10 +194,12 @@ def write_rows(
                 "0" * 32,
                 "0" * 32,
                 vector,
-                weights.document(item.text),
+                terms,
                 2,
             )
-            for item, vector in zip(part, vectors[start : start + _BATCH], strict=True)
+            for item, vector, terms in zip(
+                part, vectors[start : start + _BATCH], weights.documents([item.text for item in part]), strict=True
+            )
         ]
         collection.stored("", [row.id for row in rows])
         collection.upsert("", rows)

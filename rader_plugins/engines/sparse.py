@@ -102,9 +102,9 @@ class TermWeights:
     statistics: Statistics
     dimensions: int
 
-    def document(self, text: str) -> Sparse:
-        """Return the vector of a document."""
-        return self.of_counts(*term_counts(self.config.analyzer.terms(text), self.dimensions))
+    def documents(self, texts: Sequence[str]) -> list[Sparse]:
+        """Return the vectors of documents."""
+        return self.of_all_counts(count_terms(texts, self.config.analyzer, self.dimensions))
 
     def of_counts(self, names: npt.NDArray[np.uint32], counts: npt.NDArray[np.int64]) -> Sparse:
         """Return the vector of a document whose terms were counted already; see :func:`term_counts`."""

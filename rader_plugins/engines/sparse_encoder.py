@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
 from rader_plugins.documents import check_text, text_list
-from rader_plugins.engines.sparse import Sparse, TermWeights, term_counts
+from rader_plugins.engines.sparse import Sparse, TermWeights, count_terms
 from rader_plugins.engines.statistics import Statistics, StatisticsBuilder
 from rader_plugins.errors import IndexCorruptError, InputError
 from rader_plugins.files import atomic_write
@@ -62,16 +63,16 @@ class SparseBm25:
             raise InputError("fit() takes a list of texts, not one text.")
         config = Bm25Config() if bm25 is None else bm25
         builder = StatisticsBuilder()
-        for number, text in enumerate(texts):
-            terms = config.analyzer.terms(check_text(text, f"text {number}"))
-            builder.add([term_counts(terms, _DIMENSIONS)])
+        checked = (check_text(text, f"text {number}") for number, text in enumerate(texts))
+        while part := list(islice(checked, _BLOCK)):
+            builder.add(count_terms(part, config.analyzer, _DIMENSIONS))
         if not builder.documents:
             raise InputError("fit() takes the texts of the corpus, and there are none.")
         return cls(builder.statistics(), config)
 
     def documents(self, texts: Sequence[str]) -> list[dict[int, float]]:
         """Return dimension -> weight of each text; never empty, since some stores take no empty vector."""
-        return [_as_dict(self._weights.document(text), _NO_TERMS) for text in text_list(texts, "text")]
+        return [_as_dict(vector, _NO_TERMS) for vector in self._weights.documents(text_list(texts, "text"))]
 
     def query(self, text: str) -> dict[int, float]:
         """Return dimension -> weight of a query; where it has no terms, one that no document has."""
