@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
 
 
+@lru_cache(1024)  # the parts of a file often have the same
 def metadata_digest(metadata: str) -> str:
     """Return what tells whether stored metadata, given as JSON, is the same whatever the order of its keys."""
     return digest_of(canonical_json(json.loads(metadata)))
