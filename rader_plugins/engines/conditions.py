@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from rader_plugins.engines.collection import Collection, Scope
 from rader_plugins.errors import FilterWarning, InputError
 from rader_plugins.index.filters import AllOf, AnyOf, Comparison, Filter, Node, Not, parse_filter, path_of
 
 __all__ = ["checked_scope", "comparisons", "warn_of_missing_keys"]
+
+_DEEPEST = 200  # parts within parts; servers parse conditions by recursion, as this library does
 
 
 def checked_scope(
@@ -29,8 +32,23 @@ def checked_scope(
             f"{collection.engine} filters by dicts, not by functions: a function would have to see every document here."
         )
     node = parse_filter(condition)
+    if _depth(node) > _DEEPEST:
+        raise InputError(f"The filter is nested too deeply: {collection.engine} takes {_DEEPEST} levels at most.")
     collection.check(node)  # before anything runs
     return Scope(partition, _resolved(collection, partition, node), names)
+
+
+def _depth(node: Node) -> int:
+    depth, level = 0, [node]
+    while level := [inner for outer in level for inner in _parts(outer)]:
+        depth += 1
+    return depth
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    if isinstance(node, Not):
+        return (node.part,)
+    return node.parts if isinstance(node, AllOf | AnyOf) else ()
 
 
 def _resolved(collection: Collection, partition: str, node: Node) -> Node:
@@ -38,7 +56,7 @@ def _resolved(collection: Collection, partition: str, node: Node) -> Node:
     if isinstance(node, Not):
         return Not(_resolved(collection, partition, node.part))
     if isinstance(node, AllOf | AnyOf):
-        return type(node)(tuple(_resolved(collection, partition, part) for part in node.parts))
+        return type(node)(tuple(map(partial(_resolved, collection, partition), node.parts)))
     path = path_of(node.key)
     if len(path) == 1 or collection.has_field(partition, path) or not collection.has_field(partition, (node.key,)):
         return node

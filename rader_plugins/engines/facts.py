@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from rader_plugins.errors import InputError
@@ -26,7 +27,7 @@ from rader_plugins.index.filters import AllOf, AnyOf, Comparison, Node, Not, ins
 
 __all__ = [
     "ALWAYS", "NEVER", "Bound", "BoundKind", "Condition", "Conjunction", "Disjunction", "Facts", "Has", "bound_name",
-    "facts_of", "presence", "translate",
+    "facts_of", "presence", "split", "translate",
 ]  # fmt: skip
 
 BoundKind = Literal["number", "string", "date"]
@@ -35,6 +36,7 @@ Path = tuple[str, ...]
 _LONGEST = 96  # bytes of a token that is kept as it reads; longer ones are digests
 _INEXACT = 2**53  # from here on a float stands for several whole numbers
 _PREFIX = 256  # characters of a string that count for its order
+_SEVERAL = 2  # tokens that an engine looks for at once
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FLIPPED = {"$gt": "$lte", "$gte": "$lt", "$lt": "$gte", "$lte": "$gt"}
 
@@ -137,6 +139,18 @@ def translate(node: Node) -> Condition:
     return _condition(node, holds=True)
 
 
+def split(condition: Conjunction | Disjunction) -> tuple[list[str], list[Condition]]:
+    """Return the tokens of which a row must have one (a disjunction) or none (a conjunction), and all other parts.
+
+    A single token stays among the others.
+    """
+    holds = isinstance(condition, Disjunction)
+    tokens = [part.token for part in condition.parts if isinstance(part, Has) and part.holds == holds]
+    if len(tokens) < _SEVERAL:
+        return [], list(condition.parts)
+    return tokens, [part for part in condition.parts if not (isinstance(part, Has) and part.holds == holds)]
+
+
 def presence(path: Path) -> str:
     """Return the token of documents that have something at the end of a path."""
     return _token("?", path)
@@ -154,7 +168,7 @@ def _condition(node: Node, *, holds: bool) -> Condition:
     if isinstance(node, Not):
         return _condition(node.part, holds=not holds)
     if isinstance(node, AllOf | AnyOf):
-        parts = (_condition(part, holds=holds) for part in node.parts)
+        parts = list(map(partial(_condition, holds=holds), node.parts))
         return _all(parts) if isinstance(node, AllOf) == holds else _any(parts)
     return _comparison(node, holds=holds)
 

@@ -20,6 +20,7 @@ from rader_plugins.engines.collection import Collection
 from rader_plugins.engines.conditions import checked_scope, warn_of_missing_keys
 from rader_plugins.engines.header import Header, header_bytes, read_header
 from rader_plugins.engines.moments import Moments
+from rader_plugins.engines.row_making import check_query
 from rader_plugins.engines.searching import Searching
 from rader_plugins.engines.sparse import Sparse
 from rader_plugins.engines.writing import Writing, repeated
@@ -250,7 +251,8 @@ class EngineIndex:
         weights = None
         if request.mode != "dense" or "terms" in request.details:
             weights = self._moments.weights(warn=True)
-            queries = [] if request.mode == "dense" else [weights.query(query) for query in request.queries]
+            if request.mode != "dense":
+                queries = [check_query(weights.query(query), self._collection) for query in request.queries]
         hits = repeated(lambda: self._searching.search(request, vectors, queries, scopes, weights), _PAUSES)
         if own.node is not None and request.mode != "bm25" and not any(hits):
             warn_of_missing_keys(self._collection, own)

@@ -17,7 +17,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 from rader_plugins.index.adding import Prepared
 
-__all__ = ["check_limits", "check_terms", "digest_of", "metadata_digest", "row_of"]
+__all__ = ["check_limits", "check_query", "check_terms", "digest_of", "metadata_digest", "row_of"]
 
 
 def row_of(item: Prepared, vector: npt.NDArray[Any] | None, terms: Sparse, stamp: int) -> Row:
@@ -87,3 +87,17 @@ def check_terms(sizes: Sequence[tuple[str, int]], collection: Collection) -> Non
                 f"The text of document {id[:80]!r} has {size:,} different words, and {collection.engine} stores "
                 f"{most:,} at most. Split it; nothing of this part was stored."
             )
+
+
+def check_query(terms: Sparse, collection: Collection) -> Sparse:
+    """Return what a query multiplies, if the engine takes so much.
+
+    Raises:
+        InputError: It has more different terms than the engine stores.
+    """
+    most = collection.limits.terms
+    if most is not None and len(terms) > most:
+        raise InputError(
+            f"The query has {len(terms):,} different words, and {collection.engine} takes {most:,} at most. Shorten it."
+        )
+    return terms

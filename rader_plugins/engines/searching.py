@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ __all__ = ["Searching", "untied"]
 Scores = dict[str, float]
 _MORE = 16  # hits fetched beyond those that are wanted, since equal scores at the end may be cut in any order
 _GROWTH = 4
+_ALL = 2**31 - 1  # more than any answer holds, and as much as every engine understands
 
 
 class Searching:
@@ -56,11 +58,8 @@ class Searching:
             InputError: More hits are asked for than the engine returns.
             EngineError: The engine failed.
         """
+        request = self._within_limits(request, scopes)
         depth = max(request.k, request.candidates) if request.mode == "hybrid" else request.k
-        limit = self._collection.most
-        if limit is not None and depth > limit:
-            name = "k" if request.k > limit else "candidates"
-            raise InputError(f"{self._collection.engine} returns {limit:,} hits at most: {name} must not be greater.")
         places: list[Places] | None = None
         hits: list[list[Hit]] | None
         if vectors is None:
@@ -70,6 +69,19 @@ class Searching:
         elif "ranks" in request.details or (hits := self._fused(request, vectors, queries, scopes)) is None:
             hits, places = self._hybrid(request, depth, vectors, queries, scopes)
         return with_details(request, hits, places, weights)
+
+    def _within_limits(self, request: SearchRequest, scopes: Sequence[Scope]) -> SearchRequest:
+        """Ask for no more than the engine returns, if it holds no more."""
+        limit = _ALL if self._collection.most is None else self._collection.most
+        names = ("k", "candidates") if request.mode == "hybrid" else ("k",)
+        beyond = [name for name in names if getattr(request, name) > limit]
+        if not beyond:
+            return request
+        if limit < _ALL and any(self._collection.count(part) > limit for part in {scope.partition for scope in scopes}):
+            raise InputError(
+                f"{self._collection.engine} returns {limit:,} hits at most: {beyond[0]} must not be greater."
+            )
+        return replace(request, k=min(request.k, limit), candidates=min(request.candidates, limit))
 
     def _fused(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rader_plugins.engines.facts import Bound, Condition, Conjunction, Has
+from rader_plugins.engines.facts import Bound, Condition, Conjunction, Has, split
 
 __all__ = ["list_of", "rendered", "string"]
 
@@ -32,5 +32,11 @@ def rendered(condition: Condition) -> str:
         literal = string(operand) if isinstance(operand, str) else repr(operand)
         field = f'bounds["{condition.name}"]["{condition.kind}"]["{condition.end}"]'
         return f"{field} {_OPERATORS[condition.operator]} {literal}"
-    joint, empty = (" and ", "1 == 1") if isinstance(condition, Conjunction) else (" or ", "1 == 0")
-    return joint.join(f"({rendered(part)})" for part in condition.parts) or empty
+    is_joint = isinstance(condition, Conjunction)
+    joint, empty = (" and ", "1 == 1") if is_joint else (" or ", "1 == 0")
+    tokens, others = split(condition)
+    parts = list(map(rendered, others))
+    if tokens:  # in one look, however many there are
+        contains = f"array_contains_any(tokens, {list_of(tokens)})"
+        parts.append(f"not {contains}" if is_joint else contains)
+    return joint.join(f"({part})" for part in parts) or empty

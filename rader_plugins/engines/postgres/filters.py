@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from rader_plugins.engines.conditions import comparisons
@@ -62,7 +63,7 @@ class FilterSql:
         if operator == "$exists":
             return there if operands[0] else f"NOT {there}"
         if operator in ("$eq", "$ne", "$in", "$nin"):
-            conditions = [f"({self._equal(path, operand)})" for operand in operands]
+            conditions = [f"({self._with_elements(path, holds)})" for holds in self._is_any(operands)]
             if None in operands:
                 conditions.append(f"NOT {there}")
             joined = f"({' OR '.join(conditions) or 'FALSE'})"
@@ -95,22 +96,41 @@ class FilterSql:
 
     def _is(self, operand: Any) -> Callable[[str], str]:
         """A value of jsonb equals an operand: numbers by value, lists and objects as they are written."""
-        kind = kind_of(operand)
-        if kind == "date":
+        if kind_of(operand) == "date":
             return self._ordered("=", operand)
-        value = self._value(json.dumps(operand, ensure_ascii=False))
-        if kind in ("array", "object"):
-            return lambda v: f"{v}::text = {value}::jsonb::text"
-        return lambda v: f"{v} = {value}::jsonb"
+        value = f"{self._value(_written(operand))}::jsonb"
+        return lambda v: f"{v}::text = {value}::text" if _is_nested(operand) else f"{v} = {value}"
+
+    def _is_any(self, operands: Sequence[Any]) -> Iterator[Callable[[str], str]]:
+        """As :meth:`_is` for many operands, in a few comparisons with sets, however many there are."""
+        if len(operands) == 1:
+            yield self._is(operands[0])
+            return
+        dates = [operand for operand in operands if kind_of(operand) == "date"]
+        nested = [_written(operand) for operand in operands if _is_nested(operand)]
+        plain = [_written(operand) for operand in operands if kind_of(operand) != "date" and not _is_nested(operand)]
+        if dates:
+            yield self._moment("IN", self._set(dates, "timestamptz"))
+        if nested:
+            yield partial(_among, "::text", self._set(nested, "jsonb::text"))
+        if plain:
+            yield partial(_among, "", self._set(plain, "jsonb"))
+
+    def _set(self, values: list[Any], kind: str) -> str:
+        source = "timestamptz" if kind == "timestamptz" else "text"
+        return f"(SELECT x::{kind} FROM unnest({self._value(values)}::{source}[]) AS x)"
+
+    def _moment(self, sign: str, operand: str) -> Callable[[str], str]:
+        pattern = self._value(_MOMENT)
+        return lambda v: (
+            f"CASE WHEN jsonb_typeof({v}) = 'string' AND {v} #>> '{{}}' ~ {pattern} "
+            f"AND pg_input_is_valid({v} #>> '{{}}', 'timestamptz') "
+            f"THEN ({v} #>> '{{}}')::timestamptz {sign} {operand} ELSE FALSE END"
+        )
 
     def _ordered(self, sign: str, operand: Any) -> Callable[[str], str]:
         if isinstance(operand, datetime):
-            moment, pattern = self._value(operand), self._value(_MOMENT)
-            return lambda v: (
-                f"CASE WHEN jsonb_typeof({v}) = 'string' AND {v} #>> '{{}}' ~ {pattern} "
-                f"AND pg_input_is_valid({v} #>> '{{}}', 'timestamptz') "
-                f"THEN ({v} #>> '{{}}')::timestamptz {sign} {moment} ELSE FALSE END"
-            )
+            return self._moment(sign, self._value(operand))
         if isinstance(operand, str):
             text = self._value(operand)
             return lambda v: (
@@ -124,3 +144,16 @@ class FilterSql:
         name = f"f{len(self._parameters)}"
         self._parameters[name] = value
         return f"%({name})s"
+
+
+def _among(cast: str, values: str, v: str) -> str:
+    # COALESCE keeps the planner from joining with the set: it is made once, and looked into by hashes.
+    return f"COALESCE({v}{cast} IN {values}, FALSE)"
+
+
+def _is_nested(operand: Any) -> bool:
+    return kind_of(operand) in ("array", "object")
+
+
+def _written(operand: Any) -> str:
+    return json.dumps(operand, ensure_ascii=False)

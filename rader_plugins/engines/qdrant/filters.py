@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from rader_plugins.engines.facts import Bound, Condition, Conjunction, Has
+from rader_plugins.engines.facts import Bound, Condition, Conjunction, Has, split
 from rader_plugins.errors import InputError
 
 __all__ = ["filtered", "matches"]
@@ -40,7 +41,10 @@ def filtered(models: Any, condition: Condition) -> Any:
         bound = models.Range(**{_OPERATORS[condition.operator]: condition.operand})
         key = f"bounds.{condition.name}.{condition.kind}.{condition.end}"
         return models.Filter(must=[models.FieldCondition(key=key, range=bound)])
-    parts = [filtered(models, part) for part in condition.parts]
+    tokens, others = split(condition)
+    parts = list(map(partial(filtered, models), others))
+    # In one look, however many there are.
+    any_of = [models.FieldCondition(key="tokens", match=models.MatchAny(any=tokens))] if tokens else []
     if isinstance(condition, Conjunction):
-        return models.Filter(must=parts)
-    return models.Filter(should=parts or [matches(models, "tokens", _NONE)])
+        return models.Filter(must=parts, must_not=any_of or None)
+    return models.Filter(should=[*parts, *any_of] or [matches(models, "tokens", _NONE)])

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex, RaderRetriever, create_index, open_index
+from rader_plugins.engines.collection import Limits
 from rader_plugins.errors import InputError
 from rader_plugins.explanation import Explanation
 from rader_plugins.index import Bm25Config, Index, SearchRequest
@@ -232,6 +233,14 @@ EXPRESSIBLE: list[dict[str, Any]] = [
     {"$or": [{"n": 1}, {"$and": [{"word": "prime"}, {"n": {"$gt": 4}}]}]},
     {"$not": {"n": {"$lt": 8}}},
     {"n": {"$not": {"$gt": 2}}},
+    {"n": {"$in": [1, 2.0, "3", None, *range(9, 2000)]}},
+    {"n": {"$nin": [1, 2.0, "3", None, *range(9, 2000)]}},
+    {"tags": {"$in": ["low", ["odd"], {"a": 1}, True]}},
+    {"tags": {"$nin": ["low", ["odd"], {"a": 1}, True]}},
+    {"day": {"$in": [dt.date(2024, 2, 2), dt.datetime(2024, 2, 3, 7, 30, tzinfo=dt.timezone.utc), "2024-02-04"]}},
+    {"day": {"$nin": [dt.date(2024, 2, 2), dt.datetime(2024, 2, 3, 7, 30, tzinfo=dt.timezone.utc), "2024-02-04"]}},
+    {"$or": [{"n": 1}, {"word": "prime"}, {"word": "heat"}, {"flag": {"$ne": True}}, {"maybe": {"$ne": 7}}]},
+    {"$and": [{"n": {"$ne": 1}}, {"word": {"$ne": "prime"}}, {"word": {"$nin": ["heat", "x"]}}, {"flag": True}]},
 ]
 
 
@@ -266,6 +275,48 @@ def test_the_dialect_of_filters(fresh: Fresh) -> None:
     assert engine.delete(["d5", "d9"], filter={"n": 9}) == 1
     assert len(engine) == 6
     engine.close()
+
+
+def nested(levels: int) -> dict[str, Any]:
+    condition: dict[str, Any] = {"n": {"$gte": 3}}
+    for level in range(levels):
+        part = [condition, {"word": {"$ne": "x"}}]
+        condition = {"$not": {"$or": part}} if level % 3 == 2 else {"$and": part} if level % 3 else {"$or": part}
+    return condition
+
+
+def test_filters_many_levels_deep_are_answered_and_deeper_ones_refused(fresh: Fresh) -> None:
+    engine, embedded = both(fresh(), [described(n) for n in range(9)])
+    for levels in (20, 60):
+        assert sorted(engine.ids(nested(levels))) == sorted(embedded.ids(nested(levels)))
+    with pytest.raises(InputError, match="nested too deeply"):
+        engine.ids(nested(200))
+    engine.close()
+
+
+@pytest.mark.parametrize("k", [10**6, 10**30])
+def test_more_hits_may_be_asked_for_than_there_are(fresh: Fresh, k: int) -> None:
+    engine, embedded = both(fresh(), corpus(20))
+    for request in requests(["prime heat"], k=k, candidates=k):
+        assert_congruent(engine, embedded, request)
+    engine.close()
+
+
+def test_a_query_of_very_many_words_is_answered_or_refused_by_name(fresh: Fresh) -> None:
+    engine, embedded = both(fresh(), corpus(20))
+    query = " ".join(["prime", *(f"word{n}" for n in range(17_000))])
+    for request in requests([query], k=20)[1:]:
+        if (most := limits_of(engine).terms) is None:
+            assert_congruent(engine, embedded, request)
+        else:
+            with pytest.raises(InputError, match=rf"17,001 different words.*{most:,}"):
+                engine.search(request)
+    engine.close()
+
+
+def limits_of(engine: Index) -> Limits:
+    limits: Limits = engine._collection.limits  # type: ignore[attr-defined]  # what an engine says of itself
+    return limits
 
 
 def test_a_function_is_refused_before_anything_runs(fresh: Fresh) -> None:

@@ -341,10 +341,20 @@ def test_what_cannot_be_stored_is_refused_by_name_before_anything_is() -> None:
     assert not encoder.calls
     with pytest.raises(InputError, match="lock_timeout"):
         index.add([], lock_timeout=3)
-    with pytest.raises(InputError, match="4,096 hits at most"):
-        RaderRetriever(index, "dense").search("x", 5000)
     with pytest.raises(InputError, match="filter_function"):
         RaderRetriever(index, "dense").search("x", filter=lambda _: True)
+
+
+def test_more_hits_than_an_engine_returns_are_refused_where_there_are_more() -> None:
+    collection = DictCollection()
+    index = index_in(collection, HashEncoder())
+    index.add(corpus(20))
+    assert len(RaderRetriever(index, "dense").search("x", 5000)) == 20
+    collection.most = 19
+    for mode, name in (("dense", "k"), ("bm25", "k"), ("hybrid", "candidates")):
+        with pytest.raises(InputError, match=f"19 hits at most: {name}"):
+            RaderRetriever(index, mode, candidates=20).search("x", 19 + (name == "k"))
+    assert len(RaderRetriever(index, "dense", candidates=5000).search("x", 19)) == 19
 
 
 def test_opening_looks_at_what_is_there() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex
-from rader_plugins.engines.facts import Bound, Condition, Conjunction, Facts, Has, facts_of, translate
+from rader_plugins.engines.facts import Bound, Condition, Conjunction, Facts, Has, facts_of, split, translate
 from rader_plugins.errors import InputError
 from rader_plugins.index.filters import parse_filter
 from tests.support.examples import examples
@@ -90,6 +90,14 @@ def test_a_range_and_its_negation_part_the_documents_at_the_boundary(operator: s
     documents = [*({"x": point} for point in points), {"x": list(points)}, {"x": None}, {}]
     for condition in ({"x": {operator: points[1]}}, {"x": {"$not": {operator: points[1]}}}):
         assert admitted(documents, condition) == embedded(documents, condition)
+
+
+@pytest.mark.parametrize("operator", ["$in", "$nin"])
+def test_many_values_are_looked_for_at_once(operator: str) -> None:
+    condition = translate(parse_filter({"n": {operator: list(range(1000))}}))
+    assert not isinstance(condition, Has | Bound)
+    tokens, others = split(condition)
+    assert (len(tokens), others) == (1000, [])
 
 
 def test_facts_are_small_and_say_nothing_twice() -> None:

@@ -111,8 +111,7 @@ def test_what_milvus_cannot_store_is_refused_by_name(milvus: MilvusServer, name:
     assert index.add([longest]) == 1
     assert index.get([longest.id]) == [longest]
     assert list(index.ids({"a": "x" * 60_000})) == [longest.id]
-    with pytest.raises(InputError, match="16,384 hits at most"):
-        RaderRetriever(index, "dense").search("prime", 20_000)
+    assert len(RaderRetriever(index, "dense").search("prime", 20_000)) == 1  # no more than there are
 
 
 def test_a_text_without_terms_is_found_by_meaning_alone(milvus: MilvusServer, name: str) -> None:
