@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +20,7 @@ from rader_plugins.cli.options import (
     ModelChoice,
     OutFolder,
     SourcePath,
+    SourcePaths,
     Verbose,
     open_index,
 )
@@ -29,7 +30,7 @@ from rader_plugins.cli.ray_build import (
     RayWorkers,
     build_by_workers,
     check_options,
-    open_source,
+    open_sources,
     repeated_message,
 )
 from rader_plugins.cli.summary import ingested_facts, ingested_object
@@ -50,7 +51,7 @@ _OWN_NAMES = {"vectors", "derived", "write.lock", "build.json"}
 
 @with_option_groups
 def build(
-    path: SourcePath,
+    paths: SourcePaths,
     out: OutFolder,
     choice: ModelChoice = OWN_MODEL,
     form: Form = DEFAULT_FORM,
@@ -75,15 +76,16 @@ def build(
 
     if new_source and not prune:
         raise InputError("--new-source says what --prune may remove: give both.")
-    check_options(workers, out, reading, prune=prune)
+    check_options(workers, out, reading, paths, prune=prune)
     _check_target(out)
     started = time.monotonic()
-    plan, same_source = reading.plan(out, path)
+    plan, same_source = reading.plan(out, paths)
     if workers.ray is not None:
         _build_by_workers(
-            out, plan, path, lambda: form.open_or_create(out, choice), workers, verbose=verbose, json=json
+            out, plan, paths, lambda: form.open_or_create(out, choice), workers, verbose=verbose, json=json
         )
         return
+    [path] = paths
     surveyed = _surveyed(out, plan.open_source(path), reading)
     for mount in plan.lost_mounts(path):
         surveyed.findings.add("unreadable", f"{mount}/", "another file system was mounted here, and is gone")
@@ -105,7 +107,7 @@ def build(
 def _build_by_workers(
     out: IndexPlace,
     plan: BuildRecord,
-    path: Location,
+    paths: Sequence[Location],
     open_or_create: Callable[[], Index],
     workers: RayWorkers,
     *,
@@ -115,21 +117,22 @@ def _build_by_workers(
     from rader_plugins.ingestion.survey import Survey
 
     started = time.monotonic()
-    source = open_source(path, plan)
+    sources = open_sources(paths, plan)
     with contextlib.closing(open_or_create()) as index:
         out.write_record(plan)
         with resumable(lambda: f"{count(len(index), 'document')} committed in {out}"):
-            building = build_by_workers(index, source, workers)
+            building = build_by_workers(index, sources, workers)
             _finish(index, building.outcome)
+        title = ", ".join(map(str, paths))
         if not building.read:
             reason = f" ({losses})" if (losses := building.findings.losses()) else ""
-            raise InputError(f"{path} holds no texts: nothing was indexed{reason}.")
-        surveyed = Survey(source, findings=building.findings)
-        surveyed.findings.take(source.listed)
+            raise InputError(f"{title} holds no texts: nothing was indexed{reason}.")
+        surveyed = Survey(sources[0], findings=building.findings, title=title)
+        if message := repeated_message(building):
+            fail(message)
         _report(index, surveyed, building.outcome, out, started, verb="Built", verbose=verbose, json=json)
-    if message := repeated_message(building):
-        fail(message)
-        raise typer.Exit(1)
+        if message:
+            raise typer.Exit(1)
 
 
 @with_option_groups
@@ -151,7 +154,7 @@ def add(
 
     started = time.monotonic()
     with contextlib.closing(open_index(folder, choice)) as index:
-        plan, _ = reading.plan(folder, path)
+        plan, _ = reading.plan(folder, [path])
         surveyed = reading.survey(folder, plan.open_source(path), index)
         record = folder.read_record()
         if record is None or record.chunking != plan.chunking:
@@ -248,5 +251,5 @@ def _report(
         fail(f"The server refuses the texts of {len(outcome.refused):,} documents, which were not stored.")
         raise typer.Exit(1)
     if losses := surveyed.findings.losses(("unreadable", "faulty")):
-        fail(f"{surveyed.source.path} was not read completely: {losses}.")
+        fail(f"{surveyed.title} was not read completely: {losses}.")
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -107,8 +108,8 @@ class Reading:
         ),
     ] = False
 
-    def plan(self, place: IndexPlace, path: Location) -> tuple[BuildRecord, bool]:
-        """Join it with what the index in a folder remembers; also return whether ``path`` is its source as before,
+    def plan(self, place: IndexPlace, paths: Sequence[Location]) -> tuple[BuildRecord, bool]:
+        """Join it with what the index in a folder remembers; also return whether ``paths`` are its source as before,
 
         and read as before: other patterns, linked folders or columns make another source of a folder.
 
@@ -128,7 +129,7 @@ class Reading:
             chunking = requested
         else:
             chunking = resolve_chunking(record, (), requested, rechunk=self.rechunk)
-        source = absolute(path)
+        source = "\n".join(map(absolute, paths))
         same = record is not None and record.source == source
         before = record if record is not None and same else BuildRecord()
         plan = BuildRecord(

@@ -34,6 +34,7 @@ __all__ = [
     "SearchMode",
     "ServedModel",
     "SourcePath",
+    "SourcePaths",
     "TrustRemoteCode",
     "Verbose",
     "check_ranking",
@@ -66,15 +67,28 @@ OutFolder = Annotated[
         parser=IndexPlace,
     ),
 ]
+_SOURCE_HELP = (
+    "Folder of texts (.txt, .md, .rst), documents (PDF, Office, HTML, ...), tables (.csv, .tsv) and source code; a "
+    "BEIR folder (corpus.jsonl); a .jsonl or .parquet file with 'text' in every row, or a folder of such Parquet "
+    "files; or a single file. Also the URL of these in a store: s3://bucket/folder/."
+)
 SourcePath = Annotated[
     Any,  # a Location: typer takes no union
+    typer.Argument(metavar="PATH", parser=str, callback=read_location, help=_SOURCE_HELP, show_default=False),
+]
+
+
+def _read_locations(paths: list[str]) -> list[Any]:
+    return [read_location(path) for path in paths]
+
+
+SourcePaths = Annotated[
+    list[Any],
     typer.Argument(
-        metavar="PATH",
+        metavar="PATH...",
         parser=str,
-        callback=read_location,
-        help="Folder of texts (.txt, .md, .rst), documents (PDF, Office, HTML, ...), tables (.csv, .tsv) and source "
-        "code; a BEIR folder (corpus.jsonl); a .jsonl or .parquet file with 'text' in every row, or a folder of such "
-        "Parquet files; or a single file. Also the URL of these in a store: s3://bucket/folder/.",
+        callback=_read_locations,
+        help=f"{_SOURCE_HELP} With --ray, several of them.",
         show_default=False,
     ),
 ]

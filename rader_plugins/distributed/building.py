@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
@@ -32,6 +34,7 @@ __all__ = ["Building", "build"]
 
 _BATCH = 512  # documents of one write; the encoder cuts them into batches by their tokens
 _BLOCK = 1 << 20  # bytes of texts that go from those that read to those that encode
+_NAMED = 3  # ids that stand more than once
 _MEMORY = 512 << 20  # bytes of shared memory of a Ray that is started here
 # Ray sends figures about its use home and listens on all interfaces unless it is told otherwise.
 _LOCAL = {
@@ -50,12 +53,14 @@ class Building:
         findings: What was met while reading.
         read: How many documents were read.
         repeated: How many of them have an id that another has too: the text of one of these is stored.
+        repeated_ids: Some of these ids.
     """
 
     outcome: Outcome = field(default_factory=Outcome)
     findings: Findings = field(default_factory=Findings)
     read: int = 0
     repeated: int = 0
+    repeated_ids: list[str] = field(default_factory=list)
 
 
 def build(
@@ -108,9 +113,17 @@ def build(
             raise
         except Exception as error:
             raise EngineError(f"A worker of Ray failed: {_last_line(error)}") from error
-    ids = np.concatenate([np.zeros(0, np.uint64), *digests])
-    building.read, building.repeated = len(ids), len(ids) - len(np.unique(ids))
+    ids, counts = np.unique(np.concatenate([np.zeros(0, np.uint64), *digests]), return_counts=True)
+    building.read, building.repeated = int(counts.sum()), int(counts.sum()) - len(ids)
+    if building.repeated:
+        repeated = frozenset(ids[counts > 1].tolist())
+        names = (id for id in index.ids() if int.from_bytes(_digest(id), sys.byteorder) in repeated)
+        building.repeated_ids = list(itertools.islice(names, _NAMED))
     return building
+
+
+def _digest(id: str) -> bytes:
+    return hashlib.blake2b(id.encode(), digest_size=8).digest()
 
 
 def _taken(building: Building, report: dict[str, Any], ids: bytes) -> npt.NDArray[np.uint64]:
@@ -202,7 +215,7 @@ class _Reader:
             return
         for parent, count in chunks.items():
             yield "end", parent, str(count), ""
-        yield "findings", "", json.dumps(asdict(findings)), ""
+        yield "findings", "", json.dumps(asdict(findings.under(share.origin))), ""
 
 
 _COLUMNS = ("kind", "id", "text", "metadata")
@@ -233,7 +246,7 @@ class _Writer:
                 ends[row["id"]] = int(row["text"])
             else:
                 documents[row["id"]] = Document(row["id"], row["text"], json.loads(row["metadata"]))
-                digests.append(hashlib.blake2b(row["id"].encode(), digest_size=8).digest())
+                digests.append(_digest(row["id"]))
         try:
             if documents:
                 add_batch(self._index, list(documents.values()), outcome)

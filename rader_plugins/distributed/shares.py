@@ -19,7 +19,7 @@ from rader_plugins.ingestion.source import Source, open_source
 from rader_plugins.ingestion.store_urls import WEB
 from rader_plugins.ingestion.stores import Location, StorePath
 
-__all__ = ["Share", "open_shared_source", "shares_of"]
+__all__ = ["Share", "check_names", "open_shared_source", "origin_of", "shares_of", "shares_of_all"]
 
 _FILES = 16  # of a folder
 _BYTES = 4 << 20  # of a JSONL file
@@ -36,11 +36,13 @@ class Share:
         source: The source, with the files of this share alone.
         start, end: Bytes of a JSONL file: the rows that begin there. Row groups of a Parquet file. Unused for files of
             a folder.
+        origin: What stands before names of files in findings, where several sources are read.
     """
 
     source: Source
     start: int = 0
     end: int = 0
+    origin: str = ""
 
     def documents(self, findings: Findings) -> Iterator[Document]:
         """Yield the documents, or their chunks.
@@ -128,6 +130,37 @@ def open_shared_source(
     return source
 
 
+def check_names(sources: Sequence[Source]) -> None:
+    """Refuse sources whose files would have the same ids, as far as that is known before they are read.
+
+    Raises:
+        InputError: An id stands in two of them; both are named.
+    """
+    first: dict[str, Location] = {}
+    for source in sources:
+        for file in source.files if source.kind == "text" and source.columns is None else ():
+            name = source.name_of(file)
+            if (other := first.setdefault(name, file)) is not file:
+                raise InputError(
+                    f"The id {name!r} stands twice: {other} and {file}. Nothing was encoded: name a folder that holds "
+                    "both, or build two indexes."
+                )
+
+
+def shares_of_all(sources: Sequence[Source], workers: int = 1) -> list[Share]:
+    """Cut sources into shares; in findings the files of several have the name of their source before their own."""
+    if len(sources) == 1:
+        return shares_of(sources[0], workers)
+    return [replace(share, origin=origin_of(source)) for source in sources for share in shares_of(source, workers)]
+
+
+def origin_of(source: Source) -> str:
+    """Return what stands before the name of a file of a source, where several are read: the way to it."""
+    path = str(source.path)
+    is_file = [str(file) for file in source.files] == [path]
+    return f"{path.rpartition('/')[0] if is_file else path.rstrip('/')}/"
+
+
 def shares_of(source: Source, workers: int = 1) -> list[Share]:
     """Cut a source into shares: some for each worker, also of a small source."""
     least = workers * _EACH
@@ -153,6 +186,8 @@ def _shares_of_rows(source: Source, least: int) -> list[Share]:
     if source.kind == "parquet":
         count = group_count(file)
         return [Share(source, group, group + 1) for group in range(count)] if count else [Share(source, 0, _ALL)]
-    size = file.size or 0 if isinstance(file, StorePath) else file.stat().st_size
+    size = file.size if isinstance(file, StorePath) else file.stat().st_size
+    if size is None:
+        return [Share(source, 0, _ALL)]
     step = max(1, min(_BYTES, size // least))
     return [Share(source, start, min(start + step, size)) for start in range(0, size, step)]

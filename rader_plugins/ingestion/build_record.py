@@ -29,7 +29,7 @@ class BuildRecord:
     Args:
         chunking: How its texts were split; None if they are whole.
         source: Absolute path of what it was built from, or its URL without what is secret in it; None if it was only
-            added to.
+            added to. Of several, each has a line.
         globs, encoding, follow_links: How that was read.
         mounts: Folders below the source, relative, on which other file systems were mounted.
         columns: What the columns of its tables are for; None if tables are texts.

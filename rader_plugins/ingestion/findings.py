@@ -92,6 +92,13 @@ class Findings:
         self.update(other, KINDS)
         self.replaced += other.replaced
 
+    def under(self, origin: str) -> Findings:
+        """Return the same with something before each name."""
+        if not origin:
+            return self
+        names = {kind: {origin + name: detail for name, detail in of.items()} for kind, of in self.names.items()}
+        return Findings(names, self.replaced)
+
     def clean(self, value: Any) -> Any:
         """Return a JSON value with its lone surrogates replaced by U+FFFD, keys included; count them."""
         if isinstance(value, str):

@@ -65,6 +65,7 @@ class Survey:
         parents: Ids of the documents that were read, or that what was read are chunks of.
         records: Absolute path -> record of each file, for the next time.
         unchanged: How many documents of unchanged files are not read.
+        title: What messages call the source.
     """
 
     source: Source
@@ -73,8 +74,12 @@ class Survey:
     parents: set[str] = field(default_factory=set)
     records: dict[str, FileRecord] = field(default_factory=dict)
     unchanged: int = 0
+    title: str = ""
     _spool: Spool | None = None
     _files: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.title = self.title or str(self.source.path)
 
     def documents(self, findings: Findings | None = None) -> Iterator[Document]:
         """Yield the documents that were read; rows of a JSONL file are read again.

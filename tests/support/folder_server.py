@@ -14,15 +14,21 @@ class FolderServer:
 
     Attributes:
         statuses: Path of a request, as it is sent -> the status with which it is refused.
+        is_down: Whether each connection is closed without an answer.
         requests: Path with query of each request, in order.
     """
 
     def __init__(self, folder: Path) -> None:
         self.statuses: dict[str, int] = {}
         self.requests: list[str] = []
+        self.is_down = False
         server = self
 
         class Handler(SimpleHTTPRequestHandler):
+            def handle(self) -> None:
+                if not server.is_down:
+                    super().handle()
+
             def send_head(self) -> Any:
                 server.requests.append(self.path)
                 if status := server.statuses.get(self.path.partition("?")[0]):
@@ -35,6 +41,7 @@ class FolderServer:
 
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 64
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that went away is no failure of the server."""
@@ -49,8 +56,5 @@ class FolderServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
         self._http.shutdown()
         self._http.server_close()

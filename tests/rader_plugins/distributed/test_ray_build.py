@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rader_plugins import Document, open_index
-from rader_plugins.distributed import open_shared_source, shares_of
+from rader_plugins.distributed import check_names, open_shared_source, shares_of
 from rader_plugins.errors import InputError
 from rader_plugins.ingestion import Chunking, Findings
 from rader_plugins.ingestion.tables import TableColumns
@@ -114,29 +114,36 @@ def test_a_store_with_faulty_files_is_built_twice_as_the_embedded_build_has_its_
         server.statuses["/gone.txt"] = 404
         (folder / "gone.txt").write_text("in the listing alone")
         by_ray = ("index", "build", server.url, "--out", url, "--ray", "local", "--model", "mini", "--json")
-        summaries = [finished(started(tmp_path, *by_ray), code=1) for _ in range(2)]
+        first, _ = finished(started(tmp_path, *by_ray), code=1)
+        # And once more, with another source beside it, of which two rows have the same id.
+        more = write_rows(tmp_path / "more.jsonl", *[{"id": "more", "text": "x"}] * 2, {"id": "y"})
+        second, said = finished(started(tmp_path, *by_ray[:3], more, *by_ray[3:]), code=1)
     (folder / "gone.txt").unlink()
-    expected = finished(
+    expected, _ = finished(
         started(tmp_path, "index", "build", folder, "--out", tmp_path / "index", "--model", "mini", "--json"), code=0
     )
-    first, second = summaries
     assert first["findings"].pop("unreadable") == {"gone.txt": "it is not there"}
-    assert second["findings"].pop("unreadable") == {"gone.txt": "it is not there"}
     expected["findings"].pop("unreadable")
-    assert first["findings"] == second["findings"] == expected["findings"]
+    assert first["findings"] == expected["findings"]
     assert first["encoded"] == first["added"] == expected["added"] == 40
-    assert (second["encoded"], second["added"], second["unchanged"]) == (0, 0, 40)
+    assert (second["encoded"], second["added"], second["documents"]) == (1, 1, 41)
+    assert second["unchanged"] >= 40
+    assert second["findings"]["unreadable"] == {f"{server.url}gone.txt": "it is not there"}
+    assert list(second["findings"]["faulty"]) == [f"{more}, byte 56"]
+    assert second["findings"]["hidden"] == {f"{server.url}.hidden.txt": ""}
+    assert "1 of 42 documents share their id with another, such as 'more'" in said
     stored = []
     for place in (url, str(tmp_path / "index")):
         with contextlib.closing(open_index(place)) as index:
             stored.append({document.id: document for document in index.get(sorted(index.ids()))})
+    assert stored[0].pop("more").text == "x"
     assert stored[0] == stored[1]
 
 
-def finished(process: subprocess.Popen[str], code: int) -> Any:
+def finished(process: subprocess.Popen[str], code: int) -> tuple[Any, str]:
     out, errors = process.communicate(timeout=600)
     assert process.returncode == code, errors
-    return json.loads(out)
+    return json.loads(out), errors
 
 
 def _stored(url: str) -> int:
@@ -241,6 +248,16 @@ def test_parquet_files_are_chosen_and_no_option_is_ignored(tmp_path: Path) -> No
     for path, globs in ((tmp_path / "a.parquet", []), (tmp_path / "deep", []), (tmp_path, ["*.parquet"])):
         with pytest.raises(InputError, match="--rows"):
             open_shared_source(path, globs, None, columns=TableColumns(("text",), "id"))
+
+
+def test_files_of_two_sources_with_the_same_id_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    for name in ("a/x.txt", "a/y.txt", "b/y.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("prime")
+    sources = [open_shared_source(tmp_path / name, (), None) for name in ("a", "b")]
+    with pytest.raises(InputError, match=r"'y\.txt' stands twice: .*a.y\.txt and .*b.y\.txt"):
+        check_names(sources)
+    check_names([sources[0], open_shared_source(write_rows(tmp_path / "y.jsonl", *rows(2)), (), None)])
 
 
 def test_rows_that_cannot_be_used_are_named_and_keep_out_no_others(tmp_path: Path) -> None:

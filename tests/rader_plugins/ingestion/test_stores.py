@@ -235,7 +235,7 @@ def test_a_store_that_does_not_answer_ends_the_reading_and_is_named(
     with pytest.raises(SourceError, match=r"does not answer \(status 503\)"):
         list(reading)
     assert server.requests[before:].count("/deep/latin.txt") == 2  # and once more
-    server.stop()
+    server.is_down = True
     for source in (server.url, f"{server.url}a.txt"):
         with pytest.raises(SourceError, match=r"does not answer .*the same command goes on"):
             read(source)
