@@ -6,8 +6,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
-from rader_plugins.analysis import analyze
-
 __all__ = ["UNSPACED", "digest", "ngrams", "normal", "shared_words", "word_overlap", "words"]
 
 UNSPACED = (
@@ -63,6 +61,8 @@ def shared_words(query: str, document: str) -> float:
         >>> shared_words("How many guests share a hobby?", "Of six guests three share one.")
         0.4
     """
+    from rader_plugins.analysis import analyze  # brings numpy, which `rader --help` can do without
+
     query_terms = set(analyze(query))
     return len(query_terms & set(analyze(document))) / len(query_terms) if query_terms else 0.0
 
@@ -77,6 +77,8 @@ def word_overlap(first: str, second: str) -> float:
         >>> word_overlap("How many guests share a hobby, we ask as we do not know?", "Guests share tables.")
         0.6666666666666666
     """
+    from rader_plugins.analysis import analyze
+
     first_terms, second_terms = set(analyze(first)), set(analyze(second))
     smaller = min(len(first_terms), len(second_terms))
     return len(first_terms & second_terms) / smaller if smaller else 0.0
