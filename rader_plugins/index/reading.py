@@ -160,8 +160,10 @@ class IndexReader:
         return await in_thread(self.search, request)
 
     def _search_newest(self, request: SearchRequest, vectors: Vector | None) -> list[list[Hit]]:
-        # A single BM25 search is so short that asking for a newer commit first would show; `fetch` finds it out too.
-        brief = request.mode == "bm25" and len(request.queries) == 1 and request.filter is None
+        # Some searches are so short that asking for a newer commit first would show; `fetch` finds it out too.
+        last = self._snapshot
+        approximate = request.mode == "dense" and last is not None and last.approximate is not None
+        brief = (request.mode == "bm25" or approximate) and len(request.queries) == 1 and request.filter is None
         for attempt in range(_ATTEMPTS):
             hits = self._search_once(self.snapshot(newest=attempt > 0 or not brief), request, vectors)
             if hits is not None:

@@ -85,7 +85,7 @@ def gather(shards: Sequence[Array], starts: Sequence[int], rows: Array) -> Array
 
 
 def _picked(vectors: Array, rows: Array) -> Array:
-    return np.asarray(vectors[rows])
+    return vectors.take(rows, axis=0)  # faster than indexing, which iterates over what it copies
 
 
 def gather_scores(
@@ -114,5 +114,8 @@ def gather_scores(
         vectors = gather(shards, starts, rows[positions]).astype(precision, copy=False)
         scores[positions] = np.einsum("ij,j->i", vectors, wide)
 
-    share(score, range(0, len(rows), _GATHER))
+    if len(rows) <= _GATHER:
+        score(0)
+    else:
+        share(score, range(0, len(rows), _GATHER))
     return scores

@@ -90,6 +90,18 @@ def test_a_damaged_structure_is_left_out(vectors: np.ndarray, tmp_path: Path, ca
     assert index.stats()["ann_rows"] == ROWS
 
 
+def test_what_another_writer_commits_is_in_the_next_search(vectors: np.ndarray, tmp_path: Path) -> None:
+    build(tmp_path / "i", vectors[:1000], "hnsw").close()
+    reader, writer = (RaderIndex.open(tmp_path / "i", HashEncoder(DIMENSION)) for _ in range(2))
+    assert reader.stats()["ann_rows"] == 1000
+    before = search(reader, vectors[:1])[0]
+    for name in ("new", "newer"):
+        writer.add([Document(id=name, text="x")], vectors=vectors[:1])
+        assert name in search(reader, vectors[:1])[0]
+    writer.delete(["new", "newer", *before])
+    assert not {"new", "newer", *before} & search(reader, vectors[:1])[0].keys()
+
+
 def test_few_rows_are_searched_exactly(vectors: np.ndarray) -> None:
     index = build(None, vectors[:500], "hnsw")
     assert index.stats()["ann_rows"] == 0
