@@ -17,6 +17,8 @@ from rader_plugins.ingestion.stores import StorePath, tag_of
 
 __all__ = ["StoredFolder", "list_store", "single_object"]
 
+_DEEPEST = 100  # folders below each other
+
 
 @dataclass
 class StoredFolder:
@@ -150,6 +152,8 @@ def _walked(path: StorePath, findings: Findings) -> Iterator[tuple[str, StorePat
                 findings.add("hidden", f"{name}/")
             elif is_folder and information.get("islink"):
                 findings.add("links", f"{name}/", "a linked folder, not followed")
+            elif is_folder and name.count("/") >= _DEEPEST:
+                findings.add("unreadable", f"{name}/", f"more than {_DEEPEST} folders deep: does it lead to itself?")
             elif is_folder and f"{key.rstrip('/')}/" not in entered:
                 entered.add(f"{key.rstrip('/')}/")
                 folders.append(key)

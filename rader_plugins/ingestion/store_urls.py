@@ -14,6 +14,7 @@ AZURE = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")
 _WITH_USER = (*WEB, "ftp", "sftp", "ssh", "smb")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _CREDENTIALS = re.compile(r"\b([A-Za-z][\w+.-]*://)(?:[^\s/@'\"]*@)?([^\s?'\"<>]*)(\?[^\s'\"<>)]*)?")
+_NO_PORT = re.compile(r":[^:\]]*[^:\]\d][^:\]]*$")
 _LONGEST_REASON = 200  # characters
 
 
@@ -47,8 +48,13 @@ def check_url(protocol: str, names: str) -> None:
     Raises:
         InputError: It has such a part, or names nothing; the message is without what is secret in it.
     """
-    shown = shown_location(f"{protocol}://{names}")
     host = names.partition("/")[0]
+    if _NO_PORT.search(host.rpartition("@")[2]):  # a password with a slash, it may be
+        raise InputError(
+            f"What stands before the first / of the {protocol}:// URL is no host (it is not repeated here, since a "
+            "password may stand in it); characters such as @ / # in a password are written as %40 %2F %23."
+        )
+    shown = shown_location(f"{protocol}://{names}")
     if not names.strip("/ ") and protocol != "memory":
         raise InputError(f"{shown} names no bucket or host: {protocol}://NAME/path.")
     if protocol not in WEB and _query(names):

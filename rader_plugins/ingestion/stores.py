@@ -50,7 +50,7 @@ _PACKAGES = {
 _LARGEST = 1 << 30  # bytes of an object that is read as a whole
 _WAITS = (0.5, 2.0)  # seconds before another try
 _SILENCE = 60.0  # seconds without an answer of a web server
-_BUFFER = 1 << 20
+_BUFFER, _BLOCK = 1 << 20, 1 << 20
 _BUSY = (429, 502, 503, 504)
 # Names of errors that say that a store is not reached; of builtins, aiohttp, botocore and fsspec.
 _UNREACHABLE = {"ConnectionError", "ClientConnectionError", "ClientPayloadError", "HTTPClientError", "TimeoutError"}
@@ -225,7 +225,8 @@ class StorePath:
             return self.copied().open(mode)
         if self.copy is not None:
             return self.copy.path(self).open("rb")
-        stream = self.store.call(lambda system: system.open(self.address, "rb"))
+        # Each request reads ahead by a block, of which s3fs has 50 MB: a share of rows has 4.
+        stream = self.store.call(lambda system: system.open(self.address, "rb", block_size=_BLOCK))
         is_plain = isinstance(stream, io.BytesIO | io.BufferedReader)
         return stream if is_plain else io.BufferedReader(stream, _BUFFER)
 
@@ -269,8 +270,12 @@ class LocalCopy:
             if self._path is None:
                 handle, name = tempfile.mkstemp(prefix="rader-object-", suffix=of.suffix)
                 os.close(handle)
-                weakref.finalize(self, Path(name).unlink, missing_ok=True)
-                of.store.call(lambda system: system.get_file(of.address, name))
+                removal = weakref.finalize(self, Path(name).unlink, missing_ok=True)
+                try:
+                    of.store.call(lambda system: system.get_file(of.address, name))
+                except BaseException:
+                    removal()  # who holds this object may be killed before it is freed
+                    raise
                 self._path = Path(name)
             return self._path
 

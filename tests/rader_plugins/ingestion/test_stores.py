@@ -35,6 +35,7 @@ FILES = {
     "\u00fcber/n\u00f6tig.md": "# \u00dcber\n\nprime".encode(),
     "odd #?*[x]{y}&.txt": b"odd",
     "deep/er/code.py": b"def f():\n    return 1\n",
+    "deep-er/x.txt": b"stands behind what lies in deep",
     "deep/empty.txt": b"",
     "deep/zeros.txt": bytes(9),
     "deep/latin.txt": "na\u00efve caf\u00e9".encode("latin-1"),
@@ -125,7 +126,7 @@ def test_a_store_gives_what_the_same_folder_gives(folder: Path, server: FolderSe
             assert read(url, globs=globs) == expected, url
     if not globs:
         assert expected is not None
-        assert len(expected[0]) == 7
+        assert len(expected[0]) == 8
         assert set(expected[1]) == {"empty", "binary", "left_out", "hidden", "guessed"}
 
 
@@ -214,7 +215,7 @@ def test_an_object_that_vanishes_or_may_not_be_read_is_named_and_keeps_out_no_ot
         "deep/er/": "no permission; credentials come from the environment",
         "deep/latin.txt": "its server answers with status 500",
     }
-    assert len(documents) == 3
+    assert len(documents) == 4
     for opened in [open_source(f"shelf://{folder}"), open_source(in_memory(folder))]:
         (folder / "a.txt").unlink(missing_ok=True)
         fsspec.filesystem("memory").store.pop("/notes/a.txt", None)
@@ -311,6 +312,17 @@ def test_credentials_that_would_not_be_used_are_refused_and_not_repeated(url: st
     assert not any(secret in str(caught.value) for secret in SECRETS)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2/x@host/a.txt", "s3://AKIA1234:hunter2/x@bucket/a", "ftp://me:hunter2/@h"]
+)
+def test_a_password_with_a_slash_is_not_taken_for_a_host_and_shown(url: str) -> None:
+    with pytest.raises(InputError, match="%2F") as caught:
+        read_location(url)
+    assert not any(secret in str(caught.value) for secret in SECRETS)
+    for right in ("http://[::1]:8000/a.txt", "http://host:80/b:c/a@b.txt", "https://me:hunter2@host:8443/a.txt"):
+        assert isinstance(read_location(right), StorePath)
+
+
 def test_a_signed_url_is_read_and_leaves_no_trace(tmp_path: Path, server: FolderServer, folder: Path) -> None:
     write_rows(folder / "rows.jsonl", {"text": "without an id"})
     url = f"http://AKIA1234:hunter2@{server.host}/rows.jsonl?X-Amz-Signature=deadbeef"
@@ -383,14 +395,40 @@ def test_an_object_that_changes_between_its_shares_is_no_mixture(tmp_path: Path)
     assert findings.names == {"unreadable": {"rows.jsonl": "it has changed since it was listed: run the command again"}}
 
 
+def test_a_share_of_rows_does_not_fetch_much_more_than_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.spec import AbstractBufferedFile
+
+    path = tmp_path / "rows.jsonl"
+    row = json.dumps({"id": "d", "text": "prime " * 40}).encode() + b"\n"
+    path.write_bytes(row * (12_000_000 // len(row)))
+    fetched: list[int] = []
+
+    class Ranges(AbstractBufferedFile):  # what the packages of stores open, by default with blocks of their own size
+        DEFAULT_BLOCK_SIZE = 50 << 20
+
+        def _fetch_range(self, start: int, end: int) -> bytes:
+            fetched.append(end - start)
+            return path.read_bytes()[start:end]
+
+    def opened(self: Shelf, address: str, mode: str = "rb", block_size: Any = "default", **_: Any) -> Any:
+        return Ranges(self, address, mode, block_size=block_size, size=path.stat().st_size)
+
+    monkeypatch.setattr(FlatShelf, "open", opened)
+    shares = shares_of(open_shared_source(f"flatshelf://{path}", (), None))
+    rows = sum(1 for share in shares for _ in share.documents(Findings()))
+    assert rows == 12_000_000 // len(row)
+    assert len(shares) > 2
+    assert sum(fetched) < 2 * path.stat().st_size
+
+
 def test_a_text_that_is_too_large_is_named(folder: Path, server: FolderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_LARGEST", 30)
+    monkeypatch.setattr(stores, "_LARGEST", 50)
     (folder / "a.txt").write_bytes(b"prime " * 10)
     for url in (f"shelf://{folder}", server.url):
         documents, findings = read(url)
         assert set(findings["unreadable"]) == {"a.txt"}
         assert "60 bytes" in findings["unreadable"]["a.txt"]
-        assert len(documents) == 6
+        assert len(documents) == 7
 
 
 def test_many_names_are_listed_with_one_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
