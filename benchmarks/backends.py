@@ -1,11 +1,14 @@
 """What runs a model on a CPU: torch in float32 and bfloat16, ONNX Runtime; against sentence-transformers' defaults.
 
+Where OpenVINO is installed, it runs the same ONNX file in float32, with our batches, tokenising and pooling.
+
 `--sets FOLDER:SPLIT ...` also prints nDCG@10 of dense search in float32 and in bfloat16 over BEIR folders.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import random
 import tempfile
 from pathlib import Path
@@ -19,9 +22,10 @@ from reranking import cross_encoder, varied_documents
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from rader_plugins import RaderIndex, RaderRetriever, load_encoder
+from rader_plugins.encoding.onnx_encoder import OnnxEncoder
 from rader_plugins.evaluation import RetrievalDataset, evaluate, index_corpus
 from rader_plugins.processor import computes_bfloat16, shown_features
-from rader_plugins.recipes.resolve import resolve
+from rader_plugins.recipes.resolve import ONNX_FILE, resolve
 from rader_plugins.reranking import load_reranker
 from rader_plugins.reranking.onnx_export import export_model
 
@@ -32,6 +36,34 @@ def with_precisions(onnx: dict[str, Path], load: Any, original: str) -> dict[str
     if computes_bfloat16():
         ways["torch, bfloat16"] = load(original, device="cpu", dtype="bfloat16", show_progress=False)
     return ways | {f"ONNX, {name}": load(folder, show_progress=False) for name, folder in onnx.items()}
+
+
+class OpenVino:
+    """Runs an ONNX file in place of :class:`rader_plugins.encoding.onnx_model.OnnxModel`."""
+
+    def __init__(self, file: Path, inputs: dict[str, Any]) -> None:
+        import openvino
+
+        core = openvino.Core()
+        self._model = core.compile_model(core.read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._inputs = inputs
+
+    def run(self, ids: Any, mask: Any, output: str) -> Any:
+        features = {"input_ids": ids, "attention_mask": np.ones_like(ids) if mask is None else mask}
+        feed = {name: features.get(name, np.zeros_like(ids)).astype(kind) for name, kind in self._inputs.items()}
+        return self._model(feed)[output]
+
+
+def with_openvino(folder: Path) -> OnnxEncoder | None:
+    """Return an encoder that OpenVINO runs, or None, said, where it is not installed."""
+    encoder = load_encoder(folder, backend="onnx", shared=False, show_progress=False)
+    assert isinstance(encoder, OnnxEncoder)
+    try:
+        encoder._onnx = OpenVino(folder / ONNX_FILE, encoder._onnx.inputs)  # type: ignore[assignment]
+    except ImportError:
+        print("| OpenVINO | not run: it is not installed | | | |", flush=True)
+        return None
+    return encoder
 
 
 def exported(model: str, kind: Any, folder: Path, precisions: list[str], report: Report) -> dict[str, Path]:
@@ -51,7 +83,10 @@ def exported(model: str, kind: Any, folder: Path, precisions: list[str], report:
 
 def measure_encoders(report: Report, options: argparse.Namespace, folder: Path) -> None:
     peer = SentenceTransformer(resolve("mini").location, device="cpu")
-    ways = with_precisions(exported("mini", "retriever", folder, options.precisions, report), load_encoder, "mini")
+    onnx = exported("mini", "retriever", folder, options.precisions, report)
+    ways = with_precisions(onnx, load_encoder, "mini")
+    if "fp32" in onnx and (other := with_openvino(onnx["fp32"])) is not None:
+        ways["OpenVINO, fp32"] = other
     limits = {"ONNX, fp32": Limit(0.5)}
     asked = (questions() * 3)[: options.queries]
     contenders: dict[str, Any] = {"peer": lambda text: peer.encode([text])}
@@ -120,7 +155,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=[], metavar="FOLDER:SPLIT")
     parser.add_argument("--only-quality", action="store_true", help="only what --sets asks for")
     options = parser.parse_args()
-    report = Report("backends", options, ("torch", "sentence-transformers", "onnxruntime"))
+    others = [name for name in ("openvino",) if importlib.util.find_spec(name)]
+    report = Report("backends", options, ("torch", "sentence-transformers", "onnxruntime", *others))
     report.notes["features of the processor"] = shown_features()
     if not options.only_quality:
         if not computes_bfloat16():

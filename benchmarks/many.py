@@ -21,11 +21,13 @@ from unittest import mock
 
 from common import Limit, Report, Row, arguments, questions
 from index import as_documents, build, search
+from sentence_transformers import SentenceTransformer
 from synthetic import Synthesis
 
 from rader_plugins import Encoder, RaderRetriever, load_encoder
 from rader_plugins.encoding.http import HTTPEncoder
 from rader_plugins.encoding.lane import LoadedModel
+from rader_plugins.encoding.local import LocalEncoder
 from rader_plugins.recipes.resolve import resolve
 from rader_plugins.reranking.onnx_export import export_model
 
@@ -80,6 +82,11 @@ def measure_encoder(report: Report, name: str, encoder: Encoder, options: Any) -
     report.add(Row(title, speed["together"], "queries/s", speed["alone"], "one by one", limit))
     processor = {way: 1000 * median(seconds for _, seconds in values) for way, values in rates.items()}
     report.add(Row(f"{title}, processor time", processor["together"], "ms", processor["alone"], "one by one"))
+    if isinstance(encoder, LocalEncoder):
+        peer = SentenceTransformer(encoder.location, device="cpu")
+        rates["peer"] = [throughput(lambda text: peer.encode([text]), texts, 1) for _ in range(options.rounds)]
+        rate = median(rate for rate, _ in rates["peer"])
+        report.add(Row(title, speed["together"], "queries/s", rate, "SentenceTransformer.encode, one after another"))
 
 
 @contextlib.contextmanager
