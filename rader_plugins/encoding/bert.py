@@ -8,7 +8,7 @@ tokenizer included) is left to the libraries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from rader_plugins.recipes.st_directory import read_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PlainBert", "read_bert"]
+__all__ = ["BertStates", "PlainBert", "read_bert", "read_checkpoint"]
 
 _WEIGHTS = "model.safetensors"
 # Modules of a layer, and the rows and columns of their weights: w is the width of a state, i that of the inner layer.
@@ -52,11 +52,10 @@ _SETTINGS: dict[str, tuple[Any, ...]] = {
 }
 
 
-class PlainBert:
-    """A BERT encoder with its pooling, called as a SentenceTransformer is.
+class BertStates:
+    """A BERT encoder: from token ids to the states of tokens.
 
     Args:
-        recipe: States pooling and normalisation.
         config: The checkpoint's ``config.json``.
         weights: Its tensors by name, without a prefix, all on one device and in one precision.
         tokenizer: What reads texts, without transformers.
@@ -64,18 +63,12 @@ class PlainBert:
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        config: Mapping[str, Any],
-        weights: Mapping[str, Tensor],
-        tokenizer: FileTokenizer,
-        options: LoadOptions,
+        self, config: Mapping[str, Any], weights: Mapping[str, Tensor], tokenizer: FileTokenizer, options: LoadOptions
     ) -> None:
         self._torch = import_extra("torch", "local")
         self.weights = weights
         self.tokenizer = tokenizer
         self.options = options
-        self._recipe = recipe
         self._heads = int(config["num_attention_heads"])
         self._epsilon = float(config["layer_norm_eps"])
         self._layers = [
@@ -100,28 +93,12 @@ class PlainBert:
     def _words(self) -> Tensor:
         return self.weights["embeddings.word_embeddings.weight"]
 
-    def get_embedding_dimension(self) -> int:
-        """Return the length of the vectors."""
-        return int(self._words.shape[1])
-
-    def __call__(self, features: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return ``sentence_embedding``, shape (n, dimension).
-
-        Args:
-            features: ``input_ids`` of shape (n, tokens), padded on the right; ``attention_mask`` of that shape, absent
-                where nothing is padded; ``prompt_length``, the number of first tokens that are not pooled, if any.
-        """
-        ids, mask = features["input_ids"], features.get("attention_mask")
-        vectors = self._pooled(self._states(ids, mask), mask, features.get("prompt_length", 0))
-        if self._recipe.normalize:
-            vectors = self._torch.nn.functional.normalize(vectors, p=2, dim=1)
-        return {"sentence_embedding": vectors}
-
-    def _states(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the states of tokens, shape (n, tokens, dimension)."""
+    def _states(self, ids: Tensor, mask: Tensor | None, types: Tensor | None = None) -> Tensor:
+        """Return the states of tokens, shape (n, tokens, dimension); without token types all are 0."""
         functions = self._torch.nn.functional
         count, length = ids.shape
-        states = functions.embedding(ids, self._words) + self.weights["embeddings.token_type_embeddings.weight"][0]
+        kinds = self.weights["embeddings.token_type_embeddings.weight"]
+        states = functions.embedding(ids, self._words) + (kinds[0] if types is None else kinds[types])
         states = states + self.weights["embeddings.position_embeddings.weight"][:length]
         states = self._scaled(states, *(self.weights[f"embeddings.LayerNorm.{part}"] for part in ("weight", "bias")))
         allowed = None if mask is None else mask.bool()[:, None, None, :].expand(count, 1, length, length)
@@ -144,6 +121,36 @@ class PlainBert:
         )
         return normalised
 
+
+class PlainBert(BertStates):
+    """A BERT encoder with its pooling, called as a SentenceTransformer is.
+
+    Args:
+        recipe: States pooling and normalisation.
+        parts: What :func:`read_checkpoint` returned.
+    """
+
+    def __init__(self, recipe: Recipe, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._recipe = recipe
+
+    def get_embedding_dimension(self) -> int:
+        """Return the length of the vectors."""
+        return int(self._words.shape[1])
+
+    def __call__(self, features: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return ``sentence_embedding``, shape (n, dimension).
+
+        Args:
+            features: ``input_ids`` of shape (n, tokens), padded on the right; ``attention_mask`` of that shape, absent
+                where nothing is padded; ``prompt_length``, the number of first tokens that are not pooled, if any.
+        """
+        ids, mask = features["input_ids"], features.get("attention_mask")
+        vectors = self._pooled(self._states(ids, mask), mask, features.get("prompt_length", 0))
+        if self._recipe.normalize:
+            vectors = self._torch.nn.functional.normalize(vectors, p=2, dim=1)
+        return {"sentence_embedding": vectors}
+
     def _pooled(self, states: Tensor, mask: Tensor | None, prompt: int) -> Tensor:
         """Pool the states of tokens as sentence-transformers does, in a float32 sum where the precision is less."""
         torch = self._torch
@@ -164,7 +171,24 @@ class PlainBert:
 
 def read_bert(recipe: Recipe, folder: Path, options: LoadOptions) -> PlainBert | None:
     """Read the model of a recipe from a directory; None where it is not exactly what :class:`PlainBert` computes."""
-    if recipe.pooling == "model" or options.attn_implementation not in (None, "sdpa"):
+    if recipe.pooling == "model":
+        return None
+    parts = read_checkpoint(folder, options)
+    return None if parts is None else PlainBert(recipe, *parts)
+
+
+def read_checkpoint(
+    folder: Path, options: LoadOptions, head: Mapping[str, Sequence[str | int]] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor], FileTokenizer, LoadOptions] | None:
+    """Return what :class:`BertStates` is made of, or None where a directory holds anything else.
+
+    Args:
+        folder: The directory of the checkpoint.
+        options: Device and precision; an attention kernel that is named is the libraries'.
+        head: Name of a tensor behind the encoder -> its shape, in which "w" stands for the width of a state. With a
+            head, all of its tensors must be there.
+    """
+    if options.attn_implementation not in (None, "sdpa") or (folder / "adapter_config.json").is_file():
         return None
     if not all((folder / name).is_file() for name in ("config.json", "tokenizer.json", _WEIGHTS)):
         return None
@@ -172,13 +196,15 @@ def read_bert(recipe: Recipe, folder: Path, options: LoadOptions) -> PlainBert |
         config = read_json(folder / "config.json", dict)
         if config.get("model_type") != "bert" or not agrees(config, _SETTINGS) or not holds_bert_tokenizer(folder):
             return None
-        weights = _read_weights(folder / _WEIGHTS, _shapes(config), options)
-        return None if weights is None else PlainBert(recipe, config, weights, read_tokenizer(folder), options)
+        width = config["hidden_size"]
+        further = {name: [width if size == "w" else size for size in shape] for name, shape in (head or {}).items()}
+        weights = _read_weights(folder / _WEIGHTS, {**_shapes(config), **further}, options)
+        return None if weights is None else (config, weights, read_tokenizer(folder), options)
     except loading_errors():  # the libraries say what is wrong with a damaged directory
         return None
 
 
-def _shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
+def _shapes(config: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Return the shape of every tensor of an encoder, by name."""
     width, inner = config["hidden_size"], config["intermediate_size"]
     shapes = {
@@ -196,7 +222,7 @@ def _shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
     return shapes
 
 
-def _read_weights(file: Path, shapes: Mapping[str, list[int]], options: LoadOptions) -> dict[str, Tensor] | None:
+def _read_weights(file: Path, shapes: Mapping[str, list[Any]], options: LoadOptions) -> dict[str, Tensor] | None:
     """Return the tensors of an encoder, or None where there are others than its architecture has."""
     with import_extra("safetensors", "local").safe_open(str(file), framework="pt") as tensors:
         names = {name.removeprefix("bert."): name for name in tensors.keys()}  # noqa: SIM118 - it is no mapping

@@ -146,12 +146,14 @@ def holds_bert_tokenizer(folder: Path) -> bool:
     It builds that of BERT anew from the vocabulary and a few settings, and adds the tokens that the settings name.
     """
     settings = {**_settings(folder / "special_tokens_map.json"), **_stated(folder)}
-    stored = _settings(folder / "tokenizer.json")
+    content = _settings(folder / "tokenizer.json")
     names = ("cls", "sep", "unk", "pad", "mask")
     special = [_content(settings.get(f"{name}_token", f"[{name.upper()}]")) for name in names]
     first, last, unknown = special[:3]
-    template = [*_part("SpecialToken", first), *_part("Sequence", "A"), *_part("SpecialToken", last)]
-    model, tokens = stored.get("model") or {}, stored.get("added_tokens") or []
+    template = [_part("SpecialToken", first), _part("Sequence", "A"), _part("SpecialToken", last)]
+    pair = [*template, _part("Sequence", "B", 1), _part("SpecialToken", last, 1)]
+    joining = content.get("post_processor") or {}
+    model, tokens = content.get("model") or {}, content.get("added_tokens") or []
     parts = {
         "normalizer": {
             "type": "BertNormalizer",
@@ -170,16 +172,16 @@ def holds_bert_tokenizer(folder: Path) -> bool:
     }
     return (
         agrees(settings, _BERT_SETTINGS)
-        and all(stored.get(name) == part for name, part in parts.items())
+        and all(content.get(name) == part for name, part in parts.items())
         and all(model.get(name) == value for name, value in words.items())
-        and (stored.get("post_processor") or {}).get("single") == template
+        and (joining.get("single"), joining.get("pair")) == (template, pair)
         and {token.get("content") for token in tokens} == set(special)
         and all(_is_plain(token, model.get("vocab") or {}) for token in tokens)
     )
 
 
-def _part(kind: str, name: str | None) -> list[dict[str, Any]]:
-    return [{kind: {"id": name, "type_id": 0}}]
+def _part(kind: str, name: str | None, type_id: int = 0) -> dict[str, Any]:
+    return {kind: {"id": name, "type_id": type_id}}
 
 
 def _is_plain(token: Mapping[str, Any], vocabulary: Mapping[str, int]) -> bool:

@@ -11,10 +11,11 @@ import numpy as np
 
 from rader_plugins.encoding.batching import CPU_TOKENS, GPU_TOKENS, check_batch_tokens, pad_id, padded
 from rader_plugins.encoding.lane import LoadedModel, shared_model
-from rader_plugins.encoding.models import LoadOptions, pick_device, pick_dtype
+from rader_plugins.encoding.models import LoadOptions, local_folder, pick_device, pick_dtype
 from rader_plugins.encoding.texts import wants_progress
 from rader_plugins.errors import EncodingError, InputError, import_extra
 from rader_plugins.recipes import Recipe
+from rader_plugins.reranking.bert import PlainClassifier, read_classifier
 from rader_plugins.reranking.models import (
     Classifier,
     build_classifier,
@@ -101,16 +102,16 @@ class PointwiseReranker(ScoringReranker):
         else:
             loaded = LoadedModel(_Parts(classifier), str(classifier.model.device.type))
         parts: _Parts = loaded.model
-        self._model: Any = parts.classifier.model
+        model: Any = parts.classifier.model
         self._cross_encoder = parts.cross_encoder
-        self._is_decoder = reads_last_token(self._model)
+        self._is_decoder = reads_last_token(model)
         super().__init__(
             recipe,
             location=where,
             loaded=loaded,
             tokenizer=parts.classifier.tokenizer,
-            positions=getattr(self._model.config, "max_position_embeddings", None),
-            batch_tokens=batch_tokens or (CPU_TOKENS if self._model.device.type == "cpu" else GPU_TOKENS),
+            positions=getattr(model.config, "max_position_embeddings", None),
+            batch_tokens=batch_tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS),
             activation=activation,
             show_progress=show_progress,
         )
@@ -126,7 +127,34 @@ class PointwiseReranker(ScoringReranker):
     def model(self) -> Any:
         """The model. Whoever takes it may change it, so that it is not shared with rerankers that are loaded later."""
         self._loaded.take_off_the_shelf()
-        return self._model
+        return self._whole().model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer, as transformers has it."""
+        return self._whole().tokenizer
+
+    @property
+    def _model(self) -> Any:
+        return self._loaded.model.classifier.model
+
+    def _whole(self) -> Classifier:
+        """Return the classifier as transformers has it, which is loaded now where it was not needed until now."""
+        if isinstance(self._model, PlainClassifier):
+            self._loaded.run(self._load_whole)
+        parts: _Parts = self._loaded.model
+        return parts.classifier
+
+    def _load_whole(self) -> None:
+        plain = self._model
+        if isinstance(plain, PlainClassifier):
+            classifier = build_classifier(self.recipe, self.location, plain.options)
+            # Those that scores were made with, whatever the directory holds by now.
+            names = {name.removeprefix("bert."): name for name in classifier.model.state_dict()}
+            weights = {names[name]: tensor for name, tensor in plain.weights.items()}
+            classifier.model.load_state_dict(weights, strict=False)
+            keep_head_exact(classifier.model)
+            self._loaded.model = _Parts(classifier)
 
     @property
     def precision(self) -> str:
@@ -148,12 +176,12 @@ class PointwiseReranker(ScoringReranker):
 
     def _forward(self, batch: list[list[int]], types: list[list[int]] | None) -> Scores:
         torch, device = self._torch, self._model.device
-        ids, mask = padded(batch, pad_id(self.tokenizer))
+        ids, mask = padded(batch, pad_id(self._reader))
         features = {"input_ids": torch.from_numpy(ids).to(device)}
         if mask is not None:
             features["attention_mask"] = torch.from_numpy(mask).to(device)
         if types is not None:
-            features["token_type_ids"] = torch.from_numpy(padded(types, self.tokenizer.pad_token_type_id)[0]).to(device)
+            features["token_type_ids"] = torch.from_numpy(padded(types, self._reader.pad_token_type_id)[0]).to(device)
         with torch.inference_mode():
             logits = self._logits(features, batch)
             if tuple(logits.shape) != (len(batch), 1):
@@ -175,6 +203,8 @@ def _load(recipe: Recipe, location: str, options: LoadOptions, *, shared: bool) 
             cross_encoder = build_cross_encoder(recipe, location, options)
             classifier = Classifier(cross_encoder.transformers_model, cross_encoder.tokenizer)
             return LoadedModel(_Parts(classifier, cross_encoder), str(classifier.model.device.type))
+        if (plain := _plain(recipe, location, options)) is not None:
+            return LoadedModel(_Parts(Classifier(plain, plain.tokenizer)), plain.device.type)  # type: ignore[arg-type]
         classifier = build_classifier(recipe, location, options)
         keep_head_exact(classifier.model)
         return LoadedModel(_Parts(classifier), str(classifier.model.device.type))
@@ -183,3 +213,9 @@ def _load(recipe: Recipe, location: str, options: LoadOptions, *, shared: bool) 
         return load()
     # Of a directory the recipe's fingerprint holds the content.
     return shared_model(("reranker", recipe.fingerprint, str(Path(location).absolute()), options), load)
+
+
+def _plain(recipe: Recipe, location: str, options: LoadOptions) -> PlainClassifier | None:
+    if recipe.needs_remote_code and not options.trust_remote_code:
+        return None
+    return read_classifier(local_folder(location, recipe.revision, remote_code=options.trust_remote_code), options)

@@ -43,7 +43,7 @@ class ScoringReranker(Reranker):
         recipe: How pairs become scores, of kind ``reranker``.
         location: Directory or hub id of the checkpoint.
         loaded: The model and the thread that runs it.
-        tokenizer: The tokenizer of the checkpoint.
+        tokenizer: What reads pairs: it gives the ids of the checkpoint's tokenizer.
         positions: How many tokens the model has positions for, if it is limited.
         batch_tokens: Padded tokens in a batch.
         activation: ``"identity"`` gives raw logits, ``"sigmoid"`` maps them to 0..1 (same order, but large logits
@@ -70,12 +70,17 @@ class ScoringReranker(Reranker):
         self.location: str = location
         self.activation = activation
         self.show_progress = show_progress
-        self.tokenizer: Any = tokenizer
+        self._reader: Any = tokenizer
         self.batch_tokens = batch_tokens
         self._loaded = loaded
         self._positions = positions if positions is not None and positions > 0 else None
         self._count_lock = Lock()
         self._truncated = 0
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer."""
+        return self._reader
 
     @abstractmethod
     def _forward(self, batch: list[list[int]], types: list[list[int]] | None) -> Scores:
@@ -139,7 +144,7 @@ class ScoringReranker(Reranker):
         return self._by_tokens(pairs)
 
     def _by_tokens(self, pairs: list[tuple[str, str]]) -> Scores:
-        tokens = tokenize_pairs(self.tokenizer, self.recipe, pairs, self._positions)
+        tokens = tokenize_pairs(self._reader, self.recipe, pairs, self._positions)
         if tokens.truncated:
             self._report_truncated(tokens)
         lengths = [len(row) for row in tokens.ids]
