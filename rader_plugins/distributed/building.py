@@ -95,7 +95,7 @@ def build(
         read = data.from_items([{"share": number} for number in range(len(shares))]).map_batches(
             _Reader(shares), batch_size=1, batch_format="pyarrow", num_cpus=0.5
         )
-        written = read.map_batches(
+        reports = read.map_batches(
             _Writer,
             fn_constructor_args=(index,),
             batch_size=_BATCH,
@@ -106,7 +106,7 @@ def build(
         building, digests = Building(), []
         try:
             with progress("Encoding", None) as advance:
-                for row in written.iter_rows():
+                for row in reports.iter_rows():
                     digests.append(_taken(building, json.loads(row["report"]), row["ids"]))
                     advance(len(digests[-1]))
         except RaderError:

@@ -125,8 +125,8 @@ def open_shared_source(
     source = open_source(path, globs, chunking, **options)
     names = source.listed.names.get("left_out", {})
     if source.kind == "text" and not globs and any(name.endswith(PARQUET_SUFFIX) and "/" not in name for name in names):
-        others = ", ".join(source.name_of(file) for file in source.files[:3])
-        raise InputError(f"{source.path} holds Parquet files and others ({others}): choose some with --glob.")
+        examples = ", ".join(source.name_of(file) for file in source.files[:3])
+        raise InputError(f"{source.path} holds Parquet files and others ({examples}): choose some with --glob.")
     return source
 
 
@@ -163,17 +163,17 @@ def origin_of(source: Source) -> str:
 
 def shares_of(source: Source, workers: int = 1) -> list[Share]:
     """Cut a source into shares: some for each worker, also of a small source."""
-    least = workers * _EACH
+    share_count = workers * _EACH
     # What lies beside the files is known already: no share need repeat it.
     source = replace(source, listed=Findings())
     if source.kind == "text":
         files = source.files
-        step = max(1, min(_FILES, len(files) // least))
+        step = max(1, min(_FILES, len(files) // share_count))
         return [Share(replace(source, files=files[n : n + step])) for n in range(0, len(files), step)]
-    return [share for file in source.files for share in _shares_of_rows(replace(source, files=(file,)), least)]
+    return [share for file in source.files for share in _shares_of_rows(replace(source, files=(file,)), share_count)]
 
 
-def _shares_of_rows(source: Source, least: int) -> list[Share]:
+def _shares_of_rows(source: Source, share_count: int) -> list[Share]:
     [file] = source.files
     if isinstance(file, StorePath):
         file = replace(file, copy=None)
@@ -189,5 +189,5 @@ def _shares_of_rows(source: Source, least: int) -> list[Share]:
     size = file.size if isinstance(file, StorePath) else file.stat().st_size
     if size is None:
         return [Share(source, 0, _ALL)]
-    step = max(1, min(_BYTES, size // least))
+    step = max(1, min(_BYTES, size // share_count))
     return [Share(source, start, min(start + step, size)) for start in range(0, size, step)]

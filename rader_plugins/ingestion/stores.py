@@ -72,7 +72,7 @@ class Store:
 
     @property
     def _kind(self) -> Any:
-        registry = import_extra("fsspec.registry", "ray")
+        registry = import_extra("fsspec.registry", "stores")
         try:
             return registry.get_filesystem_class(self.protocol)
         except ValueError:
@@ -98,10 +98,10 @@ class Store:
 
     def _web_options(self) -> dict[str, Any]:
         """Return what aiohttp needs to know of proxies and of large files, unless fsspec is configured."""
-        config = import_extra("fsspec.config", "ray")
+        config = import_extra("fsspec.config", "stores")
         if self.protocol not in WEB or "client_kwargs" in config.conf.get(self.protocol, {}):
             return {}
-        timeout = import_extra("aiohttp", "ray").ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
+        timeout = import_extra("aiohttp", "stores").ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
         return {"client_kwargs": {"trust_env": True, "timeout": timeout}}
 
     @property
@@ -306,7 +306,7 @@ def read_location(location: str | os.PathLike[str] | StorePath) -> Location:
     check_url(protocol, names)
     url = f"{protocol}://{names.partition('#')[0] if protocol in WEB else names}"
     store = Store(protocol, url, shown_location(url))
-    registry = import_extra("fsspec.registry", "ray")
+    registry = import_extra("fsspec.registry", "stores")
     if protocol not in registry.known_implementations and protocol not in registry.registry:
         raise InputError(f"{store.shown} is no URL of documents: fsspec knows no {protocol}://.")
     return StorePath(store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,9 +53,16 @@ class FolderServer:
         self.url = f"http://{self.host}/"
 
     def __enter__(self) -> FolderServer:
+        self._environment = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+        os.environ.update(dict.fromkeys(self._environment, "127.0.0.1"))  # whatever proxy the tests are started with
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for name, value in self._environment.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         self._http.shutdown()
         self._http.server_close()

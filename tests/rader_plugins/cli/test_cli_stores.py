@@ -10,7 +10,7 @@ import pytest
 from tests.rader_plugins.cli.conftest import Rader, write_rows
 from tests.support.folder_server import FolderServer
 
-pytest.importorskip("fsspec", reason="needs fsspec (extra ray)")
+pytest.importorskip("fsspec", reason="needs fsspec (extra stores)")
 pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
 
 

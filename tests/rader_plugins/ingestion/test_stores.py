@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-fsspec = pytest.importorskip("fsspec", reason="needs fsspec (extra ray)")
+fsspec = pytest.importorskip("fsspec", reason="needs fsspec (extra stores)")
 
 from fsspec.implementations.local import LocalFileSystem  # noqa: E402
 
