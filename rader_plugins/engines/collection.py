@@ -34,15 +34,16 @@ class Limits:
     """What an engine cannot store; None means that nothing of the kind is known.
 
     Attributes:
-        id_bytes, text_bytes, metadata_bytes: Greatest length of each, in bytes of UTF-8.
+        id_bytes, text_bytes, metadata_bytes, partition_bytes: Greatest length of each, in bytes of UTF-8.
         dimension: Greatest length of a vector.
         terms: Most different terms of a text.
-        nul: Whether U+0000 may stand in a text, an id or metadata.
+        nul: Whether U+0000 may stand in a text, an id, metadata or the name of a partition.
     """
 
     id_bytes: int | None = None
     text_bytes: int | None = None
     metadata_bytes: int | None = None
+    partition_bytes: int | None = None
     dimension: int | None = None
     terms: int | None = None
     nul: bool = True

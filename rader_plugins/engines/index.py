@@ -20,7 +20,7 @@ from rader_plugins.engines.collection import Collection
 from rader_plugins.engines.conditions import checked_scope, warn_of_missing_keys
 from rader_plugins.engines.header import Header, header_bytes, read_header
 from rader_plugins.engines.moments import Moments
-from rader_plugins.engines.row_making import check_query
+from rader_plugins.engines.row_making import check_partition, check_query
 from rader_plugins.engines.searching import Searching
 from rader_plugins.engines.sparse import Sparse
 from rader_plugins.engines.writing import Writing, repeated
@@ -42,6 +42,7 @@ __all__ = ["EngineIndex", "create_engine_index", "open_engine_index"]
 _CAPABILITIES = frozenset({"bm25", "filter", "partition", "ranks", "terms"})
 _BATCH = 1024  # documents of one write
 _PAUSES = (0.2, 1.0)  # seconds before a search is repeated
+_BLIP = 2.0  # seconds; a search that failed after more is not
 _CREATE = frozenset({"dtype", "ann", "bm25", "exist_ok"})
 
 
@@ -66,7 +67,7 @@ class EngineIndex:
     ) -> None:
         self._collection = collection
         self._url = url
-        self._partition = partition
+        self._partition = check_partition(partition, collection)
         self._encoders = EncoderSlot(header.settings, None)
         if encoder is not None:
             self._encoders.use(encoder)
@@ -244,16 +245,20 @@ class EngineIndex:
             return [[] for _ in request.queries]
         vectors = check_vectors(request, self.dimension)
         partition = self._partition if request.partition is None else request.partition
+        check_partition(partition, self._collection)
         own = checked_scope(self._collection, partition, request.filter)
         excluded = request.exclude_ids or [()] * len(request.queries)
         scopes = [replace(own, excluded=tuple(dict.fromkeys(ids))) for ids in excluded]
         queries: list[Sparse] = []
         weights = None
+        self._moments.look()
         if request.mode != "dense" or "terms" in request.details:
             weights = self._moments.weights(warn=True)
             if request.mode != "dense":
                 queries = [check_query(weights.query(query), self._collection) for query in request.queries]
-        hits = repeated(lambda: self._searching.search(request, vectors, queries, scopes, weights), _PAUSES)
+        hits = repeated(
+            lambda: self._searching.search(request, vectors, queries, scopes, weights), _PAUSES, longest=_BLIP
+        )
         if own.node is not None and request.mode != "bm25" and not any(hits):
             warn_of_missing_keys(self._collection, own)
         return hits
@@ -374,6 +379,7 @@ def create_engine_index(
             f"The vectors have {settings.dimension:,} dimensions, and {collection.engine} stores {longest:,} at most."
         )
     check_flag(options.get("exist_ok", False), "exist_ok")
+    check_partition(partition, collection)  # before anything is made
     header = Header(settings, analyzer=settings.bm25.analyzer.name)
     try:
         collection.make(settings.dimension, settings.dtype, settings.ann, header_bytes(header))

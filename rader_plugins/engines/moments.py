@@ -11,7 +11,7 @@ from rader_plugins.engines.collection import Collection
 from rader_plugins.engines.header import Header, read_header, read_statistics
 from rader_plugins.engines.sparse import TermWeights
 from rader_plugins.engines.statistics import Drift
-from rader_plugins.errors import DriftWarning, EngineError, OutdatedTermsWarning
+from rader_plugins.errors import DriftWarning, EngineError, FingerprintMismatchError, OutdatedTermsWarning
 
 __all__ = ["MOST_DRIFT", "Moments"]
 
@@ -48,8 +48,16 @@ class Moments:
         return self._header
 
     def newest(self) -> Header:
-        """Read the header again and return it."""
+        """Read the header again and return it.
+
+        Raises:
+            FingerprintMismatchError: Another index is there in place of the one that was opened.
+        """
         header = read_header(self._collection)
+        if header.settings.fingerprint != self._header.settings.fingerprint:
+            raise FingerprintMismatchError(
+                f"The index in {self._collection.shown} was replaced by one of another recipe: open it anew."
+            )
         with self._lock:
             self.take(header)
         return header
@@ -62,6 +70,12 @@ class Moments:
             self._header = header
             self._looked = time.monotonic()
 
+    def look(self) -> None:
+        """Read the header again if that was half a minute ago."""
+        with self._lock:
+            if time.monotonic() - self._looked > _REFRESH:
+                self.newest()
+
     def weights(self, *, warn: bool = False) -> TermWeights:
         """Return what makes sparse vectors of texts; half a minute old at most.
 
@@ -70,8 +84,7 @@ class Moments:
         """
         with self._lock:
             for _ in range(_ATTEMPTS):
-                if time.monotonic() - self._looked > _REFRESH:
-                    self.newest()
+                self.look()
                 if self._weights is not None:
                     return self._weights
                 header = self._header

@@ -17,7 +17,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import canonical_json
 from rader_plugins.index.adding import Prepared
 
-__all__ = ["check_limits", "check_query", "check_terms", "digest_of", "metadata_digest", "row_of"]
+__all__ = ["check_limits", "check_partition", "check_query", "check_terms", "digest_of", "metadata_digest", "row_of"]
 
 
 def row_of(item: Prepared, vector: npt.NDArray[Any] | None, terms: Sparse, stamp: int) -> Row:
@@ -72,6 +72,26 @@ def check_limits(batch: Sequence[Prepared], limits: Limits, engine: str) -> None
                 f"Document {document.id[:80]!r} holds the character U+0000, which {engine} cannot store. Remove it; "
                 "nothing of this part was stored."
             )
+
+
+def check_partition(partition: str, collection: Collection) -> str:
+    """Return the name of a partition, if the engine can have one.
+
+    Raises:
+        InputError: It is too long, or holds U+0000 where that cannot be stored.
+    """
+    limits = collection.limits
+    size = len(partition.encode("utf-8"))
+    if limits.partition_bytes is not None and size > limits.partition_bytes:
+        raise InputError(
+            f"The name of the partition has {size:,} bytes, and {collection.engine} takes {limits.partition_bytes:,} "
+            "at most."
+        )
+    if not limits.nul and "\x00" in partition:
+        raise InputError(
+            f"The name of the partition holds the character U+0000, which {collection.engine} cannot store."
+        )
+    return partition
 
 
 def check_terms(sizes: Sequence[tuple[str, int]], collection: Collection) -> None:

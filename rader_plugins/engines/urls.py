@@ -46,7 +46,9 @@ class EngineUrl:
             parts = urlsplit(url.strip())
             if (port := parts.port) == 0:
                 raise ValueError("no server listens on port 0")
-            options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+            # Bytes that are no UTF-8 must not become one character all: two partitions would be one.
+            options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), errors="strict")
+            path, username, password = map(_decoded, (parts.path, parts.username, parts.password))
         except ValueError:
             raise InputError(
                 "The URL of the index cannot be read (it is not repeated here, since a password may stand in it). It "
@@ -55,13 +57,13 @@ class EngineUrl:
             ) from None
         if twice := sorted({name for name, _ in options if [other for other, _ in options].count(name) > 1}):
             raise InputError(f"The URL of the index has {', '.join(twice)} more than once.")
-        path = unquote(parts.path)
+        path = path or ""
         return cls(
             scheme=parts.scheme.lower(),
             host=parts.hostname,
             port=port,
-            username=None if parts.username is None else unquote(parts.username),
-            password=None if parts.password is None else unquote(parts.password),
+            username=username,
+            password=password,
             path=path.removeprefix("/") if parts.hostname else path,
             options=dict(options),
         )
@@ -86,3 +88,7 @@ class EngineUrl:
         slash = "/" if self.host and self.path else ""
         query = f"?{urlencode(public)}" if public else ""
         return f"{self.scheme}://{host}{port}{slash}{quote(self.path)}{query}"
+
+
+def _decoded(text: str | None) -> str | None:
+    return None if text is None else unquote(text, errors="strict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -296,21 +297,23 @@ class Writing:
         return there
 
 
-def repeated(call: Callable[[], T], pauses: Sequence[float] = _PAUSES) -> T:
+def repeated(call: Callable[[], T], pauses: Sequence[float] = _PAUSES, *, longest: float = math.inf) -> T:
     """Call something that may be repeated safely; repeat it where the engine says that this may help.
 
     Args:
         call: The function to call, without arguments.
         pauses: Seconds before each repetition.
+        longest: Seconds after which whoever waits is better told than kept waiting for another trial.
 
     Raises:
         EngineError: It failed for good, or each time.
     """
     for pause in pauses:
+        began = time.monotonic()
         try:
             return call()
         except EngineError as error:
-            if not error.transient:
+            if not error.transient or time.monotonic() - began > longest:
                 raise
             time.sleep(pause)
     return call()

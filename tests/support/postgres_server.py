@@ -56,11 +56,23 @@ class PostgresServer:
         """Process of the server."""
         return int((self.data / "postmaster.pid").read_text().splitlines()[0])
 
+    def _processes(self) -> list[int]:
+        pid = self.pid
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+    def halt(self) -> None:
+        """Have it stop answering, without ending."""
+        for process_id in self._processes():
+            os.kill(process_id, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it answer again."""
+        for process_id in self._processes():
+            os.kill(process_id, signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as a loss of power does (SIGKILL), with all that it has started, and wait until nothing is left."""
-        pid = self.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for process_id in (pid, *map(int, children)):
+        for process_id in self._processes():
             with contextlib.suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(process_id)
                 os.kill(process_id, signal.SIGKILL)

@@ -54,7 +54,10 @@ class MilvusCollection(Collection):
     """
 
     engine = "Milvus"
-    limits = Limits(id_bytes=20_000, text_bytes=TEXT_BYTES, metadata_bytes=TEXT_BYTES, dimension=32_768)
+    # Id and partition are one key, in which a byte may take three.
+    limits = Limits(
+        id_bytes=20_000, text_bytes=TEXT_BYTES, metadata_bytes=TEXT_BYTES, partition_bytes=1800, dimension=32_768
+    )
     term_dimensions = TERMS
     most = _MOST
 
@@ -108,6 +111,8 @@ class MilvusCollection(Collection):
 
     def read(self, name: str) -> bytes | None:
         """See :meth:`Collection.read`."""
+        if name == HEADER:
+            self._companion = None  # the collection may have been made anew
         if self._companion is None and not self.exists():
             return None
         companion = self._described()

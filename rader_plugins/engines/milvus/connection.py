@@ -139,7 +139,8 @@ class MilvusConnection:
             return self._client
 
     def _translated(self, error: Exception) -> EngineError | InputError:
-        text = str(getattr(error, "message", None) or error)
+        details = getattr(error, "details", None)  # of gRPC
+        text = str((details() if callable(details) else None) or getattr(error, "message", None) or error)
         code = getattr(error, "code", None)
 
         def is_about(words: tuple[str, ...]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +20,7 @@ from rader_plugins.engines.postgres.packing import PackedHalf, PackedTerms, Pack
 from rader_plugins.engines.postgres.statements import Statements
 from rader_plugins.engines.sparse import Sparse
 from rader_plugins.engines.urls import EngineUrl
-from rader_plugins.errors import AlreadyExistsError, EngineError, InputError
+from rader_plugins.errors import AlreadyExistsError, EngineError, InputError, RaderWarning
 from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.filters import Node
 from rader_plugins.index.request import SearchRequest, Vector
@@ -33,6 +35,7 @@ _OPTIONS = (
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
 _PAGE = 1000
 _MOST_INDEXED = {"float32": 2000, "float16": 4000}  # dimensions that pgvector's HNSW takes
+_NOT_OURS = ("42P01", "42703", "42804", "42809", "42883", "22P02")  # no such table, or one of other columns
 _TAKEN = ("42P07", "42710", "23505")  # a table, a type or a row of the catalogue of this name is there
 
 
@@ -48,7 +51,7 @@ class PostgresCollection(Collection):
     """
 
     engine = "PostgreSQL"
-    limits = Limits(id_bytes=2000, dimension=16_000, terms=16_000, nul=False)
+    limits = Limits(id_bytes=2000, partition_bytes=500, dimension=16_000, terms=16_000, nul=False)
     term_dimensions = 1_000_000_000
     breaks_ties = True
     consistency = "A search sees every write that had returned when it began; each part of an add() appears at once."
@@ -58,8 +61,6 @@ class PostgresCollection(Collection):
         table = url.options.get("table", "rader")
         if not _TABLE.fullmatch(table):
             raise InputError(f"table must be a name of letters, digits and _, at most 48 of them, not {table!r}.")
-        if len(url.options.get("partition", "").encode()) > 500:
-            raise InputError("partition must be no longer than 500 bytes.")
         self.shown = url.shown
         self._sql = Statements(table)
         self._has_vectors, self._half = True, False
@@ -72,12 +73,15 @@ class PostgresCollection(Collection):
     # The table itself
 
     def exists(self) -> bool:
-        """Whether a table of this name is there."""
-        return bool(self._rows("SELECT to_regclass(%(name)s) IS NOT NULL", types=False, name=self._sql.table)[0][0])
+        """Whether one of the two tables, or something else of its name, is there."""
+        statement = "SELECT COALESCE(to_regclass(%(table)s), to_regclass(%(blobs)s)) IS NOT NULL"
+        return bool(self._rows(statement, types=False, table=self._sql.table, blobs=self._sql.blobs)[0][0])
 
     def make(self, dimension: int | None, dtype: str, ann: AnnConfig | None, header: bytes) -> None:
         """Make both tables in one transaction."""
         _check_ann(ann, dimension, dtype)
+        if self.exists():  # also for a user who may not make tables
+            raise self._taken()
         with self._connections.connection(types=False) as connection:
             extension = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
             if extension is None:
@@ -89,8 +93,14 @@ class PostgresCollection(Collection):
                 connection.execute(self._sql.write, {"name": HEADER, "value": header})
         except EngineError as error:
             if getattr(error.__cause__, "sqlstate", None) in _TAKEN:
-                raise AlreadyExistsError(f"{self.shown} is there already: open_index opens it.") from None
+                raise self._taken() from None
             raise
+
+    def _taken(self) -> AlreadyExistsError:
+        return AlreadyExistsError(
+            f"{self.shown} is there already, as {self._sql.table} or {self._sql.blobs}; nothing of it was touched. If "
+            "it is an index, open_index opens it."
+        )
 
     def open(self, dimension: int | None, dtype: str, ann: AnnConfig | None) -> None:
         """Take over how vectors are stored and searched."""
@@ -101,10 +111,11 @@ class PostgresCollection(Collection):
         try:
             rows = self._rows(self._sql.read, types=False, name=name)
         except EngineError as error:
-            if getattr(error.__cause__, "sqlstate", None) == "42P01":
+            if getattr(error.__cause__, "sqlstate", None) in _NOT_OURS:
                 return None
             raise
-        return bytes(rows[0][0]) if rows else None
+        value = rows[0][0] if rows else None
+        return value if isinstance(value, bytes) else None
 
     def write(self, name: str, value: bytes) -> None:
         """Store a blob."""
@@ -120,14 +131,16 @@ class PostgresCollection(Collection):
 
     def optimize(self, ann: AnnConfig | None) -> None:
         """Build HNSW, if it is wanted, take out what is dead and count what is there."""
-        with self._connections.connection() as connection:
-            connection.execute("SET statement_timeout = 0")
-            try:
-                if ann is not None:
-                    connection.execute(self._sql.make_ann(ann, half=self._half))
-                connection.execute(f"VACUUM ANALYZE {self._sql.table}")
-            finally:
-                connection.execute("RESET statement_timeout")
+        with self._connections.connection(limited=False) as connection:
+            if ann is not None:
+                connection.execute(self._sql.make_ann(ann, half=self._half))
+            remarks: list[str] = []
+            listener = partial(_take_warning, remarks)
+            connection.add_notice_handler(listener)
+            connection.execute(f"VACUUM ANALYZE {self._sql.table}")
+            connection.remove_notice_handler(listener)
+        if remarks:  # it succeeds where the user may not do it
+            warnings.warn(RaderWarning(f"optimize() was not done as a whole: {' '.join(remarks)}."), stacklevel=4)
 
     def close(self) -> None:
         """Close the connections of the pool."""
@@ -310,6 +323,11 @@ class PostgresCollection(Collection):
     def _change(self, statement: str, **parameters: Any) -> int:
         with self._connections.connection() as connection:
             return int(connection.execute(statement, parameters).rowcount)
+
+
+def _take_warning(remarks: list[str], notice: Any) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        remarks.append(str(notice.message_primary))
 
 
 def _storable(ids: Sequence[str]) -> list[str]:

@@ -117,6 +117,8 @@ class QdrantCollection(Collection):
 
     def read(self, name: str) -> bytes | None:
         """See :meth:`Collection.read`."""
+        if name == HEADER:
+            self._about = None  # the collection may have been made anew
         if self._about is None and (not self.exists() or self._described() is None):
             return None
         value = self._blobs.read(name)

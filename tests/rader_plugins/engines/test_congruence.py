@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -393,6 +394,34 @@ def test_partitions(fresh: Fresh) -> None:
     assert second.stats()["statistics"]["documents"] == 31
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["käse 素数 🧮", "a'b\"c\\d%_", "../x", "a/b", "a%20b", "\n\t", "x" * 300, "a\0b", "y" * 60_000]
+)
+def test_a_partition_may_have_any_name_or_is_refused(fresh: Fresh, name: str) -> None:
+    url = fresh()
+    joint = "&" if "?" in url else "?"
+    plain = create_index(url, HashEncoder())
+    plain.add(corpus(3))
+    limits, own_url = limits_of(plain), f"{url}{joint}partition={quote(name, safe='')}"
+    if (limits.partition_bytes or 10**9) < len(name) or ("\0" in name and not limits.nul):
+        for call in (
+            lambda: open_index(own_url, HashEncoder()),
+            lambda: plain.search(SearchRequest(["prime"], mode="bm25", partition=name)),
+        ):
+            with pytest.raises(InputError, match="partition"):
+                call()
+    else:
+        own = open_index(own_url, HashEncoder())
+        assert own.add([Document("d001", "prime", {"n": 7})]) == 1
+        assert list(own.ids({"n": 7})) == own.stats()["documents"] * ["d001"] == ["d001"]
+        for request in requests(["prime"], k=9, partition=name):
+            assert ids(plain, request) == [["d001"]]
+        assert (own.delete(filter={"n": 7}), len(own)) == (1, 0)
+        own.close()
+    assert len(plain) == 3
+    plain.close()
 
 
 class Halted(Exception):

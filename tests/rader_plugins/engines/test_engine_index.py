@@ -357,6 +357,22 @@ def test_more_hits_than_an_engine_returns_are_refused_where_there_are_more() -> 
     assert len(RaderRetriever(index, "dense", candidates=5000).search("x", 19)) == 19
 
 
+def test_an_index_that_was_replaced_by_one_of_another_recipe_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection, other = DictCollection(), DictCollection()
+    index = index_in(collection, HashEncoder())
+    index.add(corpus(5))
+    index_in(other, HashEncoder(16, "other"))
+    collection.rows, collection.blobs = {}, other.blobs
+    for call in (lambda: index.add(corpus(5)), index.optimize, index.stats):
+        with pytest.raises(FingerprintMismatchError, match="replaced by one of another recipe"):
+            call()
+    assert not collection.rows
+    monkeypatch.setattr("rader_plugins.engines.moments._REFRESH", -1.0)
+    for mode in ("dense", "bm25", "hybrid"):
+        with pytest.raises(FingerprintMismatchError, match="replaced by one of another recipe"):
+            RaderRetriever(index, mode).search("prime")
+
+
 def test_opening_looks_at_what_is_there() -> None:
     collection = DictCollection()
     with pytest.raises(InputError, match="holds no index"):

@@ -14,7 +14,7 @@ import pytest
 from rader_plugins import Document, RaderRetriever, create_index, open_index
 from rader_plugins.engines.collection import Scope
 from rader_plugins.engines.postgres.packing import PackedTerms, PackedVector
-from rader_plugins.errors import AlreadyExistsError, EngineError, IndexVersionError, InputError
+from rader_plugins.errors import AlreadyExistsError, EngineError, IndexVersionError, InputError, RaderWarning
 from rader_plugins.index import Index, SearchRequest
 from tests.support.encoders import HashEncoder, random_text
 from tests.support.kill import start
@@ -111,6 +111,38 @@ def test_searches_go_on_after_a_restart(own_server: PostgresServer) -> None:
     index.close()
 
 
+CALLS: list[tuple[str, Callable[[Any], Any], Any]] = [
+    ("len", len, 20),
+    ("add", lambda index: index.add([Document("new", "prime")]), 1),
+    ("delete", lambda index: index.delete(["new"]), 1),
+    ("optimize", lambda index: index.optimize(), None),
+]
+
+
+def test_everything_goes_on_after_a_restart(own_server: PostgresServer) -> None:
+    with create_index(own_server.url(), HashEncoder()) as index:  # type: ignore[attr-defined]  # every index of ours
+        index.add(corpus(20))
+        for name, call, expected in CALLS:
+            own_server.kill()
+            own_server.start()
+            assert call(index) == expected, name
+
+
+def test_a_server_that_hangs_is_given_up(own_server: PostgresServer) -> None:
+    create_index(own_server.url(), HashEncoder()).add(corpus(20))
+    index = open_index(own_server.url(timeout=3), HashEncoder())
+    before = RaderRetriever(index).search("prime", 3)
+    own_server.halt()
+    try:
+        for call in (lambda: RaderRetriever(index).search("prime", 3), lambda: open_index(own_server.url(timeout=1))):
+            with pytest.raises(EngineError, match="took longer than 3 seconds|cannot be reached"):
+                call()
+    finally:
+        own_server.resume()
+    assert RaderRetriever(open_index(own_server.url(), HashEncoder())).search("prime", 3) == before
+    index.close()
+
+
 def test_wrong_credentials_are_named_and_not_repeated(own_server: PostgresServer) -> None:
     execute(own_server, "CREATE ROLE locked LOGIN PASSWORD 'right'")
     rules = own_server.data / "pg_hba.conf"
@@ -151,6 +183,50 @@ def test_a_table_that_is_not_ours_is_left_alone(postgres: PostgresServer, url: s
         with pytest.raises(InputError):
             create_index(url, HashEncoder(), exist_ok=exist_ok)
     execute(postgres, f"SELECT x FROM {table_of(url)}")
+
+
+@pytest.mark.parametrize(
+    "column", ["id integer", "name text, value text", "name text, value bytea", "name integer, value bytea"]
+)
+def test_a_second_table_that_is_not_ours_is_left_alone(postgres: PostgresServer, url: str, column: str) -> None:
+    execute(postgres, f"CREATE TABLE {table_of(url)}_rader ({column})")
+    for call in (lambda: open_index(url), lambda: create_index(url, HashEncoder(), exist_ok=True)):
+        with pytest.raises(InputError, match="not made by rader-plugins"):
+            call()
+    with pytest.raises(AlreadyExistsError, match=f"{table_of(url)}_rader"):
+        create_index(url, HashEncoder())
+    execute(postgres, f"SELECT {column.split()[0]} FROM {table_of(url)}_rader")
+
+
+def test_who_may_only_read_searches_and_is_told_what_he_may_not(own_server: PostgresServer) -> None:
+    create_index(own_server.url(), HashEncoder()).add(corpus(20))
+    execute(
+        own_server,
+        "CREATE ROLE reader LOGIN", "GRANT SELECT ON docs, docs_rader TO reader", "CREATE ROLE writer LOGIN",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON docs, docs_rader TO writer", "CREATE ROLE stranger LOGIN",
+    )  # fmt: skip
+    index = open_index(own_server.url(user="reader"), HashEncoder())
+    for mode in ("dense", "bm25", "hybrid"):
+        assert len(RaderRetriever(index, mode).search("prime", 3, filter={"n": {"$gt": 1}})) == 3
+    for call in (
+        lambda: index.add([Document("new", "prime")]),
+        lambda: index.delete(["d0001"]),
+        lambda: open_index(own_server.url(user="stranger")),
+        lambda: create_index(own_server.url("other", user="reader"), None),
+    ):
+        with pytest.raises(EngineError, match="lacks a right"):
+            call()
+    assert len(index) == index.stats()["documents"] == 20
+    with create_index(own_server.url(user="writer"), HashEncoder(), exist_ok=True) as writer:  # type: ignore[attr-defined]
+        assert writer.add([Document("new", "prime")]) == 1
+        with pytest.warns(RaderWarning, match="optimize.*permission denied"):  # the table is another's
+            writer.optimize()
+    execute(own_server, "ALTER ROLE writer SET default_transaction_read_only = on")
+    index = open_index(own_server.url(user="writer"), HashEncoder())
+    assert RaderRetriever(index).search("prime", 3)
+    with pytest.raises(EngineError, match="takes no writes"):
+        index.add([Document("newer", "prime")])
+    assert len(index) == 21
 
 
 def test_other_versions_and_other_settings_are_refused_by_name(postgres: PostgresServer, url: str) -> None:

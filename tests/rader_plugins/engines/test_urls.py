@@ -28,6 +28,8 @@ WRONG = (
     "qdrant://me:{}@127.0.0.1:1/docs?timeout=never",
     "  postgresql://me:{}@127.0.0.1:1/db",  # no server
     "postgresql://me:{}@127.0.0.1:1/db",
+    "postgresql://me:{}@127.0.0.1:1/db?partition=%ff",  # no UTF-8: all such bytes would be one partition
+    "milvus://me:{}%ff@127.0.0.1:1/docs",
 )
 
 
