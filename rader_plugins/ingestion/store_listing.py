@@ -144,6 +144,7 @@ def _walked(path: StorePath, findings: Findings) -> Iterator[tuple[str, StorePat
             continue
         for information in entries:
             key = str(information["name"])
+            key = html.unescape(key) if path.store.protocol in WEB else key
             name = _inner(path, key, prefix)
             if not key.startswith(prefix) or not name or (path.store.protocol in WEB and ("?" in key or "#" in key)):
                 continue
@@ -165,12 +166,10 @@ def _walked(path: StorePath, findings: Findings) -> Iterator[tuple[str, StorePat
 
 def _inner(path: StorePath, key: str, prefix: str) -> str:
     name = key[len(prefix) :].rstrip("/")
-    return unquote(html.unescape(name)) if path.store.protocol in WEB else name
+    return unquote(name) if path.store.protocol in WEB else name
 
 
 def _object(path: StorePath, name: str, key: str, information: Mapping[str, Any]) -> StorePath:
-    if path.store.protocol in WEB:
-        key = html.unescape(key)
     return StorePath(path.store, name, key, information.get("size"), tag_of(path.store, information))
 
 

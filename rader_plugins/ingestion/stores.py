@@ -97,12 +97,14 @@ class Store:
             raise InputError(f"{self.shown} cannot be opened: {self._text(error)}.") from None
 
     def _web_options(self) -> dict[str, Any]:
-        """Return what aiohttp needs to know of proxies and of large files, unless fsspec is configured."""
-        config = import_extra("fsspec.config", "stores")
-        if self.protocol not in WEB or "client_kwargs" in config.conf.get(self.protocol, {}):
+        """Return what fsspec needs to know of web servers: links, and unless it is configured, proxies and timeouts."""
+        if self.protocol not in WEB:
             return {}
-        timeout = import_extra("aiohttp", "stores").ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-        return {"client_kwargs": {"trust_env": True, "timeout": timeout}}
+        options: dict[str, Any] = {"simple_links": False}  # what a page links to, and no other URLs in its text
+        if "client_kwargs" not in import_extra("fsspec.config", "stores").conf.get(self.protocol, {}):
+            timeout = import_extra("aiohttp", "stores").ClientTimeout(sock_connect=_SILENCE, sock_read=_SILENCE)
+            options["client_kwargs"] = {"trust_env": True, "timeout": timeout}
+        return options
 
     @property
     def root(self) -> str:

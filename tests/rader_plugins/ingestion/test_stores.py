@@ -244,6 +244,21 @@ def test_a_store_that_does_not_answer_ends_the_reading_and_is_named(
         list(opened.read(Findings()))
 
 
+def test_of_a_page_its_links_below_it_are_followed_and_nothing_else(folder: Path, server: FolderServer) -> None:
+    page = folder / "page"
+    (page / "sub").mkdir(parents=True)
+    for name in ("a&b.txt", "it's #1.txt", "sub/c.txt", "unlinked.txt"):
+        (page / name).write_text("prime")
+    (page / "index.html").write_text(
+        f"""<html>See {server.url}page/none.txt. <a href="?C=N;O=D">Name</a> <a href="../">up</a>
+        <a href="a&amp;b.txt">a</a> <a class="x" href="it&#39;s%20%231.txt">b</a> <a href="/a.txt">elsewhere</a>
+        <a href="{server.url}page/sub/">sub</a> <a href="#top">top</a> <a href="https://example.org/d.txt">d</a>"""
+    )
+    documents, findings = read(f"{server.url}page/")
+    assert [document.id for document in documents] == ["a&b.txt", "it's #1.txt", "sub/c.txt"]
+    assert not findings
+
+
 def test_what_is_missing_or_empty_is_refused_by_name(folder: Path, server: FolderServer) -> None:
     (folder / "nothing").mkdir()
     for url, message in (
