@@ -7,13 +7,16 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
+from rader_plugins.engines.collection import Piece
 from rader_plugins.errors import EngineError, IndexCorruptError
 
 __all__ = ["Blobs"]
 
 _ATTEMPTS = 5
-_REQUEST = 64  # chunks of one request
+_REQUEST = 64  # chunks of one request, at most
+_BYTES = 4 << 20  # of one request
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,17 @@ class Blobs:
     keys: Callable[[str], list[str]]
     chunk: int
 
-    def write(self, name: str, value: bytes) -> None:
-        """Store a value in place of the one before."""
+    def write(self, name: str, *pieces: Piece) -> None:
+        """Store a value, given as pieces that follow each other, in place of the one before."""
         before = self._chunks(name)
-        token = secrets.token_hex(8)
-        pieces = [value[start : start + self.chunk] for start in range(0, len(value), self.chunk)]
-        keys = [f"{name}/{token}/{number}" for number in range(len(pieces))]
-        for start in range(0, len(keys), _REQUEST):
-            part = slice(start, start + _REQUEST)
-            texts = [base64.b64encode(piece).decode("ascii") for piece in pieces[part]]
+        token, step = secrets.token_hex(8), self._step()
+        chunks = [piece[start : start + self.chunk] for piece in pieces for start in range(0, len(piece), self.chunk)]
+        keys = [f"{name}/{token}/{number}" for number in range(len(chunks))]
+        for start in range(0, len(keys), step):
+            part = slice(start, start + step)
+            texts = [base64.b64encode(chunk).decode("ascii") for chunk in chunks[part]]
             self.put(dict(zip(keys[part], texts, strict=True)))
-        self.put({name: json.dumps({"token": token, "chunks": len(pieces), "bytes": len(value)})})
+        self.put({name: json.dumps({"token": token, "chunks": len(chunks), "bytes": sum(map(len, pieces))})})
         self._drop(before or [])
 
     def read(self, name: str) -> bytes | None:
@@ -61,14 +64,16 @@ class Blobs:
             keys = self._chunks(name)
             if keys is None:
                 return None
-            pieces: dict[str, bytes] = {}
-            for start in range(0, len(keys), _REQUEST):
-                texts = self.get(keys[start : start + _REQUEST])
-                pieces |= {key: base64.b64decode(text) for key, text in texts.items()}
-            if len(pieces) == len(keys):
-                return b"".join(pieces[key] for key in keys)
+            value, missing, step = BytesIO(), 0, self._step()
+            for start in range(0, len(keys), step):
+                part = keys[start : start + step]
+                texts = self.get(part)
+                missing += len(part) - len(texts)
+                value.writelines(base64.b64decode(texts[key]) for key in part if key in texts)
+            if not missing:
+                return value.getvalue()
             if keys == self._chunks(name):
-                raise IndexCorruptError(f"{len(keys) - len(pieces)} of {len(keys)} parts of {name!r} are missing.")
+                raise IndexCorruptError(f"{missing} of {len(keys)} parts of {name!r} are missing.")
         raise EngineError(f"{name!r} is replaced faster than it can be read.", transient=True)
 
     def remove(self, name: str) -> None:
@@ -79,6 +84,9 @@ class Blobs:
     def names(self, prefix: str) -> list[str]:
         """Return the names that begin so, also of values that were not written to their end."""
         return sorted({key.partition("/")[0] for key in self.keys(prefix) if key.startswith(prefix)})
+
+    def _step(self) -> int:
+        return max(1, min(_REQUEST, _BYTES // self.chunk))
 
     def _drop(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _REQUEST):

@@ -20,10 +20,13 @@ from rader_plugins.index.dense import AnnConfig
 from rader_plugins.index.filters import Node
 from rader_plugins.index.request import SearchRequest, Vector
 
-__all__ = ["HEADER", "Collection", "FusedHit", "Limits", "Ranking", "Row", "Scope", "positive"]
+__all__ = ["HEADER", "Collection", "FusedHit", "Limits", "Piece", "Ranking", "Row", "Scope", "positive"]
 
 HEADER = "header"
 """Name of the blob that says that a collection is ours, and what it holds."""
+
+Piece: TypeAlias = "bytes | memoryview"
+"""A part of a blob."""
 
 Ranking: TypeAlias = "tuple[list[str], npt.NDArray[np.float64]]"
 """Ids and their scores, best first."""
@@ -152,8 +155,8 @@ class Collection(ABC):
         """Return a blob; None if there is none of this name, or the collection is not ours."""
 
     @abstractmethod
-    def write(self, name: str, value: bytes) -> None:
-        """Store a blob durably, in place of one of the same name."""
+    def write(self, name: str, *pieces: Piece) -> None:
+        """Store a blob durably, given as pieces that follow each other, in place of one of the same name."""
 
     @abstractmethod
     def remove(self, name: str) -> None:

@@ -116,7 +116,7 @@ def write_statistics(
         is_exact: Whether their mean length is that of the documents.
     """
     name = f"{_STATISTICS}{int(time.time()):x}-{secrets.token_hex(8)}"
-    collection.write(name, statistics.to_bytes())
+    collection.write(name, *statistics.pieces())
     renewed = replace(
         header,
         stamp=stamp,

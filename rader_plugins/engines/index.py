@@ -23,6 +23,7 @@ from rader_plugins.engines.moments import Moments
 from rader_plugins.engines.row_making import check_partition, check_query
 from rader_plugins.engines.searching import Searching
 from rader_plugins.engines.sparse import Sparse
+from rader_plugins.engines.urls import without_password
 from rader_plugins.engines.writing import Writing, repeated
 from rader_plugins.errors import AlreadyExistsError, InputError, RefusedDocumentsError
 from rader_plugins.index.adding import id_list, in_batches, prepare_all, refusal_message, storable
@@ -335,8 +336,8 @@ class EngineIndex:
         return f"EngineIndex({self._collection.shown!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle how to open it: its URL and the encoder that was given."""
-        return open_index, (self._url, self._encoders.given)
+        """Pickle how to open it: its URL, without a password, and the encoder that was given."""
+        return open_index, (without_password(self._url), self._encoders.given)
 
     def __copy__(self) -> Self:
         return self

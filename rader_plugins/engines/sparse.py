@@ -31,7 +31,7 @@ Counts: TypeAlias = "tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]"
 """The dimensions of some terms, ascending, and how often each occurs."""
 
 _TINY = 1e-30
-_CACHED = 1 << 16
+_CACHED = 1 << 15
 
 
 @dataclass(frozen=True)

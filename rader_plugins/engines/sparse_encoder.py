@@ -89,7 +89,8 @@ class SparseBm25:
             "mean_length": statistics.mean_length,
         }
         with atomic_write(Path(path)) as stream:
-            stream.write(json.dumps(head).encode() + b"\n" + statistics.to_bytes())
+            stream.write(json.dumps(head).encode() + b"\n")
+            stream.writelines(statistics.pieces())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> SparseBm25:

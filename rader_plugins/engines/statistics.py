@@ -17,8 +17,8 @@ from rader_plugins.errors import IndexCorruptError
 
 __all__ = ["Drift", "Statistics", "StatisticsBuilder"]
 
-_PENDING = 1 << 20  # dimensions that are counted at once
-_SOUGHT = 1 << 18  # dimensions that are sought at once: where each stands takes twice as much as itself
+_PENDING = 1 << 18  # dimensions that are counted at once
+_BLOCK = 1 << 18  # values that are moved at once
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,19 @@ class Statistics:
         matches = self.dimensions[places] == dimensions
         return np.where(matches, self.frequencies[places], 0).astype(np.int64)
 
-    def to_bytes(self) -> bytes:
-        """Serialise the terms: their dimensions, then their frequencies, as little-endian 32-bit integers."""
-        return self.dimensions.astype("<u4").tobytes() + self.frequencies.astype("<u4").tobytes()
+    def pieces(self) -> tuple[memoryview, memoryview]:
+        """Serialise the terms: their dimensions and their frequencies, as little-endian 32-bit integers.
+
+        They are not copied where the processor has them so. Joined they are what :meth:`from_bytes` reads.
+        """
+        dimensions, frequencies = (
+            np.ascontiguousarray(part, dtype="<u4").data.cast("B") for part in (self.dimensions, self.frequencies)
+        )
+        return dimensions, frequencies
 
     @classmethod
     def from_bytes(cls, data: bytes, documents: int, mean_length: float) -> Statistics:
-        """Read what :meth:`to_bytes` wrote.
+        """Read what :meth:`pieces` wrote.
 
         Raises:
             IndexCorruptError: It is something else.
@@ -75,7 +81,8 @@ class StatisticsBuilder:
         self._total = 0
         self._dimensions = np.zeros(0, np.uint32)
         self._frequencies = np.zeros(0, np.uint32)
-        self._pending: list[npt.NDArray[np.uint32]] = []
+        self._shared = False  # whether statistics that were returned hold these two
+        self._pending = np.zeros(_PENDING, np.uint32)
         self._size = 0
 
     def add(self, counted: Iterable[tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]]) -> None:
@@ -83,21 +90,27 @@ class StatisticsBuilder:
         for names, counts in counted:
             self.documents += 1
             self._total += int(counts.sum())
-            self._pending.append(names)
-            self._size += len(names)
-        if self._size > _PENDING:
-            self._merge()
+            for start in range(0, len(names), _PENDING):
+                part = names[start : start + _PENDING]
+                if self._size + len(part) > _PENDING:
+                    self._merge()
+                self._pending[self._size : self._size + len(part)] = part
+                self._size += len(part)
 
     def _merge(self) -> None:
-        fresh, counts = np.unique(np.concatenate([np.zeros(0, np.uint32), *self._pending]), return_counts=True)
-        self._pending, self._size = [], 0
-        names = np.union1d(self._dimensions, fresh)
-        frequencies = np.zeros(len(names), np.uint32)
-        for dimensions, numbers in ((self._dimensions, self._frequencies), (fresh, counts.astype(np.uint32))):
-            for start in range(0, len(dimensions), _SOUGHT):
-                part = slice(start, start + _SOUGHT)
-                frequencies[names.searchsorted(dimensions[part])] += numbers[part]
-        self._dimensions, self._frequencies = names, frequencies
+        fresh, counts = np.unique(self._pending[: self._size], return_counts=True)
+        self._size = 0
+        if self._shared:
+            self._dimensions, self._frequencies = self._dimensions.copy(), self._frequencies.copy()
+            self._shared = False
+        frequencies = counts.astype(np.uint32)
+        positions = self._dimensions.searchsorted(fresh)
+        known = positions < len(self._dimensions)
+        known[known] = self._dimensions[positions[known]] == fresh[known]
+        self._frequencies[positions[known]] += frequencies[known]
+        new = ~known
+        for array, values in ((self._dimensions, fresh[new]), (self._frequencies, frequencies[new])):
+            _insert(array, positions[new], values)
 
     @property
     def mean_length(self) -> float:
@@ -111,6 +124,7 @@ class StatisticsBuilder:
             mean_length: Stands for the mean of the documents, where vectors were made with it already.
         """
         self._merge()
+        self._shared = True
         return Statistics(
             self.documents,
             self.mean_length if mean_length is None else mean_length,
@@ -137,3 +151,23 @@ class Drift:
     def share(self) -> float:
         """Documents that came, changed or went, relative to those that the statistics count."""
         return max(self.written, self.gone) / max(self.documents, 1)
+
+
+def _insert(array: npt.NDArray[np.uint32], positions: npt.NDArray[np.int64], values: npt.NDArray[np.uint32]) -> None:
+    """Do what ``numpy.insert`` does, without a second array: from the end on, a block at a time.
+
+    Args:
+        array: Grows by as many values.
+        positions: Before which of its values each is put, ascending.
+        values: What is inserted.
+    """
+    length, end = len(array), len(values)
+    array.resize(length + end, refcheck=False)
+    for start in reversed(range(0, max(length, 1), _BLOCK)):
+        if not end:
+            return
+        stop = min(start + _BLOCK, length)
+        first = int(positions.searchsorted(start)) if start else 0
+        block = np.insert(array[start:stop], positions[first:end] - start, values[first:end])
+        array[start + first : stop + end] = block
+        end = first

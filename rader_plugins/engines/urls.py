@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from rader_plugins.errors import InputError
 
-__all__ = ["EngineUrl"]
+__all__ = ["EngineUrl", "without_password"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,18 @@ class EngineUrl:
         slash = "/" if self.host and self.path else ""
         query = f"?{urlencode(public)}" if public else ""
         return f"{self.scheme}://{host}{port}{slash}{quote(self.path)}{query}"
+
+
+def without_password(url: str) -> str:
+    """Return a URL that can be read, as it may be written down: where it is opened, the password is in the environment.
+
+    Example:
+        >>> without_password("postgresql://me:secret@localhost:5433/db?table=docs")
+        'postgresql://me@localhost:5433/db?table=docs'
+    """
+    credentials = urlsplit(url.strip()).netloc.rpartition("@")[0]
+    user, colon, _ = credentials.partition(":")
+    return url.replace(f"//{credentials}@", f"//{user}@" if user else "//", 1) if colon else url
 
 
 def _decoded(text: str | None) -> str | None:

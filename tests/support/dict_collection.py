@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rader_plugins import RaderIndex
 from rader_plugins.documents import Document
 from rader_plugins.engines import Collection, Limits, Ranking, Row, Scope, Sparse
-from rader_plugins.engines.collection import HEADER
+from rader_plugins.engines.collection import HEADER, Piece
 from rader_plugins.errors import AlreadyExistsError, EngineError
 from rader_plugins.index.filters import AllOf, Comparison, Node
 
@@ -54,8 +54,8 @@ class DictCollection(Collection):
     def read(self, name: str) -> bytes | None:
         return self.blobs.get(name)
 
-    def write(self, name: str, value: bytes) -> None:
-        self.blobs[name] = value
+    def write(self, name: str, *pieces: Piece) -> None:
+        self.blobs[name] = b"".join(pieces)
 
     def remove(self, name: str) -> None:
         self.blobs.pop(name, None)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rader_plugins.background import Workers
 from rader_plugins.documents import Document
 from rader_plugins.engines.blobs import Blobs
-from rader_plugins.engines.collection import HEADER, Collection, Limits, Ranking, Row, Scope, positive
+from rader_plugins.engines.collection import HEADER, Collection, Limits, Piece, Ranking, Row, Scope, positive
 from rader_plugins.engines.facts import Has, presence, translate
 from rader_plugins.engines.milvus.connection import MilvusConnection
 from rader_plugins.engines.milvus.expressions import list_of, rendered, string
@@ -118,9 +118,9 @@ class MilvusCollection(Collection):
         companion = self._described()
         return None if companion is None else self._blobs(companion).read(name)
 
-    def write(self, name: str, value: bytes) -> None:
+    def write(self, name: str, *pieces: Piece) -> None:
         """See :meth:`Collection.write`."""
-        self._blobs(self._own()).write(name, value)
+        self._blobs(self._own()).write(name, *pieces)
 
     def remove(self, name: str) -> None:
         """See :meth:`Collection.remove`."""

@@ -67,7 +67,7 @@ class MilvusConnection:
         scheme = "https" if url.scheme == "milvus+https" else "http"
         port = url.port or _PORT
         token = os.environ.get("MILVUS_TOKEN", "")
-        if url.username is not None:
+        if url.username is not None and (url.password is not None or not token):
             token = f"{url.username}:{url.password or ''}"
         database = url.options.get("database", "")
         return cls(

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from rader_plugins.background import Workers
 from rader_plugins.documents import Document
-from rader_plugins.engines.collection import HEADER, Collection, FusedHit, Limits, Ranking, Row, Scope
+from rader_plugins.engines.collection import HEADER, Collection, FusedHit, Limits, Piece, Ranking, Row, Scope
 from rader_plugins.engines.postgres.connections import Connections, positive
 from rader_plugins.engines.postgres.filters import check_nul, json_path
 from rader_plugins.engines.postgres.packing import PackedHalf, PackedTerms, PackedVector, unpack
@@ -34,6 +35,7 @@ _OPTIONS = (
 )  # fmt: skip
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
 _PAGE = 1000
+_BLOB = 4 << 20  # bytes of a blob that are sent or fetched at once
 _MOST_INDEXED = {"float32": 2000, "float16": 4000}  # dimensions that pgvector's HNSW takes
 _NOT_OURS = ("42P01", "42703", "42804", "42809", "42883", "22P02")  # no such table, or one of other columns
 _TAKEN = ("42P07", "42710", "23505")  # a table, a type or a row of the catalogue of this name is there
@@ -109,17 +111,26 @@ class PostgresCollection(Collection):
     def read(self, name: str) -> bytes | None:
         """Return a blob; None without a table of ours."""
         try:
-            rows = self._rows(self._sql.read, types=False, name=name)
+            rows = self._rows(self._sql.read, types=False, name=name, start=1, most=_BLOB)
         except EngineError as error:
             if getattr(error.__cause__, "sqlstate", None) in _NOT_OURS:
                 return None
             raise
         value = rows[0][0] if rows else None
-        return value if isinstance(value, bytes) else None
+        if not isinstance(value, bytes) or rows[0][1] == len(value):
+            return value if isinstance(value, bytes) else None
+        whole = BytesIO()
+        while rows and rows[0][0]:
+            whole.write(rows[0][0])
+            rows = self._rows(self._sql.read, types=False, name=name, start=whole.tell() + 1, most=_BLOB)
+        return whole.getvalue() if rows else None  # it was removed meanwhile
 
-    def write(self, name: str, value: bytes) -> None:
-        """Store a blob."""
-        self._change(self._sql.write, name=name, value=value)
+    def write(self, name: str, *pieces: Piece) -> None:
+        """Store a blob, a part of it after the other, in one transaction."""
+        parts = [piece[start : start + _BLOB] for piece in pieces for start in range(0, len(piece), _BLOB)] or [b""]
+        with self._connections.connection() as connection, connection.transaction():
+            for statement, value in zip([self._sql.write, *[self._sql.extend] * (len(parts) - 1)], parts, strict=True):
+                connection.execute(statement, {"name": name, "value": value})
 
     def remove(self, name: str) -> None:
         """Delete a blob."""

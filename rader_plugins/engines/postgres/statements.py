@@ -23,7 +23,11 @@ class Statements:
         self.table = f'"{table}"'
         self.blobs = f'"{table}_rader"'
         self.ann = f'"{table}_hnsw"'
-        self.read = f"SELECT value FROM {self.blobs} WHERE name = %(name)s"
+        self.read = (
+            f"SELECT substring(value FROM %(start)s FOR %(most)s), octet_length(value) FROM {self.blobs} "
+            "WHERE name = %(name)s"
+        )
+        self.extend = f"UPDATE {self.blobs} SET value = value || %(value)s WHERE name = %(name)s"
         self.write = (
             f"INSERT INTO {self.blobs} (name, value) VALUES (%(name)s, %(value)s) "
             "ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value"

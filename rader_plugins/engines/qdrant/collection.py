@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rader_plugins.documents import Document
 from rader_plugins.engines.blobs import Blobs
-from rader_plugins.engines.collection import HEADER, Collection, Limits, Ranking, Row, Scope, positive
+from rader_plugins.engines.collection import HEADER, Collection, Limits, Piece, Ranking, Row, Scope, positive
 from rader_plugins.engines.facts import Has, facts_of, presence, translate
 from rader_plugins.engines.qdrant.connection import QdrantConnection
 from rader_plugins.engines.qdrant.filters import filtered, matches
@@ -126,9 +126,9 @@ class QdrantCollection(Collection):
             return str(self._about["header"]).encode()  # as it was made
         return value
 
-    def write(self, name: str, value: bytes) -> None:
+    def write(self, name: str, *pieces: Piece) -> None:
         """See :meth:`Collection.write`."""
-        self._blobs.write(name, value)
+        self._blobs.write(name, *pieces)
 
     def remove(self, name: str) -> None:
         """See :meth:`Collection.remove`."""

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex, RaderRetriever, create_index, open_index
-from rader_plugins.engines.collection import Limits
+from rader_plugins.engines.collection import Collection, Limits
 from rader_plugins.errors import InputError
 from rader_plugins.explanation import Explanation
 from rader_plugins.index import Bm25Config, Index, SearchRequest
@@ -477,6 +477,19 @@ def test_statistics_that_a_killed_process_left_are_removed_when_they_are_old(
     assert collection.read(current)
     collection.remove(young)
     assert young not in collection.names("")
+    engine.close()
+
+
+def test_large_values_beside_the_documents_come_back_as_they_went(fresh: Fresh) -> None:
+    engine = create_index(fresh(), None)
+    collection: Collection = engine._collection  # type: ignore[attr-defined]  # what statistics are written with
+    pieces = [np.random.default_rng(seed).bytes(size) for seed, size in enumerate((5_000_001, 0, 17, 4 << 20))]
+    for value in (pieces, [memoryview(piece) for piece in pieces[1:]], [b""]):
+        collection.write("note-large", *value)
+        assert collection.read("note-large") == b"".join(value)
+    engine.set_note("large", b"small")  # type: ignore[attr-defined]
+    assert engine.note("large") == b"small"  # type: ignore[attr-defined]
+    assert collection.read("note-other") is None
     engine.close()
 
 

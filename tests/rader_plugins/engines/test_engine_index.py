@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 import warnings
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from rader_plugins import Document, RaderRetriever
 from rader_plugins.engines.blobs import Blobs
 from rader_plugins.engines.index import open_engine_index
-from rader_plugins.engines.statistics import Drift, Statistics
+from rader_plugins.engines.statistics import Drift, Statistics, StatisticsBuilder
 from rader_plugins.errors import (
     AlreadyExistsError,
     DriftWarning,
@@ -447,7 +448,7 @@ def test_the_statistics_of_many_terms_take_no_more_memory_than_they_hold_twice()
         stored.update, lambda keys: {key: stored[key] for key in keys if key in stored}, lambda _: None,
         lambda _: [], chunk=10_000,
     )  # fmt: skip
-    blobs.write("statistics", Statistics(7, 3.0, numbers, numbers).to_bytes())
+    blobs.write("statistics", *Statistics(7, 3.0, numbers, numbers).pieces())
     tracemalloc.start()
     try:
         data = blobs.read("statistics")
@@ -460,3 +461,39 @@ def test_the_statistics_of_many_terms_take_no_more_memory_than_they_hold_twice()
     assert statistics.frequency_of(numbers[[5, 77]]).tolist() == [5, 77]
     assert size < 10 * count
     assert peak < 20 * count
+
+
+def test_statistics_grow_in_place_and_those_that_were_returned_stay_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rader_plugins.engines.statistics._PENDING", 50)
+    monkeypatch.setattr("rader_plugins.engines.statistics._BLOCK", 16)
+    rng = np.random.default_rng(5)
+    builder, expected = StatisticsBuilder(), Counter[int]()
+    returned = [(builder.statistics(), dict(expected))]
+    for step in range(60):
+        names = np.unique(rng.integers(0, 400, size=int(rng.integers(0, 140)))).astype(np.uint32)
+        builder.add([(names, np.ones(len(names), np.int64))])
+        expected.update(names.tolist())
+        if step % 7 == 6:
+            returned.append((builder.statistics(), dict(expected)))
+    for statistics, counts in returned:
+        assert statistics.dimensions.tolist() == sorted(counts)
+        assert dict(zip(statistics.dimensions.tolist(), statistics.frequencies.tolist(), strict=True)) == counts
+
+
+def test_counting_many_terms_takes_little_more_memory_than_they_hold() -> None:
+    count, part = 2_000_000, 1000
+    numbers = (np.arange(count, dtype=np.uint64) * 2_654_435_761 % 2**32).astype(np.uint32)  # all over the range
+    ones = np.ones(part, np.int64)
+    tracemalloc.start()
+    try:
+        builder = StatisticsBuilder()
+        builder.add((np.sort(numbers[start : start + part]), ones) for start in range(0, count, part))
+        statistics = builder.statistics()
+        pieces = statistics.pieces()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, pieces)) == 8 * count
+    assert peak < 16 * count

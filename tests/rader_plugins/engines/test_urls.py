@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 
 import pytest
 
-from rader_plugins import create_index, open_index
+from rader_plugins import RaderRetriever, create_index, open_index
+from rader_plugins.engines.urls import without_password
 from rader_plugins.errors import RaderError
+from tests.support.dict_collection import DictCollection, index_in
 
 SECRET = "sEcReT"
 WRONG = (
@@ -46,3 +49,19 @@ def test_wrong_urls_are_refused_and_their_passwords_are_told_nobody(
             call(url.format(SECRET))
         assert SECRET not in str(raised.value) + caplog.text
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("postgresql://me:{}@/db?table=docs&host=%2Fa%2Fb", "postgresql://me@/db?table=docs&host=%2Fa%2Fb"),
+        ("milvus://me:{}@[::1]:19530/docs?partition=a%2Fb", "milvus://me@[::1]:19530/docs?partition=a%2Fb"),
+        ("qdrant://:{}@host/docs", "qdrant://host/docs"),
+        ("qdrant:///a/b", "qdrant:///a/b"),
+    ],
+)
+def test_what_is_pickled_holds_no_password(url: str, written: str) -> None:
+    assert without_password(url.format(SECRET)) == written
+    index = index_in(DictCollection(), None)
+    index._url = url.format(SECRET)
+    assert SECRET.encode() not in pickle.dumps(RaderRetriever(index, mode="bm25"))
