@@ -13,9 +13,11 @@ Waiting must never become waiting for ever, whatever locks callers hold:
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +61,6 @@ class _Call:
     """A search that somebody waits for.
 
     Attributes:
-        kind: Calls of equal kind can be answered together; None: only alone.
         turn: Locked until it is this call's turn, or somebody else searched for it.
         batch: If it is its turn: whom to search for, itself first.
         hits: What was found.
@@ -68,11 +69,15 @@ class _Call:
     def __init__(self, request: SearchRequest, vectors: Vector | None) -> None:
         self.request = request
         self.vectors = vectors
-        self.kind = None if request.filter is not None else [getattr(request, name) for name in _SHARED]
         self.turn = threading.Lock()
         self.turn.acquire()
         self.batch: list[_Call] = []
         self.hits: Hits | None = None
+
+    @functools.cached_property
+    def kind(self) -> list[Any] | None:
+        """Calls of equal kind can be answered together; None: only alone."""
+        return None if self.request.filter is not None else [getattr(self.request, name) for name in _SHARED]
 
 
 class _Line:
@@ -102,15 +107,24 @@ class _Line:
             return waiting
 
     def end(self) -> None:
-        """Give the turn of one that has searched to the next, with those that can be answered together with it."""
+        """Give the turn of one that has searched to the next."""
         with self.lock:
             if not self.calls:
                 self.free += 1
                 return
-            following = self.calls[0]
-            following.batch = _together(self.calls)
-            self.calls = [call for call in self.calls if call not in following.batch]
+            following = self.calls.pop(0)
+            following.batch = [following]
         following.turn.release()
+
+    def join(self, leader: _Call) -> None:
+        """Let those that wait be answered together with a call whose turn it is.
+
+        It does so when it begins, not when it is woken: whoever was answered last comes back meanwhile.
+        """
+        with self.lock:
+            if self.calls:
+                leader.batch = _together([leader, *self.calls])
+                self.calls = [call for call in self.calls if call not in leader.batch]
 
 
 def _together(calls: list[_Call]) -> list[_Call]:
@@ -172,6 +186,7 @@ class SearchLane:
 def _lead(leader: _Call, line: _Line, run: Run) -> None:
     """Search for all calls of a batch, whose first is this thread's own, and let the next begin."""
     try:
+        line.join(leader)
         if len(leader.batch) == 1:
             leader.hits = run(leader.request, leader.vectors)
         else:

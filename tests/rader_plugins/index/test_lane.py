@@ -104,6 +104,28 @@ def test_those_that_wait_are_run_together_by_kind_and_get_their_own_hits(patient
     assert busy.line.free == 1
 
 
+def test_who_comes_before_the_next_one_begins_is_answered_with_it() -> None:
+    line = lanes._Line(1)
+    first, second, third, other = (
+        lanes._Call(SearchRequest([query], mode="bm25", k=k), None)
+        for query, k in zip("abcd", (5, 5, 5, 6), strict=True)
+    )
+    assert line.begin(first)
+    assert not line.begin(second)
+    line.end()
+    assert second.turn.acquire(blocking=False)  # its turn, but it has not begun
+    assert not line.begin(third)
+    assert not line.begin(other)
+    line.join(second)
+    assert (second.batch, line.calls, line.free) == ([second, third], [other], 0)
+    line.end()
+    assert other.turn.acquire(blocking=False)
+    assert not third.turn.acquire(blocking=False)  # who searches for it lets it go
+    line.join(other)
+    line.end()
+    assert (other.batch, line.calls, line.free) == ([other], [], 1)
+
+
 def test_a_search_with_a_filter_waits_its_turn_and_is_run_alone(patient: None) -> None:
     runs: list[int] = []
 
