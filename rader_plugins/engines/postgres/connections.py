@@ -30,7 +30,7 @@ _HINTS = {
     "42501": "The user lacks a right.",
     "42P01": "The index was deleted meanwhile, or one of its two tables: drop the other one before it is made anew.",
     "53100": "The server's disk is full.",
-    "53200": "The server is out of memory.",
+    "53200": "The server is out of memory: give it more, or add fewer documents at once (commit_every).",
     "25006": "The server takes no writes: it is a replica, or read-only.",
 }
 

@@ -229,6 +229,29 @@ def test_who_may_only_read_searches_and_is_told_what_he_may_not(own_server: Post
     assert len(index) == 21
 
 
+@pytest.mark.parametrize(("state", "words"), [("53200", "out of memory.*commit_every"), ("53100", "disk is full")])
+def test_a_server_that_has_no_room_keeps_what_was_reported_and_no_half_of_a_part(
+    postgres: PostgresServer, url: str, state: str, words: str
+) -> None:
+    table, encoder = table_of(url), HashEncoder()
+    index = create_index(url, encoder)
+    index.add(corpus(20))
+    execute(
+        postgres,
+        f"CREATE FUNCTION {table}_full() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{state}'; END$$",
+        f"CREATE TRIGGER full_at_70 BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.id = 'd0070') "
+        f"EXECUTE FUNCTION {table}_full()",
+    )
+    with pytest.raises(EngineError, match=words):
+        index.add(corpus(100), commit_every=25)
+    assert sorted(index.ids()) == [document.id for document in corpus(50)]
+    execute(postgres, f"DROP TRIGGER full_at_70 ON {table}")
+    assert index.add(corpus(100)) == 50
+    assert len(RaderRetriever(index).search("prime", 200)) == 100
+    index.close()
+
+
 def test_other_versions_and_other_settings_are_refused_by_name(postgres: PostgresServer, url: str) -> None:
     create_index(url, HashEncoder()).close()
     with pytest.raises(AlreadyExistsError):
