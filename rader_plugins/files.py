@@ -21,6 +21,7 @@ from rader_plugins.errors import InputError, import_extra
 from rader_plugins.text_files import read_lines, read_text
 
 __all__ = [
+    "as_utf8",
     "atomic_write",
     "canonical_json",
     "differences",
@@ -33,6 +34,7 @@ __all__ = [
     "sampled_digest",
     "sha256_file",
     "sync_folder",
+    "write_json",
     "write_jsonl",
 ]
 
@@ -141,13 +143,28 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     return tables
 
 
+def as_utf8(text: str) -> bytes:
+    r"""Encode a text; halves of characters, such as file names of another encoding have, are escaped: ``\\udcff``.
+
+    JSON reads them back as they were.
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_json(path: str | os.PathLike[str], content: object) -> None:
+    """Write a value as JSON that people can read, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as stream:
+        stream.write(as_utf8(text) + b"\n")
+
+
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as JSONL, atomically; return how many."""
     count = 0
     with atomic_write(path) as stream:
         for row in iterate(rows, "rows"):
             try:
-                stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+                stream.write(as_utf8(json.dumps(row, ensure_ascii=False, allow_nan=False)) + b"\n")
             except (TypeError, ValueError, RecursionError) as error:
                 raise InputError(f"Row {count + 1} cannot be written as JSON: {error}.") from None
             count += 1
@@ -161,7 +178,7 @@ def canonical_json(value: object) -> str:
 
 def fingerprint(value: object) -> str:
     """Return 32 hexadecimal digits of the SHA-256 of the canonical JSON of ``value``."""
-    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()[:32]
+    return hashlib.sha256(as_utf8(canonical_json(value))).hexdigest()[:32]
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import filelock
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write, differences, naming, sync_folder
+from rader_plugins.files import as_utf8, differences, naming, sync_folder, write_json
 
 __all__ = ["Journal", "RunFolder"]
 
@@ -78,7 +78,7 @@ class Journal:
             InputError: The journal is not open.
             OSError: The disk is full, or worse. What was appended before is intact.
         """
-        line = _encode(row).encode("utf-8") + b"\n"
+        line = as_utf8(_encode(row)) + b"\n"
         with self._lock:
             if self._descriptor is None:
                 raise InputError(f"{self.path} is not open: rows are written within `with journal.opened():`.")
@@ -263,8 +263,7 @@ class RunFolder:
     def _store(self) -> None:
         content = {**self._about, **(self.settings if self._key is None else {self._key: self.settings})}
         if not self._in_journal:
-            with atomic_write(self.path / self._file) as stream:
-                stream.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            write_json(self.path / self._file, content)
         elif not self.resumed:
             with Journal(self.path / self._file).opened() as journal:
                 journal.append(content)

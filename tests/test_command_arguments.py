@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,13 @@ def fault(arguments: list[str]) -> str | None:
     return None
 
 
+def words(name: str, line: dict[str, list[str]]) -> list[str]:
+    """Return the words of a call: command, options, arguments in their order."""
+    options = [part for option, given in line.items() if option.startswith("-") for part in (option, *given)]
+    order = [part.name for part in COMMANDS[name].params if part.param_type_name == "argument"]
+    return [*name.split(), *options, "--", *(part for argument in order for part in line.get(argument, []))]
+
+
 def values(parameter: Any) -> list[str]:
     if getattr(parameter, "is_flag", False) or parameter.opts[0] in ("--install-completion", "--show-completion"):
         return []
@@ -107,10 +115,27 @@ def test_every_option_may_be_anything(name: str, every: int, bench: Bench) -> No
             for kind, file in (("folder", "texts"), ("binary", "binary"), ("empty", "empty"), ("rows", "rows.jsonl")):
                 value = value.replace(f"{{{kind}}}", str(bench.folder / file))
             line = {**bench.lines()[name], key: [value]}
-            options = [part for option, given in line.items() if option.startswith("-") for part in (option, *given)]
-            order = [part.name for part in COMMANDS[name].params if part.param_type_name == "argument"]
-            positional = [part for argument in order for part in line.get(argument, [])]
             shutil.rmtree(bench.folder / "out", ignore_errors=True)
-            if wrong := fault([*name.split(), *options, "--", *positional]):
+            if wrong := fault(words(name, line)):
                 faults.append(f"{key} {value[:60]!r}: {wrong}")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.slow
+def test_files_and_folders_may_have_names_of_another_encoding(name: str, bench: Bench) -> None:
+    faults = []
+    for key, given in bench.lines()[name].items():
+        if key != "--out" and not (given and given[0].startswith(str(bench.folder))):
+            continue
+        path = Path(given[0])
+        foreign = bench.folder / f"\udcff-{path.name}"
+        try:
+            if path.exists() and not foreign.exists():
+                (shutil.copytree if path.is_dir() else shutil.copy)(path, foreign)
+        except OSError:
+            pytest.skip("this file system takes UTF-8 alone")
+        shutil.rmtree(bench.folder / "out", ignore_errors=True)
+        if wrong := fault(words(name, {**bench.lines()[name], key: [str(foreign)]})):
+            faults.append(f"{key}: {wrong}")
     assert not faults, "\n".join(faults)

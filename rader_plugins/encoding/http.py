@@ -14,6 +14,7 @@ import numpy as np
 from rader_plugins import background
 from rader_plugins.arguments import check_count, check_flag
 from rader_plugins.background import Workers
+from rader_plugins.documents import check_text
 from rader_plugins.encoding.base import Encoder, Vectors
 from rader_plugins.encoding.client import EmbeddingClient
 from rader_plugins.encoding.remote_batches import BatchLimits, RemoteCall
@@ -112,7 +113,7 @@ class HTTPEncoder(Encoder):
             max_retries=max_retries,
             backoff=backoff,
         )
-        self._model = model
+        self._model = None if model is None else check_text(model, "the model's name")
         self._lock = background.Lock()
         self.recipe = self._find_recipe(recipe)
         self._text = RemoteText(

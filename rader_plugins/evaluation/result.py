@@ -13,7 +13,7 @@ from rader_plugins.errors import InputError, RaderError
 from rader_plugins.evaluation.rankings import Qrels, Run
 from rader_plugins.evaluation.remarks import dataset_title, facts
 from rader_plugins.evaluation.trec_files import unfit_id, write_separated
-from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
+from rader_plugins.files import read_jsonl, write_json, write_jsonl
 
 __all__ = ["Evaluation"]
 
@@ -100,9 +100,7 @@ class Evaluation:
         if unfit_id(self.run) is None:
             write_separated(self.run, folder / _RUN)
         # Last: a folder with this file is complete.
-        with atomic_write(folder / _SUMMARY) as stream:
-            text = json.dumps(self.summary(), ensure_ascii=False, allow_nan=False, indent=2)
-            stream.write(text.encode("utf-8") + b"\n")
+        write_json(folder / _SUMMARY, self.summary())
 
     @staticmethod
     def is_in(folder: str | os.PathLike[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from rader_plugins import background
 from rader_plugins.arguments import check_count
 from rader_plugins.background import Workers
+from rader_plugins.documents import check_text
 from rader_plugins.errors import InputError, LLMError
 from rader_plugins.files import fingerprint
 from rader_plugins.http_client import ServerClient, ServerError
@@ -125,7 +126,7 @@ class OpenAIChat(GeneratorBase):
         self._refused_n = sys.maxsize
         self._extra = dict(extra or {})
         self._thinking = thinking
-        self._model = model
+        self._model = None if model is None else check_text(model, "the model's name")
         self._pool = Workers(concurrency, "rader-chat")
         # Apart from the pool, whose threads wait for the parts of their calls.
         self._parts = Workers(concurrency, "rader-chat-part")

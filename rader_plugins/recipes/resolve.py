@@ -15,7 +15,7 @@ from typing import Any
 
 from rader_plugins.arguments import shown
 from rader_plugins.errors import InputError, import_extra
-from rader_plugins.files import atomic_write, sampled_digest, sha256_file
+from rader_plugins.files import sampled_digest, sha256_file, write_json
 from rader_plugins.http_urls import is_url
 from rader_plugins.recipes.cross_encoder import recipe_from_cross_encoder
 from rader_plugins.recipes.recipe import RECIPE_FILE, Kind, Recipe
@@ -274,8 +274,7 @@ def write_recipe(folder: str | Path, recipe: Recipe, *, same_vectors: bool) -> N
     fields = recipe.to_dict()
     if same_vectors:
         fields["content"] = content_digest(folder)
-    with atomic_write(Path(folder) / RECIPE_FILE) as stream:
-        stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+    write_json(Path(folder) / RECIPE_FILE, fields)
 
 
 def content_digest(folder: str | Path) -> str:

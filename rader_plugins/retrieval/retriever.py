@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from rader_plugins import background
 from rader_plugins.arguments import check_flag, check_string
-from rader_plugins.documents import Hit, corpus_digest, text_list
+from rader_plugins.documents import Hit, check_text, corpus_digest, text_list
 from rader_plugins.errors import InputError
 from rader_plugins.index import Filter, Index, Mode, SearchRequest, check_index, encoder_of, read_documents
 from rader_plugins.index.request import Detail, as_vectors
@@ -253,7 +253,7 @@ class RaderRetriever:
         values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         instruction = values.pop("instruction", self.instruction)
         if instruction is not None:
-            check_string(instruction, "instruction")
+            check_text(check_string(instruction, "instruction"), "the instruction")
         if check_flag(values.pop("explain", False), "explain"):
             values["details"] = frozenset(get_args(Detail))
         if isinstance(queries, str):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write, fingerprint, naming, write_jsonl
+from rader_plugins.files import as_utf8, atomic_write, fingerprint, naming, write_jsonl
 from rader_plugins.run_folders import RunFolder
 from rader_plugins.trajectories import Trajectory, write_trajectories
 from rader_synthesis.paths import trajectories
@@ -153,7 +153,7 @@ class SynthesisFolder:
         def paths(trees: IO[bytes]) -> Iterator[Trajectory]:
             for id in ids:
                 row = self._tree(id)
-                trees.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+                trees.write(as_utf8(json.dumps(row, ensure_ascii=False, allow_nan=False)) + b"\n")
                 tree = Tree.from_row(row)
                 paths_found = trajectories(tree)
                 rows[id] = _summary(tree, paths_found)

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from rader_plugins.files import canonical_json
+from rader_plugins.files import as_utf8, canonical_json
 from rader_synthesis.config import SearchConfig
 from rader_synthesis.tree import Node, Tree
 
@@ -81,5 +81,5 @@ def uct(node: Node, parent: Node, weight: float) -> float:
 
 def derived_seed(*parts: object) -> int:
     """Return a whole number below 2**31 that follows from the parts; different parts give different numbers."""
-    digest = hashlib.sha256(canonical_json(list(parts)).encode("utf-8")).digest()
+    digest = hashlib.sha256(as_utf8(canonical_json(list(parts)))).digest()
     return int.from_bytes(digest[:4], "big") >> 1

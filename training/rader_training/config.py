@@ -14,13 +14,16 @@ from rader_plugins.errors import InputError
 from rader_plugins.files import read_toml
 from rader_plugins.query_kinds import query_kind
 
-__all__ = ["AUTO", "LORA_TARGETS", "RerankerConfig", "RetrieverConfig", "TrainingConfig"]
+__all__ = ["AUTO", "LORA_TARGETS", "MOST_SEEN", "RerankerConfig", "RetrieverConfig", "TrainingConfig"]
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The layers that the paper adapts, by their names in Qwen2 and Llama."""
 
 AUTO: Any = None
 """The value of a field that is not stated: a run replaces it by one that fits."""
+
+MOST_SEEN = 1000
+"""How often samples of a kind or a set are seen in an epoch at most."""
 
 _LORA_FIELDS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_layers", "base_in_4bit")
 
@@ -112,8 +115,10 @@ class TrainingConfig:
             raise InputError(f"lora_layers are numbers of layers, counted from 0, not {list(self.lora_layers)!r}.")
         for kind, weight in (self.kinds or {}).items():
             query_kind(kind)  # a name that is none would be an option without effect
-            if not _is_number(weight) or weight < 0:
-                raise InputError(f"The weight of {kind!r} samples must be a number of at least 0, not {weight!r}.")
+            if not _is_number(weight) or not 0 <= weight <= MOST_SEEN:
+                raise InputError(
+                    f"The weight of {kind!r} samples must be a number from 0 to {MOST_SEEN:,}, not {weight!r}."
+                )
         if self.lora is False and (idle := self.changed(*_LORA_FIELDS)):
             raise InputError(f"{idle[0]} goes with lora = true; without, all weights are trained.")
 

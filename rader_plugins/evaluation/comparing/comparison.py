@@ -17,7 +17,7 @@ from rader_plugins.evaluation.comparing.significance import adjusted, confidence
 from rader_plugins.evaluation.comparing.summary import latex, screenful
 from rader_plugins.evaluation.result import Evaluation
 from rader_plugins.evaluation.suite import Suite
-from rader_plugins.files import atomic_write
+from rader_plugins.files import as_utf8, atomic_write
 
 __all__ = ["Comparison", "Group", "compare"]
 
@@ -81,7 +81,7 @@ class Comparison:
         }
         for name, text in contents.items():
             with atomic_write(folder / name) as stream:
-                stream.write(text.encode("utf-8"))
+                stream.write(as_utf8(text))
         return [folder / name for name in contents]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rader_plugins.errors import InputError, RaderError
 from rader_plugins.evaluation.comparing.significance import PairedTest, adjusted, paired_test, proportion_interval
 from rader_plugins.evaluation.remarks import percent
-from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
+from rader_plugins.files import read_jsonl, write_json, write_jsonl
 
 __all__ = ["RagComparison", "RagEvaluation", "RagRow", "compare_rag"]
 
@@ -118,9 +118,7 @@ class RagEvaluation:
         folder.mkdir(parents=True, exist_ok=True)
         write_jsonl(folder / _ROWS, ({"id": id, **asdict(row)} for id, row in self.rows.items()))
         # Last: a folder with this file is complete.
-        with atomic_write(folder / _SUMMARY) as stream:
-            text = json.dumps(self.summary(), ensure_ascii=False, allow_nan=False, indent=2)
-            stream.write(text.encode("utf-8") + b"\n")
+        write_json(folder / _SUMMARY, self.summary())
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> RagEvaluation:

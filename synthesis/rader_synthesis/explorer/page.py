@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import IO, Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write
+from rader_plugins.files import as_utf8, atomic_write
 from rader_plugins.trajectories import Considered, Step, Trajectory, is_right
 from rader_synthesis.explorer.reading import Shown, Source, read_source
 from rader_synthesis.tree import Node, Tree
@@ -91,7 +91,7 @@ def write_page(
     index: list[dict[str, Any]] = []
     left_out = 0
     with atomic_write(out) as stream:
-        stream.write(before.encode("utf-8"))
+        stream.write(as_utf8(before))
         for problem in source.problems():
             if problem_ids and problem.id not in problem_ids:
                 continue
@@ -105,7 +105,7 @@ def write_page(
         _block(stream, "documents", documents.rows)
         facts = {"exploration": source.exploration, "left_out": left_out, "kind": source.kind}
         _block(stream, "index", {**facts, "problems": index})
-        stream.write(after.encode("utf-8"))
+        stream.write(as_utf8(after))
         size = stream.tell()
     statuses = Counter(entry["status"] for entry in index)
     return PageReport(len(index), dict(sorted(statuses.items())), left_out, size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from rader_plugins.errors import InputError
 from rader_plugins.evaluation.overlap import EvaluationSet
-from rader_plugins.files import sha256_file
+from rader_plugins.files import as_utf8, sha256_file, write_json
 from rader_plugins.index import Index
 from rader_plugins.query_kinds import query_kind
 from rader_plugins.reranking.base import Reranker
@@ -179,9 +178,8 @@ def trajectory_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _write_card(space: Workspace, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    (space.result / CARD).write_text(text, encoding="utf-8")
-    (space.result / "README.md").write_text(readme(content), encoding="utf-8")
+    write_json(space.result / CARD, content)
+    (space.result / "README.md").write_bytes(as_utf8(readme(content)))
 
 
 def _nothing(statistics: Statistics) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.evaluation.overlap import EvaluationSet
-from rader_plugins.files import canonical_json
+from rader_plugins.files import as_utf8, canonical_json
 from rader_plugins.index import Index
 from rader_plugins.query_kinds import query_kind
 from rader_plugins.retrieval import RaderRetriever
@@ -84,7 +84,7 @@ class Pipeline:
         for trajectory in map(self.labels.apply, read_trajectories(files)):
             self.statistics.read(trajectory)
             on_read(1)
-            content = hashlib.blake2b(canonical_json(trajectory.row()).encode("utf-8"), digest_size=16).digest()
+            content = hashlib.blake2b(as_utf8(canonical_json(trajectory.row())), digest_size=16).digest()
             is_new = self.spool.is_new(trajectory.id, content)
             if is_new is False:
                 self.statistics.trajectories["repeated"] += 1

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import canonical_json
+from rader_plugins.files import as_utf8, canonical_json
 from rader_plugins.samples import Passage, Sample
 from rader_training.data.rows import SampleRows
 
@@ -151,7 +151,7 @@ class Groups:
             kinds.append(sys.intern(sample.query_kind) if trained else None)
             if trained:
                 loss_weights.append(sample.weight)
-            digest.update(_content(sample).encode())
+            digest.update(as_utf8(_content(sample)))
         if not kinds:
             raise InputError("There are no samples to train on.")
         used = [kind for kind in kinds if kind is not None]
@@ -161,7 +161,7 @@ class Groups:
                 "`rader samples` mines some from a corpus."
             )
         if set_weights:
-            digest.update(canonical_json(list(set_weights)).encode())
+            digest.update(as_utf8(canonical_json(list(set_weights))))
         report = DataReport(
             samples=len(used),
             kinds=dict(sorted(Counter(used).items())),

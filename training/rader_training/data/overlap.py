@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write
+from rader_plugins.files import write_json
 from rader_plugins.query_kinds import query_kind
 from rader_plugins.samples import Sample
 from rader_training.data.groups import Groups
@@ -44,8 +43,7 @@ def check_overlap(groups: Groups, sets: Sequence[EvaluationSet], folder: Path, *
         return None
     overlap = {**find_overlap(groups, distinct), "allowed": allow}
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / OVERLAP_FILE) as stream:
-        stream.write(json.dumps(overlap, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+    write_json(folder / OVERLAP_FILE, overlap)
     if overlap["overlapping"] and not allow:
         first = overlap["listed"][0]
         raise InputError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from rader_plugins.encoding.models import quiet
 from rader_plugins.errors import InputError, RaderError, import_extra
-from rader_plugins.files import sync_folder
+from rader_plugins.files import as_utf8, sync_folder
 from rader_plugins.recipes import Recipe
 from rader_plugins.recipes.resolve import named_recipe, write_recipe
 
@@ -52,7 +52,7 @@ def export(recipe: Recipe, folder: Path, *, base: str, facts: Mapping[str, Any],
             write(temporary)
         # Its weights are new: their content is its identity, not what it was trained from.
         write_recipe(temporary, recipe, same_vectors=False)
-        (temporary / "README.md").write_text(_card(recipe, base, facts), encoding="utf-8")
+        (temporary / "README.md").write_bytes(as_utf8(_card(recipe, base, facts)))
     return folder
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from rader_plugins.errors import InputError
+from rader_training.config import MOST_SEEN
 
 if TYPE_CHECKING:
     from rader_plugins.evaluation import RetrievalDataset
@@ -77,5 +78,7 @@ class RunOptions:
             raise InputError(
                 f"There are {count} sample sets and {len(self.set_weights)} weights of sets; name one for each."
             )
-        if any(not 0 <= weight < float("inf") for weight in self.set_weights):
-            raise InputError(f"The weights of sample sets are numbers of at least 0, not {list(self.set_weights)}.")
+        if any(not 0 <= weight <= MOST_SEEN for weight in self.set_weights):
+            raise InputError(
+                f"The weights of sample sets are numbers from 0 to {MOST_SEEN:,}, not {list(self.set_weights)}."
+            )

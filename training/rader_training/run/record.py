@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write, read_jsonl, write_jsonl
+from rader_plugins.files import read_jsonl, write_json, write_jsonl
 from rader_plugins.run_folders import RunFolder
 
 __all__ = ["End", "Record", "stored_settings"]
@@ -144,5 +144,4 @@ class Record:
     def finish(self, end: Mapping[str, Any]) -> None:
         """Write down that the training has ended: after this nothing is trained any more."""
         if self._writes:
-            with atomic_write(self.folder / _END) as stream:
-                stream.write(json.dumps(dict(end), indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+            write_json(self.folder / _END, dict(end))

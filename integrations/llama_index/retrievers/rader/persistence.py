@@ -12,7 +12,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index.retrievers.rader.filters import NodeFilter
 
 from rader_plugins.errors import InputError
-from rader_plugins.files import atomic_write
+from rader_plugins.files import write_json
 
 __all__ = [
     "pack_filters",
@@ -35,11 +35,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
         InputError: Something in it is not JSON.
     """
     try:
-        text = json.dumps({"schema": _SCHEMA, **config}, ensure_ascii=False, indent=2, allow_nan=False)
+        write_json(folder / _FILE, {"schema": _SCHEMA, **config})
     except (TypeError, ValueError) as error:
         raise InputError(f"The retriever's configuration cannot be written as JSON: {error}.") from None
-    with atomic_write(folder / _FILE) as stream:
-        stream.write(text.encode("utf-8") + b"\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
