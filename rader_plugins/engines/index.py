@@ -179,8 +179,11 @@ class EngineIndex:
         check_deletion(ids, filter)
         names = None if ids is None else list(dict.fromkeys(id_list(ids)))
         if filter is not None:
-            passing = self.ids(filter)
-            names = list(passing) if names is None else sorted(set(names).intersection(passing))
+            scope = checked_scope(self._collection, self._partition, filter)
+            passing = list(self._collection.ids(scope))
+            if not passing:
+                warn_of_missing_keys(self._collection, scope)
+            names = passing if names is None else sorted(set(names).intersection(passing))
         names = names or []
         return sum(
             self._collection.delete(self._partition, names[start : start + _BATCH])

@@ -17,7 +17,7 @@ from rader_plugins.documents import Document
 from rader_plugins.engines.collection import HEADER, Collection, FusedHit, Limits, Piece, Ranking, Row, Scope
 from rader_plugins.engines.postgres.connections import Connections, positive
 from rader_plugins.engines.postgres.filters import check_nul, json_path
-from rader_plugins.engines.postgres.packing import PackedHalf, PackedTerms, PackedVector, unpack
+from rader_plugins.engines.postgres.packing import PackedHalf, PackedTerms, PackedVector, exact_numbers, unpack
 from rader_plugins.engines.postgres.statements import Statements
 from rader_plugins.engines.sparse import Sparse
 from rader_plugins.engines.urls import EngineUrl
@@ -170,7 +170,7 @@ class PostgresCollection(Collection):
         columns: dict[str, Any] = {
             "id": [row.id for row in rows],
             "body": [row.text for row in rows],
-            "metadata": [row.metadata for row in rows],
+            "metadata": [exact_numbers(row.metadata) for row in rows],
             "digest": [row.digest for row in rows],
             "metadata_digest": [row.metadata_digest for row in rows],
             "terms": PackedTerms.of_all([row.terms for row in rows], self.term_dimensions),

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from rader_plugins.engines.conditions import comparisons
+from rader_plugins.engines.postgres.packing import exact_numbers
 from rader_plugins.errors import InputError
 from rader_plugins.index.filters import AllOf, AnyOf, Comparison, Node, Not, kind_of, path_of
 
@@ -137,7 +138,7 @@ class FilterSql:
                 f"CASE WHEN jsonb_typeof({v}) = 'string' "
                 f"THEN ({v} #>> '{{}}') COLLATE \"C\" {sign} {text} ELSE FALSE END"
             )
-        number = self._value(json.dumps(operand)) + "::numeric"
+        number = self._value(_written(operand)) + "::numeric"
         return lambda v: f"CASE WHEN jsonb_typeof({v}) = 'number' THEN {v}::numeric {sign} {number} ELSE FALSE END"
 
     def _value(self, value: Any) -> str:
@@ -156,4 +157,4 @@ def _is_nested(operand: Any) -> bool:
 
 
 def _written(operand: Any) -> str:
-    return json.dumps(operand, ensure_ascii=False)
+    return exact_numbers(json.dumps(operand, ensure_ascii=False))

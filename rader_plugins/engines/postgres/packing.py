@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,9 @@ from typing_extensions import Self
 
 from rader_plugins.engines.sparse import Sparse
 
-__all__ = ["PackedHalf", "PackedTerms", "PackedVector", "register", "unpack"]
+__all__ = ["PackedHalf", "PackedTerms", "PackedVector", "exact_numbers", "register", "unpack"]
+
+_LARGE = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.]*e\+\d+')  # a string, or a number with an exponent
 
 
 class PackedVector(bytes):
@@ -68,6 +71,20 @@ class PackedTerms(bytes):
             cls(head[12 * nth : 12 * nth + 12] + number[first:last] + value[first:last])
             for nth, (first, last) in enumerate(ends)
         ]
+
+
+def exact_numbers(text: str) -> str:
+    """Write floats such as ``1e+23`` of a JSON text in digits, with ``.0``: ``jsonb`` would make whole numbers of them.
+
+    Example:
+        >>> exact_numbers('{"1e+23": [1e+23, "1e+23"]}')
+        '{"1e+23": [99999999999999991611392.0, "1e+23"]}'
+    """
+    return _LARGE.sub(_in_digits, text) if "e+" in text else text
+
+
+def _in_digits(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') else f"{float(match[0]):.1f}"
 
 
 def unpack(data: bytes | memoryview, *, half: bool) -> npt.NDArray[np.float32]:

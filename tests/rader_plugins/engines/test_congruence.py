@@ -347,6 +347,19 @@ def test_documents_come_back_as_they_went(fresh: Fresh) -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("number", [1e16, 1e22, 1e23, -1.5e17, 1e300, 1.7e308, 5e-324, 10**23, 2**64 + 1, 1.0, -0.5])
+def test_numbers_come_back_with_their_type_and_are_found(fresh: Fresh, number: float) -> None:
+    values = {"x": number, "list": [number, "1e+22", 'a"1e+30'], "1e+22": {"deep": number}}
+    engine, embedded = both(fresh(), [Document("a", "prime", values), Document("b", "heat", {"x": 7})])
+    [document] = engine.get(["a"])
+    assert document.metadata == values
+    assert type(document.metadata["x"]) is type(document.metadata["1e+22"]["deep"]) is type(number)
+    for condition in ({"x": number}, {"x": {"$in": [number, 3]}}, {"list": number}, {"x": {"$ne": number}}):
+        assert list(engine.ids(condition)) == list(embedded.ids(condition)), condition
+    assert engine.add([Document("a", "prime", values)]).unchanged == 1
+    engine.close()
+
+
 def test_float16_vectors_round_the_same(fresh: Fresh) -> None:
     url = fresh()
     try:

@@ -410,6 +410,15 @@ def test_an_index_that_is_made_while_it_is_looked_for_is_found(monkeypatch: pyte
     assert open_engine_index(collection, HashEncoder(), url="dict://").dimension == 16
 
 
+def test_a_deletion_by_a_missing_key_says_so() -> None:
+    index = index_in(DictCollection(), HashEncoder())
+    index.add(corpus(3))
+    with pytest.warns(FilterWarning, match="'absent'"):
+        assert index.delete(filter={"absent": 1}) == 0
+    assert index.delete(filter={"n": 77}) == 0
+    assert len(index) == 3
+
+
 def test_a_filter_that_asks_for_a_missing_key_says_so() -> None:
     index = index_in(DictCollection(), HashEncoder())
     index.add(corpus(5))
