@@ -174,6 +174,7 @@ class RaderIndex(IndexReader):
 
         Raises:
             FingerprintMismatchError: The index that is there holds vectors of another recipe.
+            InputError: It stores vectors in another type, or has other parameters of BM25.
         """
         if (engine := find_engine(path)) is not None:
             settings = self._home.settings
@@ -185,6 +186,9 @@ class RaderIndex(IndexReader):
         with contextlib.suppress(AlreadyExistsError):
             create_home(folder, self._home.settings, self._lock_timeout).store.close()
         with RaderIndex(open_home(folder), lock_timeout=self._lock_timeout) as target, self.frozen():
+            if target.fingerprint == self.fingerprint:  # otherwise that is what has to be said
+                settings = self._home.settings
+                target._home.settings.check_same(settings, {"dtype": settings.dtype, "bm25": settings.bm25}, folder)
             mirror(self, target)
             if folder != self.path:
                 copy_record(self.path, folder)

@@ -10,6 +10,7 @@ import pytest
 
 from rader_plugins import Document, RaderIndex, RaderRetriever
 from rader_plugins.errors import FingerprintMismatchError, InputError
+from rader_plugins.index import Bm25Config
 from tests.support.encoders import HashEncoder, random_text
 
 MakeIndex = Callable[..., RaderIndex]
@@ -285,3 +286,13 @@ def test_copies_hold_the_same_and_are_brought_up_to_date(make: MakeIndex, tmp_pa
     RaderIndex.create(tmp_path / "other", encoder=HashEncoder(name="other")).close()
     with pytest.raises(FingerprintMismatchError, match="another folder"):
         index.copy_to(tmp_path / "other")
+
+
+def test_a_copy_into_an_index_of_other_settings_is_refused(make: MakeIndex, tmp_path: Path) -> None:
+    index = make()
+    index.add(documents(3))
+    RaderIndex.create(tmp_path / "half", HashEncoder(), dtype="float16").close()
+    RaderIndex.create(tmp_path / "german", HashEncoder(), bm25=Bm25Config(language="german")).close()
+    for folder, option in (("half", "dtype"), ("german", "bm25")):
+        with pytest.raises(InputError, match=option):
+            index.copy_to(tmp_path / folder)
