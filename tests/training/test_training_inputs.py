@@ -117,7 +117,8 @@ def test_several_sets_in_their_own_formats_and_how_often_each_is_seen(tmp_path: 
 
 
 def test_weights_of_sets_are_checked(tiny: Path, samples: Path, tmp_path: Path) -> None:
-    for weights, message in (([1.0, 2.0], "1 sample sets and 2 weights"), ([-1.0], "from 0 to 1,000")):
+    faults = ([1.0, 2.0], "1 sample sets and 2 weights"), ([-1.0], "from 0 to 1,000"), ([1000.5], "from 0 to 1,000")
+    for weights, message in faults:
         with pytest.raises(InputError, match=message):
             prepare_retriever(samples, str(tiny), tmp_path / "run", retriever_config(), set_weights=weights)
 
