@@ -105,10 +105,10 @@ class StatisticsBuilder:
             self._shared = False
         frequencies = counts.astype(np.uint32)
         positions = self._dimensions.searchsorted(fresh)
-        known = positions < len(self._dimensions)
-        known[known] = self._dimensions[positions[known]] == fresh[known]
-        self._frequencies[positions[known]] += frequencies[known]
-        new = ~known
+        is_counted = positions < len(self._dimensions)
+        is_counted[is_counted] = self._dimensions[positions[is_counted]] == fresh[is_counted]
+        self._frequencies[positions[is_counted]] += frequencies[is_counted]
+        new = ~is_counted
         for array, values in ((self._dimensions, fresh[new]), (self._frequencies, frequencies[new])):
             _insert(array, positions[new], values)
 

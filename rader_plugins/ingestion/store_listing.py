@@ -13,7 +13,7 @@ from rader_plugins.errors import InputError
 from rader_plugins.ingestion.findings import Findings
 from rader_plugins.ingestion.listing import Listing
 from rader_plugins.ingestion.store_urls import WEB
-from rader_plugins.ingestion.stores import StorePath, tag_of
+from rader_plugins.ingestion.stores import StorePath, information_of, tag_of
 
 __all__ = ["StoredFolder", "list_store", "single_object"]
 
@@ -58,7 +58,7 @@ def single_object(path: StorePath) -> StorePath | None:
     if not is_web and (path.store.url.endswith("/") or not root.strip("/")):
         return None
     with _naming(path):
-        information = path.store.call(_information_of(root))
+        information = path.store.call(information_of(root))
     if information.get("type") == "directory":
         return None
     name = root.partition("?")[0].rstrip("/").rpartition("/")[2]
@@ -171,15 +171,6 @@ def _inner(path: StorePath, key: str, prefix: str) -> str:
 
 def _object(path: StorePath, name: str, key: str, information: Mapping[str, Any]) -> StorePath:
     return StorePath(path.store, name, key, information.get("size"), tag_of(path.store, information))
-
-
-def _information_of(address: str) -> Callable[[Any], Mapping[str, Any]]:
-    def information(system: Any) -> Mapping[str, Any]:
-        system.invalidate_cache()
-        answer: Mapping[str, Any] = system.info(address)
-        return answer
-
-    return information
 
 
 def _entries_of(folder: str) -> Callable[[Any], list[Mapping[str, Any]]]:

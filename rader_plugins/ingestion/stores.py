@@ -30,6 +30,7 @@ __all__ = [
     "Store",
     "StorePath",
     "absolute",
+    "information_of",
     "read_location",
     "tag_of",
 ]
@@ -243,7 +244,7 @@ class StorePath:
             SourceError: The store is not reached.
             OSError: It is not there, or its state cannot be told.
         """
-        information = self.store.call(_state_of(self.address))
+        information = self.store.call(information_of(self.address))
         return replace(self, size=information.get("size"), tag=tag_of(self.store, information))
 
 
@@ -321,13 +322,15 @@ def absolute(location: Location) -> str:
     return os.path.abspath(location)  # noqa: PTH100
 
 
-def _state_of(address: str) -> Callable[[Any], Mapping[str, Any]]:
-    def state(system: Any) -> Mapping[str, Any]:
+def information_of(address: str) -> Callable[[Any], Mapping[str, Any]]:
+    """Return what asks a file system about an object or a folder as it is now; see :meth:`Store.call`."""
+
+    def ask(system: Any) -> Mapping[str, Any]:
         system.invalidate_cache()
         information: Mapping[str, Any] = system.info(address)
         return information
 
-    return state
+    return ask
 
 
 def tag_of(store: Store, information: Mapping[str, Any]) -> str | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from tests.support.quiet_server import QuietServer
 
 
 class FolderServer:
@@ -40,14 +42,7 @@ class FolderServer:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A client that went away is no failure of the server."""
-
-        self._http = Quiet(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self._http = QuietServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self.host = f"127.0.0.1:{self._http.server_address[1]}"
         self.url = f"http://{self.host}/"

@@ -7,9 +7,11 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
+
+from tests.support.quiet_server import QuietServer
 
 ACTIONS = frozenset(
     ["ok", "400", "401", "404", "422", "429", "429-late", "500", "503", "drop", "hang"]
@@ -142,14 +144,7 @@ class LLMServer:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A client that gave up a hanging request is part of the script."""
-
-        self._http = Quiet(("127.0.0.1", 0), Handler)
+        self._http = QuietServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     def _text(self, body: dict[str, Any]) -> str:

@@ -59,12 +59,13 @@ class PackedTerms(bytes):
         """Pack sparse vectors; values that are 0 are left out, as the server wants it."""
         numbers = np.concatenate([np.zeros(0, np.uint32), *(terms.dimensions for terms in vectors)])
         values = np.concatenate([np.zeros(0, np.float32), *(terms.values for terms in vectors)])
-        kept = values != 0
+        nonzero = values != 0
         row = np.repeat(np.arange(len(vectors)), [len(terms) for terms in vectors])
-        counts = np.bincount(row[kept], minlength=len(vectors))
+        counts = np.bincount(row[nonzero], minlength=len(vectors))
         heads = np.stack([np.full_like(counts, dimensions), counts, np.zeros_like(counts)], axis=1)
         head, number, value = (
-            array.tobytes() for array in (heads.astype(">i4"), numbers[kept].astype(">i4"), values[kept].astype(">f4"))
+            array.tobytes()
+            for array in (heads.astype(">i4"), numbers[nonzero].astype(">i4"), values[nonzero].astype(">f4"))
         )
         ends = pairwise([0, *(4 * np.cumsum(counts)).tolist()])
         return [

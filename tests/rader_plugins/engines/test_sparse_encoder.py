@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rader_plugins import Document, RaderIndex, RaderRetriever
+from rader_plugins.analysis import Analyzer
 from rader_plugins.engines import SparseBm25
+from rader_plugins.engines.sparse import count_terms, term_counts
 from rader_plugins.errors import IndexCorruptError, InputError
 from rader_plugins.index import Bm25Config
 from tests.support.encoders import random_text
@@ -76,3 +80,13 @@ def test_what_is_no_corpus_is_refused() -> None:
     for texts in ("one text", [], [3]):
         with pytest.raises(InputError):
             SparseBm25.fit(texts)  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from("ab é検索' \n"), max_size=20), max_size=6), st.sampled_from([3, 2**32 - 4]))
+def test_terms_of_many_texts_are_counted_as_those_of_each(texts: list[str], dimensions: int) -> None:
+    together = count_terms(texts, Analyzer(), dimensions)
+    assert len(together) == len(texts)
+    for text, (names, counts) in zip(texts, together, strict=True):
+        expected_names, expected_counts = term_counts(Analyzer().terms(text), dimensions)
+        assert (names.tolist(), counts.tolist()) == (expected_names.tolist(), expected_counts.tolist())
